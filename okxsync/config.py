@@ -1,0 +1,332 @@
+"""accounts.toml, read into frozen settings.
+
+Everything wrong with the file is one line that says where and what is expected (``ConfigError``). Secrets are named
+here and fetched late (``Secret.reveal``), when a connection needs them; they are never printed.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from okxsync.okx.channels import DEFAULT_CHANNELS, Subscription, subscription
+from okxsync.okx.sites import BUILT_IN, Site, built_in_site, why_unusable
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``lines`` has one line for each thing to mend."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret is kept: an environment variable, a file, or the desktop's keyring (``service/user``)."""
+
+    env: str | None = None
+    file: str | None = None
+    keyring: str | None = None
+
+
+class Secret:
+    """A secret that knows where to find itself and never shows itself."""
+
+    def __init__(self, source: SecretSource | str, folder: Path) -> None:
+        self._source = source
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._source == other._source
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the secret itself stands in accounts.toml."""
+        return isinstance(self._source, str)
+
+    def reveal(self) -> str:
+        """Return the secret. Raises ConfigError, naming the place but never the value, where there is none."""
+        match self._source:
+            case str(value):
+                found, place = value, "accounts.toml"
+            case SecretSource(env=str(name)):
+                found, place = os.environ.get(name, ""), f"environment variable {name}"
+            case SecretSource(file=str(name)):
+                found, place = _read_secret_file(self._folder / Path(name).expanduser()), f"file {name}"
+            case SecretSource(keyring=str(name)):
+                found, place = _ask_keyring(name), f"keyring entry {name}"
+        if not found:
+            raise ConfigError(f"{place} is not set")
+        return found
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the raw log is kept: ``keep`` in seconds, ``max_size`` in bytes; None: without limit."""
+
+    keep: int | None = None
+    max_size: int | None = None
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One account to mirror."""
+
+    name: str
+    site_name: str
+    site: Site
+    demo: bool
+    api_key: Secret
+    secret_key: Secret
+    passphrase: Secret
+    subscriptions: tuple[Subscription, ...]
+    enabled: bool
+
+
+class Market(msgspec.Struct, frozen=True):
+    """The exchange as a listener: public channels, no key."""
+
+    site_name: str
+    site: Site
+    demo: bool
+    subscriptions: tuple[Subscription, ...]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All of accounts.toml, checked. ``initial_s`` is how far back a new account is filled, in seconds."""
+
+    path: Path
+    database: Path
+    log: LogSettings
+    initial_s: int
+    market: Market | None
+    accounts: tuple[Account, ...]
+
+
+# What the file may say, in its own words. Structure and types are msgspec's to check, meaning is ours.
+
+
+class _Log(msgspec.Struct, forbid_unknown_fields=True):
+    keep: str | None = None
+    max_size: str | None = None
+
+
+class _History(msgspec.Struct, forbid_unknown_fields=True):
+    initial: str = "7d"
+
+
+_Channels = list[str | dict[str, str]]
+
+
+class _Market(msgspec.Struct, forbid_unknown_fields=True):
+    channels: _Channels
+    site: str = "global"
+    demo: bool = False
+
+
+class _Account(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    api_key: SecretSource | str
+    secret_key: SecretSource | str
+    passphrase: SecretSource | str
+    site: str = "global"
+    demo: bool = False
+    channels: _Channels = msgspec.field(default_factory=lambda: list(DEFAULT_CHANNELS))
+    enabled: bool = True
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    database: str = "okxsync.db"
+    log: _Log = msgspec.field(default_factory=_Log)
+    history: _History = msgspec.field(default_factory=_History)
+    market: _Market | None = None
+    accounts: list[_Account] = []
+    sites: dict[str, Site] = {}
+
+
+def load(path: Path) -> Settings:
+    """Read and check the file. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; copy accounts.example.toml or give --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        file = msgspec.convert(table, _File)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_place(str(error), table)}") from None
+    settings, problems = _settings(path, file)
+    if problems:
+        raise ConfigError(*(f"{path}: {problem}" for problem in problems))
+    return settings
+
+
+def missing_secrets(settings: Settings) -> list[str]:
+    """Return a line for each secret of an enabled account that is not there."""
+    lines = []
+    for account in settings.accounts:
+        for field in ("api_key", "secret_key", "passphrase"):
+            try:
+                if account.enabled:
+                    getattr(account, field).reveal()
+            except ConfigError as error:
+                lines.append(f'{settings.path}: account "{account.name}", {field}: {error}')
+    return lines
+
+
+_DURATION = re.compile(r"(\d+)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def duration_s(text: str) -> int:
+    """Return ``90s``, ``15m``, ``2h``, ``14d`` or ``0`` in seconds. Raises ValueError."""
+    if text == "0":
+        return 0
+    if not (match := _DURATION.fullmatch(text)):
+        raise ValueError(f'"{text}" is no duration; write 90s, 15m, 2h, 14d or 0')
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def size_bytes(text: str) -> int:
+    """Return ``500MB`` or ``2GB`` in bytes. Raises ValueError."""
+    if not (match := _SIZE.fullmatch(text)):
+        raise ValueError(f'"{text}" is no size; write 500MB or 2GB')
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _settings(path: Path, file: _File) -> tuple[Settings, list[str]]:
+    problems: list[str] = []
+
+    def checked(where: str, function: Any, *args: Any) -> Any:
+        try:
+            return function(*args)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            return None
+
+    for name, own in file.sites.items():
+        _check_site(name, own, problems)
+
+    def site_of(where: str, name: str, demo: bool) -> Site | None:
+        if name in file.sites:
+            return file.sites[name]
+        if name in BUILT_IN:
+            return built_in_site(name, demo=demo)
+        known = ", ".join([*BUILT_IN, *file.sites])
+        problems.append(f'{where}: unknown site "{name}"; known are {known}')
+        return None
+
+    def subscriptions(where: str, wanted: _Channels, *, public: bool) -> tuple[Subscription, ...]:
+        found = [checked(f"{where}, channels", subscription, one) for one in wanted]
+        result = tuple(one for one in found if one is not None)
+        for one in result:
+            if (one.endpoint == "public") is not public:
+                belongs = "[market]" if one.endpoint == "public" else "[[accounts]]"
+                problems.append(f'{where}, channels: "{one.channel}" belongs to {belongs}')
+        for key, times in Counter(one.key for one in result).items():
+            if times > 1:
+                problems.append(f'{where}, channels: "{key}" stands there {times} times')
+        return result
+
+    market: Market | None = None
+    site: Site | None
+    if file.market:
+        site = site_of("[market]", file.market.site, file.market.demo)
+        found = subscriptions("[market]", file.market.channels, public=True)
+        if site:
+            market = Market(file.market.site, site, file.market.demo, found)
+    accounts = []
+    for number, one in enumerate(file.accounts, 1):
+        where = f'account "{one.name}"' if one.name else f"[[accounts]] number {number}"
+        if not _NAME.fullmatch(one.name):
+            problems.append(f"{where}: a name is made of letters, digits, - _ and .")
+        if one.name == MARKET:
+            problems.append(f'{where}: the name "{MARKET}" is taken by the public connection')
+        for field in ("api_key", "secret_key", "passphrase"):
+            source = getattr(one, field)
+            if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
+                problems.append(f"{where}, {field}: name one of env, file, keyring")
+        site = site_of(where, one.site, one.demo)
+        found = subscriptions(where, one.channels, public=False)
+        if site:
+            key, secret, passphrase = (Secret(s, path.parent) for s in (one.api_key, one.secret_key, one.passphrase))
+            accounts.append(Account(one.name, one.site, site, one.demo, key, secret, passphrase, found, one.enabled))
+    for name, times in Counter(one.name for one in file.accounts).items():
+        if times > 1:
+            problems.append(f'account "{name}": {times} accounts have this name')
+    if any(secret.plain for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            problems.append(f"holds secrets and others can read it (mode {mode:04o}): chmod 600 {path}")
+    keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
+    max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
+    initial = checked("[history] initial", duration_s, file.history.initial) or 0
+    database = path.parent / Path(file.database).expanduser()
+    return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts)), problems
+
+
+MARKET = "market"
+"""The listener's name of the public connection, beside the accounts' names."""
+
+
+def _check_site(name: str, site: Site, problems: list[str]) -> None:
+    if name in BUILT_IN:
+        problems.append(f'[sites.{name}]: "{name}" is OKX\'s own site; choose another name')
+    if site.dials_per_second < 1:
+        problems.append(f"[sites.{name}] dials_per_second: must be 1 or more")
+    urls = [("rest", site.rest, "https", "http")]
+    urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ("public", "private", "business")]
+    for key, url, secure, plain in urls:
+        if why := why_unusable(url, secure, plain):
+            problems.append(f'[sites.{name}] {key} = "{url}": {why}')
+
+
+_AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
+
+
+def _place(message: str, table: dict[str, Any]) -> str:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.accounts[0].name``` into the words of the file."""
+    match = _AT.fullmatch(message)
+    what, where = (match[1], match[2] or "") if match else (message, "")
+    if account := re.match(r"\.accounts\[(\d+)\]", where):
+        found = table["accounts"][int(account[1])]
+        name = found.get("name") if isinstance(found, dict) else None
+        title = f'account "{name}"' if isinstance(name, str) else f"[[accounts]] number {int(account[1]) + 1}"
+        where = title + where[account.end() :].replace(".", ", ", 1)
+    what = what.replace("Object contains unknown field", "unknown key").replace(
+        "Object missing required field", "missing key"
+    )
+    return f"{where.removeprefix('.')}: {what}" if where else what
+
+
+def _read_secret_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"file {path} cannot be read: {reason}") from None
+
+
+def _ask_keyring(name: str) -> str:
+    try:
+        import keyring  # optional: only who uses it needs it
+    except ImportError:
+        raise ConfigError('the package "keyring" is not installed (pip install keyring)') from None
+    service, _, user = name.partition("/")
+    return str(keyring.get_password(service, user) or "")

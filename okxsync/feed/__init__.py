@@ -1,0 +1,1 @@
+"""The live half: socket, connection, and the feed that holds them all."""

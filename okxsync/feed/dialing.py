@@ -1,0 +1,66 @@
+"""Whose turn it is to connect: one limiter per site for the whole process, because OKX counts handshakes per IP."""
+
+import bisect
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from okxsync.okx.limits import DialSlots
+
+
+class Turn:
+    """A handshake's place in the limiter's window, until ``done``."""
+
+    def __init__(self, slots: DialSlots) -> None:
+        self._slots = slots
+        self._place: int | None = slots.take(trio.current_time())
+
+    def done(self) -> None:
+        """The handshake is through; once is enough, more does no harm."""
+        if self._place is not None:
+            self._slots.finish(self._place, trio.current_time())
+            self._place = None
+
+
+class _Waiter:
+    def __init__(self, priority: int, number: int) -> None:
+        self.rank = (priority, number)
+        self.first = trio.Event()
+
+
+class Dialer:
+    """Lets handshakes through at the site's pace; the lowest priority number goes first, equals in order of asking."""
+
+    def __init__(self, per_second: int) -> None:
+        self._slots = DialSlots(per_second)
+        self._queue: list[_Waiter] = []
+        self._numbers = itertools.count()
+
+    @asynccontextmanager
+    async def turn(self, priority: int) -> AsyncIterator[Turn]:
+        """Wait for a turn, and hold it until ``Turn.done``, at the latest until the block ends."""
+        await self._wait(_Waiter(priority, next(self._numbers)))
+        turn = Turn(self._slots)
+        try:
+            yield turn
+        finally:
+            turn.done()
+
+    async def _wait(self, me: _Waiter) -> None:
+        """Wait in the queue: the first sleeps until a slot opens, the others until they are the first."""
+        bisect.insort(self._queue, me, key=lambda waiter: waiter.rank)
+        try:
+            while True:
+                if self._queue[0] is not me:
+                    me.first = trio.Event()
+                    await me.first.wait()
+                elif (opens_at := self._slots.opens_at()) > trio.current_time():
+                    await trio.sleep_until(opens_at)  # someone more urgent may overtake us meanwhile
+                else:
+                    return
+        finally:
+            self._queue.remove(me)
+            if self._queue:
+                self._queue[0].first.set()

@@ -1,0 +1,86 @@
+"""Which channels there are, on which endpoint, and what a subscription to each must say.
+
+OKX docs: the URL path of each channel. A channel named alone gets the arguments that OKX asks for; a table of OKX's
+own arguments is sent as it stands.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+_ANY: Final = {"instType": "ANY"}
+
+PRIVATE: Final[dict[str, dict[str, str]]] = {
+    "account": {},
+    "positions": _ANY,
+    "balance_and_position": {},
+    "orders": _ANY,
+    "fills": {},
+    "liquidation-warning": _ANY,
+    "account-greeks": {},
+}
+BUSINESS: Final[dict[str, dict[str, str]]] = {
+    "orders-algo": _ANY,
+    "algo-advance": _ANY,
+    "deposit-info": {},
+    "withdrawal-info": {},
+}
+PUBLIC: Final[dict[str, dict[str, str] | None]] = {  # None: an instrument must be named
+    "mark-price": None,
+    "tickers": None,
+    "index-tickers": None,
+    "funding-rate": None,
+    "open-interest": None,
+    "instruments": {"instType": "SWAP"},
+    "status": {},
+}
+CHANNELS: Final[Mapping[str, Mapping[str, Mapping[str, str] | None]]] = {
+    "private": PRIVATE,
+    "business": BUSINESS,
+    "public": PUBLIC,
+}
+DEFAULT_CHANNELS: Final = ("account", "positions", "balance_and_position", "orders", "orders-algo")
+
+COUNTED: Final = frozenset(
+    {"orders", "account", "positions", "balance_and_position", "liquidation-warning", "account-greeks"}
+)
+"""At most 30 connections of an account may hold one of these (OKX docs: overview-websocket-connection-count-limit)"""
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """One channel of one connection: ``key`` names it in coverage and status, ``arg`` is what OKX is sent."""
+
+    key: str
+    channel: str
+    endpoint: str
+    arg: Mapping[str, str]
+
+
+def subscription(wanted: str | Mapping[str, str]) -> Subscription:
+    """Return the subscription for a channel's name or for a table of OKX's own arguments.
+
+    Raises:
+        ValueError: the channel is not known, or needs an instrument. The message says what is expected.
+    """
+    given = {"channel": wanted} if isinstance(wanted, str) else dict(wanted)
+    channel = given.pop("channel", "")
+    endpoint = next((name for name, channels in CHANNELS.items() if channel in channels), None)
+    if endpoint is None:
+        raise ValueError(_unknown(channel))
+    needed = CHANNELS[endpoint][channel]
+    if needed is None and "instId" not in given:
+        raise ValueError(
+            f'channel "{channel}" needs an instrument: {{ channel = "{channel}", instId = "BTC-USDT-SWAP" }}'
+        )
+    arg = {**(needed or {}), **given}
+    named = ",".join(f"{name}={value}" for name, value in sorted(arg.items()) if (needed or {}).get(name) != value)
+    return Subscription(f"{channel}:{named}" if named else channel, channel, endpoint, {"channel": channel, **arg})
+
+
+def _unknown(channel: str) -> str:
+    known = [*PRIVATE, *BUSINESS, *PUBLIC]
+    near = difflib.get_close_matches(channel, known, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else "known are " + ", ".join(known)
+    return f'unknown channel "{channel}": {hint}'

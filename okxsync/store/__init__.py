@@ -1,0 +1,1 @@
+"""The database: schema and migrations, the writer, queries, the raw log."""

@@ -1,0 +1,125 @@
+"""What crosses the one memory channel from the feed to the writer.
+
+Each is a small message of facts, cheap to make and to encode; the writer turns them into rows. Frames travel raw: they
+are decoded once, where they are stored. Local times (``at``, ``received_at``) are integer microseconds UTC.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Frames(msgspec.Struct, tag=True, array_like=True):
+    """Frames of one connection in the order received, each with the time it was received at."""
+
+    connection_id: int
+    listener: str
+    frames: list[tuple[int, str]]
+
+
+class Pong(msgspec.Struct, tag=True, array_like=True):
+    """The peer answered a ping: all that it sent before this moment has arrived."""
+
+    connection_id: int
+    listener: str
+    at: int
+    rtt_us: int
+
+
+class Phase(msgspec.Struct, tag=True, array_like=True):
+    """A connection's row in the register, as it stands now."""
+
+    connection_id: int
+    listener: str
+    account: str | None
+    endpoint: str
+    url: str
+    site: str
+    demo: bool
+    requires_auth: bool
+    phase: str
+    since_at: int
+    reconnects: int
+    conn_id: str | None
+    last_error: str | None
+    next_attempt_at: int | None
+
+
+class Forgotten(msgspec.Struct, tag=True, array_like=True):
+    """A connection is no longer configured: its row leaves the register, its coverage stays."""
+
+    connection_id: int
+    listener: str
+    at: int
+
+
+class Subscribed(msgspec.Struct, tag=True, array_like=True):
+    """The exchange acknowledged these channels at ``at``: each is covered from here on, and its gap ends here."""
+
+    connection_id: int
+    listener: str
+    channels: list[str]
+    at: int
+
+
+class Lost(msgspec.Struct, tag=True, array_like=True):
+    """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest."""
+
+    connection_id: int
+    listener: str
+    channels: list[str]
+    at: int
+    reason: str
+
+
+class Account(msgspec.Struct, tag=True, array_like=True):
+    """An account as configured, and what ``account/config`` said of it once asked (``config`` is that JSON row)."""
+
+    name: str
+    site: str
+    demo: bool
+    at: int
+    config: str | None
+
+
+class AccountRemoved(msgspec.Struct, tag=True, array_like=True):
+    """The account is no longer configured."""
+
+    name: str
+    at: int
+
+
+class Rows(msgspec.Struct, tag=True, array_like=True):
+    """Rows of one REST reply (a JSON array as text), of the record that ``channel`` names, for one account or site."""
+
+    listener: str
+    channel: str
+    rows: str
+    at: int
+
+
+class Note(msgspec.Struct, tag=True, array_like=True):
+    """A line of the journal: what an operator should be able to read afterwards."""
+
+    at: int
+    level: str
+    account: str | None
+    event: str
+    detail: str
+
+
+class Beat(msgspec.Struct, tag=True, array_like=True):
+    """The daemon lives: its row in ``processes``."""
+
+    pid: int
+    at: int
+    started_at: int
+    version: str
+    queue: int
+    stopped_at: int | None = None
+    exit: int | None = None
+
+
+Message: TypeAlias = (
+    Frames | Pong | Phase | Forgotten | Subscribed | Lost | Account | AccountRemoved | Rows | Note | Beat
+)
