@@ -27,7 +27,7 @@ class Event(msgspec.Struct, rename="camel"):
     id: str | None = None
     code: str | int | None = None
     msg: str | None = None
-    arg: dict[str, msgspec.Raw] | None = None
+    arg: dict[str, object] | None = None
     channel: str | None = None
     conn_count: str | int | None = None
     conn_id: str | None = None
@@ -36,7 +36,7 @@ class Event(msgspec.Struct, rename="camel"):
         """Whether ``arg`` repeats what was sent for ``subscription``; the exchange may add keys of its own."""
         if self.arg is None:
             return False
-        return all(self.arg.get(key) == _encode(value) for key, value in subscription.arg.items())
+        return all(self.arg.get(key) == value for key, value in subscription.arg.items())
 
 
 _encode = msgspec.json.encode

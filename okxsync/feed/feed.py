@@ -1,0 +1,93 @@
+"""All connections, as the settings want them: one per endpoint and account, and one public one for the market.
+
+``apply`` takes new settings at any time: connections whose plan has not changed do not notice.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+import trio
+
+from okxsync.config import MARKET, Account, Market, Settings
+from okxsync.feed.connection import Connection
+from okxsync.feed.dialing import Dialer
+from okxsync.feed.plan import Clock, Keys, Plan
+from okxsync.feed.session import now_us
+from okxsync.okx.sites import ENDPOINTS, Site
+from okxsync.store.batch import Forgotten, Message
+
+log = logging.getLogger("okxsync.feed")
+
+PlanKey = tuple[str, str]  # listener and endpoint
+
+
+class Feed:
+    """Holds the connections of the current settings in one nursery.
+
+    Args:
+        send: Where everything goes that is received.
+        clock_of: The exchange's clock of a site.
+        known_ids: The register's ids of connections that an earlier run had, so that they keep them.
+    """
+
+    def __init__(
+        self,
+        send: trio.MemorySendChannel[Message],
+        clock_of: Callable[[Site], Clock],
+        known_ids: Mapping[PlanKey, int],
+    ) -> None:
+        self._send = send
+        self._clock_of = clock_of
+        self._ids = dict(known_ids)
+        self._dialers: dict[str, Dialer] = {}
+        self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
+
+    async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings]) -> None:
+        """Hold the connections until cancelled, or until the source of changes has closed and none is left."""
+        async with trio.open_nursery() as nursery:
+            await self._apply(settings, nursery)
+            async for changed in changes:
+                await self._apply(changed, nursery)
+
+    async def _apply(self, settings: Settings, nursery: trio.Nursery) -> None:
+        wanted = {(plan.listener, plan.endpoint): (plan, site) for plan, site in plans(settings)}
+        for key, (plan, scope, gone) in list(self._running.items()):
+            if key not in wanted or wanted[key][0] != plan:
+                scope.cancel(reason="configuration changed")
+                await gone.wait()
+                del self._running[key]
+                await self._send.send(Forgotten(self._ids[key], plan.listener, now_us()))
+                log.info("%s stopped: the configuration changed", plan.name)
+        for key, (plan, site) in wanted.items():
+            if key not in self._running:
+                scope, gone = trio.CancelScope(), trio.Event()
+                self._running[key] = plan, scope, gone
+                nursery.start_soon(self._hold, self._connection(key, plan, site), scope, gone)
+
+    def _connection(self, key: PlanKey, plan: Plan, site: Site) -> Connection:
+        number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
+        # The limit is per IP: live and demo hosts of one site are dialled from the same address.
+        dialer = self._dialers.setdefault(plan.site, Dialer(site.dials_per_second))
+        return Connection(number, plan, self._send, dialer, self._clock_of(site))
+
+    async def _hold(self, connection: Connection, scope: trio.CancelScope, gone: trio.Event) -> None:
+        try:
+            with scope:
+                await connection.run()
+        finally:
+            gone.set()
+
+
+def plans(settings: Settings) -> Iterator[tuple[Plan, Site]]:
+    """Return what connections the settings ask for, each with its site."""
+    listeners: list[tuple[str, Account | Market]] = [(one.name, one) for one in settings.accounts if one.enabled]
+    if settings.market:
+        listeners.append((MARKET, settings.market))
+    for name, one in listeners:
+        keys = Keys(one.api_key, one.secret_key, one.passphrase) if isinstance(one, Account) else None
+        for endpoint in ENDPOINTS:
+            subscriptions = tuple(asked for asked in one.subscriptions if asked.endpoint == endpoint)
+            if subscriptions:
+                account = name if keys else None
+                url = one.site.url(endpoint)
+                yield Plan(name, account, endpoint, url, one.site_name, one.demo, subscriptions, keys), one.site

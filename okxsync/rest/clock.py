@@ -1,0 +1,61 @@
+"""The exchange's clock, measured over REST (OKX docs: public-data-rest-api-get-system-time).
+
+OKX refuses a signature that is 30 s off. The offset is taken at the middle of the request, so half the round trip is the
+most it can be wrong by.
+"""
+
+import logging
+import time
+
+import httpx
+import msgspec
+import trio
+
+log = logging.getLogger("okxsync.rest")
+
+MEASURE_S = 5.0
+FRESH_S = 30.0
+"""A measurement this young is not repeated: hundreds of connections may ask at once, and the limit is per IP."""
+WARN_S = 1.0
+
+
+class _Time(msgspec.Struct):
+    ts: str
+
+
+class _Reply(msgspec.Struct):
+    data: list[_Time]
+
+
+class SiteClock:
+    """The clock of one site, shared by all that connects there."""
+
+    def __init__(self, client: httpx.AsyncClient, rest: str) -> None:
+        self._client = client
+        self._url = f"{rest}/api/v5/public/time"
+        self._lock = trio.Lock()
+        self._measured_at = float("-inf")
+        self.offset_s = 0.0
+
+    def now_s(self) -> float:
+        """Return Unix seconds, as the exchange would say."""
+        return time.time() + self.offset_s
+
+    async def measure(self) -> None:
+        """Compare with the exchange. If it does not answer, the offset known so far stays."""
+        async with self._lock:
+            if trio.current_time() - self._measured_at < FRESH_S:
+                return
+            try:
+                with trio.fail_after(MEASURE_S):
+                    before = time.time()
+                    reply = await self._client.get(self._url)
+                    after = time.time()
+                theirs = int(msgspec.json.decode(reply.content, type=_Reply).data[0].ts) / 1000
+            except (httpx.HTTPError, trio.TooSlowError, msgspec.DecodeError, ValueError, IndexError) as error:
+                log.warning("clock: %s gives no time: %s", self._url, error or type(error).__name__)
+                return
+            self.offset_s = theirs - (before + after) / 2
+            self._measured_at = trio.current_time()
+            if abs(self.offset_s) > WARN_S:
+                log.warning("clock: this machine is %.1f s off %s; set it by NTP", -self.offset_s, self._url)

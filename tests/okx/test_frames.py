@@ -1,0 +1,60 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from okxsync.okx.channels import Subscription, subscription
+from okxsync.okx.frames import MAX_REQUEST_BYTES, login_frame, read_event, subscribe_requests
+
+
+def test_login_is_what_okx_documents() -> None:
+    frame = json.loads(login_frame("key", "phrase", "0123456789ABCDEF0123456789ABCDEF", 1704876947))
+    assert frame == {
+        "op": "login",
+        "args": [
+            {
+                "apiKey": "key",
+                "passphrase": "phrase",
+                "timestamp": "1704876947",
+                "sign": "ZuGLUUn1vPbzKSG4K5HzbiibZHAU3Qmy4PHIlAGhMok=",
+            }
+        ],
+    }
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=2000, unique=True))
+def test_requests_carry_every_subscription_once_and_stay_small(numbers: list[int]) -> None:
+    wanted = [subscription({"channel": "mark-price", "instId": f"COIN{n}-USDT-SWAP"}) for n in numbers]
+    requests = list(subscribe_requests(wanted))
+    asked: list[Subscription] = [one for request in requests for one in request.subscriptions]
+    assert asked == wanted
+    assert len({request.id for request in requests}) == len(requests)
+    for request in requests:
+        assert len(request.frame) < MAX_REQUEST_BYTES + 200
+        assert json.loads(request.frame)["args"] == [dict(one.arg) for one in request.subscriptions]
+        assert request.id.isalnum()
+        assert len(request.id) <= 32
+
+
+def test_an_acknowledgement_names_its_subscription_even_with_keys_added() -> None:
+    event = read_event(
+        '{"event":"subscribe","arg":{"channel":"orders","instType":"ANY","uid":"7"},"connId":"a1b2c3d4"}'
+    )
+    assert event is not None
+    assert event.names(subscription("orders"))
+    assert not event.names(subscription("positions"))
+    assert event.conn_id == "a1b2c3d4"
+
+
+def test_codes_and_counts_may_be_text_or_numbers() -> None:
+    for count in ('"2"', "2"):
+        event = read_event(f'{{"event":"channel-conn-count","channel":"orders","connCount":{count}}}')
+        assert event is not None
+        assert str(event.conn_count) == "2"
+
+
+@given(st.text())
+def test_nothing_that_is_no_control_frame_is_taken_for_one(text: str) -> None:
+    assert read_event(text) is None
+    assert read_event('{"arg":{"channel":"orders"},"data":[{"tag":' + json.dumps('"event"' + text) + "}]}") is None
+    assert read_event('{"event":' + text) is None
