@@ -56,7 +56,7 @@ def test_request_budget_holds_in_every_hour(seed: int, pause: float) -> None:
         budget.take(now)
         sent.append(now)
     for first, beyond in zip(sent, sent[RequestBudget.LIMIT :], strict=False):
-        assert beyond - first >= RequestBudget.WINDOW_S
+        assert beyond - first > RequestBudget.WINDOW_S - 1e-6  # the sum of two floats is rounded
 
 
 @given(st.integers(), st.lists(st.floats(0, 59), max_size=50))
