@@ -1,7 +1,7 @@
 """Signed requests to OKX's REST API (OKX docs: overview-rest-authentication).
 
 The signature covers the bytes that are sent: it is made by an ``httpx.Auth`` from the finished request, anew for each
-attempt. Replies are untrusted: a body that is not the JSON we know, whatever its status, is a ``RestError`` that says so.
+attempt. Replies are untrusted: a body that is not the JSON we know, whatever its status, is a ``RestError``.
 """
 
 from collections.abc import Generator

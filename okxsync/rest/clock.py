@@ -1,7 +1,7 @@
 """The exchange's clock, measured over REST (OKX docs: public-data-rest-api-get-system-time).
 
-OKX refuses a signature that is 30 s off. The offset is taken at the middle of the request, so half the round trip is the
-most it can be wrong by.
+OKX refuses a signature that is 30 s off. The offset is taken at the middle of the request, so half the round trip is
+the most it can be wrong by.
 """
 
 import logging
