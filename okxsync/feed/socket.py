@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
+import h11
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
-from wsproto.utilities import LocalProtocolError
+from wsproto.utilities import LocalProtocolError, ProtocolError
 
 E = TypeVar("E", bound=BaseException)
 
@@ -71,7 +72,7 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
         raise SocketError(f"connection refused with HTTP status {status}", status) from None
     except* ConnectionClosed as group:
         raise _closed(first_error(group)) from None
-    except* (HandshakeError, OSError, ssl.CertificateError) as group:
+    except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
         raise SocketError(f"cannot connect: {first_error(group)}") from None
 
 

@@ -1,0 +1,186 @@
+"""What other clients get wrong: each test is a peer that behaves badly, on a real socket.
+
+Rules: loopback only, port 0, one side decides who closes first, and an absolute limit on each test.
+"""
+
+import base64
+import hashlib
+import socket as stdlib_socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+from okxsync.feed.socket import SocketError, first_error, open_socket
+
+LIMIT_S = 5.0
+
+
+@asynccontextmanager
+async def tcp_peer(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """A TCP server that does as it is told; yields its ws:// address."""
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, behave, [listener])
+            yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/ws"
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def websocket_peer(behave: Callable[[WebSocketRequest], Awaitable[None]]) -> AsyncIterator[str]:
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve_websocket, behave, "127.0.0.1", 0, None)
+            yield f"ws://127.0.0.1:{server.port}/ws"
+            nursery.cancel_scope.cancel()
+
+
+def reset(stream: trio.SocketStream) -> None:
+    """Make the next close of ``stream`` send RST."""
+    stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def end_of(url: str) -> SocketError:
+    """Open a socket and read until it ends."""
+    with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
+        async with open_socket(url) as socket:
+            while True:
+                await socket.receive()
+    error = caught.value
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def test_a_peer_that_accepts_and_stays_silent_cannot_outlast_the_deadline() -> None:
+    gone = trio.Event()
+
+    async def silent(stream: trio.SocketStream) -> None:
+        while await stream.receive_some():
+            pass
+        gone.set()
+
+    async with tcp_peer(silent) as url:
+        with trio.move_on_after(0.2) as deadline:
+            async with open_socket(url):
+                pytest.fail("the peer never answered")
+        assert deadline.cancelled_caught
+        await gone.wait()  # our side of the socket is closed
+
+
+async def test_a_peer_that_closes_during_the_handshake_is_noticed_at_once() -> None:
+    async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.aclose()
+
+    async with tcp_peer(hang_up) as url:
+        assert "during the handshake" in str(await end_of(url))
+
+
+async def test_a_reset_during_the_handshake_is_noticed_at_once() -> None:
+    async def rst(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        reset(stream)
+        await stream.aclose()
+
+    async with tcp_peer(rst) as url:
+        assert "during the handshake" in str(await end_of(url))
+
+
+async def test_a_peer_that_speaks_no_http_ends_as_a_socket_error() -> None:
+    async def babble(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"\x00\xff" * 100)
+        await stream.aclose()
+
+    async with tcp_peer(babble) as url:
+        await end_of(url)
+
+
+async def test_a_refused_upgrade_tells_its_status() -> None:
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nslow")
+        await stream.aclose()
+
+    async with tcp_peer(refuse) as url:
+        assert (await end_of(url)).code == 429
+
+
+async def test_nobody_listening_is_a_socket_error() -> None:
+    with stdlib_socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = await end_of(f"ws://127.0.0.1:{unused.getsockname()[1]}/")
+    assert "cannot connect" in str(error)
+
+
+async def test_a_remote_close_tells_code_and_reason_and_leaves_no_socket_open() -> None:
+    gone = trio.Event()
+
+    async def close(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        await connection.send_message("last words")
+        await connection.aclose(4004, "No data received in 30s.")
+        gone.set()
+
+    async with websocket_peer(close) as url:
+        error = await end_of(url)
+        await gone.wait()
+    assert (error.code, str(error)) == (4004, "closed with 4004: No data received in 30s.")
+
+
+async def test_a_reset_while_live_is_code_1006() -> None:
+    async def rst(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        await connection.send_message("hello")
+        assert isinstance(connection._stream, trio.SocketStream)
+        reset(connection._stream)
+        await connection._stream.aclose()
+
+    async with websocket_peer(rst) as url:
+        assert (await end_of(url)).code == 1006
+
+
+async def test_a_frame_larger_than_any_of_okx_is_refused() -> None:
+    async def flood(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        try:
+            await connection.send_message("x" * (17 * 2**20))
+            await connection.get_message()
+        except ConnectionClosed:
+            pass
+
+    async with websocket_peer(flood) as url:
+        assert (await end_of(url)).code == 1009
+
+
+async def test_leaving_takes_a_second_at_most_even_if_the_peer_ignores_the_close() -> None:
+    async def deaf(stream: trio.SocketStream) -> None:
+        key = next(
+            line[19:] for line in (await stream.receive_some()).split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")
+        )
+        accept = base64.b64encode(hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        while await stream.receive_some():
+            pass
+
+    async with tcp_peer(deaf) as url:
+        started = trio.current_time()
+        async with open_socket(url) as socket:
+            await socket.send("hello")
+        assert 0.9 < trio.current_time() - started < 3
+
+
+async def test_a_failed_tls_handshake_is_noticed_at_once() -> None:
+    async def not_tls(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await stream.aclose()
+
+    async with tcp_peer(not_tls) as url:
+        assert "TLS handshake failed" in str(await end_of(url.replace("ws://", "wss://")))
