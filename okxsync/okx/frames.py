@@ -5,6 +5,7 @@ to a login, one acknowledgement per argument of a subscribe request, errors (liv
 the request tells), counts and notices. All else is data, and is not looked into here.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -90,3 +91,11 @@ def subscribe_requests(subscriptions: Iterable[Subscription], first_id: int = 1)
         size += added
     if chosen:
         yield SubscribeRequest(f"s{number}", chosen)
+
+
+_SECRET: Final = re.compile(r'(\\*"(?:apiKey|passphrase|sign|secretKey)\\*"\s*:\s*\\*")[^"]*?(\\*"|$)')
+
+
+def redact(text: str) -> str:
+    """Blank what may be ours to hide: the exchange echoes a request that it does not understand (60012)."""
+    return _SECRET.sub(r"\1***\2", text)

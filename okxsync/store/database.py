@@ -1,0 +1,99 @@
+"""Opening the database: SQLite as pysqlite3 brings it, for the one writer and for readers.
+
+Python's own SQLite may carry the WAL-reset bug (3.7.0 to 3.51.2), which corrupts a database that two connections
+write to or checkpoint at once; one file must never be open through both libraries in one process.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pysqlite3 as sqlite3
+from sqlite_utils import Database
+
+Connection: TypeAlias = Any  # pysqlite3 has no types; it is the interface of sqlite3.Connection
+DatabaseError = sqlite3.DatabaseError
+DATA_ERRORS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeError,
+    ValueError,
+)
+"""What SQLite says of a value that it cannot hold; all other errors are of the disk, or of a bug."""
+APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
+
+
+class StoreError(Exception):
+    """The database cannot be used; the message is one line that says which, why, and what to do."""
+
+
+def open_database(path: Path) -> Database:
+    """Open the database for writing, make it or bring it to this version's schema; the caller closes it.
+
+    Raises:
+        StoreError: it is no database of ours, of a newer version, or cannot be written.
+    """
+    from okxsync.store.schema import migrate
+
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives -wal and -shm the same mode
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=256)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
+    try:
+        connection.execute("PRAGMA busy_timeout = 10000")
+        _refuse_strangers(path, connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table only
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database = Database(connection, execute_plugins=False)
+        migrate(path, database)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"{path}: cannot be used ({_why(error)}); is it an okxsync database?") from None
+    except StoreError:
+        connection.close()
+        raise
+    return database
+
+
+def open_reader(path: Path) -> Database:
+    """Open the database for reading, beside a writer or without one; the caller closes it.
+
+    Raises:
+        StoreError: it is not there, or no database of ours.
+    """
+    if not path.exists():
+        raise StoreError(f"{path}: no such database; `okxsync run` makes it")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
+    try:
+        connection.execute("PRAGMA busy_timeout = 10000")
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise StoreError(f"{path}: not an okxsync database")
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
+    except StoreError:
+        connection.close()
+        raise
+    return Database(connection, execute_plugins=False)
+
+
+def _refuse_strangers(path: Path, connection: Connection) -> None:
+    """Touch nothing in a database that somebody else made."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        return
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise StoreError(f"{path}: a database, but not one of okxsync; give another path with --db")
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

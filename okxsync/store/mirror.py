@@ -1,0 +1,287 @@
+"""What the exchange says, row by row, made into rows of our tables. One Mirror lives as long as one transaction.
+
+Rows are staged per table and written together; whatever their order, the versions decide (see ``tables``). What a
+complete snapshot does not name is closed afterwards, unless it is newer than the snapshot.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from okxsync.okx import models
+from okxsync.store import records, tables
+from okxsync.store.database import Connection
+from okxsync.store.records import Odd, Value, moment
+from okxsync.store.snapshots import Pages, Snapshot
+from okxsync.store.tables import Table
+
+
+class Arg(msgspec.Struct, rename="camel"):
+    """What a subscription was for; an unlimited one names no more than ``ANY``."""
+
+    channel: str = ""
+    inst_type: str = ""
+    inst_id: str = ""
+    inst_family: str = ""
+    ccy: str = ""
+
+
+class Push(msgspec.Struct):
+    """Rows of one frame, or of one REST reply (``source`` is rest, and there is no frame)."""
+
+    account: str
+    arg: Arg
+    at: int
+    rows: list[msgspec.Raw]
+    source: str = "ws"
+    event_type: str = ""
+    page: int | None = None
+    last_page: bool | None = None
+
+
+Handler: TypeAlias = "Callable[[Mirror, Push], None]"
+
+
+class Mirror:
+    """Stages rows; ``write`` writes them."""
+
+    def __init__(self, pages: Pages, account_of: Callable[[str], str | None], odd: Odd) -> None:
+        self._pages = pages
+        self._account_of = account_of  # by uid
+        self._odd = odd
+        self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
+        self._closings: list[tuple[str, tuple[Value, ...]]] = []
+        self.rows = 0
+
+    def take(self, push: Push) -> bool:
+        """Stage a push; return False if no channel of that name is known."""
+        handler = HANDLERS.get(push.arg.channel)
+        if handler is not None:
+            handler(self, push)
+        return handler is not None or push.arg.channel in LOGGED_ONLY
+
+    def write(self, db: Connection) -> None:
+        for table, staged in self._staged.items():
+            table.write(db, staged)
+        for statement, values in self._closings:
+            db.execute(statement, values)
+
+    def _put(self, table: Table, values: list[Value]) -> None:
+        self.rows += 1
+        table.put(self._staged[table], values)
+
+    def orders(self, push: Push) -> None:
+        table = tables.ORDERS if push.source == "ws" else tables.ORDERS_BY_REST
+        for raw in push.rows:
+            if (row := records.ORDER.read(raw, self._odd)) is None or not row.ord_id:
+                self._odd("bad-row", "order")
+                continue
+            values = records.ORDER.values(row, self._odd)
+            values += [push.source, push.account, push.at, tables.order_version(row, push.source), _text(raw)]
+            self._put(table, values)
+            if push.source == "ws" and tables.amount(row.fill_sz) != tables.ZERO:
+                self._put(tables.FILLS, self._fill_of(row, push))
+
+    def _fill_of(self, row: models.Order, push: Push) -> list[Value]:
+        """Return the fill that an order push tells of (OKX docs: order channel, ``fill*`` are of this push only)."""
+        made = row.trade_id in ("", "0")
+        fill = models.Fill(
+            inst_id=row.inst_id,
+            ord_id=row.ord_id,
+            # Neither repeats nor a later uTime change how much was filled when.
+            trade_id=f"{row.acc_fill_sz}@{row.fill_time}" if made else row.trade_id,
+            inst_type=row.inst_type,
+            cl_ord_id=row.cl_ord_id,
+            tag=row.tag,
+            side=row.side,
+            pos_side=row.pos_side,
+            fill_px=row.fill_px,
+            fill_sz=row.fill_sz,
+            fill_time=row.fill_time,
+            exec_type=row.exec_type,
+            fee=row.fill_fee,
+            fee_ccy=row.fill_fee_ccy,
+            fill_pnl=row.fill_pnl,
+            fill_idx_px=row.fill_idx_px,
+            fill_mark_px=row.fill_mark_px,
+            fill_px_vol=row.fill_px_vol,
+            fill_px_usd=row.fill_px_usd,
+            fill_mark_vol=row.fill_mark_vol,
+            fill_fwd_px=row.fill_fwd_px,
+            trade_quote_ccy=row.trade_quote_ccy,
+        )
+        values = records.FILL.values(fill, _ignore)
+        values[0] = row.inst_id  # part of the key, so never NULL
+        return [*values, int(made), "ws", push.account, push.at, None]
+
+    def algo_orders(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.ALGO_ORDER.read(raw, self._odd)) is None or not row.algo_id:
+                self._odd("bad-row", "algo order")
+                continue
+            values = records.ALGO_ORDER.values(row, self._odd)
+            version = tables.algo_version(row, push.source)
+            self._put(tables.ALGO_ORDERS, [*values, push.source, push.account, push.at, version, _text(raw)])
+
+    def fills(self, push: Push) -> None:
+        """REST only: the channel ``fills`` adds several executions up and leaves some out (OKX docs: fills channel)."""
+        if push.source != "rest":
+            return
+        for raw in push.rows:
+            if (row := records.FILL.read(raw, self._odd)) is None or not row.trade_id:
+                self._odd("bad-row", "fill")
+                continue
+            values = records.FILL.values(row, self._odd)
+            values[0], values[1] = row.inst_id, row.ord_id  # a block trade has no order
+            self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
+
+    def account(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.EQUITY.read(raw, self._odd)) is None:
+                continue
+            told = moment(row.u_time)
+            values = records.EQUITY.values(row, self._odd)
+            self._put(tables.EQUITY, [*values, push.account, push.at, told, _text(raw)])
+            named = []
+            for detail in row.details:
+                if (balance := records.BALANCE.read(detail, self._odd)) is None or not balance.ccy:
+                    self._odd("bad-row", "balance")
+                    continue
+                named.append(balance.ccy)
+                version = f"{moment(balance.u_time)} {told}"
+                of_ccy = records.BALANCE.values(balance, self._odd)
+                self._put(tables.BALANCES, [*of_ccy, push.account, push.at, version, _text(detail)])
+            if snapshot := self._snapshot(push, named, told):
+                self._close_balances(push, snapshot)
+
+    def positions(self, push: Push) -> None:
+        named, latest = [], ""
+        for raw in push.rows:
+            if (row := records.POSITION.read(raw, self._odd)) is None or not row.pos_id:
+                self._odd("bad-row", "position")
+                continue
+            named.append(row.pos_id)
+            told = moment(row.p_time)
+            latest = max(latest, told)
+            version = f"{moment(row.u_time)} {told}"
+            values = records.POSITION.values(row, self._odd)
+            self._put(tables.POSITIONS, [*values, push.account, push.at, version, _text(raw)])
+        if snapshot := self._snapshot(push, named, latest):
+            self._close_positions(push, snapshot)
+
+    def balance_and_position(self, push: Push) -> None:
+        """What has changed, told before the channels of balances and positions tell it in full."""
+        for raw in push.rows:
+            if (row := records.BALANCE_AND_POSITION.read(raw, self._odd)) is None:
+                continue
+            records.BALANCE_AND_POSITION.values(row, self._odd)
+            for part in row.bal_data:
+                if (cash := records.CASH_BALANCE.read(part, self._odd)) is not None and cash.ccy:
+                    values = records.CASH_BALANCE.values(cash, self._odd)
+                    version = f"{moment(cash.u_time)} {moment('')}"
+                    self._put(tables.CASH_BALANCES, [*values, push.account, push.at, version])
+            for part in row.pos_data:
+                if (position := records.POSITION.read(part, self._odd)) is not None and position.pos_id:
+                    values = records.POSITION.values(position, self._odd)
+                    version = f"{moment(position.u_time)} {moment('')}"
+                    self._put(tables.POSITION_CHANGES, [*values, push.account, push.at, version, None])
+
+    def deposits(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.DEPOSIT.read(raw, self._odd)) is None or not row.dep_id:
+                self._odd("bad-row", "deposit")
+                continue
+            account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
+            version = moment(row.p_time or str(push.at // 1000))
+            self._put(tables.DEPOSITS, [*records.DEPOSIT.values(row, self._odd), account, push.at, version, _text(raw)])
+
+    def withdrawals(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.WITHDRAWAL.read(raw, self._odd)) is None or not row.wd_id:
+                self._odd("bad-row", "withdrawal")
+                continue
+            account = self._account_of(row.uid) or push.account
+            version = moment(row.p_time or str(push.at // 1000))
+            values = records.WITHDRAWAL.values(row, self._odd)
+            self._put(tables.WITHDRAWALS, [*values, account, push.at, version, _text(raw)])
+
+    def mark_prices(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.MARK_PRICE.read(raw, self._odd)) is None or not row.inst_id:
+                self._odd("bad-row", "mark price")
+                continue
+            values = records.MARK_PRICE.values(row, self._odd)
+            self._put(tables.MARK_PRICES, [*values, push.at, moment(row.ts)])
+
+    def instruments(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.INSTRUMENT.read(raw, self._odd)) is None or not row.inst_id:
+                self._odd("bad-row", "instrument")
+                continue
+            self._put(tables.INSTRUMENTS, [*records.INSTRUMENT.values(row, self._odd), push.at, _text(raw)])
+
+    def _snapshot(self, push: Push, named: Iterable[str], time: str) -> Snapshot | None:
+        """Return the snapshot that this push completes; one without page marks proves nothing."""
+        if push.event_type not in ("snapshot", "event_update", ""):
+            self._odd("new-value", f"eventType={push.event_type[:40]}")
+        if push.event_type != "snapshot" or push.arg.inst_family:
+            return None
+        source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
+        return self._pages.add(source, push.page, push.last_page, named, time)
+
+    def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
+        told = snapshot.time if int(snapshot.time) else moment(str(push.at // 1000))
+        self._closings.append((_ZERO_BALANCES, (int(told), push.at, f"{told} {told}", push.account, int(told),
+                                                push.arg.ccy, push.arg.ccy, _names(snapshot))))  # fmt: skip
+
+    def _close_positions(self, push: Push, snapshot: Snapshot) -> None:
+        before = int(snapshot.time or 0) or push.at // 1000
+        inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
+        self._closings.append((_CLOSE_POSITIONS, (push.at, snapshot.time, push.account, before, inst_type, inst_type,
+                                                  push.arg.inst_id, push.arg.inst_id, _names(snapshot))))  # fmt: skip
+
+
+_ZERO_BALANCES: Final = (
+    "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
+    " eq_usd = '0', dis_eq = '0', upl = '0', u_time = ?, received_at = ?, version = ?"
+    " WHERE account = ? AND coalesce(u_time, 0) < ? AND (? = '' OR ccy = ?) AND (eq IS NOT '0' OR cash_bal IS NOT '0')"
+    " AND ccy NOT IN (SELECT value FROM json_each(?))"
+)
+_CLOSE_POSITIONS: Final = (
+    "UPDATE positions SET pos = '0', received_at = ?, version = substr(version, 1, 16) || max(substr(version, 17), ?)"
+    " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND (? = '' OR inst_type = ?)"
+    " AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
+)
+
+
+def _names(snapshot: Snapshot) -> str:
+    return msgspec.json.encode(sorted(snapshot.names)).decode()
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return bytes(raw).decode()
+
+
+def _ignore(kind: str, what: str) -> None:
+    """For values that were looked at before."""
+
+
+HANDLERS: Final[dict[str, Handler]] = {
+    "orders": Mirror.orders,
+    "account": Mirror.account,
+    "positions": Mirror.positions,
+    "balance_and_position": Mirror.balance_and_position,
+    "orders-algo": Mirror.algo_orders,
+    "algo-advance": Mirror.algo_orders,
+    "fills": Mirror.fills,
+    "deposit-info": Mirror.deposits,
+    "withdrawal-info": Mirror.withdrawals,
+    "mark-price": Mirror.mark_prices,
+    "instruments": Mirror.instruments,
+}
+LOGGED_ONLY: Final = frozenset(
+    "liquidation-warning account-greeks tickers index-tickers funding-rate open-interest status".split()
+)
+"""Channels that have no table: the raw log has their frames."""

@@ -1,0 +1,188 @@
+"""From OKX's JSON to the values of a row, whatever the exchange sends.
+
+The fast way is one typed decode. When it refuses - a field that nobody knew, a number where text was promised - the
+row is read again leniently: what can be understood is kept exactly, what cannot is NULL, and each oddity is named, so
+that it can be journalled once and counted. A field that was new once belongs to the fast way from then on.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+
+import msgspec
+from msgspec.structs import astuple, fields
+
+from okxsync.okx import models
+
+Value: TypeAlias = str | int | None
+Odd: TypeAlias = Callable[[str, str], None]
+"""Called with the kind of an oddity and what it is about."""
+R = TypeVar("R", bound=msgspec.Struct)
+
+MOMENT_DIGITS: Final = 15
+"""Milliseconds UTC have 13 digits until the year 2286; what has more than 15 is no time."""
+
+
+def column_of(field: str) -> str:
+    """Return the column of a struct's field: the same, but for names that Python keeps for itself (``from_``)."""
+    return field.rstrip("_")
+
+
+def moment(text: str) -> str:
+    """Return OKX's milliseconds as text that sorts as the number does; what is no time sorts first."""
+    return text.zfill(MOMENT_DIGITS) if is_moment(text) else "0" * MOMENT_DIGITS
+
+
+def is_moment(text: str) -> bool:
+    return len(text) <= MOMENT_DIGITS and text.isascii() and text.isdigit()
+
+
+class Record(Generic[R]):
+    """Reads rows of one kind.
+
+    Args:
+        model: Its type.
+        times: Columns that hold milliseconds; they are INTEGER in the database.
+        known: For some columns the values that OKX documents; others are kept all the same, and named as odd.
+    """
+
+    def __init__(
+        self, model: type[R], times: Sequence[str] = (), known: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
+        self.model = model
+        names = [field.name for field in fields(model) if field.type != list[models.Json]]  # those are rows, and last
+        self.columns: Final = tuple(column_of(name) for name in names)
+        self._fields = {field.encode_name: field for field in fields(model)}
+        self._width = len(names)
+        self._times = [names.index(name) for name in times]
+        self._known = [(names.index(name), values) for name, values in (known or {}).items()]
+        self._not_text = [index for index, field in enumerate(fields(model)[: self._width]) if field.type is not str]
+        self._learned: set[str] = set()
+        self._decode = self._decoder()
+
+    def read(self, raw: msgspec.Raw | bytes, odd: Odd) -> R | None:
+        """Return the row, or None if it is no JSON object; never raises."""
+        try:
+            return self._decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return self._read_leniently(bytes(raw), odd)
+
+    def values(self, row: R, odd: Odd) -> list[Value]:
+        """Return the row's columns: ``""`` is NULL, JSON inside is text, times are whole numbers or NULL."""
+        values: list[Any] = [value or None for value in astuple(row)[: self._width]]
+        for index in self._not_text:
+            if values[index] is not None and type(values[index]) is not str:
+                values[index] = _text(values[index])
+        for index in self._times:
+            if values[index] is not None and not is_moment(values[index]):
+                odd("bad-time", self.columns[index])
+                values[index] = None
+        for index, known in self._known:
+            if values[index] is not None and values[index] not in known:
+                odd("new-value", f"{self.columns[index]}={values[index][:40]}")
+        return values
+
+    def _decoder(self) -> Callable[[msgspec.Raw | bytes], R]:
+        """Return a decoder that refuses fields which neither the model nor an earlier row has named."""
+        learned = [
+            (f"learned_{number}", msgspec.Raw, msgspec.field(default=models.NO_JSON, name=name))
+            for number, name in enumerate(sorted(self._learned))
+        ]
+        strict = msgspec.defstruct(
+            self.model.__name__, learned, bases=(self.model,), forbid_unknown_fields=True, rename="camel"
+        )
+        return cast("Callable[[msgspec.Raw | bytes], R]", msgspec.json.Decoder(strict).decode)
+
+    def _read_leniently(self, raw: bytes, odd: Odd) -> R | None:
+        try:
+            found = json.loads(raw, parse_float=str, parse_int=str, parse_constant=str)
+        except (ValueError, RecursionError):
+            odd("bad-row", self.model.__name__)
+            return None
+        if not isinstance(found, dict):
+            odd("bad-row", self.model.__name__)
+            return None
+        row = self.model()
+        for name, value in found.items():
+            if (field := self._fields.get(name)) is None:
+                odd("new-field", clean(name)[:60])
+                if len(self._learned) < 100:  # an exchange that invents names for ever stays in the slow lane
+                    self._learned.add(name)
+                    self._decode = self._decoder()
+            elif field.type is models.Json:
+                setattr(row, field.name, _json(value))
+            elif field.type == list[models.Json]:
+                setattr(row, field.name, [_json(one) for one in value] if isinstance(value, list) else [])
+            elif isinstance(value, str):
+                setattr(row, field.name, clean(value))
+            elif value is not None:
+                if field.type is str:
+                    odd("new-type", f"{name} is {type(value).__name__}")
+                setattr(row, field.name, _dump(value))
+        return row
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with half surrogate pairs replaced: neither UTF-8 nor SQLite can hold them."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _json(value: object) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _dump(value: object) -> str:
+    return clean(value) if isinstance(value, str) else clean(json.dumps(value, separators=(",", ":")))
+
+
+def _text(value: object) -> str | None:
+    match value:
+        case msgspec.Raw():
+            return bytes(value).decode()
+        case bool():
+            return "true" if value else "false"
+        case _:
+            return str(value)
+
+
+_INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
+
+ORDER = Record(
+    models.Order,
+    times=("fill_time", "c_time", "u_time"),
+    known={
+        "state": frozenset({"live", "partially_filled", "filled", "canceled", "mmp_canceled"}),
+        "inst_type": _INST_TYPES,
+    },
+)
+ALGO_ORDER = Record(
+    models.AlgoOrder,
+    times=("trigger_time", "c_time", "u_time", "p_time"),
+    known={
+        "state": frozenset(
+            "live pause partially_effective effective canceled order_failed partially_failed order_placed"
+            " filled".split()
+        ),
+        "inst_type": _INST_TYPES,
+    },
+)
+FILL = Record(models.Fill, times=("fill_time", "ts"))
+POSITION = Record(models.Position, times=("c_time", "u_time", "p_time"), known={"inst_type": _INST_TYPES})
+BALANCE = Record(models.Balance, times=("u_time",))
+EQUITY = Record(models.Equity, times=("u_time",))
+BALANCE_AND_POSITION = Record(
+    models.BalanceAndPosition,
+    known={
+        "event_type": frozenset(
+            "snapshot delivered exercised transferred filled liquidation claw_back adl funding_fee adjust_margin"
+            " set_leverage interest_deduction settlement".split()
+        )
+    },
+)
+CASH_BALANCE = Record(models.CashBalance, times=("u_time",))
+DEPOSIT = Record(models.Deposit, times=("ts", "p_time"))
+WITHDRAWAL = Record(models.Withdrawal, times=("ts", "p_time"))
+MARK_PRICE = Record(models.MarkPrice, times=("ts",))
+INSTRUMENT = Record(models.Instrument, times=("list_time", "exp_time", "cont_td_sw_time"))
+CLOSED_POSITION = Record(models.ClosedPosition, times=("c_time", "u_time"))
+BILL = Record(models.Bill, times=("fill_time", "ts"))

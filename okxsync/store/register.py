@@ -1,0 +1,169 @@
+"""What we know of ourselves: connections, coverage and its gaps, accounts, processes, journal.
+
+Coverage is moved by what arrived, in the transaction that stores it. A channel that is lost leaves a gap which begins
+where its coverage ended and is open at the front until the channel is live again; a daemon that died left no gap, so
+the next one finds its channels still marked live and makes it then.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from okxsync.store import batch
+from okxsync.store.database import Connection
+
+_NEW_GAP: Final = (
+    "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
+    " SELECT account, channel, covered_until, ?, ?, 0, 0 FROM coverage WHERE account = ? AND channel = ?"
+    " AND NOT EXISTS (SELECT 1 FROM gaps WHERE gaps.account = coverage.account AND gaps.channel = coverage.channel"
+    " AND to_at IS NULL AND outcome IS NULL)"
+)
+
+
+def advance(db: Connection, marks: Iterable[tuple[int, int]]) -> None:
+    """Cover the live channels of each connection up to ``(at, connection_id)``."""
+    db.executemany(
+        "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE connection_id = ? AND live = 1", marks
+    )
+
+
+def subscribed(db: Connection, message: batch.Subscribed) -> None:
+    """The channels are live: a first one is covered from now on, another one's gap ends now."""
+    for channel in message.channels:
+        key = (message.listener, channel)
+        found = db.execute("SELECT live FROM coverage WHERE account = ? AND channel = ?", key).fetchone()
+        if found is None:
+            db.execute(
+                "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
+                (*key, message.at, message.at),
+            )
+        elif not found[0]:
+            _open_gap(db, key, "not subscribed")
+            db.execute(
+                "UPDATE gaps SET to_at = max(from_at, ?) WHERE account = ? AND channel = ? AND to_at IS NULL",
+                (message.at, *key),
+            )
+        db.execute(
+            "UPDATE coverage SET live = 1, connection_id = ?, covered_until = max(covered_until, ?)"
+            " WHERE account = ? AND channel = ?",
+            (message.connection_id, message.at, *key),
+        )
+
+
+def lost(db: Connection, message: batch.Lost) -> None:
+    """The channels are live no more, unless a successor holds them already."""
+    for channel in message.channels:
+        key = (message.listener, channel)
+        if _no_longer_live(db, key, message.connection_id):
+            _open_gap(db, key, message.reason)
+
+
+def forgotten(db: Connection, message: batch.Forgotten) -> None:
+    """Nobody asks for this connection any more: no gap opens, but one will show if the channels ever come back."""
+    db.execute("UPDATE coverage SET live = 0 WHERE connection_id = ? AND live = 1", [message.connection_id])
+    db.execute("DELETE FROM connections WHERE id = ?", [message.connection_id])
+
+
+def _no_longer_live(db: Connection, key: tuple[str, str], connection_id: int) -> bool:
+    changed = db.execute(
+        "UPDATE coverage SET live = 0 WHERE account = ? AND channel = ? AND live = 1 AND connection_id = ?",
+        (*key, connection_id),
+    )
+    return bool(changed.rowcount)
+
+
+def _open_gap(db: Connection, key: tuple[str, str], reason: str) -> None:
+    db.execute(_NEW_GAP, (None, reason, *key))
+
+
+def _lose_all(db: Connection, reason: str) -> None:
+    for key in db.execute("SELECT account, channel FROM coverage WHERE live = 1").fetchall():
+        _open_gap(db, key, reason)
+    db.execute("UPDATE coverage SET live = 0 WHERE live = 1")
+
+
+_PHASE_COLUMNS: Final = (
+    "id listener account endpoint url site demo requires_auth phase since_at reconnects conn_id last_error"
+    " next_attempt_at pid"
+).split()
+_PHASE: Final = (
+    f"INSERT INTO connections ({', '.join(_PHASE_COLUMNS)}, messages)"
+    f" VALUES ({', '.join('?' * len(_PHASE_COLUMNS))}, 0)"
+    " ON CONFLICT (id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _PHASE_COLUMNS[1:])
+)
+
+
+def phase(db: Connection, message: batch.Phase, pid: int | None) -> None:
+    """Write a connection's row."""
+    db.execute(_PHASE, (*msgspec.structs.astuple(message), pid))
+
+
+def beat(db: Connection, message: batch.Beat, pid: int | None) -> None:
+    """The daemon lives, begins (then whoever was here before is gone), or says good-bye."""
+    if message.pid != pid:
+        _lose_all(db, "crash")
+        db.execute("DELETE FROM connections WHERE pid IS NOT ?", [message.pid])
+    if message.stopped_at is not None:
+        _lose_all(db, "stopped")
+        db.execute(
+            "UPDATE connections SET phase = 'stopped', since_at = ?, next_attempt_at = NULL", [message.stopped_at]
+        )
+    db.execute(
+        "INSERT INTO processes (pid, started_at, heartbeat_at, version, stopped_at, exit) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (pid) DO UPDATE SET started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at,"
+        " version = excluded.version, stopped_at = excluded.stopped_at, exit = excluded.exit",
+        (message.pid, message.started_at, message.at, message.version, message.stopped_at, message.exit),
+    )
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    uid: str | None = None
+    main_uid: str | None = None
+    acct_lv: str | None = None
+    pos_mode: str | None = None
+    perm: str | None = None
+
+
+def account(db: Connection, message: batch.Account) -> None:
+    """Write an account as configured, and what the exchange says of it once known."""
+    db.execute(
+        "INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET site = excluded.site, demo = excluded.demo, removed_at = NULL",
+        (message.name, message.site, message.demo, message.at),
+    )
+    if message.config:
+        config = msgspec.json.decode(message.config, type=_Config)
+        db.execute(
+            "UPDATE accounts SET uid = ?, main_uid = ?, acct_lv = ?, pos_mode = ?, perm = ?, raw = ? WHERE name = ?",
+            (*msgspec.structs.astuple(config), message.config, message.name),
+        )
+
+
+def account_removed(db: Connection, message: batch.AccountRemoved) -> None:
+    db.execute("UPDATE accounts SET removed_at = ? WHERE name = ?", [message.at, message.name])
+
+
+def note(db: Connection, message: batch.Note) -> None:
+    db.execute(
+        "INSERT INTO journal (at, level, account, event, detail) VALUES (?, ?, ?, ?, ?)",
+        msgspec.structs.astuple(message),
+    )
+
+
+_MOST: Final = 500
+"""Oddities of one kind that are told apart; an exchange gone mad must not fill the journal."""
+
+
+def odd(db: Connection, at: int, kind: str, what: str, count: int) -> bool:
+    """Count an oddity; return whether it is the first of its kind."""
+    counted = "UPDATE oddities SET count = count + ?, last_at = ? WHERE kind = ? AND what = ?"
+    if db.execute(counted, (count, at, kind, what)).rowcount:
+        return False
+    if db.execute("SELECT count(*) FROM oddities WHERE kind = ?", [kind]).fetchone()[0] >= _MOST:
+        what = "many more"
+        if db.execute(counted, (count, at, kind, what)).rowcount:
+            return False
+    db.execute("INSERT INTO oddities (kind, what, count, first_at, last_at) VALUES (?, ?, ?, ?, ?)",
+               (kind, what, count, at, at))  # fmt: skip
+    return True

@@ -1,0 +1,231 @@
+"""The schema, as a list of migrations: one function a change, never edited once released.
+
+Tables are STRICT. Decimals are TEXT, exactly as sent; times of the exchange are INTEGER milliseconds UTC under OKX's
+names, local times INTEGER microseconds UTC named ``*_at``. Tools read the tables, people read the views.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+from okxsync.store.database import StoreError
+
+migrations: Final = Migrations("okxsync")
+
+
+def migrate(path: Path, database: Database) -> None:
+    """Bring the database to this schema.
+
+    Raises:
+        StoreError: a newer okxsync has been here.
+    """
+    ours = {migration.name for migration in migrations.pending(database)}
+    applied = {migration.name for migration in migrations.applied(database)}
+    known = {migration.name for migration in migrations._migrations}
+    if newer := applied - known:
+        raise StoreError(f"{path}: made by a newer okxsync ({', '.join(sorted(newer))}); please upgrade")
+    if ours:
+        migrations.apply(database)
+
+
+def _columns(declared: str) -> Iterator[str]:
+    """Read ``name`` (TEXT), ``name:i`` (INTEGER), each NOT NULL with a ``!`` behind it."""
+    for word in declared.split():
+        name, _, kind = word.rstrip("!").partition(":")
+        yield f'"{name}" {"INTEGER" if kind == "i" else "TEXT"}{" NOT NULL" if word.endswith("!") else ""}'
+
+
+def _create(database: Database, table: str, key: str, declared: str) -> None:
+    columns = ", ".join(_columns(declared))
+    database.execute(f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({', '.join(key.split())})) STRICT")
+
+
+@migrations()
+def m001_mirror(database: Database) -> None:
+    """What the exchange says, a table per record (OKX docs: the channel or endpoint of each)."""
+    _create(
+        database,
+        "accounts",
+        "name",
+        "name! uid main_uid acct_lv pos_mode perm site! demo:i! first_seen_at:i! removed_at:i raw",
+    )
+    _create(
+        database,
+        "orders",
+        "account ord_id",
+        """account! ord_id! inst_id inst_type cl_ord_id tag algo_id algo_cl_ord_id attach_algo_cl_ord_id side pos_side
+        td_mode ccy ord_type px px_usd px_vol px_type sz tgt_ccy trade_quote_ccy lever reduce_only stp_mode stp_id
+        quick_mgn_type outcome notional_usd state acc_fill_sz avg_px ord_source category cancel_source
+        cancel_source_reason amend_source amend_result req_id code msg fill_px fill_sz trade_id fill_time:i fill_fee
+        fill_fee_ccy fill_pnl exec_type fill_notional_usd fill_mark_px fill_idx_px fill_px_vol fill_px_usd
+        fill_mark_vol fill_fwd_px fee fee_ccy rebate rebate_ccy pnl tp_trigger_px tp_trigger_px_type tp_ord_px
+        sl_trigger_px sl_trigger_px_type sl_ord_px is_tp_limit attach_algo_ords linked_algo_ord last_px c_time:i
+        u_time:i source! received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "algo_orders",
+        "account algo_id",
+        """account! algo_id! algo_cl_ord_id inst_type inst_id ord_type side pos_side td_mode ccy sz close_fraction
+        tgt_ccy trade_quote_ccy lever state tp_trigger_px tp_trigger_px_type tp_ord_px sl_trigger_px
+        sl_trigger_px_type sl_ord_px trigger_px trigger_px_type ord_px advance_ord_type actual_sz actual_px
+        actual_side trigger_time:i ord_id ord_id_list sub_algo_id_list cl_ord_id fail_code req_id amend_result
+        reduce_only last notional_usd tag attach_algo_ords linked_ord amend_px_on_trigger_type is_trade_borrow_mode
+        chase_type chase_val max_chase_type max_chase_val count px_var px_spread sz_limit px_limit time_interval
+        callback_ratio callback_spread active_px move_trigger_px c_time:i u_time:i p_time:i source! received_at:i!
+        version! raw""",
+    )
+    _create(
+        database,
+        "fills",
+        "account inst_id ord_id trade_id",
+        """account! inst_id! ord_id! trade_id! inst_type cl_ord_id bill_id sub_type tag side pos_side fill_px fill_sz
+        fill_time:i exec_type fee fee_ccy fee_rate fill_pnl fill_idx_px fill_mark_px fill_px_vol fill_px_usd
+        fill_mark_vol fill_fwd_px trade_quote_ccy ts:i trade_id_made:i! source! received_at:i! raw""",
+    )
+    _create(
+        database,
+        "positions",
+        "account pos_id",
+        """account! pos_id! inst_type inst_id mgn_mode pos_side pos ccy pos_ccy avail_pos avg_px non_settle_avg_px
+        mark_px last idx_px usd_px be_px upl upl_ratio upl_last_px upl_ratio_last_px lever liq_px mgn_ratio mmr imr
+        margin notional_usd opt_val adl realized_pnl pnl fee funding_fee liq_penalty settled_pnl trade_id liab
+        liab_ccy interest pending_close_ord_liab_val delta_bs delta_pa gamma_bs gamma_pa theta_bs theta_pa vega_bs
+        vega_pa spot_in_use_amt spot_in_use_ccy cl_spot_in_use_amt max_spot_in_use_amt biz_ref_id biz_ref_type
+        hedged_pos base_bal quote_bal base_borrowed base_interest quote_borrowed quote_interest close_order_algo
+        c_time:i u_time:i p_time:i received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "positions_history",
+        "account pos_id c_time",
+        """account! pos_id! c_time:i! inst_type inst_id uly mgn_mode type pos_side direction open_avg_px close_avg_px
+        non_settle_avg_px open_max_pos close_total_pos realized_pnl settled_pnl pnl pnl_ratio fee funding_fee
+        liq_penalty lever trigger_px ccy u_time:i received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "balances",
+        "account ccy",
+        """account! ccy! eq cash_bal avail_bal avail_eq frozen_bal ord_frozen dis_eq eq_usd iso_eq fixed_bal liab upl
+        upl_liab cross_liab iso_liab reward_bal mgn_ratio imr mmr interest twap frp_type max_loan borrow_froz
+        notional_lever coin_usd_price stgy_eq iso_upl spot_in_use_amt cl_spot_in_use_amt max_spot_in_use_amt
+        spot_iso_bal smt_sync_eq spot_copy_trading_eq spot_bal open_avg_px acc_avg_px spot_upl spot_upl_ratio
+        total_pnl total_pnl_ratio col_res col_borr_auto_conversion collateral_restrict collateral_enabled
+        auto_lend_status auto_lend_mt_amt u_time:i received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "equity",
+        "account",
+        """account! total_eq adj_eq iso_eq avail_eq ord_froz imr mmr borrow_froz mgn_ratio notional_usd
+        notional_usd_for_borrow notional_usd_for_swap notional_usd_for_futures notional_usd_for_option upl delta
+        delta_lever delta_neutral_status u_time:i received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "bills",
+        "account bill_id",
+        """account! bill_id! type sub_type ccy bal bal_chg pos_bal pos_bal_chg sz px pnl fee interest earn_amt earn_apr
+        mgn_mode inst_type inst_id ord_id trade_id cl_ord_id exec_type from to notes tag fill_idx_px fill_mark_px
+        fill_px_vol fill_px_usd fill_mark_vol fill_fwd_px fill_time:i ts:i received_at:i! raw""",
+    )
+    _create(
+        database,
+        "deposits",
+        "account dep_id",
+        """account! dep_id! uid sub_acct ccy chain amt from area_code_from to tx_id state from_wd_id
+        actual_dep_blk_confirm ts:i p_time:i received_at:i! version! raw""",
+    )
+    _create(
+        database,
+        "withdrawals",
+        "account wd_id",
+        """account! wd_id! uid sub_acct ccy chain non_tradable_asset amt from area_code_from to area_code_to
+        to_addr_type tag pmt_id memo addr_ex tx_id fee fee_ccy state client_id note ts:i p_time:i received_at:i!
+        version! raw""",
+    )
+    _create(database, "mark_prices", "inst_id", "inst_id! inst_type mark_px ts:i received_at:i! version!")
+    _create(
+        database,
+        "instruments",
+        "inst_id",
+        """inst_id! inst_type inst_id_code uly inst_family base_ccy quote_ccy settle_ccy ct_val ct_mult ct_val_ccy
+        ct_type opt_type stk list_time:i exp_time:i cont_td_sw_time:i open_type lever tick_sz lot_sz min_sz max_lmt_sz
+        max_mkt_sz max_lmt_amt max_mkt_amt max_twap_sz max_iceberg_sz max_trigger_sz max_stop_sz state rule_type
+        group_id inst_category future_settlement alias upc_chg received_at:i! raw""",
+    )
+
+
+@migrations()
+def m002_proof(database: Database) -> None:
+    """What we know of ourselves: who listens, what was covered, what is missing, and every frame as received."""
+    _create(
+        database,
+        "connections",
+        "id",
+        """id:i listener! account endpoint! url! site! demo:i! requires_auth:i! phase! since_at:i! last_message_at:i
+        last_rtt_us:i messages:i! reconnects:i! conn_id last_error next_attempt_at:i pid:i""",
+    )
+    database.execute("CREATE UNIQUE INDEX connections_by_listener ON connections (listener, endpoint)")
+    _create(
+        database,
+        "coverage",
+        "account channel",
+        "account! channel! covered_since:i! covered_until:i! live:i! connection_id:i last_push_at:i",
+    )
+    database.execute("CREATE INDEX coverage_live ON coverage (connection_id) WHERE live = 1")
+    _create(
+        database,
+        "gaps",
+        "id",
+        """id:i account! channel! from_at:i! to_at:i reason! outcome filled_at:i rows:i! attempts:i! note""",
+    )
+    database.execute("CREATE INDEX gaps_open ON gaps (account, channel) WHERE outcome IS NULL")
+    database.execute(
+        "CREATE TABLE messages (id INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, connection_id INTEGER NOT NULL,"
+        " account TEXT, channel TEXT, kind TEXT NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL) STRICT"
+    )
+    database.execute("CREATE TABLE codecs (id INTEGER PRIMARY KEY, name TEXT NOT NULL, body BLOB NOT NULL) STRICT")
+    _create(database, "journal", "id", "id:i at:i! level! account event! detail!")
+    _create(database, "processes", "pid", "pid:i started_at:i! heartbeat_at:i! version! stopped_at:i exit:i")
+    _create(database, "oddities", "kind what", "kind! what! count:i! first_at:i! last_at:i!")
+    _create(database, "counters", "name", "name! value:i!")
+
+
+_REAL: Final = {  # what people sort and add up, per table
+    "orders": "px sz acc_fill_sz avg_px fill_px fill_sz fee rebate pnl",
+    "algo_orders": "sz trigger_px ord_px tp_trigger_px sl_trigger_px actual_sz actual_px",
+    "fills": "fill_px fill_sz fee fill_pnl",
+    "positions": "pos avg_px mark_px upl upl_ratio lever liq_px notional_usd realized_pnl fee funding_fee",
+    "positions_history": "open_avg_px close_avg_px open_max_pos close_total_pos realized_pnl pnl fee funding_fee",
+    "balances": "eq cash_bal avail_bal frozen_bal eq_usd upl liab",
+    "equity": "total_eq adj_eq iso_eq imr mmr mgn_ratio notional_usd upl",
+    "bills": "bal bal_chg sz px pnl fee interest",
+    "deposits": "amt",
+    "withdrawals": "amt fee",
+    "mark_prices": "mark_px",
+    "instruments": "ct_val ct_mult tick_sz lot_sz min_sz",
+}
+_TIMES: Final = "c_time u_time p_time fill_time trigger_time ts list_time exp_time cont_td_sw_time".split()
+_WITH_VIEW: Final = (*_REAL, "accounts", "connections", "coverage", "gaps", "messages", "journal", "processes")
+
+
+@migrations()
+def m003_views(database: Database) -> None:
+    """The same for people: REAL numbers, ISO times, and no raw JSON."""
+    for table in _WITH_VIEW:
+        real = _REAL.get(table, "").split()
+        shown = []
+        for (name,) in database.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall():
+            if name in real:
+                shown.append(f'CAST("{name}" AS REAL) AS "{name}"')
+            elif name in _TIMES:
+                shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e3, 'unixepoch') AS \"{name}\"")
+            elif name.endswith("_at") or name in ("at", "covered_since", "covered_until"):
+                shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e6, 'unixepoch') AS \"{name}\"")
+            elif name not in ("raw", "version", "body") or table == "processes":
+                shown.append(f'"{name}"')
+        database.execute(f"CREATE VIEW {table}_view AS SELECT {', '.join(shown)} FROM {table}")

@@ -1,0 +1,197 @@
+"""The state of a daemon as its database tells it, for ``okxsync status``. Reads, and believes nobody's word:
+
+a daemon lives if its heartbeat is fresh and its process is there. If it does not, no connection is live whatever its
+row says, and what it had covered when it died is an open gap although nobody has written that down yet.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from okxsync.store.database import Connection, open_reader
+
+FRESH_S: Final = 5.0
+"""A heartbeat older than this is no sign of life; there is one a second."""
+
+
+class Daemon(msgspec.Struct):
+    alive: bool
+    pid: int | None
+    started_at: str | None
+    heartbeat_age_s: float | None
+    version: str | None
+
+
+class ConnectionState(msgspec.Struct):
+    listener: str
+    endpoint: str
+    site: str
+    demo: bool
+    phase: str
+    since: str
+    last_message_age_s: float | None
+    rtt_ms: float | None
+    messages: int
+    reconnects: int
+    channels: list[str]
+    last_error: str | None
+
+
+class Gaps(msgspec.Struct):
+    open: int
+    filled: int
+    partial: int
+    seconds_open: float
+
+
+class WriterState(msgspec.Struct):
+    queue: int
+    lag_ms: float
+    rows: int
+    errors: int
+
+
+class Log(msgspec.Struct):
+    messages: int
+    bytes: int
+    bytes_received: int
+    oldest: str | None
+
+
+class Status(msgspec.Struct):
+    """What ``status --json`` prints."""
+
+    daemon: Daemon
+    connections: list[ConnectionState]
+    gaps: Gaps
+    writer: WriterState
+    log: Log
+
+    @property
+    def exit_code(self) -> int:
+        """0 all live and no open gap, 1 something is down or open, 3 no daemon alive on this database."""
+        if not self.daemon.alive:
+            return 3
+        all_live = all(connection.phase == "live" for connection in self.connections)
+        return 0 if all_live and self.connections and not self.gaps.open else 1
+
+
+def read_status(path: Path, now_us: int) -> Status:
+    """Read the status of the database, at ``now_us`` microseconds UTC.
+
+    Raises:
+        StoreError: there is no such database, or it is not ours.
+    """
+    database = open_reader(path)
+    try:
+        database.conn.execute("BEGIN")  # one moment for all of it
+        return _read(database.conn, now_us)
+    finally:
+        database.close()
+
+
+def _read(db: Connection, now_us: int) -> Status:
+    daemon = _daemon(db, now_us)
+    counters = dict(db.execute("SELECT name, value FROM counters"))
+    oldest = db.execute("SELECT received_at FROM messages ORDER BY id LIMIT 1").fetchone()
+    return Status(
+        daemon,
+        _connections(db, now_us, daemon.alive),
+        _gaps(db, now_us, daemon.alive),
+        WriterState(
+            counters.get("queue", 0) if daemon.alive else 0,
+            round(counters.get("lag_us", 0) / 1000, 1),
+            counters.get("rows", 0),
+            counters.get("errors", 0),
+        ),
+        Log(
+            counters.get("messages", 0),
+            counters.get("bytes", 0),
+            counters.get("bytes_received", 0),
+            _iso(oldest[0]) if oldest else None,
+        ),
+    )
+
+
+def _daemon(db: Connection, now_us: int) -> Daemon:
+    found = db.execute(
+        "SELECT pid, started_at, heartbeat_at, version, stopped_at FROM processes ORDER BY started_at DESC LIMIT 1"
+    ).fetchone()
+    if found is None:
+        return Daemon(False, None, None, None, None)
+    pid, started_at, heartbeat_at, version, stopped_at = found
+    age_s = round((now_us - heartbeat_at) / 1e6, 3)
+    alive = stopped_at is None and age_s <= FRESH_S and _is_running(pid)
+    return Daemon(alive, pid, _iso(started_at), age_s, version)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but there
+        return True
+    return True
+
+
+def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionState]:
+    channels: dict[int, list[str]] = {}
+    for number, channel in db.execute(
+        "SELECT connection_id, channel FROM coverage WHERE live = 1 ORDER BY channel"
+    ).fetchall():
+        channels.setdefault(number, []).append(channel)
+    rows = db.execute(
+        "SELECT id, listener, endpoint, site, demo, phase, since_at, last_message_at, last_rtt_us, messages,"
+        " reconnects, last_error FROM connections ORDER BY listener, endpoint"
+    ).fetchall()
+    states = []
+    for number, listener, endpoint, site, demo, phase, since_at, last_at, rtt_us, messages, reconnects, error in rows:
+        states.append(
+            ConnectionState(
+                listener,
+                endpoint,
+                site,
+                bool(demo),
+                phase if alive else "stopped",
+                _iso(since_at),
+                round((now_us - last_at) / 1e6, 3) if last_at is not None else None,
+                round(rtt_us / 1000, 3) if rtt_us is not None else None,
+                messages,
+                reconnects,
+                channels.get(number, []) if alive else [],
+                error,
+            )
+        )
+    return states
+
+
+def _gaps(db: Connection, now_us: int, alive: bool) -> Gaps:
+    """Count the gaps; an account that was removed misses nothing any more."""
+    counts = dict(
+        db.execute("SELECT outcome, count(*) FROM gaps WHERE outcome IS NOT NULL GROUP BY outcome").fetchall()
+    )
+    wanted = "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
+    still = db.execute(
+        f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
+        {"now": now_us},
+    ).fetchone()
+    unsaid = (0, 0)
+    if not alive:
+        unsaid = db.execute(
+            f"SELECT count(*), sum(:now - covered_until) FROM coverage WHERE live = 1 AND {wanted}", {"now": now_us}
+        ).fetchone()
+    return Gaps(
+        open=still[0] + unsaid[0],
+        filled=counts.get("filled", 0),
+        partial=counts.get("partial", 0),
+        seconds_open=round(((still[1] or 0) + (unsaid[1] or 0)) / 1e6, 3),
+    )
+
+
+def _iso(at_us: int) -> str:
+    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,288 @@
+"""The one writer: a batch of messages in, one transaction out.
+
+Frames are logged as received, decoded once, and become rows of the table that their channel names; coverage moves in
+the same transaction. A batch that fails leaves nothing behind and can be applied again as it is.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from okxsync.config import MARKET
+from okxsync.okx.frames import read_event, redact
+from okxsync.store import batch, register
+from okxsync.store.batch import Message
+from okxsync.store.database import DATA_ERRORS, Connection
+from okxsync.store.log import Codec, open_codec
+from okxsync.store.mirror import Arg, Mirror, Push
+from okxsync.store.records import Value, clean
+from okxsync.store.snapshots import Pages
+
+
+class Written(msgspec.Struct, array_like=True):
+    """What one transaction has done; with ``error`` it was undone, and the writer tries again."""
+
+    rows: int = 0
+    frames: int = 0
+    error: str | None = None
+
+
+class Frame(msgspec.Struct, rename="camel"):
+    """The envelope of a push; its rows are decoded by what they are of."""
+
+    arg: msgspec.Raw
+    data: list[msgspec.Raw]
+    event_type: str = ""
+    cur_page: int | None = None
+    last_page: bool | None = None
+
+
+_read_frame: Final = msgspec.json.Decoder(Frame).decode
+_read_arg: Final = msgspec.json.Decoder(Arg).decode
+_read_object: Final = msgspec.json.Decoder(dict[str, object]).decode
+_read_rows: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+_LOG: Final = (
+    "INSERT INTO messages (received_at, connection_id, account, channel, kind, size, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_ADD: Final = (
+    "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+_SET: Final = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_HEARD: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
+_PUSHED: Final = "UPDATE coverage SET last_push_at = ? WHERE account = ? AND channel = ?"
+_ERRORS: Final = frozenset({"bad-frame", "bad-message", "bad-row", "bad-time", "unknown-channel"})
+"""Oddities by which something did not reach its column; new fields, types and values do."""
+_ARGS_KEPT: Final = 10_000
+
+
+class Writer:
+    """Writes batches to a database opened for writing, through one connection."""
+
+    def __init__(self, db: Connection, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self.db = db
+        self.now_us = now_us
+        self.codec: Codec = open_codec(db)
+        self.pid: int | None = None
+        self.pages = Pages()
+        self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and arg: with the key of its coverage
+
+    def apply(self, messages: Sequence[Message]) -> Written:
+        """Write all of ``messages`` in one transaction.
+
+        A message whose content no row can hold does not stop the others: it is kept raw, and journalled.
+
+        Raises:
+            DatabaseError: of the disk; nothing was written.
+        """
+        try:
+            return self._apply(messages)
+        except DATA_ERRORS as error:
+            if len(messages) > 1:
+                done = [self.apply([message]) for message in messages]
+                return Written(sum(one.rows for one in done), sum(one.frames for one in done))
+            return self._apply(messages, refused=error)
+
+    def _apply(self, messages: Sequence[Message], refused: Exception | None = None) -> Written:
+        pid, pages = self.pid, self.pages.copy()
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            transaction = _Transaction(self)
+            for message in messages:
+                if refused:
+                    transaction.keep_raw(message, refused)
+                else:
+                    transaction.take(message)
+            written = transaction.finish()
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            self.pid, self.pages = pid, pages
+            self.args.clear()
+            raise
+        return written
+
+
+class _Transaction:
+    """What is collected from the messages of one batch, to be written at its end."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._db = writer.db
+        self._mirror = Mirror(writer.pages, self._account_of, self._odd)
+        self._log: list[tuple[Value | bytes, ...]] = []
+        self._heard: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
+        self._covered: dict[int, int] = {}  # connection -> at
+        self._pushed: dict[tuple[str, str], int] = {}  # listener, key of coverage -> at
+        self._odd_things: Counter[tuple[str, str, str | None]] = Counter()
+        self._where: tuple[str | None, str] = (None, "")  # account and channel of the frame in hand
+        self._queue: int | None = None
+
+    def take(self, message: Message) -> None:
+        match message:
+            case batch.Frames():
+                self._frames(message)
+            case batch.Pong(connection_id=number, at=at):
+                self._covered[number] = at
+                self._db.execute("UPDATE connections SET last_rtt_us = ? WHERE id = ?", [message.rtt_us, number])
+            case batch.Rows():
+                self._rows(message)
+            case batch.Beat():
+                register.beat(self._db, message, self._writer.pid)
+                self._writer.pid, self._queue = message.pid, message.queue
+            case _:
+                self._coverage_up_to_here()
+                self._register(message)
+
+    def _register(self, message: Message) -> None:
+        match message:
+            case batch.Phase():
+                register.phase(self._db, message, self._writer.pid)
+            case batch.Subscribed():
+                self._writer.args.clear()
+                register.subscribed(self._db, message)
+            case batch.Lost():
+                self._writer.args.clear()
+                register.lost(self._db, message)
+            case batch.Forgotten():
+                register.forgotten(self._db, message)
+            case batch.Account():
+                register.account(self._db, message)
+            case batch.AccountRemoved():
+                register.account_removed(self._db, message)
+            case batch.Note():
+                register.note(self._db, message)
+
+    def keep_raw(self, message: Message, why: Exception) -> None:
+        """Take no more of a message than what cannot fail."""
+        self._where = (getattr(message, "listener", None), "")
+        self._odd("bad-message", f"{type(message).__name__}: {type(why).__name__}")
+        if isinstance(message, batch.Frames):
+            for at, text in message.frames:
+                self._log_frame(message, at, clean(text), None, "unknown")
+            self._hear(message)
+
+    def finish(self) -> Written:
+        db = self._db
+        self._mirror.write(db)
+        db.executemany(_LOG, self._log)
+        self._coverage_up_to_here()
+        db.executemany(_PUSHED, [(at, *key) for key, at in self._pushed.items()])
+        db.executemany(_HEARD, [(at, count, number) for number, (at, count) in self._heard.items()])
+        now = self._writer.now_us()
+        errors = 0
+        for (kind, what, account), count in self._odd_things.items():
+            errors += count if kind in _ERRORS else 0
+            if register.odd(db, now, kind, what, count):
+                register.note(db, batch.Note(now, "warning", account, kind, what))
+        received = sum(int(row[5] or 0) for row in self._log)
+        stored = sum(len(row[6]) for row in self._log if isinstance(row[6], bytes))
+        added = {"messages": len(self._log), "bytes_received": received, "bytes": stored, "rows": self._mirror.rows,
+                 "errors": errors}  # fmt: skip
+        db.executemany(_ADD, [(name, value) for name, value in added.items() if value])
+        if self._log:
+            db.execute(_SET, ("lag_us", now - min(int(row[0] or now) for row in self._log)))
+        if self._queue is not None:
+            db.execute(_SET, ("queue", self._queue))
+        return Written(self._mirror.rows, len(self._log))
+
+    def _coverage_up_to_here(self) -> None:
+        """What has arrived so far is covered, before a channel comes or goes."""
+        register.advance(self._db, [(at, number) for number, at in self._covered.items()])
+        self._covered.clear()
+
+    def _frames(self, message: batch.Frames) -> None:
+        account = None if message.listener == MARKET else message.listener
+        for at, text in message.frames:
+            self._where = (account, "")
+            if event := read_event(text):
+                channel = event.channel or (event.arg or {}).get("channel")
+                self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
+                continue
+            try:
+                frame = _read_frame(text)
+                arg, key = self._arg_of(message, frame.arg)
+            except _UNREADABLE:
+                self._odd_frame(message, at, text)
+                continue
+            self._where = (account, arg.channel)
+            self._log_frame(message, at, text, arg.channel, "push")
+            push = Push(message.listener, arg, at, frame.data, "ws", frame.event_type, frame.cur_page, frame.last_page)
+            if not self._mirror.take(push):
+                self._odd("unknown-channel", "no table")
+            if key:
+                self._pushed[message.listener, key] = at
+        self._hear(message)
+
+    def _hear(self, message: batch.Frames) -> None:
+        number, last_at = message.connection_id, message.frames[-1][0]
+        self._heard[number] = last_at, self._heard.get(number, (0, 0))[1] + len(message.frames)
+        self._covered[number] = last_at
+
+    def _log_frame(self, message: batch.Frames, at: int, text: str, channel: str | None, kind: str) -> None:
+        body = text.encode()
+        account = None if message.listener == MARKET else message.listener
+        compressed = self._writer.codec.compress(body)
+        self._log.append((at, message.connection_id, account, channel, kind, len(body), compressed))
+
+    def _odd_frame(self, message: batch.Frames, at: int, text: str) -> None:
+        """Keep a frame that is no push as it is known."""
+        channel: object = None
+        try:
+            found = _read_object(text)
+            arg = found.get("arg")
+            channel = arg.get("channel") if isinstance(arg, dict) else None
+            what = "not as documented"
+        except _UNREADABLE:
+            what = "not JSON"
+        name = clean(channel) if isinstance(channel, str) else None
+        self._where = (self._where[0], name or "")
+        self._odd("bad-frame", what)
+        self._log_frame(message, at, redact(clean(text)), name, "unknown")
+
+    def _rows(self, message: batch.Rows) -> None:
+        account = None if message.listener == MARKET else message.listener
+        self._where = (account, message.channel)
+        try:
+            rows = _read_rows(message.rows)
+        except _UNREADABLE:
+            self._odd("bad-frame", "REST rows are not a list")
+            return
+        self._mirror.take(Push(message.listener, Arg(message.channel), message.at, rows, "rest"))
+
+    def _arg_of(self, message: batch.Frames, raw: msgspec.Raw) -> tuple[Arg, str]:
+        """Return what a frame is of, and the key of the coverage that it belongs to, or ""."""
+        known = self._writer.args
+        known_as = message.listener, bytes(raw)
+        if (found := known.get(known_as)) is None:
+            if len(known) > _ARGS_KEPT:
+                known.clear()
+            arg = _read_arg(raw)
+            fields = _read_object(raw)
+            live = self._db.execute("SELECT channel FROM coverage WHERE connection_id = ? AND live = 1",
+                                    [message.connection_id]).fetchall()  # fmt: skip
+            fitting = [key for (key,) in live if _fits(key, fields)]
+            found = known[known_as] = arg, max(fitting, key=len, default="")
+        return found
+
+    def _account_of(self, uid: str) -> str | None:
+        if not uid:
+            return None
+        found = self._db.execute("SELECT name FROM accounts WHERE uid = ? AND removed_at IS NULL", [uid]).fetchone()
+        return found[0] if found else None
+
+    def _odd(self, kind: str, what: str) -> None:
+        account, channel = self._where
+        self._odd_things[kind, f"{channel}: {what}" if channel else what, account] += 1
+
+
+def _fits(key: str, arg: dict[str, object]) -> bool:
+    """Whether a push with ``arg`` belongs to the subscription ``key`` (``channel`` or ``channel:name=value,...``)."""
+    channel, _, named = key.partition(":")
+    pairs = [pair.partition("=") for pair in named.split(",") if pair]
+    return arg.get("channel") == channel and all(arg.get(name) == value for name, _, value in pairs)
