@@ -13,7 +13,7 @@ import trio
 
 from okxsync.config import ConfigError
 from okxsync.feed.dialing import Dialer
-from okxsync.feed.plan import Clock, Ended, Plan
+from okxsync.feed.plan import Clock, Ended, Plan, slow_pause_s
 from okxsync.feed.session import Session, now_us
 from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.okx.errors import CLOSES, Action
@@ -24,8 +24,6 @@ log = logging.getLogger("okxsync.feed")
 
 CONNECT_S: Final = 10.0
 MEASURE_S: Final = 10.0
-SLOW_S: Final = 150.0
-"""The pause after a refusal that another attempt may make worse: too many connections, too many requests."""
 GIVEN_UP_S: Final = 1800.0
 """A key that was refused is tried again this late; a changed configuration is tried at once."""
 PATIENCE: Final = 5
@@ -69,24 +67,25 @@ class Connection:
                         turn.done()
                         self._session = Session(self._id, self._plan, socket, self._send, self._clock, self._enter)
                         await self._session.run()
-        except* Ended as group:
-            ended = first_error(group)
         except* SocketError as group:
             ended = _judge(first_error(group))
         except* ConfigError as group:
             ended = Ended(str(first_error(group)), Action.GIVE_UP)
         except* trio.TooSlowError:
             ended = Ended(f"cannot connect within {CONNECT_S:.0f} s")
+        except* Ended as group:  # last: it says more than a socket that broke at the same moment
+            ended = first_error(group)
         return ended
 
     async def _rest(self, ended: Ended) -> None:
         """Tell that the connection is lost, and wait as long as the reason asks."""
         session, self._session = self._session, None
         reason = str(ended)
+        live_since = session.live_since if session else None
+        lived_s = trio.current_time() - live_since if live_since is not None else 0.0
+        action = self._temper(ended.action, was_live=live_since is not None)
         if session and session.live:
             await self._send.send(Lost(self._id, self._plan.listener, session.live, now_us(), reason))
-        lived_s = trio.current_time() - session.live_since if session and session.live_since is not None else 0.0
-        action = self._temper(ended.action, was_live=bool(session and session.live_since is not None))
         if action is Action.RESYNC:
             with trio.move_on_after(MEASURE_S):
                 await self._clock.measure()
@@ -94,7 +93,7 @@ class Connection:
             case Action.GIVE_UP | Action.FIX:
                 phase, delay_s = "stopped", GIVEN_UP_S
             case Action.SLOW:
-                phase, delay_s = "backing_off", SLOW_S * random.uniform(1, 1.5)
+                phase, delay_s = "backing_off", slow_pause_s()
             case _:
                 phase, delay_s = "backing_off", self._back_off.next_delay(lived_s)
         self._last_error = reason
@@ -109,7 +108,7 @@ class Connection:
 
     def _temper(self, action: Action, *, was_live: bool) -> Action:
         """Lose patience with a login that is refused over and over, even for a reason that should pass."""
-        refused = self._session is None and not was_live and action is Action.RESYNC
+        refused = not was_live and action is Action.RESYNC
         self._refusals = self._refusals + 1 if refused else 0
         return Action.GIVE_UP if self._refusals >= PATIENCE else action
 

@@ -2,7 +2,8 @@
 
 import bisect
 import itertools
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -13,8 +14,9 @@ from okxsync.okx.limits import DialSlots
 class Turn:
     """A handshake's place in the limiter's window, until ``done``."""
 
-    def __init__(self, slots: DialSlots) -> None:
+    def __init__(self, slots: DialSlots, tell: Callable[[], None]) -> None:
         self._slots = slots
+        self._tell = tell
         self._place: int | None = slots.take(trio.current_time())
 
     def done(self) -> None:
@@ -22,12 +24,13 @@ class Turn:
         if self._place is not None:
             self._slots.finish(self._place, trio.current_time())
             self._place = None
+            self._tell()
 
 
 class _Waiter:
     def __init__(self, priority: int, number: int) -> None:
         self.rank = (priority, number)
-        self.first = trio.Event()
+        self.news = trio.Event()  # a place was freed, or someone left the queue
 
 
 class Dialer:
@@ -42,7 +45,7 @@ class Dialer:
     async def turn(self, priority: int) -> AsyncIterator[Turn]:
         """Wait for a turn, and hold it until ``Turn.done``, at the latest until the block ends."""
         await self._wait(_Waiter(priority, next(self._numbers)))
-        turn = Turn(self._slots)
+        turn = Turn(self._slots, self._wake_first)
         try:
             yield turn
         finally:
@@ -53,14 +56,16 @@ class Dialer:
         bisect.insort(self._queue, me, key=lambda waiter: waiter.rank)
         try:
             while True:
-                if self._queue[0] is not me:
-                    me.first = trio.Event()
-                    await me.first.wait()
-                elif (opens_at := self._slots.opens_at()) > trio.current_time():
-                    await trio.sleep_until(opens_at)  # someone more urgent may overtake us meanwhile
-                else:
+                me.news = trio.Event()
+                opens_at = self._slots.opens_at() if self._queue[0] is me else math.inf
+                if opens_at <= trio.current_time():
                     return
+                with trio.move_on_at(opens_at):  # a handshake that ends meanwhile opens one earlier
+                    await me.news.wait()
         finally:
             self._queue.remove(me)
-            if self._queue:
-                self._queue[0].first.set()
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        if self._queue:
+            self._queue[0].news.set()

@@ -1,12 +1,23 @@
 """What a connection is to be, and why one has ended: the values that the feed's parts hand each other."""
 
-from typing import Protocol
+import random
+from typing import Final, Protocol
 
 import msgspec
 
 from okxsync.config import Secret
 from okxsync.okx.channels import Subscription
 from okxsync.okx.errors import Action
+
+SLOW_S: Final = 150.0
+
+
+def slow_pause_s() -> float:
+    """Return a pause, in seconds, after a refusal that another attempt may make worse: too many connections, requests.
+
+    Random, so that programs which crowd each other out do not march in step.
+    """
+    return random.uniform(SLOW_S, 1.5 * SLOW_S)
 
 
 class Keys(msgspec.Struct, frozen=True):

@@ -5,17 +5,19 @@ its own acknowledgement. Every frame but ``pong`` goes into the channel before i
 what was stored cannot disagree.
 """
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
-from okxsync.feed.plan import Clock, Ended, Keys, Plan
+from okxsync.feed.plan import Clock, Ended, Keys, Plan, slow_pause_s
 from okxsync.feed.socket import Socket
 from okxsync.okx.channels import Subscription
 from okxsync.okx.errors import Action, meaning_of
-from okxsync.okx.frames import PING, PONG, Event, SubscribeRequest, login_frame, read_event, subscribe_requests
+from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, redact, subscribe_requests
 from okxsync.okx.limits import RequestBudget
 from okxsync.store.batch import Frames, Lost, Message, Note, Pong, Subscribed
 
@@ -25,6 +27,8 @@ PING_S: Final = 15.0
 """The beat of pings; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
 ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
+STALL_S: Final = 1.0
+"""Held up for longer than this, we count as behind. Shorter is within the overlap with which gaps are filled."""
 
 
 def now_us() -> int:
@@ -54,9 +58,13 @@ class Session:
         self.conn_id: str | None = None
         self.live: list[str] = []  # keys of the channels that are acknowledged and not known to be dead
         self.live_since: float | None = None  # trio's clock
-        self._pinged_us = 0
+        self._asked: list[Subscription] = []  # of the last request, without an acknowledgement so far
+        self._crowded_out: list[Subscription] = []  # were live until too many connections held them
+        self._pings: deque[tuple[int, float]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
+        self._stalled_until = 0.0  # trio's clock
+        self._behind_us: int | None = None  # up to where all has been read, while frames still lie behind a stall
 
     async def run(self) -> None:
         if self._plan.keys:
@@ -68,6 +76,7 @@ class Session:
         await self._enter("live")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive)
+            nursery.start_soon(self._ask_again)
             while True:
                 if event := await self._read():
                     await self._heed(event)
@@ -75,23 +84,46 @@ class Session:
     async def _read(self) -> Event | None:
         """Receive one frame, pass it on, and return it if it is a control frame."""
         frame = await self._socket.receive()
-        at = now_us()
+        at = self._behind_us or now_us()
         self._heard.set()
         if frame == PONG:
-            await self._pass_on(Pong(self._id, self._plan.listener, at, at - self._pinged_us))
+            await self._take_pong()
             return None
         await self._pass_on(Frames(self._id, self._plan.listener, [(at, frame)]))
         if frame == PING:
             await self._socket.send(PONG)
         return read_event(frame)
 
+    async def _take_pong(self) -> None:
+        if self._pings:  # else nobody asked for it
+            # It may have lain behind a stall for long: it proves the time up to its own ping, and no more.
+            pinged_us, pinged = self._pings.popleft()
+            if self._behind_us is not None:
+                self._behind_us = max(self._behind_us, pinged_us) if pinged < self._stalled_until else None
+            rtt_us = round((trio.current_time() - pinged) * 1e6)
+            await self._pass_on(Pong(self._id, self._plan.listener, pinged_us, rtt_us))
+
     async def _pass_on(self, message: Message) -> None:
+        """Give ``message`` to the writer, and wait while it is too busy.
+
+        After a stall, what is read arrived at some time since its beginning, and more of it lies behind. So it is
+        stamped with that beginning, until the answer to a new ping shows that we have caught up.
+        """
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:
+            stalled_us, stalled = now_us(), trio.current_time()
             self._pushing_back = True
             await self._send.send(message)
             self._pushing_back = False
+            if trio.current_time() - stalled > STALL_S:
+                self._stalled_until = trio.current_time()
+                self._behind_us = self._behind_us or stalled_us
+                await self._ping()
+
+    async def _ping(self) -> None:
+        self._pings.append((now_us(), trio.current_time()))
+        await self._socket.send(PING)
 
     async def _request(self, frame: str) -> None:
         await trio.sleep_until(self._budget.opens_at(trio.current_time()))
@@ -110,49 +142,67 @@ class Session:
                         return
                     case Event(event="login" | "error") as event:
                         raise _refused("login", event)
+                    case Event() as event:
+                        await self._heed(event)
         raise Ended(f"login: no answer within {LOGIN_S:.0f} s")
 
     async def _subscribe(self) -> None:
         for request in subscribe_requests(self._plan.subscriptions):
-            unanswered = list(request.subscriptions)
+            self._asked = list(request.subscriptions)
             refusals: list[Event] = []
             with trio.move_on_after(SUBSCRIBE_S):
                 await self._request(request.frame)
-                while len(unanswered) > len(refusals):
-                    await self._await_answer(request, unanswered, refusals)
-            if len(unanswered) > len(refusals):
-                missing = ", ".join(subscription.key for subscription in unanswered)
-                raise Ended(f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}")
-            for subscription, refusal in _pair(unanswered, refusals):
-                await self._do_without(subscription, refusal)
+                while len(self._asked) > len(refusals):
+                    match await self._read():
+                        case Event(event="error", id=id) as event if id in (request.id, None, ""):
+                            refused = _refused("subscribe", event)
+                            if refused.action is Action.FIX:  # one channel that this account cannot have
+                                refusals.append(event)
+                            elif refused.action is not Action.IGNORE:
+                                raise refused
+                        case Event() as event:
+                            await self._heed(event)
+            if len(self._asked) > len(refusals):
+                missing = ", ".join(subscription.key for subscription in self._asked)
+                said = "".join(f"; {_refused('but', refusal)}" for refusal in refusals)
+                raise Ended(f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}{said}")
+            for subscription, refusal in _pair(self._asked, refusals):
+                await self._note("error", "channel-refused", str(_refused(f"subscribe {subscription.key}", refusal)))
+            self._asked = []
         if not self.live:
-            raise Ended("every channel was refused", Action.FIX)
+            raise Ended("no channel is left", Action.SLOW if self._crowded_out else Action.FIX)
 
-    async def _await_answer(
-        self, request: SubscribeRequest, unanswered: list[Subscription], refusals: list[Event]
-    ) -> None:
-        """Read one frame; an acknowledgement strikes its subscription off, an error counts against the request."""
-        match await self._read():
-            case Event(event="subscribe") as event:
-                self.conn_id = event.conn_id or self.conn_id
-                for subscription in [one for one in unanswered if event.names(one)]:
-                    unanswered.remove(subscription)
-                    self.live.append(subscription.key)
-                    await self._pass_on(Subscribed(self._id, self._plan.listener, [subscription.key], now_us()))
-            case Event(event="error", id=id) as event if id in (request.id, None, ""):
-                refusals.append(event)
-            case Event() as event:
-                await self._heed(event)
+    async def _acknowledge(self, event: Event) -> None:
+        """Count one channel as live: the acknowledgement repeats what was asked for, perhaps with keys added."""
+        self.conn_id = event.conn_id or self.conn_id
+        named = [one for one in (*self._asked, *self._crowded_out) if event.names(one)]
+        if named:
+            subscription = max(named, key=lambda one: len(one.arg))  # {channel, ccy} repeats {channel} too
+            (self._asked if subscription in self._asked else self._crowded_out).remove(subscription)
+            self.live.append(subscription.key)
+            await self._pass_on(Subscribed(self._id, self._plan.listener, [subscription.key], now_us()))
 
-    async def _do_without(self, subscription: Subscription, refusal: Event) -> None:
-        """Go on without a channel that this account cannot have; anything that may pass ends the session instead."""
-        refused = _refused(f"subscribe {subscription.key}", refusal)
-        if refused.action is not Action.FIX:
-            raise refused
-        await self._note("error", "channel-refused", str(refused))
+    async def _crowd_out(self, channel: str, reason: str) -> None:
+        """The subscriptions to ``channel`` are dead, and the others of this connection are not."""
+        dead = [one for one in self._plan.subscriptions if one.channel == channel and one.key in self.live]
+        self.live = [key for key in self.live if key not in {one.key for one in dead}]
+        self._crowded_out += dead
+        if dead:
+            await self._pass_on(Lost(self._id, self._plan.listener, [one.key for one in dead], now_us(), reason))
+        if not self.live and not self._asked:
+            raise Ended(reason, Action.SLOW)
+        await self._note("error", "channel-crowded-out", reason)
+
+    async def _ask_again(self) -> None:
+        """Ask for what was crowded out: slowly, for each attempt may crowd out another connection."""
+        numbers = itertools.count(len(self._plan.subscriptions) + 1)  # beyond the ids of all requests so far
+        while True:
+            await trio.sleep(slow_pause_s())
+            for request in subscribe_requests(tuple(self._crowded_out), next(numbers)):
+                await self._request(request.frame)
 
     async def _heed(self, event: Event) -> None:
-        """Act on a control frame outside of login and subscribe."""
+        """Act on a control frame that is no answer to login or refusal of a subscribe request."""
         match event:
             case Event(event="error"):
                 refused = _refused("error frame", event)
@@ -163,17 +213,15 @@ class Session:
                 await self._note(
                     "warning", "channel-shared", f"{channel} is held by {count} connections of this account"
                 )
-            case Event(event="channel-conn-count-error", channel=channel, conn_count=count):
-                dead = [key for key in self.live if key.partition(":")[0] == channel]
-                self.live = [key for key in self.live if key not in dead]
-                reason = f"{channel}: too many connections ({count}) hold this channel of the account"
-                await self._pass_on(Lost(self._id, self._plan.listener, dead, now_us(), reason))
-                raise Ended(reason, Action.SLOW)
+            case Event(event="channel-conn-count-error", channel=str(channel), conn_count=count):
+                await self._crowd_out(channel, f"{channel}: too many connections ({count}) hold it for this account")
+            case Event(event="subscribe"):
+                await self._acknowledge(event)
             case Event(event="notice"):
                 await self._note("warning", "notice", f"{event.code}: {event.msg}")
             case Event(event="unsubscribe"):
                 raise Ended("the exchange ended a subscription")
-            case Event(event="login" | "subscribe" | "channel-conn-count"):
+            case Event(event="login" | "channel-conn-count"):
                 pass
             case _:
                 await self._note("warning", "unknown-event", f"{event.event}: {event.msg or ''}")
@@ -184,8 +232,7 @@ class Session:
             beat = trio.current_time() + PING_S
             self._heard = trio.Event()
             with trio.move_on_after(ANSWER_S) as waiting:
-                self._pinged_us = now_us()
-                await self._socket.send(PING)
+                await self._ping()
                 await self._heard.wait()
             if waiting.cancelled_caught and not self._pushing_back:
                 raise Ended(f"silent: no frame within {ANSWER_S:.0f} s after a ping")
@@ -198,15 +245,20 @@ class Session:
 def _refused(what: str, event: Event) -> Ended:
     meaning = meaning_of(event.code)
     hint = f"; {meaning.hint}" if meaning.hint else ""
-    return Ended(f"{what}: {event.code} {meaning.text} ({(event.msg or '')[:200]}){hint}", meaning.action)
+    return Ended(f"{what}: {event.code} {meaning.text} ({redact(event.msg or '')[:200]}){hint}", meaning.action)
 
 
 def _pair(unanswered: list[Subscription], refusals: list[Event]) -> list[tuple[Subscription, Event]]:
-    """Find out which refusal is whose: live error frames name no argument, but their text names the channel."""
+    """Find out which refusal is whose: live error frames name no argument, but their text does."""
+
+    def likeness(refusal: Event) -> int:
+        if refusal.names(subscription):
+            return 1000
+        return sum(len(value) for value in subscription.arg.values() if value in (refusal.msg or ""))
+
     pairs, left = [], list(refusals)
-    for subscription in sorted(unanswered, key=lambda one: -len(one.channel)):
-        named = [refusal for refusal in left if subscription.channel in (refusal.msg or "")]
-        refusal = (named or left)[0]
+    for subscription in sorted(unanswered, key=lambda one: -len(one.key)):  # the name of one may begin another's
+        refusal = max(left, key=likeness)
         left.remove(refusal)
         pairs.append((subscription, refusal))
     return pairs

@@ -57,6 +57,8 @@ class Mirror:
 
     def take(self, push: Push) -> bool:
         """Stage a push; return False if no channel of that name is known."""
+        if push.event_type not in _EVENT_TYPES:
+            self._odd("new-value", f"eventType={push.event_type[:40]}")
         handler = HANDLERS.get(push.arg.channel)
         if handler is not None:
             handler(self, push)
@@ -140,6 +142,7 @@ class Mirror:
     def account(self, push: Push) -> None:
         for raw in push.rows:
             if (row := records.EQUITY.read(raw, self._odd)) is None:
+                self._odd("bad-row", "account")
                 continue
             told = moment(row.u_time)
             values = records.EQUITY.values(row, self._odd)
@@ -175,6 +178,7 @@ class Mirror:
         """What has changed, told before the channels of balances and positions tell it in full."""
         for raw in push.rows:
             if (row := records.BALANCE_AND_POSITION.read(raw, self._odd)) is None:
+                self._odd("bad-row", "change")
                 continue
             records.BALANCE_AND_POSITION.values(row, self._odd)
             for part in row.bal_data:
@@ -224,8 +228,6 @@ class Mirror:
 
     def _snapshot(self, push: Push, named: Iterable[str], time: str) -> Snapshot | None:
         """Return the snapshot that this push completes; one without page marks proves nothing."""
-        if push.event_type not in ("snapshot", "event_update", ""):
-            self._odd("new-value", f"eventType={push.event_type[:40]}")
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
@@ -243,6 +245,7 @@ class Mirror:
                                                   push.arg.inst_id, push.arg.inst_id, _names(snapshot))))  # fmt: skip
 
 
+_EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 _ZERO_BALANCES: Final = (
     "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
     " eq_usd = '0', dis_eq = '0', upl = '0', u_time = ?, received_at = ?, version = ?"

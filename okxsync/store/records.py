@@ -5,7 +5,7 @@ row is read again leniently: what can be understood is kept exactly, what cannot
 that it can be journalled once and counted. A field that was new once belongs to the fast way from then on.
 """
 
-import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
@@ -95,44 +95,60 @@ class Record(Generic[R]):
 
     def _read_leniently(self, raw: bytes, odd: Odd) -> R | None:
         try:
-            found = json.loads(raw, parse_float=str, parse_int=str, parse_constant=str)
-        except (ValueError, RecursionError):
-            odd("bad-row", self.model.__name__)
-            return None
-        if not isinstance(found, dict):
-            odd("bad-row", self.model.__name__)
+            found = _read_object(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             return None
         row = self.model()
         for name, value in found.items():
             if (field := self._fields.get(name)) is None:
                 odd("new-field", clean(name)[:60])
-                if len(self._learned) < 100:  # an exchange that invents names for ever stays in the slow lane
-                    self._learned.add(name)
-                    self._decode = self._decoder()
+                self._learn(name)
             elif field.type is models.Json:
-                setattr(row, field.name, _json(value))
+                setattr(row, field.name, value)
             elif field.type == list[models.Json]:
-                setattr(row, field.name, [_json(one) for one in value] if isinstance(value, list) else [])
-            elif isinstance(value, str):
-                setattr(row, field.name, clean(value))
-            elif value is not None:
+                setattr(row, field.name, _read_list(value))
+            elif (text := _read_text(value)) is not None:
+                setattr(row, field.name, text)
+            elif bytes(value) != b"null":
                 if field.type is str:
-                    odd("new-type", f"{name} is {type(value).__name__}")
-                setattr(row, field.name, _dump(value))
+                    odd("new-type", name)
+                setattr(row, field.name, bytes(value).decode(errors="replace"))  # a number as it was written
         return row
+
+    def _learn(self, name: str) -> None:
+        if name.isascii() and len(self._learned) < 100:  # who invents names for ever stays in the slow lane
+            self._learned.add(name)
+            self._decode = self._decoder()
+
+
+_read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _read_list(value: msgspec.Raw) -> list[msgspec.Raw]:
+    try:
+        return msgspec.json.decode(value, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return []
+
+
+def _read_text(value: msgspec.Raw) -> str | None:
+    """Return the text of a JSON string, or None if it is something else."""
+    if not bytes(value).startswith(b'"'):
+        return None
+    return msgspec.json.decode(value, type=str)
+
+
+_ESCAPE: Final = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
+
+
+def mend(json: str) -> str:
+    """Return JSON text without escaped halves of surrogate pairs, which no UTF-8 can hold."""
+    return _ESCAPE.sub(lambda found: found[0] if len(found[0]) == 2 else "?", json)
 
 
 def clean(text: str) -> str:
     """Return ``text`` with half surrogate pairs replaced: neither UTF-8 nor SQLite can hold them."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _json(value: object) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _dump(value: object) -> str:
-    return clean(value) if isinstance(value, str) else clean(json.dumps(value, separators=(",", ":")))
 
 
 def _text(value: object) -> str | None:

@@ -7,7 +7,7 @@ the same transaction. A batch that fails leaves nothing behind and can be applie
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from okxsync.store.batch import Message
 from okxsync.store.database import DATA_ERRORS, Connection
 from okxsync.store.log import Codec, open_codec
 from okxsync.store.mirror import Arg, Mirror, Push
-from okxsync.store.records import Value, clean
+from okxsync.store.records import Value, clean, mend
 from okxsync.store.snapshots import Pages
 
 
@@ -128,13 +128,10 @@ class _Transaction:
             case batch.Frames():
                 self._frames(message)
             case batch.Pong(connection_id=number, at=at):
-                self._covered[number] = at
+                self._covered[number] = max(at, self._covered.get(number, 0))
                 self._db.execute("UPDATE connections SET last_rtt_us = ? WHERE id = ?", [message.rtt_us, number])
             case batch.Rows():
                 self._rows(message)
-            case batch.Beat():
-                register.beat(self._db, message, self._writer.pid)
-                self._writer.pid, self._queue = message.pid, message.queue
             case _:
                 self._coverage_up_to_here()
                 self._register(message)
@@ -157,6 +154,9 @@ class _Transaction:
                 register.account_removed(self._db, message)
             case batch.Note():
                 register.note(self._db, message)
+            case batch.Beat():
+                register.beat(self._db, message, self._writer.pid)
+                self._writer.pid, self._queue = message.pid, message.queue
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Take no more of a message than what cannot fail."""
@@ -205,7 +205,7 @@ class _Transaction:
                 self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
                 continue
             try:
-                frame = _read_frame(text)
+                frame = _read_leniently(_read_frame, text)
                 arg, key = self._arg_of(message, frame.arg)
             except _UNREADABLE:
                 self._odd_frame(message, at, text)
@@ -222,7 +222,7 @@ class _Transaction:
     def _hear(self, message: batch.Frames) -> None:
         number, last_at = message.connection_id, message.frames[-1][0]
         self._heard[number] = last_at, self._heard.get(number, (0, 0))[1] + len(message.frames)
-        self._covered[number] = last_at
+        self._covered[number] = max(last_at, self._covered.get(number, 0))
 
     def _log_frame(self, message: batch.Frames, at: int, text: str, channel: str | None, kind: str) -> None:
         body = text.encode()
@@ -234,7 +234,7 @@ class _Transaction:
         """Keep a frame that is no push as it is known."""
         channel: object = None
         try:
-            found = _read_object(text)
+            found = _read_object(mend(text))
             arg = found.get("arg")
             channel = arg.get("channel") if isinstance(arg, dict) else None
             what = "not as documented"
@@ -249,7 +249,7 @@ class _Transaction:
         account = None if message.listener == MARKET else message.listener
         self._where = (account, message.channel)
         try:
-            rows = _read_rows(message.rows)
+            rows = _read_leniently(_read_rows, message.rows)
         except _UNREADABLE:
             self._odd("bad-frame", "REST rows are not a list")
             return
@@ -279,6 +279,16 @@ class _Transaction:
     def _odd(self, kind: str, what: str) -> None:
         account, channel = self._where
         self._odd_things[kind, f"{channel}: {what}" if channel else what, account] += 1
+
+
+T = TypeVar("T")
+
+
+def _read_leniently(decode: Callable[[str], T], text: str) -> T:
+    try:
+        return decode(text)
+    except msgspec.DecodeError:
+        return decode(mend(text))
 
 
 def _fits(key: str, arg: dict[str, object]) -> bool:

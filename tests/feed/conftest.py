@@ -1,0 +1,23 @@
+"""The feed's tests dial a scripted exchange, on virtual time."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.feed.scripted import START_NS, Exchange
+
+
+@pytest.fixture
+async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> AsyncIterator[Exchange]:
+    """Put a scripted exchange in TCP's place, and let the wall clock go with trio's. What hangs fails after a day."""
+    assert trio.lowlevel.current_clock() is autojump_clock, "the test itself must take autojump_clock"
+    with trio.fail_after(24 * 3600):
+        async with trio.open_nursery() as nursery:
+            found = Exchange(nursery)
+            monkeypatch.setattr(trio, "open_tcp_stream", found.dial)
+            monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
+            yield found
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,416 @@
+"""The ladder of one connection: the phases that the register shows, their deadlines, and the pause after each end."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from okxsync.config import Secret, SecretSource
+from okxsync.feed.connection import Connection
+from okxsync.feed.dialing import Dialer
+from okxsync.feed.plan import Keys, Plan
+from okxsync.store.batch import Lost, Note, Phase, Subscribed
+from tests.feed.scripted import CONN_ID, Exchange, FixedClock, Peer, Timeline, plan_of
+
+CLIMB = ["waiting", "connecting", "logging_in", "subscribing", "live"]
+
+
+@asynccontextmanager
+async def kept(plan: Plan, clock: FixedClock | None = None) -> AsyncIterator[Timeline]:
+    """Keep a connection as ``plan`` says; cancel it in the end."""
+    timeline = Timeline()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timeline.collect)
+        connection = Connection(7, plan, timeline.send, Dialer(3), clock or FixedClock())
+        nursery.start_soon(connection.run)
+        yield timeline
+        nursery.cancel_scope.cancel()
+
+
+def refusing_login(*codes: str) -> Callable[[Peer], Awaitable[None]]:
+    """Refuse one login after the other with these codes; take all that come after."""
+
+    async def script(peer: Peer) -> None:
+        if peer.number < len(codes):
+            await peer.hear()
+            await peer.refuse(codes[peer.number])
+            await peer.hear()
+        else:
+            await peer.go_live()
+            await peer.answer_pings()
+
+    return script
+
+
+def delay_s(row: Phase) -> float:
+    assert row.next_attempt_at
+    return (row.next_attempt_at - row.since_at) / 1e6
+
+
+# The phases
+
+
+async def test_each_phase_is_written_in_its_order_with_what_went_wrong_and_when_it_is_tried_again(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await trio.sleep(5)
+            await peer.close(4004, "No data received in 30s.")
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        rows = timeline.of(Phase)
+        assert [row.phase for row in rows] == [*CLIMB, "backing_off", *CLIMB]
+        assert [row.reconnects for row in rows] == [0] * 10 + [1]
+        reason = "closed with 4004: No data received in 30s."
+        assert [row.last_error for row in rows] == [None] * 5 + [reason] * 6
+        assert [row.phase for row in rows if row.next_attempt_at] == ["backing_off"]
+        assert 0.5 <= delay_s(rows[5]) <= 1.5
+        assert (rows[4].conn_id, rows[5].conn_id) == (CONN_ID, None)
+        assert {(row.connection_id, row.listener, row.account, row.endpoint) for row in rows} == {
+            (7, "alpha", "alpha", "private")
+        }
+        assert all(row.requires_auth and not row.demo and row.site == "global" for row in rows)
+
+
+async def test_the_attempt_comes_when_the_register_says(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.refuses = True
+    async with kept(plan_of()) as timeline:
+        for number in range(1, 30):
+            row = await timeline.reaches("backing_off", number)
+            entered = next(at for at, message in timeline.all if message is row)
+            await timeline.reaches("connecting", number + 1)
+            await trio.sleep(0.01)
+            assert exchange.dials[number] - entered == pytest.approx(delay_s(row), abs=1e-3)
+        assert row.last_error == "cannot connect: nobody listens"
+
+
+async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribe()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of("status", keys=None, listener="market")) as timeline:
+        row = await timeline.reaches("live")
+        assert [row.phase for row in timeline.of(Phase)] == ["waiting", "connecting", "subscribing", "live"]
+        assert (row.listener, row.account, row.requires_auth) == ("market", None, False)
+
+
+# The deadline of each phase
+
+
+async def test_a_peer_that_takes_tcp_and_stays_silent_ends_after_ten_seconds(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.upgrades = False
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert row.last_error == "cannot connect within 10 s"
+        assert timeline.phases() == [(0, "waiting"), (0, "connecting"), (10, "backing_off")]
+        assert exchange.open == 0
+
+
+@pytest.mark.parametrize(
+    ("silent_after", "phase", "reason", "ends_at"),
+    [
+        (0, "logging_in", "login: no answer within 10 s", 10),
+        (1, "subscribing", "subscribe: no acknowledgement within 10 s for orders, account", 10),
+        (2, "live", "silent: no frame within 10 s after a ping", 10),
+    ],
+)
+async def test_a_peer_that_falls_silent_in_a_phase_ends_that_phase(
+    exchange: Exchange, autojump_clock: MockClock, silent_after: int, phase: str, reason: str, ends_at: float
+) -> None:
+    async def script(peer: Peer) -> None:
+        for step in (peer.log_in, peer.subscribe)[:silent_after]:
+            await step()
+        while True:
+            await peer.hear()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert row.last_error == reason
+        assert timeline.phases()[-2:] == [(0, phase), (ends_at, "backing_off")]
+        assert exchange.open == 0
+
+
+# Losses
+
+
+async def test_what_was_live_is_lost_before_anything_else_happens(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await trio.sleep(3)
+        await peer.close(1001)
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 3)
+        told = [
+            message.phase if isinstance(message, Phase) else message.channels
+            for _, message in timeline.all
+            if isinstance(message, Lost | Subscribed | Phase)
+        ]
+        live = ["waiting", "connecting", "logging_in", "subscribing", ["orders"], ["account"], "live"]
+        lost = [["orders", "account"], "backing_off"]
+        assert told == [*live, *lost, *live, *lost, *live]
+        assert {lost.reason for lost in timeline.of(Lost)} == {"closed with 1001"}
+        notes = timeline.of(Note)
+        assert [(note.level, note.event) for note in notes] == [("warning", "disconnected")] * 2
+        assert notes[0].detail == "private: closed with 1001"
+
+
+async def test_what_was_acknowledged_is_lost_even_if_the_connection_never_came_to_be_live(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.hear()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert [lost.channels for lost in timeline.of(Lost)] == [["orders"]]
+        assert row.reconnects == 0
+
+
+async def test_a_crowded_out_channel_is_not_lost_a_second_time(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await trio.sleep(1)
+        await peer.close(1001)
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("backing_off")
+        assert [lost.channels for lost in timeline.of(Lost)] == [["orders"], ["account"]]
+
+
+# The pause after each end
+
+
+@pytest.mark.parametrize("code", ["60009", "63999", "99999"])
+async def test_a_refusal_that_may_pass_is_tried_again_soon(
+    exchange: Exchange, autojump_clock: MockClock, code: str
+) -> None:
+    exchange.script = refusing_login(code)
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert 0.5 <= delay_s(row) <= 1.5
+        assert code in (row.last_error or "")
+        await timeline.reaches("live")
+
+
+async def test_too_many_requests_are_followed_by_a_long_pause(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = refusing_login("60014")
+    async with kept(plan_of()) as timeline:
+        assert 150 <= delay_s(await timeline.reaches("backing_off")) <= 225
+        await timeline.reaches("live")
+        assert 150 <= exchange.dials[1] <= 226
+
+
+@pytest.mark.parametrize("code", ["60005", "60024", "60032", "50101", "60012"])
+async def test_a_bad_key_stops_the_connection_and_is_tried_again_after_half_an_hour(
+    exchange: Exchange, autojump_clock: MockClock, code: str
+) -> None:
+    exchange.script = refusing_login(code, code)
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("stopped")
+        assert delay_s(row) == 1800
+        assert f"login: {code}" in (row.last_error or "")
+        (note,) = timeline.of(Note)
+        assert (note.level, note.event) == ("error", "stopped")
+        await timeline.reaches("live")
+        assert exchange.dials == pytest.approx([0, 1800, 3600], abs=1)
+        assert timeline.of(Lost) == []
+
+
+async def test_a_secret_that_is_not_there_stops_the_connection_and_names_the_place(
+    exchange: Exchange, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALPHA_KEY", raising=False)
+    secret = Secret(SecretSource(env="ALPHA_KEY"), Path())
+    exchange.script = refusing_login()
+    async with kept(plan_of(keys=Keys(secret, secret, secret))) as timeline:
+        row = await timeline.reaches("stopped")
+        assert row.last_error == "environment variable ALPHA_KEY is not set"
+        monkeypatch.setenv("ALPHA_KEY", "here it is")
+        await timeline.reaches("live")
+        assert exchange.open == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "phase"),
+    [(1000, "backing_off"), (4001, "backing_off"), (4007, "backing_off"), (4002, "stopped"), (4008, "stopped")],
+)
+async def test_a_close_code_means_what_the_table_says(
+    exchange: Exchange, autojump_clock: MockClock, code: int, phase: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.close(code)
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches(phase)
+        assert row.last_error == f"closed with {code}"
+
+
+async def test_a_refused_upgrade_is_tried_again(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.rejects = 429
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert "HTTP status 429 (too many connections per second" in (row.last_error or "")
+        assert delay_s(row) <= 1.5
+
+
+async def test_the_pause_grows_with_each_failure_and_shrinks_only_after_a_minute_of_life(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    lives_s = 0.0
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        with trio.move_on_after(lives_s):
+            await peer.answer_pings()
+        await peer.close(1001)
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        number, delays = 0, [0.5]
+        while delays[-1] <= 20:  # live for a moment each time: that resets nothing
+            number += 1
+            delays.append(delay_s(await timeline.reaches("backing_off", number)))
+            assert 0.5 <= delays[-1] <= min(60.0, 3 * delays[-2]) + 1e-3
+        lives_s = 61.0
+        assert delay_s(await timeline.reaches("backing_off", number + 1)) <= 1.5
+
+
+# A login that should pass, and does not
+
+
+async def test_a_login_refused_for_its_time_is_signed_again_after_measuring_the_clock(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = refusing_login("60006", "60007")
+    clock = FixedClock()
+    async with kept(plan_of(), clock) as timeline:
+        await timeline.reaches("live")
+        assert clock.measured == 2
+        assert exchange.dials[-1] < 10
+
+
+async def test_patience_ends_with_the_fifth_refusal_in_a_row_and_comes_back_with_the_first_success(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    codes = ["60007"] * 6
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 6:
+            await peer.go_live()
+            await peer.close(1001)
+        else:
+            await peer.hear()
+            await peer.refuse(codes[0])
+            await peer.hear()
+
+    exchange.script = script
+    clock = FixedClock()
+    async with kept(plan_of(), clock) as timeline:
+        await timeline.reaches("backing_off", 6)
+        ends = [row.phase for row in timeline.of(Phase) if row.phase in ("backing_off", "stopped", "live")]
+        assert ends == ["backing_off"] * 4 + ["stopped"] * 2 + ["live"] + ["backing_off"] * 2
+        assert clock.measured == 5
+
+
+async def test_a_refusal_after_another_failure_is_the_first_again(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = refusing_login(*["60007"] * 4, "63999", *["60007"] * 4)
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live")
+        assert "stopped" not in {row.phase for row in timeline.of(Phase)}
+
+
+async def test_a_clock_that_cannot_be_measured_holds_nothing_up(exchange: Exchange, autojump_clock: MockClock) -> None:
+    class Stuck(FixedClock):
+        async def measure(self) -> None:
+            await trio.sleep_forever()
+
+    exchange.script = refusing_login("60006")
+    async with kept(plan_of(), Stuck()) as timeline:
+        await timeline.reaches("live")
+        assert 10 < exchange.dials[1] < 12
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize("phase", ["waiting", "connecting", "logging_in", "subscribing", "live", "backing_off"])
+async def test_cancellation_in_any_phase_leaves_no_socket(
+    exchange: Exchange, autojump_clock: MockClock, phase: str
+) -> None:
+    steps = {"logging_in": 0, "subscribing": 1, "live": 2, "backing_off": 2}.get(phase, 0)
+
+    async def script(peer: Peer) -> None:
+        for step in (peer.log_in, peer.subscribe)[:steps]:
+            await step()
+        if phase == "backing_off":
+            await peer.close(4008)
+        await trio.sleep_forever()
+
+    exchange.script = script
+    exchange.upgrades = phase != "connecting"
+    timeline, dialer = Timeline(), Dialer(1)
+    if phase == "waiting":
+        async with dialer.turn(0):
+            pass  # the place of this second is taken
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timeline.collect)
+        with trio.move_on_after(0.9 if phase == "waiting" else 2) as scope:
+            await Connection(7, plan_of(), timeline.send, dialer, FixedClock()).run()
+        assert scope.cancelled_caught
+        now = trio.current_time()
+        await wait_all_tasks_blocked()
+        assert exchange.open == 0
+        assert timeline.of(Phase)[-1].phase == ("stopped" if phase == "backing_off" else phase)
+        async with dialer.turn(0):  # and the turn has been given back
+            assert trio.current_time() - now < 1.01
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_was_live_dials_before_those_that_never_were(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await peer.close(1001)
+        await peer.answer_pings()
+
+    exchange.script = script
+    timeline, dialer = Timeline(), Dialer(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timeline.collect)
+        for number in range(20):
+            plan = plan_of(listener=f"a{number:02}")
+            nursery.start_soon(Connection(number, plan, timeline.send, dialer, FixedClock()).run)
+            await wait_all_tasks_blocked()
+        await timeline.reaches("live", 5)
+        live = [row.listener for row in timeline.of(Phase) if row.phase == "live"]
+        assert live.count("a00") == 2
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,268 @@
+"""All connections of the settings: which there are, what a change of the settings touches, and what it leaves alone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from okxsync.config import Account, LogSettings, Market, Secret, Settings
+from okxsync.feed.feed import Feed, PlanKey, plans
+from okxsync.okx.channels import Subscription, subscription
+from okxsync.okx.sites import Site
+from okxsync.store.batch import Forgotten, Lost, Message, Phase, Subscribed
+from tests.feed.scripted import Exchange, FixedClock, Peer, Timeline
+
+SITE = Site("http://peer", "ws://peer/public", "ws://peer/private", "ws://peer/business")
+
+
+def channels(*names: str) -> tuple[Subscription, ...]:
+    return tuple(map(subscription, names))
+
+
+def account(name: str, *names: str, key: str = "", enabled: bool = True, site: Site = SITE) -> Account:
+    """An account whose api key is its name, so that scripts know who it is."""
+    api_key, secret_key, passphrase = (Secret(text, Path()) for text in (key or name, "secret", "passphrase"))
+    wanted = channels(*names or ("orders", "account"))
+    return Account(name, "peer", site, False, api_key, secret_key, passphrase, wanted, enabled)
+
+
+def settings(*accounts: Account, market: Market | None = None) -> Settings:
+    return Settings(Path("accounts.toml"), Path("okxsync.db"), LogSettings(), 0, market, accounts)
+
+
+class Running:
+    """A feed under test. ``change`` returns once the feed has taken the settings up."""
+
+    def __init__(self, exchange: Exchange, known_ids: dict[PlanKey, int]) -> None:
+        self.exchange = exchange
+        self.timeline = Timeline()
+        self.feed = Feed(self.timeline.send, lambda site: FixedClock(), known_ids)
+        self._changed, self.changes = trio.open_memory_channel[Settings](0)
+
+    async def change(self, *accounts: Account, market: Market | None = None) -> None:
+        await self._changed.send(settings(*accounts, market=market))
+        await wait_all_tasks_blocked()
+
+    def since(self, number: int) -> list[Message]:
+        return [message for _, message in self.timeline.all[number:]]
+
+    @property
+    def said(self) -> int:
+        return len(self.timeline.all)
+
+
+@asynccontextmanager
+async def running(
+    exchange: Exchange, *accounts: Account, market: Market | None = None, known_ids: dict[PlanKey, int] | None = None
+) -> AsyncIterator[Running]:
+    found = Running(exchange, known_ids or {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.timeline.collect)
+        nursery.start_soon(found.feed.run, settings(*accounts, market=market), found.changes)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+async def take_all(peer: Peer) -> None:
+    """Take whatever logs in or subscribes; a key that says so is refused."""
+    while True:
+        match await peer.hear():
+            case {"op": "login", "args": [{"apiKey": "bad"}]}:
+                await peer.refuse("60032")
+            case {"op": "login"}:
+                await peer.say({"event": "login", "code": "0"})
+            case {"op": "subscribe", "args": args}:
+                for arg in args:
+                    await peer.say({"event": "subscribe", "arg": arg})
+            case "ping":
+                await peer.say("pong")
+
+
+# What there is
+
+
+def test_one_connection_per_endpoint_and_account_and_a_public_one_for_the_market() -> None:
+    market = Market("peer", SITE, True, channels("status"))
+    found = [
+        plan
+        for plan, _ in plans(
+            settings(
+                account("alpha", "orders", "orders-algo", "account"),
+                account("beta", "deposit-info"),
+                account("gamma", enabled=False),
+                market=market,
+            )
+        )
+    ]
+    assert [(plan.name, plan.account, [one.key for one in plan.subscriptions], plan.url) for plan in found] == [
+        ("alpha/private", "alpha", ["orders", "account"], "ws://peer/private"),
+        ("alpha/business", "alpha", ["orders-algo"], "ws://peer/business"),
+        ("beta/business", "beta", ["deposit-info"], "ws://peer/business"),
+        ("market/public", None, ["status"], "ws://peer/public"),
+    ]
+    assert [(plan.keys is None, plan.demo) for plan in found] == [(False, False)] * 3 + [(True, True)]
+
+
+def test_a_plan_shows_no_secret() -> None:
+    ((plan, _),) = plans(settings(account("alpha", key="very secret")))
+    assert "very secret" not in repr(plan)
+
+
+async def test_connections_keep_the_numbers_of_an_earlier_run_and_new_ones_get_new_numbers(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    known = {("alpha", "private"): 4, ("gone", "private"): 9}
+    async with running(exchange, account("alpha"), account("beta"), known_ids=known) as feed:
+        await feed.timeline.reaches("live", 2)
+        rows = {row.listener: row.connection_id for row in feed.timeline.of(Phase)}
+        assert rows == {"alpha": 4, "beta": 10}
+    assert known == {("alpha", "private"): 4, ("gone", "private"): 9}
+
+
+async def test_all_accounts_together_dial_at_the_pace_of_the_site(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    accounts = [account(f"a{number:02}", "orders", "orders-algo") for number in range(15)]
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 30)
+        assert exchange.dials[-1] == pytest.approx(9 * 1.005)
+        for beyond, first in zip(exchange.dials[3:], exchange.dials, strict=False):
+            assert beyond - first > 1.0
+
+
+async def test_one_account_s_bad_key_does_not_disturb_the_others(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta", key="bad"), account("gamma")) as feed:
+        await trio.sleep(3600)
+        lives = [row.listener for row in feed.timeline.of(Phase) if row.phase == "live"]
+        assert sorted(lives) == ["alpha", "gamma"]
+        stops = [row.listener for row in feed.timeline.of(Phase) if row.phase == "stopped"]
+        assert stops == ["beta", "beta"]
+        assert feed.timeline.of(Lost) == []
+
+
+# What changes
+
+
+async def test_a_removed_account_is_forgotten_and_the_others_do_not_notice(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta", "orders", "orders-algo")) as feed:
+        await feed.timeline.reaches("live", 3)
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha"))
+        assert exchange.open == 1
+        told = [message.connection_id for message in feed.since(before) if isinstance(message, Forgotten)]
+        assert (told, feed.said - before) == ([2, 3], 2)
+        await trio.sleep(100)
+        assert feed.timeline.of(Phase)[-1].phase == "live"
+        assert (len(exchange.dials), exchange.open) == (3, 1)
+
+
+async def test_the_last_word_about_a_removed_connection_is_that_it_is_forgotten(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        while True:
+            await peer.say('{"data":[]}')
+
+    exchange.script = script
+    async with running(exchange, account("alpha")) as feed:
+        await feed.timeline.reaches("live")
+        await feed.change()
+        (last,) = feed.since(feed.said - 1)
+        assert isinstance(last, Forgotten)
+        assert (last.connection_id, last.listener) == (1, "alpha")
+        await trio.sleep(100)
+        assert feed.timeline.all[-1][1] is last
+
+
+async def test_a_changed_account_starts_anew_under_its_old_number(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha", "orders"), account("beta")) as feed:
+        await feed.timeline.reaches("live", 2)
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha", "orders", "account"), account("beta"))
+        await feed.timeline.reaches("live", 3)
+        told = [
+            (type(message).__name__, message.phase if isinstance(message, Phase) else message.channels)
+            for message in feed.since(before)
+            if isinstance(message, Phase | Subscribed)
+        ]
+        assert isinstance(feed.since(before)[0], Forgotten)
+        climb = [("Phase", phase) for phase in ("waiting", "connecting", "logging_in", "subscribing")]
+        acknowledged = [("Subscribed", ["orders"]), ("Subscribed", ["account"])]
+        assert told == [*climb, *acknowledged, ("Phase", "live")]
+        assert {row.connection_id for row in feed.timeline.of(Phase) if row.listener == "alpha"} == {1}
+        assert len(exchange.dials) == 3
+
+
+async def test_an_added_account_comes_and_one_that_returns_gets_its_old_number(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.change(account("alpha"), account("beta"))
+        await feed.timeline.reaches("live", 2)
+        await feed.change(account("alpha"))
+        await feed.change(account("alpha"), account("gamma"))
+        await feed.change(account("alpha"), account("gamma"), account("beta"))
+        await feed.timeline.reaches("live", 4)
+        rows = {row.listener: row.connection_id for row in feed.timeline.of(Phase)}
+        assert rows == {"alpha": 1, "beta": 2, "gamma": 3}
+        assert len(exchange.dials) == 4
+
+
+async def test_settings_that_change_nothing_change_nothing(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.timeline.reaches("live")
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha"))
+        await feed.change(account("alpha"), account("beta", enabled=False))
+        assert feed.since(before) == []
+
+
+async def test_a_stopped_account_comes_back_at_once_when_its_key_changes(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha", key="bad")) as feed:
+        await feed.timeline.reaches("stopped")
+        await trio.sleep(100)
+        await feed.change(account("alpha", key="good"))
+        await feed.timeline.reaches("live")
+        assert trio.current_time() == pytest.approx(100)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 5.0])
+async def test_a_change_is_taken_up_at_once_even_while_connections_hang(
+    exchange: Exchange, autojump_clock: MockClock, after_s: float
+) -> None:
+    exchange.upgrades = False
+    async with running(exchange, *(account(f"a{number}") for number in range(10))) as feed:
+        await trio.sleep(after_s)
+        await feed.change()
+        assert trio.current_time() == after_s
+        assert exchange.open == 0
+        assert len(feed.timeline.of(Forgotten)) == 10
+
+
+async def test_cancelling_the_feed_closes_every_socket(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, *(account(f"a{number}") for number in range(5))) as feed:
+        await feed.timeline.reaches("live", 5)
+        assert exchange.open == 5
+    assert exchange.open == 0

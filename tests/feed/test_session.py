@@ -1,0 +1,726 @@
+"""One socket's life, step by step: who may say what when, and what follows from each answer.
+
+All on virtual time and memory streams. The times in these tests are the contract: 10 s for a login, 10 s for the
+acknowledgements of a request, a ping every 15 s, some frame within 10 s after it.
+"""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from okxsync.feed.socket import SocketError
+from okxsync.okx.errors import Action
+from okxsync.store.batch import Frames, Lost, Note, Pong, Subscribed
+from tests.feed.scripted import CONN_ID, START_NS, Exchange, Life, Peer, living, plan_of
+
+
+def acknowledged(life: Life) -> list[str]:
+    return [key for message in life.heard.of(Subscribed) for key in message.channels]
+
+
+def at(local_us: int) -> float:
+    """Return a local time as seconds since the test began."""
+    return (local_us - START_NS // 1000) / 1e6
+
+
+def frames(life: Life) -> list[str]:
+    return [frame for message in life.heard.of(Frames) for _, frame in message.frames]
+
+
+# Login
+
+
+async def test_nothing_is_subscribed_before_the_login_is_acknowledged(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        login = await peer.hear()
+        assert login["op"] == "login"
+        with trio.move_on_after(9):
+            pytest.fail(f"said before the acknowledgement: {await peer.hear()}")
+        await peer.say({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
+        await peer.subscribe()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(8.9)
+        assert life.phases == ["logging_in"]
+        await trio.sleep(1)
+        assert life.phases == ["logging_in", "subscribing", "live"]
+        assert life.session
+        assert life.session.conn_id == CONN_ID
+
+
+async def test_the_login_is_signed_by_the_clock_of_the_exchange(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        arg = await peer.log_in()
+        assert (arg["apiKey"], arg["passphrase"], arg["timestamp"]) == ("key", "passphrase", "1538054050")
+        done.set()
+        await peer.answer_pings()
+
+    done = trio.Event()
+    exchange.script = script
+    async with living(plan_of()):
+        await done.wait()
+
+
+async def test_without_keys_there_is_no_login(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.subscribe()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("status", keys=None)) as life:
+        await trio.sleep(1)
+        assert life.phases == ["subscribing", "live"]
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [
+        ("60009", Action.RETRY),
+        ("63999", Action.RETRY),
+        ("60014", Action.SLOW),
+        ("60004", Action.RESYNC),
+        ("60006", Action.RESYNC),
+        ("60007", Action.RESYNC),
+        ("60005", Action.GIVE_UP),
+        ("60024", Action.GIVE_UP),
+        ("60032", Action.GIVE_UP),
+        ("50101", Action.GIVE_UP),
+        ("60012", Action.FIX),
+        ("99999", Action.RETRY),
+    ],
+)
+async def test_a_refused_login_ends_the_session_as_its_code_says_and_subscribes_nothing(
+    exchange: Exchange, autojump_clock: MockClock, code: str, action: Action
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear()
+        await peer.refuse(code)
+        pytest.fail(f"said after the refusal: {await peer.hear()}")
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        ended = await life.ended()
+        assert (ended.action, code in str(ended)) == (action, True)
+        assert life.phases == ["logging_in"]
+        await wait_all_tasks_blocked()
+        assert exchange.open == 0
+
+
+async def test_a_login_event_with_a_code_is_a_refusal_too(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear()
+        await peer.say({"event": "login", "code": "60024", "msg": "Wrong passphrase"})
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        assert (await life.ended()).action is Action.GIVE_UP
+
+
+async def test_an_unanswered_login_ends_after_its_deadline_whatever_else_arrives(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.say({"event": "notice", "code": "64008", "msg": "upgrade"})
+            await trio.sleep(1)
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        assert str(await life.ended()) == "login: no answer within 10 s"
+        assert trio.current_time() == pytest.approx(10)
+        assert {note.event for note in life.heard.of(Note)} == {"notice"}
+
+
+# Subscribe
+
+
+async def test_a_channel_is_live_from_its_own_acknowledgement_on(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        for arg in reversed(request["args"]):
+            await trio.sleep(4)
+            await peer.say({"id": request["id"], "event": "subscribe", "arg": arg})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(4.1)
+        assert (acknowledged(life), life.phases[-1]) == (["account"], "subscribing")
+        await trio.sleep(4)
+        assert (acknowledged(life), life.phases[-1]) == (["account", "orders"], "live")
+
+
+async def test_acknowledgements_without_id_and_with_keys_of_the_exchange_s_own_count(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        for arg in (await peer.hear())["args"]:
+            await peer.say({"event": "subscribe", "arg": {**arg, "uid": "446"}})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(1)
+        assert acknowledged(life) == ["orders", "account"]
+
+
+async def test_an_acknowledgement_is_that_of_one_argument_even_if_it_contains_another(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        assert request["args"] == [{"channel": "account"}, {"channel": "account", "ccy": "BTC"}]
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await trio.sleep(5)
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("account", {"channel": "account", "ccy": "BTC"})) as life:
+        await trio.sleep(4)
+        assert acknowledged(life) == ["account:ccy=BTC"]
+        await trio.sleep(2)
+        assert acknowledged(life) == ["account:ccy=BTC", "account"]
+
+
+async def test_an_acknowledgement_of_something_else_counts_for_nothing(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": {"channel": "fills"}})
+        await peer.say({"id": request["id"], "event": "subscribe"})
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of("orders")) as life:
+        assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for orders"
+        assert acknowledged(life) == []
+
+
+@pytest.mark.parametrize("named", ["by arg", "by text", "not at all"])
+async def test_one_refused_argument_leaves_the_others_live_and_is_reported(
+    exchange: Exchange, autojump_clock: MockClock, named: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        orders, fills, account = request["args"]
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": orders})
+        refusal = {"id": request["id"], "event": "error", "code": "64003", "msg": "Your fee tier is too low"}
+        match named:
+            case "by arg":
+                refusal["arg"] = fills
+            case "by text":
+                refusal["msg"] = "Wrong URL or channel:fills doesn't exist"
+        await peer.say(refusal)
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": account})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "fills", "account")) as life:
+        await trio.sleep(1)
+        assert life.phases[-1] == "live"
+        assert acknowledged(life) == ["orders", "account"]
+        (note,) = life.heard.of(Note)
+        assert (note.level, note.event, note.account) == ("error", "channel-refused", "alpha")
+        assert "subscribe fills: 64003" in note.detail
+        assert life.session
+        assert life.session.live == ["orders", "account"]
+
+
+async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, autojump_clock: MockClock) -> None:
+    one, other = ({"channel": "tickers", "instId": name} for name in ("NO-SUCH", "NOR-THIS"))
+
+    async def script(peer: Peer) -> None:
+        request = await peer.hear()
+        for code, inst_id in (("60018", "NOR-THIS"), ("60013", "NO-SUCH")):
+            text = f"channel:tickers,instId:{inst_id} doesn't exist"
+            await peer.say({"id": request["id"], "event": "error", "code": code, "msg": text})
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][2]})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of(one, other, "status", keys=None)) as life:
+        await trio.sleep(1)
+        assert acknowledged(life) == ["status"]
+        first, second = sorted(note.detail for note in life.heard.of(Note))
+        assert "tickers:instId=NO-SUCH: 60013" in first
+        assert "tickers:instId=NOR-THIS: 60018" in second
+
+
+async def test_every_argument_refused_ends_the_session_for_good(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        for _ in request["args"]:
+            await peer.refuse("64003", id=request["id"])
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of("orders", "fills")) as life:
+        assert (await life.ended()).action is Action.FIX
+        assert len(life.heard.of(Note)) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [("60011", Action.RETRY), ("64007", Action.RETRY), ("60014", Action.SLOW), ("50030", Action.GIVE_UP)],
+)
+async def test_a_refusal_that_is_not_the_argument_s_fault_ends_the_session_at_once(
+    exchange: Exchange, autojump_clock: MockClock, code: str, action: Action
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.refuse(code, id=request["id"])
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        assert (await life.ended()).action is action
+        assert trio.current_time() < 1
+        assert acknowledged(life) == []
+
+
+async def test_one_refusal_of_a_whole_request_tells_its_words(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await peer.hear()
+        await peer.refuse("60012")
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        ended = await life.ended()
+        assert "no acknowledgement within 10 s for orders, account" in str(ended)
+        assert "60012 illegal request" in str(ended)
+
+
+async def test_silence_while_subscribing_ends_after_its_deadline(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for account"
+        assert trio.current_time() == pytest.approx(10)
+        assert life.session
+        assert life.session.live == ["orders"]  # for its Lost
+
+
+async def test_a_long_list_is_split_and_each_request_is_answered_for_itself(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    wanted = [{"channel": "tickers", "instId": f"COIN{number:05}-USDT-SWAP"} for number in range(1200)]
+
+    async def script(peer: Peer) -> None:
+        await peer.subscribe()
+        await peer.subscribe()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of(*wanted, keys=None)) as life:
+        await trio.sleep(1)
+        assert life.phases[-1] == "live"
+        assert len(acknowledged(life)) == 1200
+
+
+# Live: what the exchange tells us
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [("60011", Action.RETRY), ("60012", Action.RETRY), ("60014", Action.SLOW), ("60032", Action.GIVE_UP)],
+)
+async def test_an_error_frame_while_live_ends_the_session(
+    exchange: Exchange, autojump_clock: MockClock, code: str, action: Action
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.refuse(code)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        ended = await life.ended()
+        assert (ended.action, str(ended).startswith(f"error frame: {code}")) == (action, True)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"event":"error","code":"60031","msg":"repeated login"}',
+        '{"event":"channel-conn-count","channel":"orders","connCount":"1","connId":"a4d3ae55"}',
+        '{"event":"subscribe","arg":{"channel":"orders"}}',
+        '{"event":"login","code":"0"}',
+        '{"arg":{"channel":"orders"},"data":[{"tag":"\\"event\\":"}]}',
+        '{"event":',
+        '{"event":{}}',
+        "pong",
+        "",
+        "\x00 nonsense",
+    ],
+)
+async def test_what_changes_nothing_is_passed_on_and_nothing_happens(
+    exchange: Exchange, autojump_clock: MockClock, frame: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say(frame)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(100)
+        assert life.phases[-1] == "live"
+        assert life.heard.of(Note) == []
+        assert (frame in frames(life)) == (frame != "pong")
+
+
+async def test_the_notice_of_an_upgrade_is_noted_and_the_session_stays(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+        await trio.sleep(60)
+        await peer.close(1000)
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(1)
+        (note,) = life.heard.of(Note)
+        assert (note.level, note.event) == ("warning", "notice")
+        assert "64008: The connection will soon be closed" in note.detail
+
+
+async def test_an_unknown_event_is_noted(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "novelty", "msg": "something new"})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(1)
+        (note,) = life.heard.of(Note)
+        assert (note.event, note.detail) == ("unknown-event", "private: novelty: something new")
+
+
+async def test_a_channel_that_other_connections_hold_too_is_noted(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "channel-conn-count", "channel": "orders", "connCount": "2", "connId": CONN_ID})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(1)
+        (note,) = life.heard.of(Note)
+        assert note.event == "channel-shared"
+
+
+async def test_an_unsubscribe_that_we_did_not_ask_for_ends_the_session(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "unsubscribe", "arg": {"channel": "orders", "instType": "ANY"}})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        assert (await life.ended()).action is Action.RETRY
+
+
+async def test_a_remote_close_while_live_tells_its_code(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.close(4004, "No data received in 30s.")
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        end = await life.end()
+        assert isinstance(end, SocketError)
+        assert (end.code, str(end)) == (4004, "closed with 4004: No data received in 30s.")
+
+
+# Live: is the other side there?
+
+
+@pytest.mark.parametrize("every_s", [0.7, 1000.0])
+async def test_pings_keep_their_beat_whether_data_flows_or_not(
+    exchange: Exchange, autojump_clock: MockClock, every_s: float
+) -> None:
+    pinged: list[float] = []
+
+    async def push(peer: Peer) -> None:
+        while True:
+            await trio.sleep(every_s)
+            await peer.say({"arg": {"channel": "account"}, "data": []})
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(push, peer)
+            while True:
+                assert await peer.hear() == "ping"
+                pinged.append(trio.current_time())
+                await peer.say("pong")
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(100)
+        assert pinged == pytest.approx([0, 15, 30, 45, 60, 75, 90])
+        assert len(life.heard.of(Pong)) == 7
+
+
+async def test_a_silent_peer_is_dead_ten_seconds_after_a_ping(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for _ in range(2):
+            await peer.hear()
+            await peer.say("pong")
+        while True:
+            await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        ended = await life.ended()
+        assert (str(ended), ended.action) == ("silent: no frame within 10 s after a ping", Action.RETRY)
+        assert trio.current_time() == pytest.approx(40)
+
+
+async def test_any_frame_is_an_answer(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        while True:
+            assert await peer.hear() == "ping"
+            await trio.sleep(9)
+            await peer.say({"arg": {"channel": "account"}, "data": []})
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(100)
+        assert life.phases[-1] == "live"
+        assert life.heard.of(Pong) == []
+
+
+async def test_a_frame_before_the_ping_is_no_answer_to_it(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.hear()
+        await peer.say("pong")
+        await trio.sleep(14.9)
+        await peer.say({"arg": {"channel": "account"}, "data": []})
+        await trio.sleep_forever()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await life.ended()
+        assert trio.current_time() == pytest.approx(25)
+
+
+async def test_a_pong_tells_how_long_it_took_and_proves_the_time_up_to_its_ping(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        while True:
+            await peer.hear()
+            await trio.sleep(0.25)
+            await peer.say("pong")
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(40)
+        pongs = life.heard.of(Pong)
+        assert [(pong.connection_id, pong.listener) for pong in pongs] == [(7, "alpha")] * 3
+        assert [pong.rtt_us for pong in pongs] == pytest.approx([250_000] * 3)
+        assert [at(pong.at) for pong in pongs] == [0, 15, 30]
+
+
+async def test_a_ping_of_the_exchange_is_answered_and_kept(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        assert await peer.hear() == "ping"
+        await peer.say("ping")
+        assert await peer.hear() == "pong"
+        answered.set()
+        await trio.sleep_forever()
+
+    answered = trio.Event()
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await answered.wait()
+        assert frames(life)[-1] == "ping"
+
+
+async def test_a_reader_that_our_own_channel_holds_up_is_not_taken_for_a_silent_peer(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for number in range(10):
+            await peer.say(f'{{"data":[{number}]}}')
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of(), capacity=7) as life:
+        await trio.sleep(100)
+        assert life.phases[-1] == "live"
+        for _ in range(20):
+            life.heard.all.copy()
+            await wait_all_tasks_blocked()
+        assert [frame for frame in frames(life) if "data" in frame] == [f'{{"data":[{n}]}}' for n in range(10)]
+        await trio.sleep(20)
+        assert life.phases[-1] == "live"
+        # Seven pings waited behind the data, and each pong is that of its own ping.
+        pongs = [(at(pong.at), pong.rtt_us / 1e6) for pong in life.heard.of(Pong)]
+        assert pongs[:7] == [(0, 100), (15, 85), (30, 70), (45, 55), (60, 40), (75, 25), (90, 10)]
+
+
+async def test_what_lay_behind_a_stall_covers_nothing_until_a_new_pong_shows_that_we_have_caught_up(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.answer_pings)
+            for number in range(12):  # one each ten seconds, at 5, 15, 25 ...
+                await trio.sleep(5)
+                await peer.say(f'{{"data":[{number}]}}')
+                await trio.sleep(5)
+
+    exchange.script = script
+    async with living(plan_of(), capacity=7) as life:
+        await trio.sleep(101)
+        while trio.current_time() < 101.1:
+            life.heard.all.copy()
+            await trio.sleep(0.01)
+        await trio.sleep(100)
+        stamps = [at(local_us) for message in life.heard.of(Frames) for local_us, _ in message.frames][3:]
+        said = [5 + 10 * number for number in range(12)]
+        assert stamps == sorted(stamps)
+        assert all(stamp <= time for stamp, time in zip(stamps, said, strict=True))
+        assert (stamps[0], stamps[10:]) == (5, said[10:])
+
+
+async def test_once_our_channel_is_free_again_silence_counts(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for number in range(10):
+            await peer.say(f'{{"data":[{number}]}}')
+        await trio.sleep_forever()
+
+    exchange.script = script
+    async with living(plan_of(), capacity=7) as life:
+        await trio.sleep(40)
+        for _ in range(20):
+            life.heard.all.copy()
+            await wait_all_tasks_blocked()
+        await life.ended()
+        assert trio.current_time() == pytest.approx(55)
+
+
+async def test_frames_cross_in_the_order_received_each_with_its_time(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for number in range(200):
+            await peer.say(f'{{"data":[{number}]}}')
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        await trio.sleep(1)
+        crossed = [pair for message in life.heard.of(Frames) for pair in message.frames]
+        assert [frame for _, frame in crossed][3:] == [f'{{"data":[{number}]}}' for number in range(200)]
+        assert [at for at, _ in crossed] == sorted(at for at, _ in crossed)
+
+
+# Too many connections hold a channel
+
+
+async def test_a_channel_that_is_crowded_out_is_lost_alone_and_asked_for_again_later(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    asked: list[float] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        while True:
+            match await peer.hear():
+                case "ping":
+                    await peer.say("pong")
+                case {"op": "subscribe", "id": id, "args": [{"channel": "orders"} as arg]}:
+                    asked.append(trio.current_time())
+                    await peer.say({"id": id, "event": "subscribe", "arg": arg})
+                case other:
+                    pytest.fail(str(other))
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(140)
+        (lost,) = life.heard.of(Lost)
+        assert lost.channels == ["orders"]
+        assert "30" in lost.reason
+        assert life.session
+        assert (life.phases[-1], life.session.live, asked) == ("live", ["account"], [])
+        await trio.sleep(100)
+        assert acknowledged(life) == ["orders", "account", "orders"]
+        assert life.session.live == ["account", "orders"]
+        await trio.sleep(1000)
+        assert len(asked) == 1
+
+
+async def test_a_channel_that_is_crowded_out_at_once_holds_up_no_other(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await trio.sleep(5)
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(100)
+        assert life.phases[-1] == "live"
+        assert life.session
+        assert life.session.live == ["account"]
+        assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
+
+
+async def test_if_nothing_is_left_after_crowding_out_the_session_ends_slowly(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders")) as life:
+        assert (await life.ended()).action is Action.SLOW
+        assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]

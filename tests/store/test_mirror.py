@@ -1,0 +1,280 @@
+"""From frames to rows: each rule of the mirror, on a real database file."""
+
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from okxsync.store import batch
+from okxsync.store.database import open_database
+from okxsync.store.writer import Writer
+from tests.store.desk import MS, NOW, Desk, order
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.begin("orders", "account", "positions", "balance_and_position")
+    return desk
+
+
+def test_an_order_is_a_row_with_every_value_as_sent(desk: Desk) -> None:
+    desk.push("orders", order(px="30000.50", sz="0.10", tag="", reduceOnly="false"))
+    ((row,),) = [desk.rows("SELECT json_object('px', px, 'sz', sz, 'tag', tag, 'source', source) FROM orders")]
+    assert row == ('{"px":"30000.50","sz":"0.10","tag":null,"source":"ws"}',)
+
+
+def test_the_last_of_many_updates_stands_and_every_fill_is_kept(desk: Desk) -> None:
+    desk.apply(
+        desk.frame("orders", order()),
+        desk.frame(
+            "orders", order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="1", uTime=str(MS + 1))
+        ),
+        desk.frame("orders", order(state="filled", accFillSz="10", fillSz="6", tradeId="2", uTime=str(MS + 2))),
+    )
+    assert desk.rows("SELECT state, acc_fill_sz FROM orders") == [("filled", "10")]
+    assert desk.rows("SELECT trade_id, fill_sz, trade_id_made FROM fills ORDER BY trade_id") == [
+        ("1", "4", 0),
+        ("2", "6", 0),
+    ]
+
+
+def test_an_old_push_changes_nothing(desk: Desk) -> None:
+    desk.push("orders", order(state="canceled", uTime=str(MS + 5)))
+    desk.push("orders", order(state="live", uTime=str(MS)))
+    assert desk.rows("SELECT state, u_time FROM orders") == [("canceled", MS + 5)]
+
+
+def test_a_market_orders_last_word_makes_no_fill(desk: Desk) -> None:
+    desk.push("orders", order(state="partially_filled", accFillSz="10", fillSz="10", tradeId="7", fillTime=str(MS)))
+    desk.push("orders", order(state="filled", accFillSz="10", fillSz="0", tradeId="", uTime=str(MS + 1)))
+    assert desk.rows("SELECT trade_id FROM fills") == [("7",)]
+    assert desk.rows("SELECT state FROM orders") == [("filled",)]
+
+
+@pytest.mark.parametrize("trade_id", ["", "0"])
+def test_a_fill_without_trade_id_gets_a_stable_one(desk: Desk, trade_id: str) -> None:
+    fill = order(state="partially_filled", accFillSz="4", fillSz="4", tradeId=trade_id, fillTime=str(MS))
+    desk.push("orders", fill)
+    desk.push("orders", fill | {"uTime": str(MS + 9)})  # the same, told again
+    desk.push("orders", fill | {"accFillSz": "8", "uTime": str(MS + 10)})
+    assert desk.rows("SELECT trade_id_made, fill_sz FROM fills") == [(1, "4"), (1, "4")]
+
+
+def test_rest_adds_to_a_fill_what_only_it_knows(desk: Desk) -> None:
+    pushed = order(state="filled", accFillSz="4", fillSz="4", tradeId="7", fillFee="-0.1", fillFeeCcy="USDT")
+    told = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"7","billId":"99","fillSz":"4","fee":"-0.1","ts":"5"}]'
+    desk.push("orders", pushed)
+    desk.apply(batch.Rows("alpha", "fills", told, NOW))
+    desk.push("orders", pushed)
+    assert desk.rows("SELECT bill_id, fee, fee_ccy, ts, source FROM fills") == [("99", "-0.1", "USDT", 5, "ws")]
+
+
+def test_a_rest_row_does_not_wipe_out_what_only_pushes_say(desk: Desk) -> None:
+    desk.push("orders", order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="7", execType="M"))
+    desk.apply(
+        batch.Rows("alpha", "orders", f'[{{"ordId":"1","state":"filled","accFillSz":"10","uTime":"{MS + 5}"}}]', NOW)
+    )
+    assert desk.rows("SELECT state, exec_type, source FROM orders") == [("filled", "M", "rest")]
+
+
+def balance(ccy: str, amount: str, u_time: int = MS) -> dict[str, str]:
+    return {"ccy": ccy, "eq": amount, "cashBal": amount, "availBal": amount, "uTime": str(u_time)}
+
+
+def account(u_time: int, *details: dict[str, str]) -> dict[str, Any]:
+    return {"uTime": str(u_time), "totalEq": "5", "details": list(details)}
+
+
+def snapshot(page: int = 1, last: bool = True) -> dict[str, Any]:
+    return {"eventType": "snapshot", "curPage": page, "lastPage": last}
+
+
+def balances(desk: Desk) -> dict[str, str]:
+    return dict(desk.rows("SELECT ccy, eq FROM balances"))
+
+
+def test_a_complete_snapshot_zeroes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), **snapshot())
+    assert balances(desk) == {"USDT": "4", "BTC": "0"}
+
+
+def test_an_event_or_a_frame_without_marks_zeroes_nothing(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), eventType="event_update")
+    desk.push("account", account(MS + 9, balance("USDT", "3", MS + 8)))
+    assert balances(desk) == {"USDT": "3", "BTC": "1"}
+
+
+def test_only_the_last_page_makes_a_snapshot_whole(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), **snapshot(1, last=False))
+    assert balances(desk) == {"USDT": "4", "BTC": "1", "ETH": "2"}
+    desk.push("account", account(MS + 5, balance("ETH", "2")), **snapshot(2))
+    assert balances(desk) == {"USDT": "4", "BTC": "0", "ETH": "2"}
+
+
+def test_an_interrupted_run_of_pages_proves_nothing(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "5")), **snapshot(1, last=False))
+    desk.push("account", account(MS + 5), **snapshot(3))
+    desk.push("account", account(MS + 5), **snapshot(2))
+    assert balances(desk) == {"USDT": "5", "BTC": "1"}
+
+
+def test_a_snapshot_does_not_zero_what_is_newer(desk: Desk) -> None:
+    desk.push("account", account(MS + 9, balance("BTC", "1", MS + 8)), eventType="event_update")
+    desk.push("account", account(MS + 5, balance("USDT", "5")), **snapshot())
+    assert balances(desk) == {"BTC": "1", "USDT": "5"}
+
+
+def test_a_currency_comes_back_after_it_was_zero(desk: Desk) -> None:
+    btc = balance("BTC", "1")
+    desk.push("account", account(MS, btc), **snapshot())
+    desk.push("account", account(MS + 5), **snapshot())
+    desk.push("account", account(MS + 9, btc | {"uTime": str(MS + 7)}), **snapshot())
+    assert balances(desk) == {"BTC": "1"}
+
+
+def test_cash_is_told_first_by_balance_and_position(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5")), **snapshot())
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 3)}
+    desk.push("balance_and_position", {"pTime": str(MS + 4), "eventType": "filled", "balData": [cash], "posData": []})
+    assert desk.rows("SELECT cash_bal, eq, u_time FROM balances") == [("4", "5", MS + 3)]
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), eventType="event_update")
+    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "4")]
+
+
+def position(number: int, pos: str, u_time: int = MS, p_time: int = MS, **fields: str) -> dict[str, str]:
+    row = {"posId": str(number), "instId": "BTC-USDT-SWAP", "instType": "SWAP", "pos": pos, "avgPx": "100"}
+    return row | {"uTime": str(u_time), "pTime": str(p_time)} | fields
+
+
+def positions(desk: Desk) -> dict[str, str]:
+    return dict(desk.rows("SELECT pos_id, pos FROM positions"))
+
+
+def test_a_complete_snapshot_closes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), position(2, "-3"), **snapshot())
+    desk.push("positions", position(2, "-3", p_time=MS + 5000), **snapshot())
+    assert positions(desk) == {"1": "0", "2": "-3"}
+    desk.push("positions", **snapshot())  # all is closed: nothing names a time
+    assert positions(desk) == {"1": "0", "2": "0"}
+
+
+def test_a_snapshot_of_one_kind_of_instrument_closes_only_that_kind(desk: Desk) -> None:
+    desk.push(
+        "positions", position(1, "5"), position(2, "1", instType="FUTURES"), arg={"instType": "ANY"}, **snapshot()
+    )
+    desk.push("positions", arg={"instType": "SWAP"}, **snapshot())
+    assert positions(desk) == {"1": "0", "2": "1"}
+
+
+def test_a_position_that_is_closed_opens_again_under_its_id(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), **snapshot())
+    desk.push("positions", position(1, "0", MS + 1, MS + 1), eventType="event_update")
+    desk.push("positions", **snapshot())
+    desk.push("positions", position(1, "7", MS + 9, MS + 9), eventType="event_update")
+    assert positions(desk) == {"1": "7"}
+
+
+def test_what_was_closed_by_absence_comes_back_with_the_same_row(desk: Desk) -> None:
+    row = position(1, "5")
+    desk.push("positions", row, **snapshot())
+    desk.push("positions", **snapshot())
+    desk.push("positions", row, **snapshot())
+    assert positions(desk) == {"1": "5"}
+
+
+def test_a_value_that_empties_is_null_again(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", liqPx="80"), **snapshot())
+    desk.push("positions", position(1, "5", p_time=MS + 1, liqPx=""), **snapshot())
+    assert desk.rows("SELECT liq_px FROM positions") == [(None,)]
+
+
+def test_positions_told_by_balance_and_position_keep_their_other_columns(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", lever="3"), **snapshot())
+    told = {"pTime": str(MS + 4), "eventType": "filled", "balData": [], "posData": [position(1, "6", MS + 3)]}
+    desk.push("balance_and_position", told)
+    assert desk.rows("SELECT pos, lever FROM positions") == [("6", "3")]
+
+
+def test_deposits_belong_to_the_account_of_their_uid(desk: Desk) -> None:
+    desk.apply(
+        batch.Account("alpha", "sandbox", True, NOW, '{"uid":"7001","mainUid":"7001"}'),
+        batch.Account("beta", "sandbox", True, NOW, '{"uid":"7002","mainUid":"7001"}'),
+    )
+    desk.push("deposit-info", {"depId": "1", "uid": "7002", "subAcct": "b", "state": "0", "amt": "5", "pTime": str(MS)})
+    desk.push("deposit-info", {"depId": "1", "uid": "7002", "state": "2", "amt": "5", "pTime": str(MS + 1)})
+    desk.push("deposit-info", {"depId": "2", "uid": "9", "state": "0", "amt": "5", "pTime": str(MS)})
+    assert desk.rows("SELECT account, dep_id, state FROM deposits") == [("beta", "1", "2"), ("alpha", "2", "0")]
+
+
+def test_of_two_mark_prices_of_one_time_the_later_received_wins(desk: Desk) -> None:
+    for price, ts in (("100", MS), ("101", MS), ("99", MS - 1)):
+        desk.push("mark-price", {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "markPx": price, "ts": str(ts)})
+    assert desk.rows("SELECT mark_px, ts FROM mark_prices") == [("101", MS)]
+
+
+def test_an_instrument_push_names_only_what_has_changed(desk: Desk) -> None:
+    desk.apply(
+        batch.Rows("market", "instruments", '[{"instId":"X","tickSz":"0.1","state":"live","instIdCode":7}]', NOW)
+    )
+    desk.push("instruments", {"instId": "X", "state": "suspend"})
+    assert desk.rows("SELECT tick_sz, state, inst_id_code FROM instruments") == [("0.1", "suspend", "7")]
+
+
+def test_equal_snapshots_are_not_rewritten(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5")), **snapshot())
+    desk.push("account", account(MS + 5000, balance("USDT", "5")), **snapshot())
+    assert desk.rows("SELECT received_at FROM balances") == [(NOW + 1000,)]
+
+
+LIFE = [
+    order(),
+    order(uTime=str(MS + 1), px="2", reqId="r1", amendResult="0"),
+    order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="1", fillTime=str(MS + 1), uTime=str(MS + 1)),
+    order(
+        state="partially_filled", accFillSz="9.5", fillSz="5.5", tradeId="2", fillTime=str(MS + 2), uTime=str(MS + 2)
+    ),
+    order(state="partially_filled", accFillSz="10", fillSz="0.5", tradeId="0", fillTime=str(MS + 3), uTime=str(MS + 3)),
+    order(state="filled", accFillSz="10", uTime=str(MS + 3)),
+]
+REST = [
+    {**LIFE[2], "px": "2"},
+    {**LIFE[4], "state": "filled"},
+]
+
+
+def text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.randoms(use_true_random=False))
+def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
+    """Pushes, pushes told twice, and REST rows, shuffled and cut into batches anywhere: one final row, all fills."""
+    messages: list[batch.Message] = []
+    for number, row in enumerate(LIFE + random.sample(LIFE, 3)):
+        body = text({"arg": {"channel": "orders"}, "data": [row]})
+        messages.append(batch.Frames(1, "alpha", [(NOW + number, body)]))
+    messages += [batch.Rows("alpha", "orders", text([row]), NOW) for row in REST]
+    random.shuffle(messages)
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(Path(folder) / "okxsync.db")
+        writer = Writer(database.conn)
+        while messages:
+            cut = random.randint(1, len(messages))
+            writer.apply(messages[:cut])
+            messages = messages[cut:]
+        orders = database.execute("SELECT state, acc_fill_sz, u_time, source, fill_sz FROM orders").fetchall()
+        fills = [Decimal(size) for (size,) in database.execute("SELECT fill_sz FROM fills")]
+        database.close()
+    assert orders == [("filled", "10", MS + 3, "ws", "0")]
+    assert (len(fills), sum(fills)) == (3, 10)

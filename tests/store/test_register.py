@@ -1,0 +1,148 @@
+"""Coverage moves with the data, and every hole in it is a row."""
+
+from okxsync.store import batch
+from tests.store.desk import NOW, Desk, order, phase
+
+S = 1_000_000
+
+
+def coverage(desk: Desk) -> dict[str, tuple[int, int, int]]:
+    """Channel -> covered since, covered until (both seconds since the start), live."""
+    rows = desk.rows("SELECT channel, covered_since, covered_until, live FROM coverage")
+    return {channel: ((since - NOW) // S, (until - NOW) // S, live) for channel, since, until, live in rows}
+
+
+def gaps(desk: Desk) -> list[tuple[str, int, int | None, str]]:
+    """Channel, from, to (seconds since the start), reason."""
+    rows = desk.rows("SELECT channel, from_at, to_at, reason FROM gaps ORDER BY id")
+    return [(channel, (from_at - NOW) // S, to_at and (to_at - NOW) // S, why) for channel, from_at, to_at, why in rows]
+
+
+def frame_at(desk: Desk, second: int) -> batch.Frames:
+    return batch.Frames(1, "alpha", [(NOW + second * S, desk.frame("orders", order()).frames[0][1])])
+
+
+def subscribed(second: int, *channels: str, number: int = 1) -> batch.Subscribed:
+    return batch.Subscribed(number, "alpha", list(channels), NOW + second * S)
+
+
+def lost(second: int, *channels: str, number: int = 1) -> batch.Lost:
+    return batch.Lost(number, "alpha", list(channels), NOW + second * S, "reset by peer")
+
+
+def test_a_first_subscription_is_covered_from_its_acknowledgement(desk: Desk) -> None:
+    desk.begin("orders")
+    assert coverage(desk) == {"orders": (0, 0, 1)}
+    assert gaps(desk) == []
+
+
+def test_what_arrives_covers_the_live_channels_of_its_connection(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(phase(NOW, number=2), batch.Subscribed(2, "alpha", ["orders-algo"], NOW))
+    desk.apply(frame_at(desk, 3))
+    desk.apply(batch.Pong(1, "alpha", NOW + 5 * S, 900))
+    assert coverage(desk) == {"orders": (0, 5, 1), "account": (0, 5, 1), "orders-algo": (0, 0, 1)}
+    assert desk.rows("SELECT channel FROM coverage WHERE last_push_at = ?", NOW + 3 * S) == [("orders",)]
+
+
+def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_closes_it(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(frame_at(desk, 3), lost(7, "orders", "account"))
+    assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("account", 3, None, "reset by peer")]
+    assert coverage(desk)["orders"] == (0, 3, 0)
+    desk.apply(subscribed(9, "orders"))
+    assert gaps(desk)[0] == ("orders", 3, 9, "reset by peer")
+    assert coverage(desk) == {"orders": (0, 9, 1), "account": (0, 3, 0)}
+
+
+def test_all_in_one_batch_is_the_same(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 3), lost(7, "orders"), subscribed(9, "orders"), frame_at(desk, 10), lost(12, "orders"))
+    assert gaps(desk) == [("orders", 3, 9, "reset by peer"), ("orders", 10, None, "reset by peer")]
+
+
+def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(lost(1, "orders"), frame_at(desk, 5))
+    assert coverage(desk) == {"orders": (0, 0, 0), "account": (0, 5, 1)}
+
+
+def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription(make_desk) -> None:  # type: ignore[no-untyped-def]
+    desk = make_desk()
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 3))
+    desk.database.close()  # and nothing was said
+    desk = make_desk()
+    desk.apply(batch.Beat(2, NOW + 20 * S, NOW + 20 * S, "0.1", 0))
+    assert gaps(desk) == [("orders", 3, None, "crash")]
+    desk.apply(subscribed(22, "orders"))
+    assert gaps(desk) == [("orders", 3, 22, "crash")]
+    desk.database.close()
+
+
+def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 3), batch.Beat(1, NOW + 4 * S, NOW, "0.1", 0, NOW + 4 * S, 0))
+    assert gaps(desk) == [("orders", 3, None, "stopped")]
+    assert desk.rows("SELECT phase FROM connections") == [("stopped",)]
+    desk.apply(batch.Beat(2, NOW + 9 * S, NOW + 9 * S, "0.1", 0), subscribed(10, "orders"))
+    assert gaps(desk) == [("orders", 3, 10, "stopped")]
+
+
+def test_a_channel_that_nobody_asks_for_misses_nothing_until_it_is_asked_for_again(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 3), batch.Forgotten(1, "alpha", NOW + 4 * S))
+    assert gaps(desk) == []
+    desk.apply(phase(NOW), subscribed(50, "orders"))
+    assert gaps(desk) == [("orders", 3, 50, "not subscribed")]
+
+
+def test_a_successor_that_is_live_before_the_old_one_goes_leaves_no_gap(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(phase(NOW, number=2), subscribed(3, "orders", number=2), lost(5, "orders", number=1))
+    assert gaps(desk) == []
+    assert coverage(desk) == {"orders": (0, 3, 1)}
+
+
+def test_two_losses_in_a_row_are_one_gap(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(lost(3, "orders"), lost(4, "orders"))
+    assert len(gaps(desk)) == 1
+
+
+def test_a_local_clock_that_steps_back_makes_no_negative_gap(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 30), lost(5, "orders"), subscribed(6, "orders"))
+    assert gaps(desk) == [("orders", 30, 30, "reset by peer")]
+
+
+def test_channels_of_one_name_are_told_apart_by_their_arguments(desk: Desk) -> None:
+    swap, spot = "mark-price:instId=BTC-USDT-SWAP", "mark-price:instId=BTC-USDT"
+    desk.begin(swap, spot)
+    desk.push("mark-price", {"instId": "BTC-USDT", "markPx": "1", "ts": "1"}, arg={"instId": "BTC-USDT"})
+    assert desk.rows("SELECT channel FROM coverage WHERE last_push_at IS NOT NULL") == [(spot,)]
+
+
+def test_the_register_follows_a_connection(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(frame_at(desk, 1), batch.Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
+    assert desk.rows("SELECT phase, since_at, messages, last_rtt_us, pid FROM connections") == [
+        ("backing_off", NOW + 5 * S, 1, 900, 1)
+    ]
+
+
+def test_a_new_daemon_forgets_the_connections_of_the_old_one(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(batch.Beat(2, NOW + S, NOW + S, "0.1", 0))
+    assert desk.rows("SELECT count(*) FROM connections") == [(0,)]
+
+
+def test_accounts_come_go_and_come_back(desk: Desk) -> None:
+    config = '{"uid":"7001","mainUid":"7000","acctLv":"2","posMode":"net_mode","perm":"read_only","label":"x"}'
+    asked = "SELECT uid, main_uid, acct_lv, pos_mode, perm, removed_at, first_seen_at FROM accounts"
+    desk.apply(batch.Account("alpha", "eea", False, NOW, None), batch.Account("alpha", "eea", False, NOW + 1, config))
+    assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
+    desk.apply(batch.AccountRemoved("alpha", NOW + 2))
+    assert desk.rows("SELECT removed_at FROM accounts") == [(NOW + 2,)]
+    desk.apply(batch.Account("alpha", "eea", False, NOW + 3, None))
+    assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]

@@ -1,0 +1,87 @@
+"""The database file itself."""
+
+import stat
+from pathlib import Path
+
+import pysqlite3
+import pytest
+
+from okxsync.store import tables
+from okxsync.store.database import StoreError, open_database, open_reader
+from okxsync.store.tables import Table
+from tests.store.desk import Desk
+
+ALL = [value for value in vars(tables).values() if isinstance(value, Table)]
+
+
+def test_it_is_private_and_can_shrink(desk: Desk) -> None:
+    desk.begin("orders")
+    for suffix in ("", "-wal", "-shm"):
+        assert stat.S_IMODE(Path(f"{desk.path}{suffix}").stat().st_mode) == 0o600
+    assert desk.rows("PRAGMA journal_mode") == [("wal",)]
+    assert desk.rows("PRAGMA auto_vacuum") == [(2,)]
+
+
+def test_every_table_is_strict_and_every_view_can_be_read(desk: Desk) -> None:
+    ours = "name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%' AND schema = 'main'"
+    assert desk.rows(f"SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict AND {ours}") == []
+    views = [name for (name,) in desk.rows("SELECT name FROM sqlite_schema WHERE type = 'view'")]
+    assert len(views) == 19
+    for view in views:
+        desk.rows(f"SELECT * FROM {view}")
+
+
+@pytest.mark.parametrize("table", ALL, ids=lambda table: f"{table.name}-{len(table.columns)}")
+def test_what_is_written_has_a_column(desk: Desk, table: Table) -> None:
+    columns = {name for (name,) in desk.rows(f"SELECT name FROM pragma_table_info('{table.name}')")}
+    assert set(table.columns) <= columns
+
+
+def test_views_show_numbers_and_times(desk: Desk) -> None:
+    desk.push("mark-price", {"instId": "X", "markPx": "1.50", "ts": "1700000000123"})
+    assert desk.rows("SELECT mark_px, ts FROM mark_prices_view") == [(1.5, "2023-11-14T22:13:20.123Z")]
+
+
+def test_opening_twice_changes_nothing(desk: Desk) -> None:
+    before = desk.rows("SELECT * FROM sqlite_schema")
+    open_database(desk.path).close()
+    assert desk.rows("SELECT * FROM sqlite_schema") == before
+
+
+def test_a_reader_cannot_write(desk: Desk) -> None:
+    reader = open_reader(desk.path)
+    with pytest.raises(pysqlite3.OperationalError, match="readonly"):
+        reader.conn.execute("DELETE FROM orders")
+    reader.close()
+
+
+def test_a_database_of_a_newer_version_is_refused(desk: Desk) -> None:
+    desk.db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('okxsync', 'm999_x', '')")
+    with pytest.raises(StoreError, match="newer okxsync"):
+        open_database(desk.path)
+
+
+def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my diary" * 200)
+    for opens in (open_database, open_reader):
+        with pytest.raises(StoreError, match="not a database"):
+            opens(path)
+    assert path.read_text() == "my diary" * 200
+
+
+def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    other = pysqlite3.connect(path)
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    before = path.read_bytes()
+    for opens in (open_database, open_reader):
+        with pytest.raises(StoreError, match=r"not (one of okxsync|an okxsync database)"):
+            opens(path)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file or directory"):
+        open_database(tmp_path / "none" / "x.db")

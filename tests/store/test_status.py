@@ -1,0 +1,104 @@
+"""Status tells the truth of a daemon that lives, one that stopped and one that was killed."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from okxsync.store import batch
+from okxsync.store.database import StoreError
+from okxsync.store.status import read_status
+from tests.store.desk import NOW, Desk, order
+
+S = 1_000_000
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.begin("orders", pid=os.getpid())
+    desk.push("orders", order())
+    return desk
+
+
+def test_all_live(desk: Desk) -> None:
+    status = read_status(desk.path, NOW + S)
+    assert status.exit_code == 0
+    assert status.daemon.alive
+    (connection,) = status.connections
+    assert (connection.phase, connection.channels, connection.messages) == ("live", ["orders"], 1)
+    assert connection.last_message_age_s == pytest.approx(0.999)
+    assert (status.gaps.open, status.log.messages, status.writer.rows) == (0, 1, 1)
+
+
+def test_the_document_is_the_contracts() -> None:
+    told = {
+        "daemon": ["alive", "pid", "started_at", "heartbeat_age_s", "version"],
+        "connections": [
+            *("listener", "endpoint", "site", "demo", "phase", "since", "last_message_age_s", "rtt_ms", "messages"),
+            *("reconnects", "channels", "last_error"),
+        ],
+        "gaps": ["open", "filled", "partial", "seconds_open"],
+        "writer": ["queue", "lag_ms", "rows", "errors"],
+        "log": ["messages", "bytes", "bytes_received", "oldest"],
+    }
+    from okxsync.store import status
+
+    parts = {
+        "daemon": status.Daemon,
+        "connections": status.ConnectionState,
+        "gaps": status.Gaps,
+        "writer": status.WriterState,
+        "log": status.Log,
+    }
+    assert list(status.Status.__struct_fields__) == list(told)
+    assert {name: list(part.__struct_fields__) for name, part in parts.items()} == told
+
+
+def test_a_lost_channel_is_an_open_gap(desk: Desk) -> None:
+    desk.apply(batch.Lost(1, "alpha", ["orders"], NOW + 2 * S, "reset"))
+    status = read_status(desk.path, NOW + 4 * S + 1000)
+    assert status.exit_code == 1
+    assert (status.gaps.open, status.gaps.seconds_open) == (1, 4.0)
+    assert status.connections[0].channels == []
+
+
+def test_an_account_that_was_removed_misses_nothing(desk: Desk) -> None:
+    desk.apply(batch.Account("alpha", "sandbox", True, NOW, None), batch.Lost(1, "alpha", ["orders"], NOW, "reset"))
+    desk.apply(batch.AccountRemoved("alpha", NOW))
+    assert read_status(desk.path, NOW + S).gaps.open == 0
+
+
+def test_a_daemon_that_stopped(desk: Desk) -> None:
+    desk.apply(batch.Beat(os.getpid(), NOW + S, NOW, "0.1", 0, NOW + S, 0))
+    status = read_status(desk.path, NOW + 2 * S)
+    assert status.exit_code == 3
+    assert not status.daemon.alive
+    assert status.connections[0].phase == "stopped"
+    assert status.gaps.open == 1
+
+
+def test_a_daemon_that_was_killed(desk: Desk) -> None:
+    status = read_status(desk.path, NOW + 61 * S)  # its heart has not beaten for a minute
+    assert status.exit_code == 3
+    assert status.connections[0].phase == "stopped"
+    assert status.connections[0].channels == []
+    assert (status.gaps.open, round(status.gaps.seconds_open)) == (1, 61)
+
+
+def test_a_process_that_is_gone_is_not_alive_however_fresh_its_heartbeat(desk: Desk) -> None:
+    gone = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(gone, 0)
+    desk.apply(batch.Beat(gone, NOW + S, NOW + S, "0.1", 0))
+    assert not read_status(desk.path, NOW + S).daemon.alive
+
+
+def test_it_is_json(desk: Desk) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(read_status(desk.path, NOW + S)))
+    assert document["log"]["oldest"].endswith("Z")
+    assert document["connections"][0]["rtt_ms"] is None
+
+
+def test_no_database_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such database"):
+        read_status(tmp_path / "none.db", NOW)

@@ -1,0 +1,149 @@
+"""Nothing is dropped in silence, nothing is half done, no secret is kept."""
+
+import os
+import resource
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from okxsync.store import batch
+from okxsync.store.database import DatabaseError
+from okxsync.store.log import open_codec
+from tests.store.desk import NOW, Desk, order
+
+
+def raw(*texts: str) -> batch.Frames:
+    return batch.Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
+
+
+def logged(desk: Desk) -> list[str]:
+    codec = open_codec(desk.db)
+    return [codec.decompress(body).decode() for (body,) in desk.rows("SELECT body FROM messages ORDER BY id")]
+
+
+FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime":"5"}]}'
+
+
+@pytest.mark.parametrize(
+    ("frame", "event"),
+    [
+        ('{"arg":{"channel":"orders"},"data":[{"ordId"', "bad-frame"),
+        ("", "bad-frame"),
+        ("hello", "bad-frame"),
+        ("[1,2]", "bad-frame"),
+        ("[" * 100_000, "bad-frame"),
+        ('{"data":[{}]}', "bad-frame"),
+        ('{"arg":"orders","data":[]}', "bad-frame"),
+        ('{"arg":{"channel":"orders"},"data":{"ordId":"1"}}', "bad-frame"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":""}]}', "bad-row"),
+        ('{"arg":{"channel":"orders"},"data":[null]}', "bad-row"),
+        ('{"arg":{"channel":"moon-phase"},"data":[{"x":1}]}', "unknown-channel"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","uTime":"soon"}]}', "bad-time"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","state":"pondering"}]}', "new-value"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","sz":1}]}', "new-type"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","shape":"round"}]}', "new-field"),
+        ('{"arg":{"channel":"account"},"eventType":"dance","data":[]}', "new-value"),
+    ],
+)
+def test_what_is_odd_is_kept_journalled_once_and_counted(desk: Desk, frame: str, event: str) -> None:
+    desk.begin("orders")
+    desk.apply(raw(frame, FINE))
+    desk.apply(raw(frame))
+    assert logged(desk) == [frame, FINE, frame]
+    assert desk.rows("SELECT event, account FROM journal") == [(event, "alpha")]
+    assert desk.rows("SELECT state FROM orders WHERE ord_id = '77'") == [("live",)]
+    ((count,),) = desk.rows("SELECT count FROM oddities WHERE kind = ?", event)
+    assert count == (1 if event == "new-field" else 2)  # a field that was new once is known
+
+
+def test_errors_count_what_did_not_reach_its_column(desk: Desk) -> None:
+    desk.apply(raw("hello", '{"arg":{"channel":"orders"},"data":[{"ordId":"1","state":"pondering"}]}'))
+    assert dict(desk.rows("SELECT name, value FROM counters"))["errors"] == 1
+
+
+def test_the_rest_of_a_frame_lands(desk: Desk) -> None:
+    desk.push(
+        "orders",
+        order(1),
+        {"ordId": ["no"], "tradeId": {}},
+        "text",
+        order(2, px="\ud800".encode("utf-8", "replace").decode()),
+    )
+    assert desk.rows("SELECT ord_id FROM orders WHERE length(ord_id) = 1") == [("1",), ("2",)]
+
+
+def test_half_a_surrogate_pair_costs_no_row(desk: Desk) -> None:
+    desk.apply(raw('{"arg":{"channel":"orders"},"data":[{"ordId":"1","tag":"a\\ud83db","px":"5"}]}'))
+    assert desk.rows("SELECT tag, px FROM orders") == [("a?b", "5")]
+
+
+def test_a_nul_character_costs_no_row(desk: Desk) -> None:
+    desk.apply(raw('{"arg":{"channel":"orders"},"data":[{"ordId":"1","tag":"a\\u0000b","px":"5"}]}'))
+    assert desk.rows("SELECT tag, px FROM orders") == [("a\0b", "5")]
+
+
+def test_an_exchange_gone_mad_does_not_fill_the_journal(desk: Desk) -> None:
+    rows = [{"ordId": str(number), "state": f"state{number}"} for number in range(2000)]
+    desk.push("orders", *rows)
+    assert desk.rows("SELECT count(*) FROM orders") == [(2000,)]
+    assert desk.rows("SELECT count(*) < 600 FROM journal") == [(1,)]
+    assert desk.rows("SELECT sum(count) FROM oddities") == [(2000,)]
+
+
+def test_what_may_be_a_secret_is_blanked(desk: Desk) -> None:
+    request = {"op": "login", "args": [{"apiKey": "KEY", "passphrase": "PASS", "timestamp": "1", "sign": "SIGN="}]}
+    echo = {"event": "error", "code": "60012", "msg": f"Invalid request: {msgspec.json.encode(request).decode()}"}
+    whole = msgspec.json.encode(echo).decode()
+    desk.apply(raw(whole, msgspec.json.encode(request).decode(), whole[: whole.index("SIGN") + 3]))
+    for text in logged(desk):
+        assert not any(secret in text for secret in ("KEY", "PASS", "SIG"))
+    assert msgspec.json.decode(logged(desk)[0])["code"] == "60012"
+
+
+def test_control_frames_are_logged_under_their_event(desk: Desk) -> None:
+    desk.apply(
+        raw('{"event":"subscribe","arg":{"channel":"orders"},"connId":"a"}', '{"event":"notice","code":"64008"}')
+    )
+    assert desk.rows("SELECT kind, channel FROM messages") == [("subscribe", "orders"), ("notice", None)]
+
+
+def test_the_log_counts_bytes_as_received_and_as_stored(desk: Desk) -> None:
+    desk.apply(raw(FINE, FINE))
+    counters = dict(desk.rows("SELECT name, value FROM counters"))
+    assert counters["bytes_received"] == 2 * len(FINE)
+    assert counters["messages"] == 2
+    assert desk.rows("SELECT sum(length(body)), sum(size) FROM messages") == [(counters["bytes"], 2 * len(FINE))]
+
+
+def test_what_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -> None:
+    desk.begin("orders")
+    too_big = batch.Phase(
+        2, "alpha", "alpha", "business", "ws://", "sandbox", True, True, "live", 2**70, 0, None, None, None
+    )
+    desk.apply(raw(FINE), too_big, batch.Note(NOW, "info", None, "after", "it"))
+    assert desk.rows("SELECT state FROM orders") == [("live",)]
+    assert [event for (event,) in desk.rows("SELECT event FROM journal ORDER BY event")] == ["after", "bad-message"]
+
+
+def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: Callable[[], Desk]) -> None:
+    desk = make_desk()
+    desk.begin("orders", "account")
+    page = {"eventType": "snapshot", "curPage": 1, "lastPage": False}
+    desk.push("account", {"uTime": "5", "details": []}, **page)
+    before = desk.rows("SELECT covered_until FROM coverage")
+    frames = batch.Frames(1, "alpha", [(NOW + 9000, FINE.replace("77", os.urandom(2000).hex())) for _ in range(500)])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    desk.db.execute("PRAGMA cache_size = 10")  # so that it must write within the transaction
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(DatabaseError):
+            desk.apply(frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert desk.rows("SELECT count(*) FROM orders") == [(0,)]
+    assert desk.rows("SELECT covered_until FROM coverage") == before
+    desk.apply(frames)
+    assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
+    assert desk.rows("SELECT DISTINCT covered_until FROM coverage") == [(NOW + 9000,)]
+    desk.database.close()
