@@ -226,6 +226,22 @@ class Mirror:
                 continue
             self._put(tables.INSTRUMENTS, [*records.INSTRUMENT.values(row, self._odd), push.at, _text(raw)])
 
+    def closed_positions(self, push: Push) -> None:
+        for raw in push.rows:
+            row = records.CLOSED_POSITION.read(raw, self._odd)
+            if row is None or not row.pos_id or not records.is_moment(row.c_time):
+                self._odd("bad-row", "closed position")
+                continue
+            values = records.CLOSED_POSITION.values(row, self._odd)
+            self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, moment(row.u_time), _text(raw)])
+
+    def bills(self, push: Push) -> None:
+        for raw in push.rows:
+            if (row := records.BILL.read(raw, self._odd)) is None or not row.bill_id:
+                self._odd("bad-row", "bill")
+                continue
+            self._put(tables.BILLS, [*records.BILL.values(row, self._odd), push.account, push.at, _text(raw)])
+
     def _snapshot(self, push: Push, named: Iterable[str], time: str) -> Snapshot | None:
         """Return the snapshot that this push completes; one without page marks proves nothing."""
         if push.event_type != "snapshot" or push.arg.inst_family:
@@ -283,6 +299,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     "withdrawal-info": Mirror.withdrawals,
     "mark-price": Mirror.mark_prices,
     "instruments": Mirror.instruments,
+    "positions-history": Mirror.closed_positions,  # this and bills by REST alone
+    "bills": Mirror.bills,
 }
 LOGGED_ONLY: Final = frozenset(
     "liquidation-warning account-greeks tickers index-tickers funding-rate open-interest status".split()

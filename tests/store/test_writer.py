@@ -129,8 +129,7 @@ def test_what_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -
 def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: Callable[[], Desk]) -> None:
     desk = make_desk()
     desk.begin("orders", "account")
-    page = {"eventType": "snapshot", "curPage": 1, "lastPage": False}
-    desk.push("account", {"uTime": "5", "details": []}, **page)
+    desk.push("account", {"uTime": "5", "details": []}, eventType="snapshot", curPage=1, lastPage=False)
     before = desk.rows("SELECT covered_until FROM coverage")
     frames = batch.Frames(1, "alpha", [(NOW + 9000, FINE.replace("77", os.urandom(2000).hex())) for _ in range(500)])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

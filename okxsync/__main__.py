@@ -1,0 +1,5 @@
+"""``python -m okxsync``."""
+
+from okxsync.cli import main
+
+main()

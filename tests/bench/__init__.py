@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand: each figure beside its baseline from the same run."""
