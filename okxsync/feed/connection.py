@@ -12,12 +12,12 @@ from typing import Final
 import trio
 
 from okxsync.config import ConfigError
-from okxsync.feed.dialing import Dialer
 from okxsync.feed.plan import Clock, Ended, Plan, slow_pause_s
 from okxsync.feed.session import Session, now_us
 from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.okx.errors import CLOSES, Action
 from okxsync.okx.limits import BackOff
+from okxsync.pace import Pace
 from okxsync.store.batch import Lost, Message, Note, Phase
 
 log = logging.getLogger("okxsync.feed")
@@ -34,7 +34,7 @@ class Connection:
     """Keeps one connection as its plan says, for ever, until cancelled."""
 
     def __init__(
-        self, number: int, plan: Plan, send: trio.MemorySendChannel[Message], dialer: Dialer, clock: Clock
+        self, number: int, plan: Plan, send: trio.MemorySendChannel[Message], dialer: Pace, clock: Clock
     ) -> None:
         self._id = number
         self._plan = plan

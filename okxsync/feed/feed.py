@@ -10,10 +10,11 @@ import trio
 
 from okxsync.config import MARKET, Account, Market, Settings
 from okxsync.feed.connection import Connection
-from okxsync.feed.dialing import Dialer
 from okxsync.feed.plan import Clock, Keys, Plan
 from okxsync.feed.session import now_us
+from okxsync.okx.limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
+from okxsync.pace import Pace
 from okxsync.store.batch import Forgotten, Message
 
 log = logging.getLogger("okxsync.feed")
@@ -39,7 +40,7 @@ class Feed:
         self._send = send
         self._clock_of = clock_of
         self._ids = dict(known_ids)
-        self._dialers: dict[str, Dialer] = {}
+        self._dialers: dict[str, Pace] = {}
         self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
 
     async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings]) -> None:
@@ -67,7 +68,7 @@ class Feed:
     def _connection(self, key: PlanKey, plan: Plan, site: Site) -> Connection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
         # The limit is per IP: live and demo hosts of one site are dialled from the same address.
-        dialer = self._dialers.setdefault(plan.site, Dialer(site.dials_per_second))
+        dialer = self._dialers.setdefault(plan.site, Pace(dial_slots(site.dials_per_second)))
         return Connection(number, plan, self._send, dialer, self._clock_of(site))
 
     async def _hold(self, connection: Connection, scope: trio.CancelScope, gone: trio.Event) -> None:

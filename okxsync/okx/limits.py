@@ -4,34 +4,40 @@ import random
 from collections import deque
 
 
-class DialSlots:
-    """New connections per second and IP, as a strict window (OKX docs: overview-websocket-connect).
+class Slots:
+    """So many requests in any window of time, strictly.
 
-    The exchange counts a handshake at a moment that we do not see, somewhere between its start and its end. So a place
-    is taken from the start of a handshake until one second after its end: whatever moments the exchange saw, no second
-    holds more than ``per_second`` of them. One that hangs gives its place back after ``PATIENCE_S``: by then the
-    exchange saw it, or never will.
+    The exchange counts a request at a moment that we do not see, somewhere between its start and its end. So a place
+    is taken from the start of a request until a window after its end: whatever moments the exchange saw, no window
+    holds more than ``places`` of them. One that hangs gives its place back after ``patience_s``: by then the exchange
+    saw it, or never will.
     """
 
-    PATIENCE_S = 2.0
-    WINDOW_S = 1.005  # five milliseconds for a server's clock that is not ours
+    MARGIN_S = 0.005  # for a server's clock that is not ours
 
-    def __init__(self, per_second: int) -> None:
-        self._free_at = [0.0] * per_second
+    def __init__(self, places: int, window_s: float, patience_s: float) -> None:
+        self._window_s = window_s + self.MARGIN_S
+        self._patience_s = patience_s
+        self._free_at = [0.0] * places
 
     def opens_at(self) -> float:
-        """Return when the next handshake may start."""
+        """Return when the next request may start."""
         return min(self._free_at)
 
     def take(self, now: float) -> int:
-        """Start a handshake; return its place, for ``finish``."""
+        """Start a request; return its place, for ``finish``."""
         place = self._free_at.index(min(self._free_at))
-        self._free_at[place] = now + self.PATIENCE_S + self.WINDOW_S
+        self._free_at[place] = now + self._patience_s + self._window_s
         return place
 
     def finish(self, place: int, now: float) -> None:
-        """The handshake has ended, well or not."""
-        self._free_at[place] = min(self._free_at[place], now + self.WINDOW_S)
+        """The request has ended, well or not."""
+        self._free_at[place] = min(self._free_at[place], now + self._window_s)
+
+
+def dial_slots(per_second: int) -> Slots:
+    """Return the places for new connections per second and IP (OKX docs: overview-websocket-connect)."""
+    return Slots(per_second, window_s=1.0, patience_s=2.0)
 
 
 class RequestBudget:

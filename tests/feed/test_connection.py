@@ -10,8 +10,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.config import Secret, SecretSource
 from okxsync.feed.connection import Connection
-from okxsync.feed.dialing import Dialer
 from okxsync.feed.plan import Keys, Plan
+from okxsync.okx.limits import dial_slots
+from okxsync.pace import Pace
 from okxsync.store.batch import Lost, Note, Phase, Subscribed
 from tests.feed.scripted import CONN_ID, Exchange, FixedClock, Peer, Timeline, plan_of
 
@@ -24,7 +25,7 @@ async def kept(plan: Plan, clock: FixedClock | None = None) -> AsyncIterator[Tim
     timeline = Timeline()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
-        connection = Connection(7, plan, timeline.send, Dialer(3), clock or FixedClock())
+        connection = Connection(7, plan, timeline.send, Pace(dial_slots(3)), clock or FixedClock())
         nursery.start_soon(connection.run)
         yield timeline
         nursery.cancel_scope.cancel()
@@ -375,7 +376,7 @@ async def test_cancellation_in_any_phase_leaves_no_socket(
 
     exchange.script = script
     exchange.upgrades = phase != "connecting"
-    timeline, dialer = Timeline(), Dialer(1)
+    timeline, dialer = Timeline(), Pace(dial_slots(1))
     if phase == "waiting":
         async with dialer.turn(0):
             pass  # the place of this second is taken
@@ -403,7 +404,7 @@ async def test_a_connection_that_was_live_dials_before_those_that_never_were(
         await peer.answer_pings()
 
     exchange.script = script
-    timeline, dialer = Timeline(), Dialer(1)
+    timeline, dialer = Timeline(), Pace(dial_slots(1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         for number in range(20):

@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.okx.limits import BackOff, DialSlots, RequestBudget
+from okxsync.okx.limits import BackOff, RequestBudget, dial_slots
 
 handshakes = st.lists(
     st.tuples(
@@ -18,7 +18,7 @@ handshakes = st.lists(
 
 @given(handshakes, st.integers(1, 5))
 def test_no_second_holds_more_handshakes_than_allowed(plan: list[tuple[float, float, float]], per_second: int) -> None:
-    slots = DialSlots(per_second)
+    slots = dial_slots(per_second)
     now = 1000.0
     seen: list[float] = []
     ends: list[tuple[float, int]] = []
@@ -42,7 +42,7 @@ def test_no_second_holds_more_handshakes_than_allowed(plan: list[tuple[float, fl
 
 
 def test_a_hanging_handshake_gives_its_place_back() -> None:
-    slots = DialSlots(1)
+    slots = dial_slots(1)
     slots.take(100.0)
     assert 100.0 < slots.opens_at() < 105.0
 

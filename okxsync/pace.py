@@ -1,4 +1,4 @@
-"""Whose turn it is to connect: one limiter per site for the whole process, because OKX counts handshakes per IP."""
+"""Whose turn it is to connect, or to ask: one limiter for all who share one of the exchange's limits."""
 
 import bisect
 import itertools
@@ -8,19 +8,19 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from okxsync.okx.limits import DialSlots
+from okxsync.okx.limits import Slots
 
 
 class Turn:
-    """A handshake's place in the limiter's window, until ``done``."""
+    """A request's place in the limiter's window, until ``done``."""
 
-    def __init__(self, slots: DialSlots, tell: Callable[[], None]) -> None:
+    def __init__(self, slots: Slots, tell: Callable[[], None]) -> None:
         self._slots = slots
         self._tell = tell
         self._place: int | None = slots.take(trio.current_time())
 
     def done(self) -> None:
-        """The handshake is through; once is enough, more does no harm."""
+        """The request is through; once is enough, more does no harm."""
         if self._place is not None:
             self._slots.finish(self._place, trio.current_time())
             self._place = None
@@ -33,11 +33,11 @@ class _Waiter:
         self.news = trio.Event()  # a place was freed, or someone left the queue
 
 
-class Dialer:
-    """Lets handshakes through at the site's pace; the lowest priority number goes first, equals in order of asking."""
+class Pace:
+    """Lets requests through as its slots allow; the lowest priority number goes first, equals in order of asking."""
 
-    def __init__(self, per_second: int) -> None:
-        self._slots = DialSlots(per_second)
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
         self._queue: list[_Waiter] = []
         self._numbers = itertools.count()
 
@@ -60,7 +60,7 @@ class Dialer:
                 opens_at = self._slots.opens_at() if self._queue[0] is me else math.inf
                 if opens_at <= trio.current_time():
                     return
-                with trio.move_on_at(opens_at):  # a handshake that ends meanwhile opens one earlier
+                with trio.move_on_at(opens_at):  # a request that ends meanwhile opens one earlier
                     await me.news.wait()
         finally:
             self._queue.remove(me)

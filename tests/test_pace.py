@@ -4,10 +4,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.feed.dialing import Dialer
+from okxsync.okx.limits import dial_slots
+from okxsync.pace import Pace
 
 
-async def dial(dialer: Dialer, priority: int, name: str, seen: list[tuple[float, str]], takes_s: float = 0.0) -> None:
+async def dial(dialer: Pace, priority: int, name: str, seen: list[tuple[float, str]], takes_s: float = 0.0) -> None:
     async with dialer.turn(priority) as turn:
         seen.append((trio.current_time(), name))
         await trio.sleep(takes_s)
@@ -16,7 +17,7 @@ async def dial(dialer: Dialer, priority: int, name: str, seen: list[tuple[float,
 
 
 async def test_three_a_second_in_the_order_of_asking(autojump_clock: MockClock) -> None:
-    dialer, seen = Dialer(3), list[tuple[float, str]]()
+    dialer, seen = Pace(dial_slots(3)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         for number in range(30):
             nursery.start_soon(dial, dialer, 1, f"{number:02}", seen)
@@ -30,7 +31,7 @@ async def test_three_a_second_in_the_order_of_asking(autojump_clock: MockClock) 
 
 
 async def test_the_more_urgent_overtakes_even_who_stands_first(autojump_clock: MockClock) -> None:
-    dialer, seen = Dialer(1), list[tuple[float, str]]()
+    dialer, seen = Pace(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         for priority, name in ((1, "first"), (1, "patient"), (1, "last"), (0, "urgent"), (0, "urgent too")):
             nursery.start_soon(dial, dialer, priority, name, seen)
@@ -41,7 +42,7 @@ async def test_the_more_urgent_overtakes_even_who_stands_first(autojump_clock: M
 
 
 async def test_who_is_cancelled_while_waiting_holds_nobody_up(autojump_clock: MockClock) -> None:
-    dialer, seen = Dialer(1), list[tuple[float, str]]()
+    dialer, seen = Pace(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial, dialer, 1, "first", seen)
         await trio.testing.wait_all_tasks_blocked()
@@ -54,7 +55,7 @@ async def test_who_is_cancelled_while_waiting_holds_nobody_up(autojump_clock: Mo
 
 
 async def test_a_hanging_handshake_delays_but_does_not_block(autojump_clock: MockClock) -> None:
-    dialer, seen = Dialer(1), list[tuple[float, str]]()
+    dialer, seen = Pace(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial, dialer, 1, "hangs", seen, 60.0)
         await trio.testing.wait_all_tasks_blocked()
