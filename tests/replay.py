@@ -23,7 +23,15 @@ class Replay:
         """Return the configuration of one account on this server."""
         urls = [f'{name} = "ws://127.0.0.1:{self.port}/ws/v5/{name}"' for name in ("public", "private", "business")]
         account = ['name = "alpha"', 'site = "replay"', 'api_key = "key"', 'secret_key = "secret"']
-        lines = ["[sites.replay]", f'rest = "http://127.0.0.1:{self.port}"', *urls, "[[accounts]]", *account]
+        lines = [
+            "[history]",
+            'initial = "0"',
+            "[sites.replay]",
+            f'rest = "http://127.0.0.1:{self.port}"',
+            *urls,
+            "[[accounts]]",
+            *account,
+        ]
         return "\n".join([*lines, 'passphrase = "passphrase"', f"channels = {json.dumps(channels)}", ""])
 
     async def serve(self, request: WebSocketRequest) -> None:

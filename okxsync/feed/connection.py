@@ -34,13 +34,20 @@ class Connection:
     """Keeps one connection as its plan says, for ever, until cancelled."""
 
     def __init__(
-        self, number: int, plan: Plan, send: trio.MemorySendChannel[Message], dialer: Pace, clock: Clock
+        self,
+        number: int,
+        plan: Plan,
+        send: trio.MemorySendChannel[Message],
+        dialer: Pace,
+        clock: Clock,
+        initial_us: int = 0,
     ) -> None:
         self._id = number
         self._plan = plan
         self._send = send
         self._dialer = dialer
         self._clock = clock
+        self._initial_us = initial_us
         self._back_off = BackOff(random.Random())
         self._lives = 0
         self._refusals = 0  # in a row
@@ -65,7 +72,9 @@ class Connection:
                     async with open_socket(self._plan.url) as socket:
                         connecting.deadline = float("inf")  # each later phase has its own
                         turn.done()
-                        self._session = Session(self._id, self._plan, socket, self._send, self._clock, self._enter)
+                        self._session = Session(
+                            self._id, self._plan, socket, self._send, self._clock, self._enter, self._initial_us
+                        )
                         await self._session.run()
         except* SocketError as group:
             ended = _judge(first_error(group))

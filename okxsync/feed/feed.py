@@ -40,6 +40,7 @@ class Feed:
         self._send = send
         self._clock_of = clock_of
         self._ids = dict(known_ids)
+        self._initial_s = 0
         self._dialers: dict[str, Pace] = {}
         self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
 
@@ -51,6 +52,7 @@ class Feed:
                 await self._apply(changed, nursery)
 
     async def _apply(self, settings: Settings, nursery: trio.Nursery) -> None:
+        self._initial_s = settings.initial_s
         wanted = {(plan.listener, plan.endpoint): (plan, site) for plan, site in plans(settings)}
         for key, (plan, scope, gone) in list(self._running.items()):
             if key not in wanted or wanted[key][0] != plan:
@@ -69,7 +71,8 @@ class Feed:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
         # The limit is per IP: live and demo hosts of one site are dialled from the same address.
         dialer = self._dialers.setdefault(plan.site, Pace(dial_slots(site.dials_per_second)))
-        return Connection(number, plan, self._send, dialer, self._clock_of(site))
+        initial_us = int(self._initial_s * 1e6) if plan.keys else 0
+        return Connection(number, plan, self._send, dialer, self._clock_of(site), initial_us)
 
     async def _hold(self, connection: Connection, scope: trio.CancelScope, gone: trio.Event) -> None:
         try:

@@ -47,6 +47,7 @@ class Session:
         send: trio.MemorySendChannel[Message],
         clock: Clock,
         enter: Callable[[str], Awaitable[None]],
+        initial_us: int = 0,
     ) -> None:
         self._id = number
         self._plan = plan
@@ -54,6 +55,7 @@ class Session:
         self._send = send
         self._clock = clock
         self._enter = enter
+        self._initial_us = initial_us  # how far back a channel is asked for that was never subscribed before
         self._budget = RequestBudget()
         self.conn_id: str | None = None
         self.live: list[str] = []  # keys of the channels that are acknowledged and not known to be dead
@@ -180,7 +182,8 @@ class Session:
             subscription = max(named, key=lambda one: len(one.arg))  # {channel, ccy} repeats {channel} too
             (self._asked if subscription in self._asked else self._crowded_out).remove(subscription)
             self.live.append(subscription.key)
-            await self._pass_on(Subscribed(self._id, self._plan.listener, [subscription.key], now_us()))
+            subscribed = Subscribed(self._id, self._plan.listener, [subscription.key], now_us(), self._initial_us)
+            await self._pass_on(subscribed)
 
     async def _crowd_out(self, channel: str, reason: str) -> None:
         """The subscriptions to ``channel`` are dead, and the others of this connection are not."""

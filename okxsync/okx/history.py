@@ -100,9 +100,18 @@ CLOSED_POSITIONS: Final = Endpoint(
 DEPOSITS: Final = Endpoint("asset/deposit-history", "deposit-info", "ts", "ts", Budget(6, 1))
 WITHDRAWALS: Final = Endpoint("asset/withdrawal-history", "withdrawal-info", "ts", "ts", Budget(6, 1))
 
-BALANCE: Final = Budget(10, 2)  # GET account/balance
-POSITIONS: Final = Budget(10, 2)  # GET account/positions
-ORDER: Final = Budget(60, 2)  # GET trade/order
+ENDPOINTS: Final = (
+    *(ORDERS_PENDING, ORDERS, ORDERS_ARCHIVE, ALGO_PENDING, ALGO_HISTORY, FILLS, FILLS_ARCHIVE, BILLS, BILLS_ARCHIVE),
+    *(CLOSED_POSITIONS, DEPOSITS, WITHDRAWALS),
+)
+BUDGETS: Final[dict[str, Budget]] = {
+    **{endpoint.path: endpoint.budget for endpoint in ENDPOINTS},
+    "account/config": Budget(5, 2),
+    "account/balance": Budget(10, 2),
+    "account/positions": Budget(10, 2),
+    "trade/order": Budget(60, 2),
+    "trade/order-algo": Budget(20, 2),
+}
 
 
 def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: int) -> Endpoint:

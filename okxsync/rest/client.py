@@ -4,8 +4,11 @@ The signature covers the bytes that are sent: it is made by an ``httpx.Auth`` fr
 attempt. Replies are untrusted: a body that is not the JSON we know, whatever its status, is a ``RestError``.
 """
 
-from collections.abc import Generator
+import itertools
+import random
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import httpx
 import msgspec
@@ -13,18 +16,25 @@ import trio
 
 from okxsync.config import Account
 from okxsync.okx.errors import Action, meaning_of
+from okxsync.okx.history import BUDGETS
+from okxsync.okx.limits import BackOff, Slots
 from okxsync.okx.signing import sign_rest
+from okxsync.pace import Pace
 from okxsync.rest.clock import SiteClock
 
-ATTEMPT_S = 10.0
+ATTEMPT_S: Final = 10.0
+ATTEMPTS: Final = 6
+SLOW_S: Final = 2.0
+"""The exchange's windows are two seconds at most: who was told to slow down starts afresh after one."""
 
 
 class RestError(Exception):
-    """A request failed; ``action`` says what that means for the next one."""
+    """A request failed for good; ``code`` is the exchange's, ``action`` what it means."""
 
-    def __init__(self, text: str, action: Action) -> None:
+    def __init__(self, text: str, action: Action, code: str = "") -> None:
         super().__init__(text)
         self.action = action
+        self.code = code
 
 
 class _Reply(msgspec.Struct):
@@ -59,26 +69,50 @@ class SignedBy(httpx.Auth):
 
 
 class AccountClient:
-    """Asks for one account."""
+    """Asks for one account, within each endpoint's budget: OKX counts private calls per user id."""
 
     def __init__(self, http: httpx.AsyncClient, account: Account, clock: SiteClock) -> None:
         self._http = http
         self._account = account
+        self._clock = clock
         self._auth = SignedBy(account, clock)
+        self._paces: dict[str, Pace] = {}
 
-    async def get(self, path: str, params: dict[str, str] | None = None) -> bytes:
-        """Return ``data`` of the reply, a JSON array as bytes. One attempt.
+    @property
+    def name(self) -> str:
+        """The account's."""
+        return self._account.name
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, priority: int = 1) -> bytes:
+        """Return ``data`` of the reply, a JSON array as bytes; what may pass is tried again.
 
         Args:
-            path: Below ``/api/v5/``, as in ``account/config``.
+            path: Below ``/api/v5/``, one of ``history.BUDGETS``.
+            params: In the order in which they are sent and signed.
+            priority: Of those that wait for this endpoint, the lowest number goes first.
 
         Raises:
-            RestError: no answer in time, no JSON, or a code other than 0.
+            RestError: refused for good, or no answer after all attempts.
         """
+        back_off = BackOff(random.Random(), first_s=0.3, cap_s=20.0)
+        for attempt in itertools.count(1):
+            try:
+                return await self._attempt(path, params, priority)
+            except RestError as error:
+                if error.action in (Action.FIX, Action.GIVE_UP) or attempt == ATTEMPTS:
+                    raise
+                if error.action is Action.RESYNC:
+                    await self._clock.measure()
+                slow_s = SLOW_S if error.action is Action.SLOW else 0.0
+            await trio.sleep(slow_s + back_off.next_delay(0))
+        raise AssertionError("not reached")
+
+    async def _attempt(self, path: str, params: Mapping[str, str] | None, priority: int) -> bytes:
         url = f"{self._account.site.rest}/api/v5/{path}"
         try:
-            with trio.fail_after(ATTEMPT_S):
-                response = await self._http.get(url, params=params, auth=self._auth)
+            async with self._pace(path).turn(priority):
+                with trio.fail_after(ATTEMPT_S):
+                    response = await self._http.get(url, params=dict(params or {}), auth=self._auth)
         except trio.TooSlowError:
             raise RestError(f"{path}: no answer within {ATTEMPT_S:.0f} s", Action.RETRY) from None
         except httpx.HTTPError as error:
@@ -87,8 +121,15 @@ class AccountClient:
             reply = msgspec.json.decode(response.content, type=_Reply)
         except msgspec.DecodeError:
             raise RestError(f"{path}: HTTP status {response.status_code} without JSON", Action.RETRY) from None
-        if str(reply.code) != "0":
-            meaning = meaning_of(reply.code)
+        code = str(reply.code)
+        if code != "0":
+            meaning = meaning_of(code)
             hint = f"; {meaning.hint}" if meaning.hint else ""
-            raise RestError(f"{path}: {reply.code} {meaning.text} ({reply.msg[:200]}){hint}", meaning.action)
+            raise RestError(f"{path}: {code} {meaning.text} ({reply.msg[:200]}){hint}", meaning.action, code)
         return bytes(reply.data)
+
+    def _pace(self, path: str) -> Pace:
+        if path not in self._paces:
+            budget = BUDGETS[path]
+            self._paces[path] = Pace(Slots(budget.calls, budget.window_s, patience_s=ATTEMPT_S))
+        return self._paces[path]

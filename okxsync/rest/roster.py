@@ -28,7 +28,7 @@ class _Config(msgspec.Struct):
 class Roster:
     """Knows which uid each account has, and says so to the writer."""
 
-    def __init__(self, client_of: Callable[[Account], AccountClient], send: trio.MemorySendChannel[Message]) -> None:
+    def __init__(self, client_of: Callable[[str], AccountClient | None], send: trio.MemorySendChannel[Message]) -> None:
         self._client_of = client_of
         self._send = send
         self._uids: dict[str, str] = {}  # by account name
@@ -51,9 +51,11 @@ class Roster:
             await self._send.send(batch.AccountRemoved(name, _now_us()))
 
     async def _ask(self, account: Account) -> None:
+        if (client := self._client_of(account.name)) is None:  # removed meanwhile
+            return
         try:
             async with self._limit:
-                rows = msgspec.json.decode(await self._client_of(account).get("account/config"), type=list[msgspec.Raw])
+                rows = msgspec.json.decode(await client.get("account/config"), type=list[msgspec.Raw])
             config = msgspec.json.decode(rows[0], type=_Config)
         except (RestError, ConfigError) as error:
             await self._note(account, "warning", "account-unknown", str(error))

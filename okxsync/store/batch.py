@@ -54,12 +54,16 @@ class Forgotten(msgspec.Struct, tag=True, array_like=True):
 
 
 class Subscribed(msgspec.Struct, tag=True, array_like=True):
-    """The exchange acknowledged these channels at ``at``: each is covered from here on, and its gap ends here."""
+    """The exchange acknowledged these channels at ``at``: each is covered from here on, and its gap ends here.
+
+    What was ``initial_us`` before a channel's very first subscription is a gap as well, to be filled over REST.
+    """
 
     connection_id: int
     listener: str
     channels: list[str]
     at: int
+    initial_us: int = 0
 
 
 class Lost(msgspec.Struct, tag=True, array_like=True):
@@ -98,6 +102,16 @@ class Rows(msgspec.Struct, tag=True, array_like=True):
     at: int
 
 
+class GapAsked(msgspec.Struct, tag=True, array_like=True):
+    """REST was asked for a gap: ``outcome`` is filled or partial, or None if some part failed (``note`` says why)."""
+
+    gap_id: int
+    at: int
+    outcome: str | None
+    rows: int
+    note: str | None
+
+
 class Note(msgspec.Struct, tag=True, array_like=True):
     """A line of the journal: what an operator should be able to read afterwards."""
 
@@ -121,5 +135,5 @@ class Beat(msgspec.Struct, tag=True, array_like=True):
 
 
 Message: TypeAlias = (
-    Frames | Pong | Phase | Forgotten | Subscribed | Lost | Account | AccountRemoved | Rows | Note | Beat
+    Frames | Pong | Phase | Forgotten | Subscribed | Lost | Account | AccountRemoved | Rows | GapAsked | Note | Beat
 )

@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
+
 from okxsync.store.database import open_reader
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A time of a channel that is not covered; local microseconds."""
+
+    id: int
+    account: str
+    channel: str
+    from_at: int
+    to_at: int
 
 
 def connection_ids(path: Path) -> dict[tuple[str, str], int]:
@@ -34,3 +46,31 @@ def row_counts(path: Path) -> dict[str, int]:
         }
     finally:
         database.close()
+
+
+def live_gaps(path: Path, before_us: int) -> list[Gap]:
+    """Return the open gaps that ended before a time, of channels that are live again."""
+    database = open_reader(path)
+    try:
+        rows = database.execute(
+            "SELECT id, gaps.account, gaps.channel, from_at, to_at FROM gaps JOIN coverage USING (account, channel)"
+            " WHERE outcome IS NULL AND to_at < ? AND live = 1 ORDER BY from_at",
+            [before_us],
+        ).fetchall()
+    finally:
+        database.close()
+    return [Gap(*row) for row in rows]
+
+
+def open_orders(path: Path, account: str, before_us: int) -> list[tuple[str, str]]:
+    """Return (ord_id, inst_id) of the orders that have not ended as far as is known, and of which no news came since."""
+    database = open_reader(path)
+    try:
+        rows: list[tuple[str, str]] = database.execute(
+            "SELECT ord_id, inst_id FROM orders WHERE account = ? AND state IN ('live', 'partially_filled')"
+            " AND received_at < ?",
+            [account, before_us],
+        ).fetchall()
+    finally:
+        database.close()
+    return rows

@@ -38,6 +38,12 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
                 "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
                 (*key, message.at, message.at),
             )
+            if message.initial_us:
+                db.execute(
+                    "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
+                    " VALUES (?, ?, ?, ?, 'before the first run', 0, 0)",
+                    (*key, message.at - message.initial_us, message.at),
+                )
         elif not found[0]:
             _open_gap(db, key, "not subscribed")
             db.execute(
@@ -57,6 +63,15 @@ def lost(db: Connection, message: batch.Lost) -> None:
         key = (message.listener, channel)
         if _no_longer_live(db, key, message.connection_id):
             _open_gap(db, key, message.reason)
+
+
+def gap_asked(db: Connection, message: batch.GapAsked) -> None:
+    """Close a gap whose every question was answered, or count the attempt."""
+    db.execute(
+        "UPDATE gaps SET outcome = ?, filled_at = iif(? IS NULL, NULL, ?), rows = rows + ?, attempts = attempts + 1,"
+        " note = ? WHERE id = ? AND outcome IS NULL",
+        (message.outcome, message.outcome, message.at, message.rows, message.note, message.gap_id),
+    )
 
 
 def forgotten(db: Connection, message: batch.Forgotten) -> None:

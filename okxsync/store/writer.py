@@ -152,6 +152,8 @@ class _Transaction:
                 register.account(self._db, message)
             case batch.AccountRemoved():
                 register.account_removed(self._db, message)
+            case batch.GapAsked():
+                register.gap_asked(self._db, message)
             case batch.Note():
                 register.note(self._db, message)
             case batch.Beat():

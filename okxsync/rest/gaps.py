@@ -1,0 +1,122 @@
+"""Closing gaps: whoever finds open ones in the database asks REST, and says what was proved.
+
+The database is the list of work, so nothing is forgotten over a restart, and a backfill beside a running daemon does
+no harm. A gap is asked for only once its channel is live again: what is asked then overlaps with what is pushed.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from okxsync.okx.limits import BackOff
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.fill import SUBJECTS, Filler, outcome_of
+from okxsync.store.batch import GapAsked, Message
+from okxsync.store.queries import Gap, live_gaps, open_orders
+
+log = logging.getLogger("okxsync.rest")
+
+LOOK_S: Final = 1.0
+SETTLE_S: Final = 2.0
+"""REST may lag behind the pushes by a second: what happened just before the subscription must be visible."""
+AT_ONCE: Final = 32
+"""Accounts that are filled side by side; each has its own budgets."""
+
+
+class Gaps:
+    """Fills open gaps for as long as it runs."""
+
+    def __init__(
+        self,
+        database: Path,
+        client_of: Callable[[str], AccountClient | None],
+        send: trio.MemorySendChannel[Message],
+    ) -> None:
+        self._database = database
+        self._client_of = client_of  # by account name; None if it is not configured
+        self._send = send
+        self._busy: set[str] = set()
+        self._closed: set[int] = set()  # gaps; the database may still hold them as open for a moment
+        self._pauses: dict[str, BackOff] = {}  # of accounts that could not be filled
+        self._limit = trio.CapacityLimiter(AT_ONCE)
+
+    async def run(self) -> None:
+        """Look for gaps every second, and fill each account's in a task of its own."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                for account, gaps in self._by_account(live_gaps(self._database, before_us=_now_us() - _us(SETTLE_S))):
+                    nursery.start_soon(self._fill, account, gaps)
+                await trio.sleep(LOOK_S)
+
+    def _by_account(self, gaps: Iterable[Gap]) -> list[tuple[str, list[Gap]]]:
+        """Return what nobody works at yet, and mark it as taken."""
+        found: dict[str, list[Gap]] = {}
+        for gap in gaps:
+            if gap.account not in self._busy and gap.id not in self._closed:
+                found.setdefault(gap.account, []).append(gap)
+        self._busy.update(found)
+        return list(found.items())
+
+    async def _fill(self, account: str, gaps: list[Gap]) -> None:
+        try:
+            async with self._limit:
+                failed = await self._ask(account, gaps)
+            if failed:
+                await trio.sleep(self._pauses.setdefault(account, BackOff(random.Random(), cap_s=300.0)).next_delay(0))
+            else:
+                self._pauses.pop(account, None)
+        finally:
+            self._busy.discard(account)
+
+    async def _ask(self, account: str, gaps: list[Gap]) -> bool:
+        """Ask all that the gaps of one account need, each subject once; return whether some part failed."""
+        client = self._client_of(account)
+        asked_at = _now_us()
+        proved: dict[str, int] = {}
+        failures: dict[str, str] = {}
+
+        async def ask(subject: str, since_us: int) -> None:
+            if client is None:
+                failures[subject] = "the account is not configured"
+                return
+            filler = Filler(client, self._send, lambda: open_orders(self._database, account, asked_at))
+            try:
+                proved[subject] = await filler.fill(subject, since_us // 1000)
+            except RestError as error:
+                failures[subject] = str(error)
+                log.warning("%s: %s cannot be filled: %s", account, subject, error)
+
+        async with trio.open_nursery() as nursery:  # side by side: each has budgets of its own, and begins with state
+            for subject, since_us in self._subjects(gaps).items():
+                nursery.start_soon(ask, subject, since_us)
+        for gap in gaps:
+            subjects = SUBJECTS.get(gap.channel, ())
+            why = "; ".join(failures[subject] for subject in subjects if subject in failures) or None
+            outcome, note = (None, why) if why else outcome_of(gap.channel, gap.from_at // 1000, _now_us() // 1000)
+            rows = sum(proved.get(subject, 0) for subject in subjects)
+            await self._send.send(GapAsked(gap.id, _now_us(), outcome, rows, note))
+            if outcome:
+                self._closed.add(gap.id)
+        return bool(failures)
+
+    @staticmethod
+    def _subjects(gaps: Iterable[Gap]) -> dict[str, int]:
+        """Return what must be asked, each since the earliest gap that needs it."""
+        since: dict[str, int] = {}
+        for gap in gaps:
+            for subject in SUBJECTS.get(gap.channel, ()):
+                since[subject] = min(since.get(subject, gap.from_at), gap.from_at)
+        return since
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1e6)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

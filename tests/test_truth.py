@@ -1,0 +1,175 @@
+"""The daemon against the built-in exchange: the mirror equals the exchange's truth, row by row."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from okxsync.sandbox.exchange import Exchange
+from okxsync.sandbox.market import Trader
+from okxsync.sandbox.server import Sandbox, serve_sandbox
+
+from okxsync import daemon
+from okxsync.config import load
+from okxsync.store.database import open_reader
+from okxsync.store.status import Status, read_status
+from tests.replay import until, write_config
+
+ACCOUNTS = 8
+
+
+@asynccontextmanager
+async def trading(folder: Path, *, rate: float = 0.0, dials_per_second: int = 0) -> AsyncIterator[tuple[Sandbox, Path]]:
+    """A sandbox whose accounts trade, and a daemon on it that is live; both end with the block."""
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(ACCOUNTS):
+        exchange.add_member(f"a{number}")
+    async with serve_sandbox(exchange, rate=rate, seed=7, dials_per_second=dials_per_second) as sandbox:
+        sandbox.pause_trading()
+        settings = load(write_config(folder, sandbox.accounts_toml()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.run, settings, settings.database)
+            await until(lambda: all_live(settings.database))
+            yield sandbox, settings.database
+            nursery.cancel_scope.cancel(reason="the test is over")
+
+
+def status_of(database: Path) -> Status:
+    return read_status(database, time.time_ns() // 1000)
+
+
+def all_live(database: Path, reconnects: int = 0) -> bool:
+    if not database.with_name(database.name + "-wal").exists():
+        return False
+    connections = status_of(database).connections
+    wanted = 2 * ACCOUNTS + 1  # private and business of each, and the market
+    live = [one for one in connections if one.phase == "live" and one.reconnects >= reconnects]
+    return len(live) == wanted == len(connections)
+
+
+def rows(database: Path, sql: str) -> list[dict[str, Any]]:
+    reader = open_reader(database)
+    try:
+        return list(reader.query(sql))
+    finally:
+        reader.close()
+
+
+SAME: dict[str, tuple[str, ...]] = {  # what REST and pushes both say, and does not move by itself
+    "orders": ("ordId", "instId", "clOrdId", "side", "ordType", "px", "sz", "state", "accFillSz", "avgPx", "fee", "pnl",
+               "cTime", "uTime", "cancelSource"),
+    "algo_orders": ("algoId", "instId", "ordType", "side", "sz", "state", "triggerPx", "tpTriggerPx", "slTriggerPx",
+                    "actualSz", "actualPx", "cTime", "uTime"),
+    "fills": ("instId", "ordId", "tradeId", "fillPx", "fillSz", "side", "execType", "fee", "feeCcy", "fillTime"),
+    "positions": ("posId", "instId", "pos", "avgPx", "realizedPnl", "cTime", "uTime"),
+    "balances": ("ccy", "cashBal", "uTime"),
+}  # fmt: skip
+
+
+def snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def comparable(value: object, name: str = "") -> object:
+    text = "" if value is None else str(value)
+    if name == "avgPx" and not Decimal(text or 0):
+        return ""  # REST says nothing of an average of nothing, pushes say "0"
+    try:
+        return Decimal(text).normalize()
+    except ArithmeticError:
+        return text
+
+
+def of_mirror(database: Path, table: str, where: str = "true") -> set[tuple[object, ...]]:
+    columns = ", ".join(snake(name) for name in SAME[table])
+    found = rows(database, f"SELECT account, {columns} FROM {table} WHERE {where}")
+    names = ("account", *SAME[table])
+    return {tuple(map(comparable, row.values(), names)) for row in found}
+
+
+def of_exchange(table: str, account: str, truth: Iterable[Mapping[str, Any]]) -> set[tuple[object, ...]]:
+    names = SAME[table]
+    return {(comparable(account), *(comparable(row.get(name), name) for name in names)) for row in truth}
+
+
+def truth_of(exchange: Exchange, table: str) -> set[tuple[object, ...]]:
+    truth: set[tuple[object, ...]] = set()
+    for uid, member in exchange.members.items():
+        truth |= of_exchange(table, member.name, TRUTH[table](exchange, uid))
+    return truth
+
+
+TRUTH: dict[str, Callable[[Exchange, str], list[dict[str, Any]]]] = {
+    "orders": Exchange.order_rows,
+    "algo_orders": Exchange.algo_rows,
+    "fills": Exchange.fill_rows,
+    "positions": Exchange.position_rows,
+    "balances": lambda exchange, uid: exchange.account_row(uid)["details"],
+}
+
+
+def differences(exchange: Exchange, database: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Per table what the mirror lacks and what it has too much."""
+    open_or_not = {"positions": "pos IS NOT '0'", "balances": "eq IS NOT '0'"}
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for table in SAME:
+        truth, mirror = truth_of(exchange, table), of_mirror(database, table, open_or_not.get(table, "true"))
+        if truth != mirror:
+            found[table] = sorted(map(str, truth - mirror))[:3], sorted(map(str, mirror - truth))[:3]
+    return found
+
+
+async def test_after_much_trade_every_table_equals_the_exchanges_truth(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        for _ in range(600):
+            sandbox.operate(trader.step)
+            await trio.lowlevel.checkpoint()
+        await until(lambda: not differences(sandbox.exchange, database))
+        counts = {table: len(truth_of(sandbox.exchange, table)) for table in SAME}
+        assert all(counts.values()), counts
+        assert sandbox.violations == []
+        status = status_of(database)
+        assert status.exit_code == 0
+        assert status.writer.errors == 0
+    assert rows(database, "SELECT * FROM journal WHERE level = 'error'") == []
+
+
+async def test_after_every_connection_was_reset_all_are_live_again(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        sandbox.drop_all("rst")
+        await until(lambda: all_live(database, reconnects=1))
+        assert sandbox.violations == []
+        gaps = rows(database, "SELECT account, channel, from_at, to_at FROM gaps")
+        assert len(gaps) == len(rows(database, "SELECT * FROM coverage"))
+        assert all(gap["from_at"] <= gap["to_at"] for gap in gaps)
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "bad key"])
+async def test_one_account_does_not_disturb_the_others(tmp_path: Path, change: str) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        if change == "added":
+            member = sandbox.exchange.add_member("late")
+            config.write_text(sandbox.accounts_toml())
+            await until(
+                lambda: any(one.listener == member.name and one.phase == "live" for one in connections(database))
+            )
+        elif change == "removed":
+            first = text.index("[[accounts]]")
+            config.write_text(text[:first] + text[text.index("[[accounts]]", first + 1) :])
+            await until(lambda: all(one.listener != "a0" for one in connections(database)))
+        else:
+            secret = next(iter(sandbox.exchange.members.values())).credentials.secret_key
+            config.write_text(text.replace(secret, "no" + secret))
+            await until(lambda: {one.phase for one in connections(database) if one.listener == "a0"} == {"stopped"})
+        assert all(one.reconnects == 0 for one in connections(database) if one.listener not in ("a0", "late"))
+
+
+def connections(database: Path) -> list[Any]:
+    return status_of(database).connections
