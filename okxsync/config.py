@@ -9,6 +9,8 @@ import re
 import stat
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,19 @@ def load(path: Path) -> Settings:
     return settings
 
 
+def accounts_named(settings: Settings, names: Sequence[str]) -> list[Account]:
+    """Return the enabled accounts, or those that are named.
+
+    Raises:
+        ValueError: one that is named is not configured, or not enabled.
+    """
+    enabled = {account.name: account for account in settings.accounts if account.enabled}
+    for name in names:
+        if name not in enabled:
+            raise ValueError(f'account "{name}" is not in {settings.path}, or not enabled')
+    return [enabled[name] for name in names] if names else list(enabled.values())
+
+
 def missing_secrets(settings: Settings) -> list[str]:
     """Return a line for each secret of an enabled account that is not there."""
     lines = []
@@ -201,6 +216,21 @@ def duration_s(text: str) -> int:
     if not (match := _DURATION.fullmatch(text)):
         raise ValueError(f'"{text}" is no duration; write 90s, 15m, 2h, 14d or 0')
     return int(match[1]) * _SECONDS[match[2]]
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """Return a time in milliseconds UTC: ISO 8601 (UTC if it names no zone), or a duration before now.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return now_ms - duration_s(text) * 1000
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is no time; write 2026-11-20T08:00Z, or 3d, 2h ago') from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def size_bytes(text: str) -> int:

@@ -46,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     depth_ms: int | None = None
     sweeps: tuple[dict[str, str], ...] = ({},)
     limit: int = 100
+    ends: bool = False  # whether it takes ``end``, compared with ``time``
 
     @property
     def by_time(self) -> bool:
@@ -59,7 +60,14 @@ def _of_each(name: str, values: Sequence[str]) -> tuple[dict[str, str], ...]:
 
 ORDERS_PENDING: Final = Endpoint("trade/orders-pending", "orders", "ordId", "cTime", Budget(60, 2))
 ORDERS: Final = Endpoint(
-    "trade/orders-history", "orders", "ordId", "cTime", Budget(40, 2), 7 * DAY_MS, _of_each("instType", _INST_TYPES)
+    "trade/orders-history",
+    "orders",
+    "ordId",
+    "cTime",
+    Budget(40, 2),
+    7 * DAY_MS,
+    _of_each("instType", _INST_TYPES),
+    ends=True,
 )
 ORDERS_ARCHIVE: Final = Endpoint(
     "trade/orders-history-archive",
@@ -69,6 +77,7 @@ ORDERS_ARCHIVE: Final = Endpoint(
     Budget(20, 2),
     90 * DAY_MS,
     _of_each("instType", _INST_TYPES),
+    ends=True,
 )
 ALGO_PENDING: Final = Endpoint(
     "trade/orders-algo-pending",
@@ -88,12 +97,19 @@ ALGO_HISTORY: Final = Endpoint(
     90 * DAY_MS,
     tuple({"ordType": kind, "state": state} for kind in _ALGO_TYPES for state in _ALGO_ENDS),
 )
-FILLS: Final = Endpoint("trade/fills", "fills", "billId", "ts", Budget(60, 2), 3 * DAY_MS)
+FILLS: Final = Endpoint("trade/fills", "fills", "billId", "ts", Budget(60, 2), 3 * DAY_MS, ends=True)
 FILLS_ARCHIVE: Final = Endpoint(
-    "trade/fills-history", "fills", "billId", "ts", Budget(10, 2), 90 * DAY_MS, _of_each("instType", _INST_TYPES)
+    "trade/fills-history",
+    "fills",
+    "billId",
+    "ts",
+    Budget(10, 2),
+    90 * DAY_MS,
+    _of_each("instType", _INST_TYPES),
+    ends=True,
 )
-BILLS: Final = Endpoint("account/bills", "bills", "billId", "ts", Budget(5, 1), 7 * DAY_MS)
-BILLS_ARCHIVE: Final = Endpoint("account/bills-archive", "bills", "billId", "ts", Budget(5, 2), 90 * DAY_MS)
+BILLS: Final = Endpoint("account/bills", "bills", "billId", "ts", Budget(5, 1), 7 * DAY_MS, ends=True)
+BILLS_ARCHIVE: Final = Endpoint("account/bills-archive", "bills", "billId", "ts", Budget(5, 2), 90 * DAY_MS, ends=True)
 CLOSED_POSITIONS: Final = Endpoint(
     "account/positions-history", "positions-history", "uTime", "uTime", Budget(10, 2), 90 * DAY_MS
 )
@@ -123,12 +139,18 @@ def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: in
 class Walk:
     """The pages of one sweep of one endpoint, back to ``since_ms``; ``params`` is the next request, None at the end."""
 
-    def __init__(self, endpoint: Endpoint, sweep: Mapping[str, str], since_ms: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, sweep: Mapping[str, str], since_ms: int, until_ms: int | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._since_ms = since_ms - OVERLAP_MS
         self._sweep = {**sweep, "limit": str(endpoint.limit)}
         self._cursor: int | None = None
+        if until_ms is not None and endpoint.ends:
+            self._sweep["end"] = str(until_ms + OVERLAP_MS)
         self.params: dict[str, str] | None = dict(self._sweep)
+        if until_ms is not None and endpoint.by_time:
+            self.params["after"] = str(until_ms + OVERLAP_MS)
 
     def took(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Take a page.

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from okxsync.okx import history
+from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.store.batch import Message, Rows
@@ -31,8 +32,20 @@ SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
+DEEPEST_MS: Final = 90 * history.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
 _NO_SUCH_ORDER: Final = ("51603", "51001")
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A time to ask for, in milliseconds; up to now if there is no end."""
+
+    since_ms: int
+    until_ms: int | None = None
+
+
+NOW: Final = Window(0)
+"""What is pending has no past: all of it, however long ago it was placed."""
 
 OpenOrders = Callable[[], Sequence[tuple[str, str]]]
 
@@ -44,13 +57,21 @@ class Filler:
         client: Asks.
         send: Where the rows go; they are written like pushes, and never over anything newer.
         open_orders: Our own orders that are not ended as far as we know: (ordId, instId).
+        took: Told how many rows came, call by call.
     """
 
-    def __init__(self, client: AccountClient, send: trio.MemorySendChannel[Message], open_orders: OpenOrders) -> None:
+    def __init__(
+        self,
+        client: AccountClient,
+        send: trio.MemorySendChannel[Message],
+        open_orders: OpenOrders,
+        took: Callable[[int], None] = lambda rows: None,
+    ) -> None:
         self._client = client
         self._send = send
         self._open_orders = open_orders
-        self._subjects: dict[str, Callable[[int], Awaitable[int]]] = {
+        self._took = took
+        self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
             "algo orders": self._algo_orders,
             "money": self._money,
@@ -59,107 +80,98 @@ class Filler:
             "withdrawals": self._withdrawals,
         }
 
-    async def fill(self, subject: str, since_ms: int) -> int:
-        """Ask for all of ``subject`` since a time; return how many rows came.
+    async def fill(self, subject: str, window: Window) -> None:
+        """Ask for all of ``subject`` in a window of time.
 
         Raises:
             RestError: some part failed; what came before it is stored, and proves nothing.
         """
-        return await self._subjects[subject](since_ms)
+        await self._subjects[subject](window)
 
-    async def _orders(self, since_ms: int) -> int:
+    async def _orders(self, window: Window) -> None:
         held = self._open_orders()  # before we ask: an order placed later is not missing from the answer
         listed: set[str] = set()
-        count = await self._walk(history.ORDERS_PENDING, 0, listed)
-        count += await self._sweep(self._reach(history.ORDERS, history.ORDERS_ARCHIVE, since_ms), since_ms, listed)
+        await self._sweep(history.ORDERS_PENDING, NOW, listed)
+        await self._sweep(self._reach(history.ORDERS, history.ORDERS_ARCHIVE, window), window, listed)
         for ord_id, inst_id in held:
             if ord_id not in listed:
-                count += await self._look_up(ord_id, inst_id)
-        return count + await self._sweep(self._reach(history.FILLS, history.FILLS_ARCHIVE, since_ms), since_ms)
+                await self._look_up(ord_id, inst_id)
+        await self._sweep(self._reach(history.FILLS, history.FILLS_ARCHIVE, window), window)
 
-    async def _look_up(self, ord_id: str, inst_id: str) -> int:
+    async def _look_up(self, ord_id: str, inst_id: str) -> None:
         """Ask for one order that no list names; one that is nowhere is gone."""
         try:
-            return await self._rows("orders", "trade/order", {"instId": inst_id, "ordId": ord_id})
+            await self._state("orders", "trade/order", {"instId": inst_id, "ordId": ord_id})
         except RestError as error:
             if error.code not in _NO_SUCH_ORDER:
                 raise
-        gone = {"ordId": ord_id, "instId": inst_id, "state": "gone", "uTime": str(_now_ms())}
-        await self._send.send(Rows(self._client.name, "orders", msgspec.json.encode([gone]).decode(), _now_us()))
-        return 1
+            gone = {"ordId": ord_id, "instId": inst_id, "state": "gone", "uTime": str(_now_ms())}
+            await self._send.send(Rows(self._client.name, "orders", msgspec.json.encode([gone]).decode(), _now_us()))
 
-    async def _algo_orders(self, since_ms: int) -> int:
-        count = await self._sweep(history.ALGO_PENDING, 0)
-        return count + await self._sweep(history.ALGO_HISTORY, since_ms)
+    async def _algo_orders(self, window: Window) -> None:
+        await self._sweep(history.ALGO_PENDING, NOW)
+        await self._sweep(history.ALGO_HISTORY, window)
 
-    async def _money(self, since_ms: int) -> int:
-        count = await self._rows("account", "account/balance", {})
-        return count + await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, since_ms), since_ms)
+    async def _money(self, window: Window) -> None:
+        await self._state("account", "account/balance", {})
+        await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, window), window)
 
-    async def _positions(self, since_ms: int) -> int:
-        count = await self._rows("positions", "account/positions", {})
-        return count + await self._sweep(history.CLOSED_POSITIONS, since_ms)
+    async def _positions(self, window: Window) -> None:
+        await self._state("positions", "account/positions", {})
+        await self._sweep(history.CLOSED_POSITIONS, window)
 
-    async def _deposits(self, since_ms: int) -> int:
-        return await self._sweep(history.DEPOSITS, since_ms)
+    async def _deposits(self, window: Window) -> None:
+        await self._sweep(history.DEPOSITS, window)
 
-    async def _withdrawals(self, since_ms: int) -> int:
-        return await self._sweep(history.WITHDRAWALS, since_ms)
+    async def _withdrawals(self, window: Window) -> None:
+        await self._sweep(history.WITHDRAWALS, window)
 
-    def _reach(self, near: Endpoint, archive: Endpoint, since_ms: int) -> Endpoint:
-        return history.reaching(near, archive, since_ms, _now_ms())
+    def _reach(self, near: Endpoint, archive: Endpoint, window: Window) -> Endpoint:
+        return history.reaching(near, archive, window.since_ms, _now_ms())
 
-    async def _sweep(self, endpoint: Endpoint, since_ms: int, listed: set[str] | None = None) -> int:
-        count = 0
+    async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
+        """Walk an endpoint as often as it takes to see all of it; add the order ids that it names to ``listed``."""
         for sweep in endpoint.sweeps:
-            count += await self._walk(endpoint, since_ms, listed, sweep)
-        return count
+            walk = Walk(endpoint, sweep, window.since_ms, window.until_ms)
+            while walk.params is not None:
+                rows = await self._ask(endpoint.channel, endpoint.path, walk.params, priority=1)
+                if listed is not None:
+                    listed.update(str(row.get("ordId", "")) for row in rows)
+                try:
+                    walk.took(rows)
+                except ValueError as error:
+                    raise _broken(endpoint.path, str(error)) from None
 
-    async def _walk(
-        self, endpoint: Endpoint, since_ms: int, listed: set[str] | None = None, sweep: Mapping[str, str] | None = None
-    ) -> int:
-        count = 0
-        walk = Walk(endpoint, sweep or {}, since_ms)
-        while walk.params is not None:
-            body = await self._client.get(endpoint.path, walk.params)
-            rows = _rows_of(body, endpoint.path)
-            if rows:
-                await self._send.send(Rows(self._client.name, endpoint.channel, body.decode(), _now_us()))
-            count += len(rows)
-            if listed is not None:
-                listed.update(str(row.get("ordId", "")) for row in rows)
-            try:
-                walk.took(rows)
-            except ValueError as error:
-                raise _broken(endpoint.path, str(error)) from None
-        return count
+    async def _state(self, channel: str, path: str, params: Mapping[str, str]) -> None:
+        await self._ask(channel, path, params, priority=0)
 
-    async def _rows(self, channel: str, path: str, params: Mapping[str, str]) -> int:
-        body = await self._client.get(path, params, priority=0)
-        count = len(_rows_of(body, path))
-        await self._send.send(Rows(self._client.name, channel, body.decode(), _now_us()))
-        return count
+    async def _ask(
+        self, channel: str, path: str, params: Mapping[str, str], *, priority: int
+    ) -> list[dict[str, object]]:
+        """Ask for one page, and pass its rows on."""
+        body = await self._client.get(path, params, priority=priority)
+        try:
+            rows = msgspec.json.decode(body, type=list[dict[str, object]])
+        except (msgspec.DecodeError, UnicodeError):
+            raise _broken(path, "data is not a list of objects") from None
+        if rows:
+            await self._send.send(Rows(self._client.name, channel, body.decode(), _now_us()))
+        self._took(len(rows))
+        return rows
 
 
 def outcome_of(channel: str, from_ms: int, now_ms: int) -> tuple[str, str | None]:
     """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note."""
     if channel not in SUBJECTS:
         return "partial", NOT_KEPT
+    if now_ms - from_ms > DEEPEST_MS:
+        return "partial", "OKX keeps three months"
     if channel == "orders" and now_ms - from_ms > UNFILLED_KEPT_MS:
         return "partial", "orders cancelled without a fill are not kept by OKX for more than two hours"
     return "filled", None
 
 
-def _rows_of(body: bytes, path: str) -> list[dict[str, object]]:
-    try:
-        return msgspec.json.decode(body, type=list[dict[str, object]])
-    except (msgspec.DecodeError, UnicodeError):
-        raise _broken(path, "data is not a list of objects") from None
-
-
 def _broken(path: str, what: str) -> RestError:
-    from okxsync.okx.errors import Action
-
     return RestError(f"{path}: {what}", Action.RETRY)
 
 

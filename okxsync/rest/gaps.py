@@ -15,7 +15,7 @@ import trio
 
 from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.fill import SUBJECTS, Filler, outcome_of
+from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.queries import Gap, live_gaps, open_orders
 
@@ -77,16 +77,20 @@ class Gaps:
         """Ask all that the gaps of one account need, each subject once; return whether some part failed."""
         client = self._client_of(account)
         asked_at = _now_us()
-        proved: dict[str, int] = {}
+        rows: dict[str, int] = {}
         failures: dict[str, str] = {}
 
         async def ask(subject: str, since_us: int) -> None:
             if client is None:
                 failures[subject] = "the account is not configured"
                 return
-            filler = Filler(client, self._send, lambda: open_orders(self._database, account, asked_at))
+
+            def took(count: int) -> None:
+                rows[subject] = rows.get(subject, 0) + count
+
+            filler = Filler(client, self._send, lambda: open_orders(self._database, account, asked_at), took)
             try:
-                proved[subject] = await filler.fill(subject, since_us // 1000)
+                await filler.fill(subject, Window(since_us // 1000))
             except RestError as error:
                 failures[subject] = str(error)
                 log.warning("%s: %s cannot be filled: %s", account, subject, error)
@@ -98,8 +102,8 @@ class Gaps:
             subjects = SUBJECTS.get(gap.channel, ())
             why = "; ".join(failures[subject] for subject in subjects if subject in failures) or None
             outcome, note = (None, why) if why else outcome_of(gap.channel, gap.from_at // 1000, _now_us() // 1000)
-            rows = sum(proved.get(subject, 0) for subject in subjects)
-            await self._send.send(GapAsked(gap.id, _now_us(), outcome, rows, note))
+            count = sum(rows.get(subject, 0) for subject in subjects)
+            await self._send.send(GapAsked(gap.id, _now_us(), outcome, count, note))
             if outcome:
                 self._closed.add(gap.id)
         return bool(failures)

@@ -87,7 +87,7 @@ class Trader:
         body = self._body(instrument, side, td_mode)
         sz = self._size(instrument)
         if px:
-            kinds = ("limit", "limit", "limit", "limit", "limit", "post_only", "ioc", "fok")
+            kinds = ("limit",) * 9 + ("post_only", "ioc", "fok")
             body |= {"ordType": self._random.choice(kinds), "px": text(self._price(instrument, side))}
         else:
             body["ordType"] = "market"
@@ -117,7 +117,7 @@ class Trader:
     def _place_algo(self, account: Account) -> None:
         instrument, random = self._random.choice(self._swaps), self._random
         mark = self._mark(instrument)
-        near, far = (Decimal(random.randrange(5, 60)) / 10_000 for _ in range(2))
+        near, far = (Decimal(random.randrange(3, 40)) / 10_000 for _ in range(2))
         above, below = text(instrument.to_tick(mark * (1 + near))), text(instrument.to_tick(mark * (1 - far)))
         side, kind = random.choice(("buy", "sell")), random.choice(("trigger", "conditional", "oco"))
         body = self._body(instrument, side, "cross") | {"ordType": kind, "sz": text(self._size(instrument))}
@@ -190,5 +190,5 @@ class Trader:
 
     def _price(self, instrument: Instrument, side: str) -> Decimal:
         """A price near the mark, mostly on the side where it rests."""
-        away = Decimal(self._random.randrange(-4, 25)) / 10_000
+        away = Decimal(self._random.randrange(-3, 20)) / 10_000
         return instrument.to_tick(self._mark(instrument) * (1 - away if side == "buy" else 1 + away))

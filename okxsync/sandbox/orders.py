@@ -44,6 +44,24 @@ def number(request: Mapping[str, Any], name: str, *, required: bool = True) -> D
     return value
 
 
+def client_id(request: Mapping[str, Any], name: str) -> str:
+    """Read a client order id: empty, or up to 32 letters and digits, else 51000."""
+    given = str(request.get(name) or "")
+    if given and not (len(given) <= 32 and given.isascii() and given.isalnum()):
+        raise Refusal("51000", f"Parameter {name} error")
+    return given
+
+
+def check_steps(instrument: Instrument, sz: Decimal, px: Decimal | None) -> None:
+    """Refuse a size or a price off the instrument's steps: 51020 too small, 51121 lot, 51006 tick."""
+    if sz < instrument.min_sz:
+        raise Refusal("51020", "Your order should meet or exceed the minimum order amount.")
+    if sz % instrument.lot_sz:
+        raise Refusal("51121", "Order quantity must be a multiple of the lot size.")
+    if px is not None and px % instrument.tick_sz:
+        raise Refusal("51006", "Order price is not within the price limit or not a multiple of the tick size")
+
+
 @dataclass(frozen=True, slots=True)
 class Fill:
     """One trade of one order. `fee` is negative when charged; `pnl` is what it realizes, in quote currency."""
@@ -162,6 +180,11 @@ class Algo:
     @property
     def pending(self) -> bool:
         return self.state == "live"
+
+    @property
+    def px(self) -> Decimal:
+        """The first price that it waits for."""
+        return self.trigger_px or self.tp_trigger_px or self.sl_trigger_px or ZERO
 
 
 @dataclass(slots=True, eq=False)

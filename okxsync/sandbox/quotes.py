@@ -10,9 +10,9 @@ from typing import Any
 
 from okxsync.sandbox.instruments import Instrument, text
 
-STEP = 0.0004
+STEP = 0.0001
 """Standard deviation of one tick's relative move."""
-PULL = 0.002
+PULL = 0.0005
 """How much of the relative distance to the start price one tick takes back."""
 MARK_MS, MARK_IDLE_MS, TICKER_MS, FUNDING_MS = 200, 10_000, 100, 60_000
 """Least time between two pushes of a channel; an unchanged mark is repeated after the idle time."""

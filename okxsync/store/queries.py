@@ -14,7 +14,7 @@ class Gap(msgspec.Struct, frozen=True):
     account: str
     channel: str
     from_at: int
-    to_at: int
+    to_at: int | None
 
 
 def connection_ids(path: Path) -> dict[tuple[str, str], int]:
@@ -62,8 +62,20 @@ def live_gaps(path: Path, before_us: int) -> list[Gap]:
     return [Gap(*row) for row in rows]
 
 
+def open_gaps(path: Path, account: str) -> list[Gap]:
+    """Return the open gaps of an account; one without an end is still open at the front."""
+    database = open_reader(path)
+    try:
+        rows = database.execute(
+            "SELECT id, account, channel, from_at, to_at FROM gaps WHERE outcome IS NULL AND account = ?", [account]
+        ).fetchall()
+    finally:
+        database.close()
+    return [Gap(*row) for row in rows]
+
+
 def open_orders(path: Path, account: str, before_us: int) -> list[tuple[str, str]]:
-    """Return (ord_id, inst_id) of the orders that have not ended as far as is known, and of which no news came since."""
+    """Return (ord_id, inst_id) of orders that have not ended as far as is known, without news since ``before_us``."""
     database = open_reader(path)
     try:
         rows: list[tuple[str, str]] = database.execute(

@@ -1,0 +1,151 @@
+"""``okxsync backfill``: fill a window of time, or the open gaps, beside a running daemon or without one.
+
+What comes is written like everything else, so a backfill that is interrupted costs nothing, and a repeated one changes
+nothing. Gaps that the window spans are closed with it, if nobody else has closed them meanwhile.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+import trio
+
+from okxsync.config import Account
+from okxsync.okx.history import ENDPOINTS
+from okxsync.rest.client import RestError
+from okxsync.rest.clients import Clients
+from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
+from okxsync.store.batch import GapAsked, Message
+from okxsync.store.process import run_writer
+from okxsync.store.queries import Gap, open_gaps, open_orders
+
+ALL = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
+QUEUE = 256
+AT_ONCE = 32
+
+Told = Callable[["Part"], None]
+
+
+class Part(msgspec.Struct):
+    """What was done of one subject of one account; ``error`` says why it is not complete."""
+
+    account: str
+    subject: str
+    window: Window
+    rows: int = 0
+    done: bool = False
+    error: str | None = None
+
+
+async def backfill(
+    database: Path,
+    accounts: Sequence[Account],
+    window: Window | None,
+    told: Told = lambda part: None,
+) -> list[Part]:
+    """Fill all subjects of ``accounts`` in a window, or what their open gaps need; return what was done.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    send, receive = trio.open_memory_channel[Message](QUEUE)
+    async with trio.open_nursery() as writing:
+        writing.start_soon(run_writer, database, receive)
+        with send:
+            async with httpx.AsyncClient(timeout=None) as http:
+                clients = Clients(http, accounts)
+                await clients.measure_clocks()
+                return await _fill_all(database, clients, accounts, window, send, told)
+
+
+async def _fill_all(
+    database: Path,
+    clients: Clients,
+    accounts: Sequence[Account],
+    window: Window | None,
+    send: trio.MemorySendChannel[Message],
+    told: Told,
+) -> list[Part]:
+    limit = trio.CapacityLimiter(AT_ONCE)
+    parts: list[Part] = []
+
+    async def fill(account: Account, gaps: Sequence[Gap]) -> None:
+        async with limit:
+            wanted = _wanted(account.name, gaps, window)
+            parts.extend(wanted)
+            async with trio.open_nursery() as subjects:
+                for part in wanted:
+                    subjects.start_soon(_fill, database, clients, part, send, told)
+            for gap in gaps:
+                await _close(gap, wanted, send)
+
+    async with trio.open_nursery() as nursery:
+        for account in accounts:
+            nursery.start_soon(fill, account, open_gaps(database, account.name))
+    return parts
+
+
+def _wanted(account: str, gaps: Iterable[Gap], window: Window | None) -> list[Part]:
+    if window is not None:
+        return [Part(account, subject, window) for subject in ALL]
+    since: dict[str, int] = {}
+    for gap in gaps:
+        for subject in SUBJECTS.get(gap.channel, ()):
+            since[subject] = min(since.get(subject, gap.from_at // 1000), gap.from_at // 1000)
+    return [Part(account, subject, Window(at)) for subject, at in since.items()]
+
+
+async def _fill(
+    database: Path, clients: Clients, part: Part, send: trio.MemorySendChannel[Message], told: Told
+) -> None:
+    client = clients.of(part.account)
+    if client is None:
+        part.error = "the account is not enabled"
+        return told(part)
+
+    def took(rows: int) -> None:
+        part.rows += rows
+        told(part)
+
+    asked_at = time.time_ns() // 1000
+    filler = Filler(client, send, lambda: open_orders(database, part.account, asked_at), took)
+    try:
+        await filler.fill(part.subject, part.window)
+    except RestError as error:
+        part.error = str(error)
+    part.done = part.error is None
+    told(part)
+
+
+async def _close(gap: Gap, parts: Iterable[Part], send: trio.MemorySendChannel[Message]) -> None:
+    """Close a gap that has ended, if all it needs was asked since before it began."""
+    needed = SUBJECTS.get(gap.channel, ())
+    mine = [part for part in parts if part.subject in needed and _spans(part.window, gap)]
+    if gap.to_at is None or len(mine) < len(needed):
+        return
+    now = time.time_ns() // 1000
+    errors = "; ".join(part.error for part in mine if part.error) or None
+    outcome, note = (None, errors) if errors else outcome_of(gap.channel, gap.from_at // 1000, now // 1000)
+    await send.send(GapAsked(gap.id, now, outcome, sum(part.rows for part in mine), note))
+
+
+def _spans(window: Window, gap: Gap) -> bool:
+    begins, ends = gap.from_at // 1000, (gap.to_at or 0) // 1000
+    return window.since_ms <= begins and (window.until_ms is None or ends <= window.until_ms)
+
+
+def deeper_than_kept(since_ms: int, now_ms: int) -> list[str]:
+    """Say what a window asks for that OKX does not keep so long."""
+    deepest: dict[str, int | None] = {}
+    for endpoint in ENDPOINTS:
+        known = deepest.get(endpoint.channel, 0)
+        deepest[endpoint.channel] = (
+            None if endpoint.depth_ms is None or known is None else max(known, endpoint.depth_ms)
+        )
+    return [
+        f"{channel}: OKX keeps {depth // 86_400_000} days, older ones cannot be had"
+        for channel, depth in deepest.items()
+        if depth and since_ms < now_ms - depth
+    ]
