@@ -83,6 +83,10 @@ class AccountClient:
         """The account's."""
         return self._account.name
 
+    def now_ms(self) -> int:
+        """Return the exchange's time, as far as it is known."""
+        return int(self._clock.now_s() * 1000)
+
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, priority: int = 1) -> bytes:
         """Return ``data`` of the reply, a JSON array as bytes; what may pass is tried again.
 

@@ -86,3 +86,12 @@ def open_orders(path: Path, account: str, before_us: int) -> list[tuple[str, str
     finally:
         database.close()
     return rows
+
+
+def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, object]]:
+    """Return an account's rows of a table, as columns by name; ``where`` is SQL of ours."""
+    database = open_reader(path)
+    try:
+        return list(database.query(f"SELECT * FROM {table} WHERE account = ? AND {where}", [account]))
+    finally:
+        database.close()

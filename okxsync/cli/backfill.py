@@ -1,0 +1,68 @@
+"""``okxsync backfill``."""
+
+import logging
+import time
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+
+
+def backfill(
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    since: Annotated[
+        str | None, typer.Option(help="2026-11-20T08:00Z, or 3d, 2h ago; without it: what the open gaps need.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Likewise; without it: now.")] = None,
+    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")] = False,
+) -> None:
+    """Fill a window of time, or the open gaps, over REST; beside a running daemon or without one.
+
+    Safe to interrupt and to repeat.
+
+    Example: okxsync backfill --since 3d --account alpha
+
+    Exit codes: 0 complete, 1 some part failed, 2 bad input.
+    """
+    import trio
+
+    from okxsync import config as configuration
+    from okxsync.rest.backfill import backfill as fill_all
+    from okxsync.rest.backfill import deeper_than_kept
+    from okxsync.rest.fill import Window
+    from okxsync.store.database import StoreError
+    from okxsync.terminal.progress import Progress, report
+
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        settings = configuration.load(find_config(config))
+        chosen = configuration.accounts_named(settings, account or [])
+        if missing := configuration.missing_secrets(settings):
+            fail(2, *missing)
+        ends = configuration.moment_ms(until, now_ms) if until else None
+        window = Window(configuration.moment_ms(since, now_ms), ends) if since else None
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, str(error))
+    if until and not window:
+        fail(2, "--until needs --since")
+    if window and window.until_ms is not None and window.until_ms <= window.since_ms:
+        fail(2, "--until must be later than --since")
+    too_deep = deeper_than_kept(window.since_ms, now_ms) if window else []
+    for line in too_deep:
+        typer.echo(f"okxsync: {line}", err=True)
+    log_to_stderr(logging.ERROR)
+    failed: list[str] = []
+    try:
+        with Progress() as progress:
+            parts = trio.run(lambda: fill_all(db or settings.database, chosen, window, progress.told))
+    except* StoreError as group:
+        failed = [str(error) for error in leaves(group)]
+    if failed:
+        fail(1, *failed)
+    typer.echo(report(parts, too_deep, as_json=json))
+    raise typer.Exit(1 if any(part.error for part in parts) else 0)

@@ -1,0 +1,69 @@
+"""What all commands share: their options, and how they fail, find files and log."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="OKXSYNC_CONFIG", help="accounts.toml; default: here, then the user's config folder."
+    ),
+]
+DatabaseOption = Annotated[
+    Path | None, typer.Option("--db", envvar="OKXSYNC_DB", help="The database; default: as accounts.toml says.")
+]
+
+
+def fail(code: int, *lines: str) -> NoReturn:
+    """Print one line for each thing to mend, and exit."""
+    for line in lines:
+        typer.echo(f"okxsync: {line}", err=True)
+    raise typer.Exit(code)
+
+
+def find_config(given: Path | None) -> Path:
+    """Return the file to use: as given, else ./accounts.toml, else the one in the user's config folder."""
+    if given:
+        return given
+    here = Path("accounts.toml")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "okxsync" / "accounts.toml"
+    return here if here.exists() or not home.exists() else home
+
+
+def find_database(config: Path | None, db: Path | None) -> Path:
+    """Return the database to read: as given, else as the configuration says."""
+    from okxsync import config as configuration
+
+    if db:
+        return db
+    try:
+        return configuration.load(find_config(config)).database
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Return the errors of a group and of the groups in it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One structured line per event: time, level, what."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("okxsync")
+    logger.addHandler(handler)
+    logger.setLevel(level)

@@ -1,0 +1,53 @@
+"""``okxsync run``."""
+
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+
+
+def run(
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    for_: Annotated[str | None, typer.Option("--for", help="End by itself after 90s, 15m, 1h ...")] = None,
+    if_not_running: Annotated[
+        bool, typer.Option("--if-not-running", help="For cron: say nothing and exit 0 if a daemon runs already.")
+    ] = False,
+) -> None:
+    """Mirror the accounts until Ctrl-C or SIGTERM.
+
+    Example: okxsync run --config accounts.toml
+
+    Exit codes: 0 stopped as asked, 1 fatal, 2 bad configuration, 4 already running.
+    """
+    import trio
+
+    from okxsync import config as configuration
+    from okxsync import daemon
+    from okxsync.store.database import StoreError
+
+    try:
+        settings = configuration.load(find_config(config))
+        if missing := configuration.missing_secrets(settings):
+            fail(2, *missing)
+        for_s = configuration.duration_s(for_) if for_ else None
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, f"--for: {error}")
+    log_to_stderr()
+    fatal: list[str] = []
+    running: list[str] = []
+    try:
+        trio.run(lambda: daemon.run(settings, db or settings.database, for_s=for_s))
+    except* daemon.AlreadyRunning as group:
+        running = [str(error) for error in leaves(group)]
+    except* StoreError as group:
+        fatal = [str(error) for error in leaves(group)]
+    if running:
+        if if_not_running:
+            raise typer.Exit(0)
+        fail(4, *running)
+    if fatal:
+        fail(1, *fatal)

@@ -1,0 +1,59 @@
+"""``okxsync verify``."""
+
+import logging
+import time
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+
+
+def verify(
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    since: Annotated[str, typer.Option(help="Compare fills since 2026-11-20T08:00Z, or 3d, 2h ago.")] = "1d",
+    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Ask nobody: check that the tables agree with each other.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Ask REST, compare with the tables, and print every difference.
+
+    Example: okxsync verify --since 2h
+
+    Exit codes: 0 identical, 1 differences, 2 bad input, 5 could not ask.
+    """
+    import trio
+
+    from okxsync import config as configuration
+    from okxsync.rest.verify import verify_all
+    from okxsync.store.database import StoreError
+    from okxsync.store.ledger import check_ledger
+    from okxsync.terminal.differences import report
+
+    try:
+        settings = configuration.load(find_config(config))
+        chosen = configuration.accounts_named(settings, account or [])
+        since_ms = configuration.moment_ms(since, time.time_ns() // 1_000_000)
+        if not ledger and (missing := configuration.missing_secrets(settings)):
+            fail(2, *missing)
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, str(error))
+    log_to_stderr(logging.ERROR)
+    path = db or settings.database
+    failed: list[str] = []
+    try:
+        if ledger:
+            found, unasked = check_ledger(path, [one.name for one in chosen]), dict[str, str]()
+        else:
+            found, unasked = trio.run(verify_all, path, chosen, since_ms)
+    except* StoreError as group:
+        failed = [str(error) for error in leaves(group)]
+    if failed:
+        fail(5, *failed)
+    typer.echo(report(found, unasked, as_json=json))
+    raise typer.Exit(5 if unasked else 1 if found else 0)

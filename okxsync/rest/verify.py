@@ -1,0 +1,230 @@
+"""``okxsync verify``: ask the exchange, compare with the tables, and name every difference.
+
+Both sides may move while we ask. So our rows are read before and after the question, and a value that agrees with
+either is fine; what differs is asked for again, and counts only if it stands still: the same on both sides, three
+times in a row.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import httpx
+import msgspec
+import trio
+
+from okxsync.config import Account
+from okxsync.okx import history
+from okxsync.okx.errors import Action
+from okxsync.okx.history import Endpoint, Walk
+from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.clients import Clients
+from okxsync.store.ledger import Difference
+from okxsync.store.queries import rows_of
+
+Records: TypeAlias = dict[str, Mapping[str, object]]
+"""Columns by key; the key is text for people, its parts with slashes between."""
+
+STANDS: Final = 3
+MOST: Final = 10
+AGAIN_S: Final = 1.0
+AT_ONCE: Final = 32
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """One table: which of its rows REST must list; which columns move by themselves, or are told by one side only."""
+
+    table: str
+    key: tuple[str, ...]
+    model: type[msgspec.Struct]
+    where: str
+    moving: frozenset[str]
+
+
+_LAST_FILL: Final = "fill_px fill_sz trade_id fill_time fill_pnl exec_type fill_fee fill_fee_ccy fill_notional_usd"
+_PUSHED: Final = (
+    "fill_mark_px fill_idx_px fill_px_vol fill_px_usd fill_mark_vol fill_fwd_px notional_usd last_px amend_source"
+    " amend_result req_id code msg cancel_source_reason"
+)
+_BY_PRICE: Final = (
+    "mark_px last idx_px usd_px be_px upl upl_ratio upl_last_px upl_ratio_last_px liq_px mgn_ratio mmr imr margin"
+    " notional_usd opt_val adl interest p_time delta_bs delta_pa gamma_bs gamma_pa theta_bs theta_pa vega_bs vega_pa"
+)
+_BY_EQUITY: Final = (
+    "eq avail_bal avail_eq frozen_bal dis_eq eq_usd iso_eq upl iso_upl mgn_ratio imr mmr interest twap max_loan"
+    " notional_lever coin_usd_price spot_upl spot_upl_ratio total_pnl total_pnl_ratio"
+)
+SUBJECTS: Final = (
+    Subject(
+        "orders",
+        ("ord_id",),
+        Order,
+        "state IN ('live', 'partially_filled')",
+        frozenset(f"{_LAST_FILL} {_PUSHED}".split()),
+    ),
+    Subject(
+        "algo_orders",
+        ("algo_id",),
+        AlgoOrder,
+        "state IN ('live', 'pause', 'partially_effective')",
+        frozenset("last notional_usd req_id amend_result p_time".split()),
+    ),
+    Subject(
+        "positions",
+        ("pos_id",),
+        Position,
+        "pos IS NOT '0'",
+        frozenset(f"{_BY_PRICE} trade_id close_order_algo".split()),
+    ),
+    Subject("balances", ("ccy",), Balance, "eq IS NOT '0'", frozenset(_BY_EQUITY.split())),
+    Subject(
+        "fills",
+        ("inst_id", "ord_id", "trade_id"),
+        Fill,
+        "trade_id_made = 0 AND fill_time >= {since_ms}",
+        frozenset("bill_id sub_type fee_rate ts fill_idx_px fill_mark_px fill_pnl trade_quote_ccy".split()),
+    ),
+)
+
+
+async def verify_all(
+    database: Path, accounts: Sequence[Account], since_ms: int
+) -> tuple[list[Difference], dict[str, str]]:
+    """Return what differs, and for each account that could not be asked why.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    found: dict[str, list[Difference]] = {}
+    unasked: dict[str, str] = {}
+    limit = trio.CapacityLimiter(AT_ONCE)
+
+    async def one(client: AccountClient) -> None:
+        try:
+            async with limit:
+                found[client.name] = await verify(database, client, since_ms)
+        except RestError as error:
+            unasked[client.name] = str(error)
+
+    async with httpx.AsyncClient(timeout=None) as http:
+        clients = Clients(http, accounts)
+        await clients.measure_clocks()
+        async with trio.open_nursery() as nursery:
+            for account in accounts:
+                if client := clients.of(account.name):
+                    nursery.start_soon(one, client)
+    return [difference for name in sorted(found) for difference in found[name]], unasked
+
+
+async def verify(database: Path, client: AccountClient, since_ms: int) -> list[Difference]:
+    """Return what differs for one account; fills are compared since a time.
+
+    Raises:
+        RestError: the exchange could not be asked.
+        StoreError: the database cannot be read.
+    """
+    before: set[Difference] | None = None
+    stood = 1
+    for _ in range(MOST):
+        found = set()
+        for subject in SUBJECTS:
+            found |= await _compare(database, client, subject, since_ms)
+        stood = stood + 1 if found == before else 1
+        if not found or stood == STANDS:
+            break
+        before = found
+        await trio.sleep(AGAIN_S)
+    return sorted(found, key=lambda one: (one.table, one.key, one.column))
+
+
+async def _compare(database: Path, client: AccountClient, subject: Subject, since_ms: int) -> set[Difference]:
+    def ours() -> Records:
+        where = subject.where.format(since_ms=since_ms)
+        return _by_key(subject, rows_of(database, subject.table, client.name, where))
+
+    before = ours()
+    theirs = _by_key(subject, await _theirs(client, subject, since_ms))
+    after = ours()
+    return _differences(client.name, subject, before, theirs) & _differences(client.name, subject, after, theirs)
+
+
+async def _theirs(client: AccountClient, subject: Subject, since_ms: int) -> list[dict[str, object]]:
+    """Return the exchange's rows, under our names of columns."""
+    match subject.table:
+        case "orders":
+            rows = await _walk(client, history.ORDERS_PENDING, 0)
+        case "algo_orders":
+            rows = await _walk(client, history.ALGO_PENDING, 0)
+        case "positions":
+            rows = await _ask(client, "account/positions", {})
+        case "balances":
+            (account,) = await _ask(client, "account/balance", {})
+            rows = msgspec.convert(account.get("details"), list[dict[str, object]])
+        case _:
+            near, archive = history.FILLS, history.FILLS_ARCHIVE
+            found = await _walk(client, history.reaching(near, archive, since_ms, client.now_ms()), since_ms)
+            rows = [row for row in found if int(str(row.get("fillTime") or row.get("ts"))) >= since_ms]
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(subject.model)}
+    return [{names[name]: value for name, value in row.items() if name in names} for row in rows]
+
+
+async def _walk(client: AccountClient, endpoint: Endpoint, since_ms: int) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for sweep in endpoint.sweeps:
+        walk = Walk(endpoint, sweep, since_ms)
+        while walk.params is not None:
+            page = await _ask(client, endpoint.path, walk.params)
+            rows += page
+            try:
+                walk.took(page)
+            except ValueError as error:
+                raise RestError(f"{endpoint.path}: {error}", Action.RETRY) from None
+    return rows
+
+
+async def _ask(client: AccountClient, path: str, params: Mapping[str, str]) -> list[dict[str, object]]:
+    try:
+        return msgspec.json.decode(await client.get(path, params), type=list[dict[str, object]])
+    except (msgspec.DecodeError, UnicodeError):
+        raise RestError(f"{path}: data is not a list of objects", Action.RETRY) from None
+
+
+def _by_key(subject: Subject, rows: Iterable[Mapping[str, object]]) -> Records:
+    return {"/".join(str(row.get(name)) for name in subject.key): row for row in rows}
+
+
+def _differences(account: str, subject: Subject, ours: Records, theirs: Records) -> set[Difference]:
+    found = set()
+    for key in ours.keys() | theirs.keys():
+        mine, other = ours.get(key), theirs.get(key)
+        if mine is None or other is None:
+            here, there = ("present", None) if other is None else (None, "present")
+            found.add(Difference(account, subject.table, key, "", here, there))
+            continue
+        for column in other.keys() - subject.moving:
+            if column in mine and _value(mine[column]) != _value(other[column]):
+                found.add(Difference(account, subject.table, key, column, _text(mine[column]), _text(other[column])))
+    return found
+
+
+def _value(value: object) -> object:
+    """Return what counts of a value: numbers as numbers, and nothing for what is absent, empty or zero."""
+    text = _text(value)
+    if text in (None, "", "[]"):
+        return Decimal(0)
+    try:
+        return Decimal(text).normalize() if text is not None and text.isascii() else text
+    except InvalidOperation:
+        return text
+
+
+def _text(value: object) -> str | None:
+    match value:
+        case None | str():
+            return value
+        case bool() | list() | dict():
+            return msgspec.json.encode(value).decode()
+        case _:
+            return str(value)
