@@ -3,20 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import trio
 from typer.testing import CliRunner
 
 from okxsync.cli import app
 from okxsync.store.database import open_database
 from okxsync.store.status import Status, read_status
+from tests.processes import daemon, finish
 from tests.replay import Replay, replay, until, write_config
 
 ROOT = Path(__file__).parent.parent
@@ -80,17 +76,6 @@ def test_status_of_a_database_on_which_nothing_ever_ran(tmp_path: Path) -> None:
     assert runner.invoke(app, ["status", "--db", str(tmp_path / "none.db")]).exit_code == 3
 
 
-@contextmanager
-def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``okxsync run`` as a process of its own; killed at the end if it still lives."""
-    command = [sys.executable, "-m", "okxsync", "run", "--config", str(config), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def status_of(database: Path) -> Status:
     return read_status(database, time.time_ns() // 1000)
 
@@ -104,11 +89,6 @@ def is_live(database: Path) -> bool:
 def has_schema(database: Path) -> bool:
     result = runner.invoke(app, ["status", "--db", str(database), "--json"])
     return bool(result.stdout) and json.loads(result.stdout)["daemon"]["pid"] is not None
-
-
-async def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    with trio.fail_after(30):
-        return await trio.to_thread.run_sync(process.communicate)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -92,7 +92,9 @@ class Filler:
         held = self._open_orders()  # before we ask: an order placed later is not missing from the answer
         listed: set[str] = set()
         await self._sweep(history.ORDERS_PENDING, NOW, listed)
-        await self._sweep(self._reach(history.ORDERS, history.ORDERS_ARCHIVE, window), window, listed)
+        await self._sweep(history.ORDERS, window, listed)
+        if self._reach(history.ORDERS, history.ORDERS_ARCHIVE, window) is history.ORDERS_ARCHIVE:
+            await self._sweep(history.ORDERS_ARCHIVE, window, listed)  # it lacks the cancelled ones without a fill
         for ord_id, inst_id in held:
             if ord_id not in listed:
                 await self._look_up(ord_id, inst_id)

@@ -6,13 +6,11 @@ order with ``algoId`` and ``source``; when the child is refused it becomes ``ord
 
 import heapq
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from okxsync.sandbox.desk import LEVER, Desk
 from okxsync.sandbox.instruments import text
-from okxsync.sandbox.orders import Algo, Refusal, check_steps, client_id, number
-from okxsync.sandbox.rows import Row
+from okxsync.sandbox.orders import Algo, Refusal, check_steps, client_id, number, optional_number
 
 
 class Algos(Desk):
@@ -32,13 +30,9 @@ class Algos(Desk):
             raise Refusal("51000", "Parameter tdMode error")
         closes = str(request.get("closeFraction") or "")
         position = account.position(instrument, td_mode)
-        if closes:
-            if position is None or not position.pos:
-                raise Refusal("51023", "Position does not exist")
-            sz: Decimal | None = abs(position.pos)
-        else:
-            sz = number(request, "sz")
-        assert sz is not None
+        if closes and (position is None or not position.pos):
+            raise Refusal("51023", "Position does not exist")
+        sz = abs(position.pos) if closes and position else number(request, "sz")
         check_steps(instrument, sz, None)
         algo = Algo(
             uid,
@@ -63,9 +57,10 @@ class Algos(Desk):
             algo.ord_px = child_px(request, "orderPx", "ordPx")
         else:
             both = ord_type == "oco"
-            algo.tp_trigger_px = number(request, "tpTriggerPx", required=both)
-            algo.sl_trigger_px = number(request, "slTriggerPx", required=both)
-            if (algo.tp_trigger_px is None) == (algo.sl_trigger_px is None) and not both:
+            algo.tp_trigger_px = optional_number(request, "tpTriggerPx")
+            algo.sl_trigger_px = optional_number(request, "slTriggerPx")
+            given = (algo.tp_trigger_px is not None) + (algo.sl_trigger_px is not None)
+            if given != (2 if both else 1):
                 raise Refusal("51000", "Parameter tpTriggerPx or slTriggerPx error")
             if algo.tp_trigger_px is not None:
                 algo.tp_ord_px = child_px(request, "tpOrdPx")
@@ -118,7 +113,7 @@ class Algos(Desk):
     def _place_child(self, algo: Algo, leg: str) -> None:
         """Place the order that an algo order was waiting to place; a refusal makes it ``order_failed``."""
         px = {"": algo.ord_px, "tp": algo.tp_ord_px, "sl": algo.sl_ord_px}[leg]
-        body: Row = {
+        body: dict[str, Any] = {
             "instId": algo.instrument.inst_id,
             "tdMode": algo.td_mode,
             "side": algo.side,
@@ -157,8 +152,4 @@ class Algos(Desk):
 def child_px(request: Mapping[str, Any], *names: str) -> str:
     """Read the price of a child order: a positive price, or ``-1`` for market."""
     given = next((str(request[name]) for name in names if request.get(name)), "")
-    if given == "-1":
-        return given
-    px = number({names[0]: given}, names[0])
-    assert px is not None
-    return text(px)
+    return given if given == "-1" else text(number({names[0]: given}, names[0]))

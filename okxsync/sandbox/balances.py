@@ -290,7 +290,7 @@ def cycle_row(position: Position, cycle: Cycle) -> Row:
         "realizedPnl": text(cycle.realized),
         "settledPnl": "",
         "triggerPx": "",
-        "type": "2" if cycle.done else "1",
+        "type": cycle.ended_by if cycle.done else "1",
         "uTime": str(cycle.u_time),
         "uly": instrument.uly,
     }

@@ -1,4 +1,4 @@
-"""What users do with orders: place, amend, cancel, close a position (OKX docs: order-book-trading-trade).
+"""What is done with orders: place, amend, cancel, close a position, liquidate (OKX docs: order-book-trading-trade).
 
 Requests are REST bodies, with OKX's names; what is wrong with them is a `Refusal` with OKX's code, and then nothing
 has changed.
@@ -11,7 +11,7 @@ from typing import Any
 from okxsync.sandbox.instruments import text
 from okxsync.sandbox.ledger import Account, reserve_of
 from okxsync.sandbox.matching import Matching
-from okxsync.sandbox.orders import ZERO, Order, Refusal, check_steps, client_id, number
+from okxsync.sandbox.orders import ZERO, Order, Refusal, check_steps, client_id, number, optional_number
 
 LEVER = "10"
 ORD_TYPES = frozenset({"market", "limit", "post_only", "fok", "ioc", "optimal_limit_ioc"})
@@ -40,8 +40,8 @@ class Desk(Matching):
             raise Refusal("51510", "Modification failed as the order has been completed")
         if order.state == "canceled":
             raise Refusal("51509", "Modification failed as the order has been canceled")
-        sz = number(request, "newSz", required=False) or order.sz
-        px = number(request, "newPx", required=False) or order.px
+        sz = optional_number(request, "newSz") or order.sz
+        px = optional_number(request, "newPx") or order.px
         if (sz, px) == (order.sz, order.px):
             raise Refusal("51506", "Order modification failed: nothing to modify")
         check_steps(order.instrument, sz, px)
@@ -91,17 +91,43 @@ class Desk(Matching):
     def close_position(self, uid: str, request: Mapping[str, Any]) -> Order:
         """Close a swap position at market (``POST trade/close-position``); ``autoCxl`` cancels closing orders first."""
         self._now()
-        account = self.account(uid)
+        order = self._closing_order(uid, request)
+        opposed = [
+            each
+            for each in self.account(uid).pending.values()
+            if each.reduce_only and each.instrument is order.instrument and each.td_mode == order.td_mode
+        ]
+        if opposed and str(request.get("autoCxl", "")).lower() != "true":
+            raise Refusal("51115", "Cancel all pending close-orders before liquidation")
+        for each in opposed:
+            self._finish(each, "canceled", "1")
+        self._accept(order)
+        self._flush()
+        return order
+
+    def liquidate(self, uid: str, request: Mapping[str, Any], *, adl: bool = False) -> Order:
+        """Take a position away as OKX does by force: all orders of the instrument are canceled, then it is closed.
+
+        The closing order has a ``category``; its trades are "0" in order rows and negative among the fills.
+        """
+        self._now()
+        order = self._closing_order(uid, request)
+        order.category = "adl" if adl else "full_liquidation"
+        for each in [each for each in self.account(uid).pending.values() if each.instrument is order.instrument]:
+            self._finish(each, "canceled", "6" if adl else "3")
+        self._touch(uid).event = "adl" if adl else "liquidation"
+        self._accept(order)
+        self.account(uid).positions[order.instrument.inst_id, order.td_mode].cycles[-1].ended_by = "5" if adl else "3"
+        self._flush()
+        return order
+
+    def _closing_order(self, uid: str, request: Mapping[str, Any]) -> Order:
+        """Make the market order that closes the position of ``instId`` and ``mgnMode``."""
         instrument = self._instrument(uid, request)
         mgn_mode = str(request.get("mgnMode") or "cross")
-        position = account.position(instrument, mgn_mode)
+        position = self.account(uid).position(instrument, mgn_mode)
         if position is None or not position.pos:
             raise Refusal("51023", "Position does not exist")
-        closing = [each for each in account.pending.values() if each.reduce_only and each.instrument is instrument]
-        if closing and str(request.get("autoCxl", "")).lower() != "true":
-            raise Refusal("51115", "Cancel all pending close-orders before liquidation")
-        for each in closing:
-            self._finish(each, "canceled", "1")
         body = {
             "instId": instrument.inst_id,
             "tdMode": mgn_mode,
@@ -112,10 +138,7 @@ class Desk(Matching):
             "clOrdId": request.get("clOrdId"),
             "tag": request.get("tag"),
         }
-        order = self._read_order(uid, body)
-        self._accept(order)
-        self._flush()
-        return order
+        return self._read_order(uid, body)
 
     def _read_order(self, uid: str, request: Mapping[str, Any]) -> Order:
         """Make an order of a request, checked by itself; whether the account can carry it is `_admit`'s."""
@@ -140,7 +163,6 @@ class Desk(Matching):
             raise Refusal("51016", "Client order ID already exists")
         market = ord_type in ("market", "optimal_limit_ioc")
         sz, px = number(request, "sz"), None if market else number(request, "px")
-        assert sz is not None
         tgt_ccy = ""
         if market and not swap:
             tgt_ccy = str(request.get("tgtCcy") or ("quote_ccy" if side == "buy" else "base_ccy"))

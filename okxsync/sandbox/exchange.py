@@ -13,7 +13,7 @@ from okxsync.sandbox.algos import Algos
 from okxsync.sandbox.funds import Funds
 from okxsync.sandbox.instruments import text
 from okxsync.sandbox.ledger import PLACES, Account
-from okxsync.sandbox.orders import ZERO, Refusal
+from okxsync.sandbox.orders import Refusal
 from okxsync.sandbox.reads import Reads
 from okxsync.sandbox.state import Credentials, Member, Push
 
@@ -42,6 +42,7 @@ class Exchange(Algos, Funds, Reads):
         acct_lv: str = "2",
     ) -> Member:
         """Open an account, with 100000 USDT unless said otherwise; its keys follow from the seed and the name."""
+        self._now()
         digest = hashlib.sha256(f"{self._seed} {name}".encode()).hexdigest()
         key = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
         secret = hashlib.sha256(f"secret {digest}".encode()).hexdigest()[:32].upper()
@@ -51,7 +52,7 @@ class Exchange(Algos, Funds, Reads):
         self.members[uid] = member
         self._accounts[uid] = Account(uid)
         for ccy, amt in ({"USDT": "100000"} if deposit is None else deposit).items():
-            movement = self._movement(uid, ccy, Decimal(amt), ZERO)
+            movement = self._movement(uid, ccy, amt)
             self._accounts[uid].deposits.append(movement)
             movement.state = "2"
             self._credit(movement)
@@ -67,6 +68,7 @@ class Exchange(Algos, Funds, Reads):
             self._remark(inst_id)
             self._cross(inst_id)
             self._trigger(inst_id)
+        self._flush()
         self._advance()
         self._flush()
         if now >= self._next_funding:
@@ -112,8 +114,7 @@ class Exchange(Algos, Funds, Reads):
                 )
                 touched = self._touch(account.uid)
                 touched.event = "funding_fee"
-                touched.ccys.add(instrument.quote)
-                touched.cash.add(instrument.quote)
+                touched.paid(instrument.quote)
                 touched.positions[key] = position
         for quote in self._quotes.values():
             if quote.instrument.is_swap:

@@ -6,7 +6,7 @@ withdrawal leaves both at once and is on its way (0, 1) until it is out (2). Eac
 
 from decimal import Decimal
 
-from okxsync.sandbox.orders import ZERO, Movement, Refusal
+from okxsync.sandbox.orders import ZERO, Movement, Refusal, number
 from okxsync.sandbox.state import State
 
 WITHDRAWAL_FEE = {"USDT": Decimal(1), "BTC": Decimal("0.0001"), "ETH": Decimal("0.001")}
@@ -18,7 +18,7 @@ class Funds(State):
     def deposit(self, uid: str, ccy: str, amt: str) -> Movement:
         """Announce a deposit; ticks credit it to the funding account and then move it into the trading account."""
         self._now()
-        movement = self._movement(uid, ccy, Decimal(amt), ZERO)
+        movement = self._movement(uid, ccy, amt)
         self.account(uid).deposits.append(movement)
         self._moving.append(movement)
         self._tell_movement(movement)
@@ -28,15 +28,14 @@ class Funds(State):
         """Withdraw from the trading account, through the funding account; a fee comes on top, ticks bring it out."""
         now = self._now()
         account = self.account(uid)
-        amount, fee = Decimal(amt), WITHDRAWAL_FEE.get(ccy, ZERO)
-        if amount <= 0 or amount + fee > self._free(account, ccy):
+        movement = self._movement(uid, ccy, amt)
+        movement.withdrawn, movement.fee = True, WITHDRAWAL_FEE.get(ccy, ZERO)
+        total = movement.amt + movement.fee
+        if total > self._free(account, ccy):
             raise Refusal("58350", "Insufficient balance")
-        total = amount + fee
         account.post(self._next_id(), now, ccy, "1", "12", -total, sz=total, sent_from="18", sent_to="6")
         account.post_asset(self._next_id(), now, ccy, "130", total)
         account.post_asset(self._next_id(), now, ccy, "2", -total)
-        movement = self._movement(uid, ccy, amount, fee)
-        movement.withdrawn = True
         account.withdrawals.append(movement)
         self._moving.append(movement)
         self._transferred(uid, ccy)
@@ -44,10 +43,13 @@ class Funds(State):
         self._flush()
         return movement
 
-    def _movement(self, uid: str, ccy: str, amt: Decimal, fee: Decimal) -> Movement:
-        if ccy not in self._usd:
+    def _movement(self, uid: str, ccy: str, amt: str) -> Movement:
+        """Make a deposit; any currency is taken, those that nothing trades in are worth a dollar."""
+        if not (ccy.isascii() and ccy.isalnum() and ccy == ccy.upper()):
             raise Refusal("58111", f"Currency {ccy} is unknown")
-        return Movement(uid, self._next_id(), ccy, amt, fee, self._time, self._time)
+        amount = number({"amt": amt}, "amt")
+        self._usd.setdefault(ccy, Decimal(1))
+        return Movement(uid, self._next_id(), ccy, amount, ZERO, self._time, self._time)
 
     def _advance(self) -> None:
         """Bring every deposit and withdrawal one step on."""
@@ -78,6 +80,5 @@ class Funds(State):
 
     def _transferred(self, uid: str, ccy: str) -> None:
         touched = self._touch(uid)
-        touched.ccys.add(ccy)
-        touched.cash.add(ccy)
+        touched.paid(ccy)
         touched.event = "transferred"

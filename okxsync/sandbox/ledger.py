@@ -72,6 +72,7 @@ class Cycle:
     fee: Decimal = ZERO
     funding: Decimal = ZERO
     done: bool = False
+    ended_by: str = "2"  # type of its row once done: 2 closed, 3 liquidated, 5 auto-deleveraged
 
     @property
     def realized(self) -> Decimal:

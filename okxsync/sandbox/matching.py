@@ -89,7 +89,7 @@ class Matching(State):
             sz = instrument.to_lot(share / px if order.in_quote else share)
             if sz:
                 spent += sz * px if order.in_quote else sz
-                self._fill(order, sz, px, "T")
+                self._fill(order, sz, px, "" if order.forced else "T")
             if not order.pending:
                 return
 
@@ -114,63 +114,73 @@ class Matching(State):
 
     def _fill(self, order: Order, sz: Decimal, px: Decimal, exec_type: str) -> None:
         """Execute one trade: bills, position, totals, push. Cuts it to what there is, cancels when nothing is."""
-        account, instrument, now = self.account(order.uid), order.instrument, self._time
-        position: Position | None = None
-        if instrument.is_swap:
-            position = self._position(account, order)
-            if order.reduce_only:
-                against = position.pos * (1 if order.buys else -1) < 0
-                sz = min(sz, abs(position.pos)) if against else ZERO
-        elif order.buys:
-            sz = min(sz, instrument.to_lot(max(account.cash[instrument.quote], ZERO) / px))
-        else:
-            sz = min(sz, instrument.to_lot(max(account.cash[instrument.base], ZERO)))
+        sz = self._cut(order, sz, px)
         if not sz:
             self._finish(order, "canceled", "2")
             return
-        rate = instrument.maker_rate if exec_type == "M" else instrument.taker_rate
-        paid_in_base = order.buys and not instrument.is_swap
-        fee = -round((sz if paid_in_base else instrument.value(sz, px)) * rate, PLACES)
-        change = sz if order.buys else -sz
-        pnl = ZERO
-        self._last_trade += self._random.randrange(1, 5)
-        trade_id, bill_id = str(self._last_trade), self._next_id()
-        if position is not None:
-            position.trade_id = trade_id
-            pnl = position.apply(change, px, fee, now)
-        mark = self._marks[instrument.inst_id]
-        fill = Fill(trade_id, bill_id, sz, px, mark, fee, order.fee_ccy, pnl, exec_type, now)
-        told: dict[str, Any] = {"sz": sz, "px": px, "instrument": instrument, "order": order, "fill": fill}
-        touched = self._touch(order.uid)
-        kind = rows.trade_sub_type(order)
-        if position is not None:
-            told |= {"pnl": pnl, "fee": fee, "pos_bal": position.pos, "pos_bal_chg": change}
-            account.post(bill_id, now, instrument.quote, "2", kind, pnl + fee, **told)
-            touched.positions[instrument.inst_id, order.td_mode] = position
-            touched.ccys.add(instrument.quote)
-            touched.cash.add(instrument.quote)
-        else:
-            base_fee, quote_fee = (fee, ZERO) if paid_in_base else (ZERO, fee)
-            account.post(bill_id, now, instrument.base, "2", kind, change + base_fee, fee=base_fee, **told)
-            cost = round(-change * px, PLACES)
-            account.post(self._next_id(), now, instrument.quote, "2", kind, cost + quote_fee, fee=quote_fee, **told)
-            touched.ccys.update((instrument.base, instrument.quote))
-            touched.cash.update((instrument.base, instrument.quote))
-        touched.trades.append({"instId": instrument.inst_id, "tradeId": trade_id})
+        instrument, now = order.instrument, self._time
+        fill = self._settle(order, sz, px, exec_type)
+        self._touch(order.uid).trades.append({"instId": instrument.inst_id, "tradeId": fill.trade_id})
+        self._quotes[instrument.inst_id].trade(px, sz, now)
+        self.account(order.uid).fills.append((order, fill))
         order.acc_fill_sz += sz
         order.value += sz * px
-        order.fee += fee
-        order.pnl += pnl
+        order.fee += fill.fee
+        order.pnl += fill.pnl
         order.last_fill = fill
         order.u_time = max(now, order.u_time)
-        account.fills.append((order, fill))
-        self._quotes[instrument.inst_id].trade(px, sz, now)
         # A spot market order is declared filled by a row of its own (`_match`), after all its fills.
         if not order.left and (instrument.is_swap or order.ord_type != "market"):
             self._finish(order, "filled", fill=fill)
         else:
             order.state = "partially_filled"
             self._tell_order(order, fill)
+
+    def _cut(self, order: Order, sz: Decimal, px: Decimal) -> Decimal:
+        """How much of a trade can be done: reduce-only to the position, spot to the cash that is there."""
+        account, instrument = self.account(order.uid), order.instrument
+        if instrument.is_swap:
+            if not order.reduce_only:
+                return sz
+            position = account.position(instrument, order.td_mode)
+            held = position.pos if position else ZERO
+            return min(sz, abs(held)) if held * (1 if order.buys else -1) < 0 else ZERO
+        if order.buys:
+            return min(sz, instrument.to_lot(max(account.cash[instrument.quote], ZERO) / px))
+        return min(sz, instrument.to_lot(max(account.cash[instrument.base], ZERO)))
+
+    def _settle(self, order: Order, sz: Decimal, px: Decimal, exec_type: str) -> Fill:
+        """Move the money and the position of one trade: a bill for a swap, a bill a currency for spot."""
+        account, instrument, now = self.account(order.uid), order.instrument, self._time
+        self._last_trade += self._random.randrange(1, 5)
+        trade_id, bill_id = str(-self._last_trade if order.forced else self._last_trade), self._next_id()
+        rate = instrument.maker_rate if exec_type == "M" else instrument.taker_rate
+        mark, change = self._marks[instrument.inst_id], sz if order.buys else -sz
+        kind, sub_type = rows.trade_type(order), rows.trade_sub_type(order)
+        touched = self._touch(order.uid)
+
+        def fill(fee: Decimal, pnl: Decimal = ZERO) -> Fill:
+            return Fill(trade_id, bill_id, sz, px, mark, fee, order.fee_ccy, pnl, exec_type, now)
+
+        told: dict[str, Any] = {"sz": sz, "px": px, "instrument": instrument, "order": order}
+        if instrument.is_swap:
+            position = self._position(account, order)
+            position.trade_id = trade_id
+            fee = -round(instrument.value(sz, px) * rate, PLACES)
+            pnl = position.apply(change, px, fee, now)
+            done = fill(fee, pnl)
+            told |= {"fill": done, "pnl": pnl, "fee": fee, "pos_bal": position.pos, "pos_bal_chg": change}
+            account.post(bill_id, now, instrument.quote, kind, sub_type, pnl + fee, **told)
+            touched.positions[instrument.inst_id, order.td_mode] = position
+            touched.paid(instrument.quote)
+            return done
+        cost = -change * px
+        base_fee, quote_fee = (-round(sz * rate, PLACES), ZERO) if order.buys else (ZERO, -round(cost * rate, PLACES))
+        done = told["fill"] = fill(base_fee or quote_fee)
+        account.post(bill_id, now, instrument.base, kind, sub_type, change + base_fee, fee=base_fee, **told)
+        account.post(self._next_id(), now, instrument.quote, kind, sub_type, cost + quote_fee, fee=quote_fee, **told)
+        touched.paid(instrument.base, instrument.quote)
+        return done
 
     def _position(self, account: Account, order: Order) -> Position:
         key = order.instrument.inst_id, order.td_mode

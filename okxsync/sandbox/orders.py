@@ -24,16 +24,22 @@ class Refusal(Exception):
         self.message = message
 
 
-def number(request: Mapping[str, Any], name: str, *, required: bool = True) -> Decimal | None:
+def number(request: Mapping[str, Any], name: str) -> Decimal:
     """Read a positive number of a request; numbers are strings there, JSON numbers are taken too.
 
     Raises:
-        Refusal: 51000 when it is missing though required, not a number, or not positive.
+        Refusal: 51000 when it is missing, not a number, or not positive.
     """
+    given = optional_number(request, name)
+    if given is None:
+        raise Refusal("51000", f"Parameter {name} error")
+    return given
+
+
+def optional_number(request: Mapping[str, Any], name: str) -> Decimal | None:
+    """Read a positive number that may be missing."""
     given = request.get(name)
     if given in (None, ""):
-        if required:
-            raise Refusal("51000", f"Parameter {name} error")
         return None
     try:
         value = Decimal(str(given))
@@ -74,7 +80,7 @@ class Fill:
     fee: Decimal
     fee_ccy: str
     pnl: Decimal
-    exec_type: str  # T taker, M maker
+    exec_type: str  # T taker, M maker, empty when forced
     time: int
 
 
@@ -118,6 +124,11 @@ class Order:
     @property
     def pending(self) -> bool:
         return self.state in PENDING
+
+    @property
+    def forced(self) -> bool:
+        """Whether the exchange made it: a liquidation or auto-deleveraging."""
+        return self.category != "normal"
 
     @property
     def buys(self) -> bool:

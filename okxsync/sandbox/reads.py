@@ -88,7 +88,7 @@ class Reads(State):
             "ip": member.ip,
             "kycLv": "2",
             "label": member.label,
-            "level": f"Lv{member.vip or 1}" if member.vip < 1 else f"VIP{member.vip}",
+            "level": f"VIP{member.vip}" if member.vip else "Lv1",
             "levelTmp": "",
             "liquidationGear": "-1",
             "mainUid": member.main_uid,

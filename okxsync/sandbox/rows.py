@@ -2,7 +2,6 @@
 
 An order row exists in two readings (OKX docs: order-book-trading-trade-ws-order-channel): a push carries *this* fill
 and nothing of earlier ones, REST the *last* fill; totals are the same in both.
-
 """
 
 from decimal import Decimal
@@ -48,9 +47,6 @@ def _order(order: Order) -> Row:
         "isTpLimit": "false",
         "lever": order.lever,
         "linkedAlgoOrd": {"algoId": ""},
-        "notionalUsd": text(
-            instrument.value(order.sz, order.px) if order.px else instrument.value(Decimal(1), order.value)
-        ),
         "ordId": order.ord_id,
         "ordType": order.ord_type,
         "outcome": "",
@@ -93,8 +89,15 @@ def order_row(order: Order) -> Row:
         "fillPx": text(fill.px) if fill else "",
         "fillSz": text(fill.sz) if fill else "0",
         "fillTime": str(fill.time) if fill else "",
-        "tradeId": fill.trade_id if fill else "",
+        "tradeId": trade_id(order, fill),
     }
+
+
+def trade_id(order: Order, fill: Fill | None) -> str:
+    """The trade that an order row names: 0 for a forced order, whose trades have negative ids among the fills."""
+    if fill is None:
+        return ""
+    return "0" if order.forced else fill.trade_id
 
 
 def order_push(order: Order, last: str, fill: Fill | None) -> Row:
@@ -121,8 +124,9 @@ def order_push(order: Order, last: str, fill: Fill | None) -> Row:
         "fillTime": str(fill.time) if fill else "",
         "lastPx": last,
         "msg": "",
+        "notionalUsd": text(instrument.value(order.sz, order.px) if order.px else order.value * instrument.ct_val),
         "reqId": order.req_id,
-        "tradeId": fill.trade_id if fill else "",
+        "tradeId": trade_id(order, fill),
     }
 
 
@@ -163,9 +167,15 @@ def _rate(order: Order, fill: Fill) -> Decimal:
     return order.instrument.maker_rate if fill.exec_type == "M" else order.instrument.taker_rate
 
 
+def trade_type(order: Order) -> str:
+    """The bill type of a trade: 2, or 5 for a liquidation and 9 for auto-deleveraging."""
+    return {"full_liquidation": "5", "adl": "9"}.get(order.category, "2")
+
+
 def trade_sub_type(order: Order) -> str:
-    """Bill and fill sub types of a trade in net mode: 1 buy, 2 sell."""
-    return "1" if order.buys else "2"
+    """Bill and fill sub types of a trade in net mode: 1 buy, 2 sell; forced ones say what was closed."""
+    sells, buys = {"full_liquidation": ("104", "105"), "adl": ("125", "126")}.get(order.category, ("2", "1"))
+    return buys if order.buys else sells
 
 
 def algo_row(algo: Algo, last: str) -> Row:

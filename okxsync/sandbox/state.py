@@ -70,6 +70,11 @@ class _Changes:
     trades: list[Row] = field(default_factory=list)
     event: str = "filled"
 
+    def paid(self, *ccys: str) -> None:
+        """Note that the cash of currencies has changed."""
+        self.ccys.update(ccys)
+        self.cash.update(ccys)
+
 
 class State:
     """Members, accounts, prices and the books, without what can be done to them."""
@@ -105,6 +110,10 @@ class State:
         """Hand over what there is to push, oldest first, each once."""
         pushes, self._pushes = self._pushes, []
         return pushes
+
+    def now_ms(self) -> int:
+        """The present time of the exchange, in ms UTC."""
+        return self._now()
 
     def mark(self, inst_id: str) -> Decimal:
         """The present mark price."""

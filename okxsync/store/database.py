@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 import pysqlite3 as sqlite3
 from sqlite_utils import Database
 
+from okxsync.store.schema import migrations
+
 Connection: TypeAlias = Any  # pysqlite3 has no types; it is the interface of sqlite3.Connection
 DatabaseError = sqlite3.DatabaseError
 DATA_ERRORS: Final = (
@@ -36,8 +38,6 @@ def open_database(path: Path) -> Database:
     Raises:
         StoreError: it is no database of ours, of a newer version, or cannot be written.
     """
-    from okxsync.store.schema import migrate
-
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives -wal and -shm the same mode
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=256)
@@ -50,9 +50,8 @@ def open_database(path: Path) -> Database:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database = Database(connection, execute_plugins=False)
-        migrate(path, database)
+        _migrate(path, database)
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"{path}: cannot be used ({_why(error)}); is it an okxsync database?") from None
@@ -85,6 +84,19 @@ def open_reader(path: Path) -> Database:
         connection.close()
         raise
     return Database(connection, execute_plugins=False)
+
+
+def _migrate(path: Path, database: Database) -> None:
+    """Bring the database to this schema, all at once: a reader sees it whole or not at all."""
+    known = {migration.name for migration in migrations._migrations}
+    if newer := {migration.name for migration in migrations.applied(database)} - known:
+        raise StoreError(f"{path}: made by a newer okxsync ({', '.join(sorted(newer))}); please upgrade")
+    if migrations.pending(database):
+        database.execute("BEGIN IMMEDIATE")
+        with database.atomic():
+            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            migrations.apply(database)
+        database.execute("COMMIT")
 
 
 def _refuse_strangers(path: Path, connection: Connection) -> None:

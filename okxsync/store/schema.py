@@ -5,29 +5,11 @@ names, local times INTEGER microseconds UTC named ``*_at``. Tools read the table
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from sqlite_utils import Database, Migrations
 
-from okxsync.store.database import StoreError
-
 migrations: Final = Migrations("okxsync")
-
-
-def migrate(path: Path, database: Database) -> None:
-    """Bring the database to this schema.
-
-    Raises:
-        StoreError: a newer okxsync has been here.
-    """
-    ours = {migration.name for migration in migrations.pending(database)}
-    applied = {migration.name for migration in migrations.applied(database)}
-    known = {migration.name for migration in migrations._migrations}
-    if newer := applied - known:
-        raise StoreError(f"{path}: made by a newer okxsync ({', '.join(sorted(newer))}); please upgrade")
-    if ours:
-        migrations.apply(database)
 
 
 def _columns(declared: str) -> Iterator[str]:

@@ -257,6 +257,19 @@ def test_amend_beyond_the_balance_is_refused_or_cancels(exchange: Exchange, uid:
     assert (row["state"], row["amendResult"], row["reqId"], row["sz"]) == ("canceled", "1", "r2", "1")
 
 
+def test_a_post_only_order_is_not_amended_into_the_market(exchange: Exchange, uid: str) -> None:
+    order = exchange.place_order(uid, limit("sell", "1", "61000", ordType="post_only"))
+    refused("51511", exchange.amend_order, uid, {"instId": SWAP, "ordId": order.ord_id, "newPx": "59000"})
+    assert (str(order.px), order.state) == ("61000", "live")
+
+
+def test_a_finished_order_is_not_amended(exchange: Exchange, uid: str) -> None:
+    filled = exchange.place_order(uid, market("buy", "1"))
+    canceled = exchange.place_order(uid, limit("buy", "1", "59000", ordType="fok"))
+    refused("51510", exchange.amend_order, uid, {"instId": SWAP, "ordId": filled.ord_id, "newSz": "2"})
+    refused("51509", exchange.amend_order, uid, {"instId": SWAP, "ordId": canceled.ord_id, "newSz": "2"})
+
+
 def test_cancel_says_who_did_it_and_unfreezes(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "0.1", "50000", BTC, clOrdId="c1"))
     exchange.take_pushes()
@@ -315,6 +328,35 @@ def test_a_bad_order_is_refused_and_leaves_no_trace(
     refused(code, exchange.place_order, uid, limit("buy", "1", "50000") | change)
     assert exchange.order_rows(uid) == []
     assert exchange.take_pushes() == []
+
+
+def test_spot_sells_what_it_bought(exchange: Exchange, uid: str) -> None:
+    exchange.place_order(uid, market("buy", "0.1", BTC, tgtCcy="base_ccy"))
+    bought = Decimal(exchange.account_row(uid)["details"][0]["cashBal"])
+    assert bought == Decimal("0.0999")  # the fee is paid in what was bought
+    sold = exchange.place_order(uid, market("sell", "0.0999", BTC))
+    assert (sold.state, sold.fee_ccy) == ("filled", "USDT")
+    assert [detail["ccy"] for detail in exchange.account_row(uid)["details"]] == ["USDT"]
+
+
+def test_spot_orders_that_can_no_longer_be_paid_end_when_their_turn_comes(exchange: Exchange, uid: str) -> None:
+    """A swap loss may eat the cash that a resting spot order counts on."""
+    order = exchange.place_order(uid, limit("buy", "1.5", "59000", BTC))
+    exchange.place_order(uid, market("buy", "100"))
+    exchange.set_mark(SWAP, "1000")
+    exchange.close_position(uid, {"instId": SWAP, "mgnMode": "cross"})
+    cash = Decimal(exchange.account_row(uid)["details"][0]["cashBal"])
+    assert 0 < cash < 59_000 * Decimal("1.5")
+    while order.pending:
+        exchange.set_mark(BTC, "58000")
+    assert (order.state, order.cancel_source) == ("canceled", "2")
+    assert all(Decimal(detail["cashBal"]) >= 0 for detail in exchange.account_row(uid)["details"])
+
+
+def test_spot_accounts_do_not_trade_swaps(exchange: Exchange) -> None:
+    uid = exchange.add_member("spot", acct_lv="1").uid
+    refused("51010", exchange.place_order, uid, market("buy", "1"))
+    assert exchange.place_order(uid, market("buy", "100", BTC)).state == "filled"
 
 
 def test_spot_cannot_sell_what_is_not_there(exchange: Exchange, uid: str) -> None:
@@ -433,6 +475,28 @@ def test_balance_and_position_tells_only_what_changed(exchange: Exchange, uid: s
     assert (snapshot["eventType"], snapshot["balData"]) == ("snapshot", row["balData"])
 
 
+@pytest.mark.parametrize(
+    ("adl", "category", "event", "bill_type", "cycle_type"),
+    [(False, "full_liquidation", "liquidation", "5", "3"), (True, "adl", "adl", "9", "5")],
+)
+def test_a_forced_close_is_marked_and_hides_its_trades(
+    exchange: Exchange, uid: str, adl: bool, category: str, event: str, bill_type: str, cycle_type: str
+) -> None:
+    exchange.place_order(uid, market("buy", "2"))
+    resting = exchange.place_order(uid, limit("buy", "1", "50000"))
+    exchange.take_pushes()
+    exchange.liquidate(uid, {"instId": SWAP, "mgnMode": "cross"}, adl=adl)
+    pushes = exchange.take_pushes()
+    rows = told(pushes, "orders")
+    assert (rows[0]["ordId"], rows[0]["state"]) == (resting.ord_id, "canceled")
+    assert (rows[-1]["state"], rows[-1]["category"], rows[-1]["tradeId"]) == ("filled", category, "0")
+    assert told(pushes, "balance_and_position")[0]["eventType"] == event
+    assert told(pushes, "positions")[0]["pos"] == "0"
+    fill, bill = exchange.fill_rows(uid)[0], exchange.bill_rows(uid)[0]
+    assert (int(fill["tradeId"]) < 0, fill["execType"], bill["type"]) == (True, "", bill_type)
+    assert exchange.positions_history_rows(uid)[0]["type"] == cycle_type
+
+
 # Algo orders
 
 
@@ -520,6 +584,14 @@ def test_a_withdrawal_goes_out_by_steps(exchange: Exchange, uid: str) -> None:
     rows = told(exchange.take_pushes(), "withdrawal-info")
     assert [row["state"] for row in rows] == ["0", "1", "2"]
     assert exchange.withdrawal_rows(uid)[0]["fee"] == "1"
+
+
+def test_currencies_that_nothing_trades_in_can_be_held(exchange: Exchange) -> None:
+    coins = {f"COIN{number}": "7" for number in range(30)}
+    row = exchange.account_row(exchange.add_member("many", deposit=coins).uid)
+    assert {detail["ccy"]: detail["eqUsd"] for detail in row["details"]} == coins
+    refused("58111", exchange.deposit, next(iter(exchange.members)), "no coin", "1")
+    refused("51000", exchange.deposit, next(iter(exchange.members)), "BTC", "-1")
 
 
 def test_a_sub_account_is_named_in_its_deposits(exchange: Exchange, uid: str) -> None:

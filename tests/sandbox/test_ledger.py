@@ -50,6 +50,15 @@ def test_numbers_are_written_plainly_and_exactly(number: Decimal) -> None:
     assert "." not in written or not written.endswith("0")
 
 
+def crash(exchange: Exchange, turn: int) -> None:
+    """Move a mark far, and take somebody's position away."""
+    inst_id = sorted(exchange.instruments)[turn % 4]
+    exchange.set_mark(inst_id, text(exchange.mark(inst_id) * (2 if turn % 3 else Decimal("0.5"))))
+    uid = sorted(exchange.members)[turn % 3]
+    for position in exchange.position_rows(uid)[:1]:
+        exchange.liquidate(uid, position, adl=bool(turn % 2))
+
+
 def run(seed: int, steps: int) -> Exchange:
     """Let three members trade, with funding every second and time standing still at every third step."""
     now = [1_700_000_000_000]
@@ -59,6 +68,8 @@ def run(seed: int, steps: int) -> Exchange:
     trader = Trader(exchange, seed)
     for step in range(steps):
         trader.step()
+        if step % 50 == 49:
+            crash(exchange, seed + step)
         if step % 3:
             now[0] += 40
             exchange.tick()
@@ -107,7 +118,8 @@ def check_orders(exchange: Exchange, uid: str) -> None:
         assert Decimal(order["pnl"]) == total(mine, "fillPnl")
         assert (order["avgPx"] == "") == (not mine)
         if mine:
-            assert (order["tradeId"], order["fillSz"]) == (mine[0]["tradeId"], mine[0]["fillSz"])
+            last = mine[0]["tradeId"] if order["category"] == "normal" else "0"
+            assert (order["tradeId"], order["fillSz"]) == (last, mine[0]["fillSz"])
         if order["state"] == "filled" and order["tgtCcy"] != "quote_ccy":
             assert order["accFillSz"] == order["sz"]
     assert not fills

@@ -1,0 +1,59 @@
+"""Switches: what the exchange does wrong on request, and the terms it holds its clients to.
+
+All of it may be changed while the server runs; the defaults are those of OKX.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Terms:
+    """The limits of the service (OKX docs: overview-websocket-connect, overview-rate-limits); 0 is no limit."""
+
+    dials_per_second: int = 3  # new WebSocket connections of one IP
+    requests_per_hour: int = 480  # login, subscribe and unsubscribe on one connection
+    connections_per_channel: int = 30  # of one account, for the counted channels
+    idle_s: float = 30.0  # silence after which a connection is closed with 4004
+    idle_counts_pushes: bool = True  # whether what we send is no silence either
+    snapshot_s: float = 5.0  # period of the regular pushes of account and positions
+    details_per_page: int = 20  # currencies of one message of account
+    frames_waiting: int = 2000  # for a slow reader, before its connection is closed with 4005
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A scripted REST answer; with `after` the request is carried out first, and its own answer lost."""
+
+    path: str  # below /api/v5/, for instance trade/order
+    status: int = 200
+    body: str = '{"code":"0","msg":"","data":[]}'
+    after: bool = False
+    media_type: str = "application/json"
+    delay_s: float = 0.0
+
+
+@dataclass
+class Faults:
+    """Faults to come; each is its own switch, and none is on at first."""
+
+    clock_skew_ms: int = 0  # the exchange's clock is ahead of its own truth
+    environment: str = ""  # "demo" or "live": keys of the other one get 50101 on WebSocket; else both are served
+    login_delay_s: float = 0.0
+    login_errors: deque[str] = field(default_factory=deque)  # codes for the next logins, for instance 60009
+    rate_limit_status: int = 429  # of 50011; OKX sometimes says 200
+    answers: list[Answer] = field(default_factory=list)  # each is used once
+    deleted_keys: set[str] = field(default_factory=set)
+    push_first: bool = False  # pushes of a WebSocket order operation go out before its reply
+    repeat_orders_ms: int | None = None  # every order message comes twice, the second with a uTime this much later
+    join_orders: bool = False  # what one operation tells of an account's orders comes in one message
+    silent: set[str] = field(default_factory=set)  # channels that push nothing, though subscribed
+    status: list[dict[str, Any]] = field(default_factory=list)  # rows of GET system/status
+
+    def answer(self, path: str) -> Answer | None:
+        """Take the next scripted answer for a path."""
+        for number, each in enumerate(self.answers):
+            if each.path == path:
+                return self.answers.pop(number)
+        return None

@@ -1,0 +1,25 @@
+"""``okxsync run`` as a process of its own, as users have it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+
+@contextmanager
+def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``okxsync run`` as a process of its own; killed at the end if it still lives."""
+    command = [sys.executable, "-m", "okxsync", "run", "--config", str(config), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    with trio.fail_after(30):
+        return await trio.to_thread.run_sync(process.communicate)

@@ -1,0 +1,181 @@
+"""Connections: paths, pings, login and its errors, and the control frames."""
+
+import json
+import time
+
+import pytest
+import trio
+from trio_websocket import open_websocket_url
+
+from okxsync.sandbox.exchange import Exchange, Member
+from okxsync.sandbox.server import Sandbox, serve_sandbox
+from tests.sandbox.client import login_arg, refusal, talk
+
+
+@pytest.mark.parametrize("endpoint", ["public", "private", "business"])
+async def test_every_path_is_served_and_its_query_ignored(sandbox: Sandbox, endpoint: str) -> None:
+    async with open_websocket_url(sandbox.url_ws(endpoint) + "?brokerId=9999") as ws:
+        await ws.send_message("ping")
+        assert await ws.get_message() == "pong"
+
+
+async def test_an_unknown_path_is_refused(sandbox: Sandbox) -> None:
+    assert await refusal(sandbox, "other") == 404
+
+
+async def test_the_fourth_dial_within_a_second_is_refused_with_429(exchange: Exchange, alpha: Member) -> None:
+    async with serve_sandbox(exchange) as sandbox:
+        async with talk(sandbox), talk(sandbox, "public"), talk(sandbox, "business"):
+            assert await refusal(sandbox, "private") == 429
+            assert len(sandbox.violations) == 1
+            assert sandbox.violations[0].startswith("dials")
+        await trio.sleep(1)
+        async with talk(sandbox, member=alpha):
+            assert len(sandbox.violations) == 1
+
+
+async def test_conn_id_has_8_digits_and_is_in_every_control_frame(sandbox: Sandbox, alpha: Member) -> None:
+    async with talk(sandbox) as one, talk(sandbox) as other:
+        frames = [await one.log_in(alpha), *await one.subscribe("account", "nothing")]
+        named = {frame["connId"] for frame in frames if "event" in frame}
+        assert {len(each) for each in named} == {8}
+        assert len(named) == 1
+        assert (await other.log_in(alpha))["connId"] not in named
+
+
+async def test_text_ping_is_answered_before_login_and_json_ping_is_not(sandbox: Sandbox) -> None:
+    async with talk(sandbox) as client:
+        await client.say("ping")
+        assert await client.text() == "pong"
+        answer = await client.ask({"op": "ping"})
+        assert answer["event"] == "error"
+        assert answer["code"] == "60012"
+
+
+@pytest.mark.parametrize("number", [False, True])
+async def test_login_with_timestamp_as_text_or_number(sandbox: Sandbox, alpha: Member, number: bool) -> None:
+    now = int(time.time())
+    async with talk(sandbox) as client:
+        answer = await client.log_in(alpha, timestamp=now if number else str(now))
+        assert answer == {"event": "login", "code": "0", "msg": "", "connId": answer["connId"]}
+        assert [each.uid for each in sandbox.connections] == [alpha.uid]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"apiKey": "00000000-1111-2222-3333-444444444444"}, "60032"),
+        ({"apiKey": "no key"}, "60005"),
+        ({"sign": "bm8="}, "60007"),
+        ({"secret_key": "wrong"}, "60007"),
+        ({"passphrase": "wrong"}, "60024"),
+        ({"timestamp": str(int(time.time()) - 3600)}, "60006"),
+        ({"timestamp": str(int(time.time()) + 3600)}, "60006"),
+        ({"timestamp": "soon"}, "60004"),
+        ({"timestamp": None}, "60004"),
+    ],
+)
+async def test_login_errors_have_their_codes(
+    sandbox: Sandbox, alpha: Member, changes: dict[str, object], code: str
+) -> None:
+    async with talk(sandbox) as client:
+        answer = await client.log_in(alpha, **changes)
+        assert answer["event"] == "error"
+        assert answer["code"] == code
+        assert answer["msg"]
+
+
+async def test_login_errors_of_place_environment_and_script(sandbox: Sandbox, alpha: Member, beta: Member) -> None:
+    async with talk(sandbox) as client:
+        sandbox.faults.environment = "live"
+        assert (await client.log_in(alpha))["code"] == "50101"
+        sandbox.faults.environment = "demo"
+        sandbox.faults.login_errors.extend(["60009", "63999"])
+        assert (await client.log_in(alpha))["code"] == "60009"
+        assert (await client.log_in(alpha))["code"] == "63999"
+        beta.ip = "10.0.0.1,10.0.0.2"
+        assert (await client.log_in(beta))["code"] == "50110"
+        beta.ip += ",127.0.0.1"
+        assert (await client.log_in(beta))["event"] == "login"
+
+
+async def test_a_second_login_is_refused(sandbox: Sandbox, alpha: Member, beta: Member) -> None:
+    async with talk(sandbox, member=alpha) as client:
+        assert (await client.log_in(beta))["code"] == "60031"
+        assert [each.uid for each in sandbox.connections] == [alpha.uid]
+
+
+async def test_nothing_private_before_the_login_ack(sandbox: Sandbox, alpha: Member) -> None:
+    sandbox.faults.login_delay_s = 0.1
+    async with talk(sandbox) as client, talk(sandbox, "business") as business:
+        await client.say({"op": "login", "args": [login_arg(alpha.credentials)]})
+        early = await client.ask({"id": "s1", "op": "subscribe", "args": [{"channel": "account"}]})
+        assert (early["code"], early["id"]) == ("60011", "s1")
+        assert (await client.ask({"id": "o1", "op": "order", "args": [{}]}))["code"] == "60011"
+        assert (await client.hear())["event"] == "login"
+        assert (await client.subscribe("account"))[0]["event"] == "subscribe"
+        algos = {"channel": "orders-algo", "instType": "ANY"}
+        assert (await business.subscribe(algos))[0]["code"] == "60011"
+
+
+async def test_requests_are_counted_by_the_hour(sandbox: Sandbox, alpha: Member) -> None:
+    async with talk(sandbox, member=alpha) as client:
+        request = json.dumps({"op": "unsubscribe", "args": [{"channel": "account"}]})
+        for _ in range(479):  # and one was the login
+            assert (await client.ask(request))["event"] == "unsubscribe"
+        assert sandbox.violations == []
+        assert (await client.ask(request))["code"] == "60014"
+        assert len(sandbox.violations) == 1
+        await client.say("ping")  # pings do not count
+        assert await client.text() == "pong"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("{no json", "60012"),
+        ("[]", "60012"),
+        ({"op": "dance"}, "60019"),
+        ({"op": "subscribe", "args": []}, "60012"),
+        ({"op": "subscribe", "args": ["account"]}, "60012"),
+        ({"op": "login", "args": [{}, {}]}, "60026"),
+    ],
+)
+async def test_a_wrong_request_is_told_so(sandbox: Sandbox, said: object, code: str) -> None:
+    async with talk(sandbox) as client:
+        answer = await client.ask(said)
+        assert answer["code"] == code
+        if isinstance(said, str):
+            assert said in answer["msg"]
+
+
+async def test_a_message_over_64_kb_closes_with_1009(sandbox: Sandbox) -> None:
+    async with talk(sandbox) as client:
+        await client.say("x" * (64 * 1024))
+        assert (await client.hear())["code"] == "60012"
+    async with talk(sandbox) as client:
+        await client.say("x" * (64 * 1024 + 1))
+        assert (await client.closed())[0] == 1009
+
+
+async def test_silence_closes_with_4004(sandbox: Sandbox, alpha: Member) -> None:
+    sandbox.terms.idle_s = 0.3
+    async with talk(sandbox, member=alpha) as silent, talk(sandbox, member=alpha) as lively:
+        for _ in range(5):
+            await trio.sleep(0.1)
+            await lively.say("ping")
+            assert await lively.text() == "pong"
+        code, reason = await silent.closed()
+        assert code == 4004
+        assert "No data received in" in reason
+
+
+async def test_pushes_keep_a_connection_unless_only_clients_count(sandbox: Sandbox) -> None:
+    sandbox.terms.idle_s = 0.4
+    async with talk(sandbox, "public") as client:
+        await client.subscribe({"channel": "tickers", "instId": "BTC-USDT"})
+        with trio.move_on_after(0.8):
+            while True:
+                await client.text()
+        sandbox.terms.idle_counts_pushes = False
+        assert (await client.closed())[0] == 4004
