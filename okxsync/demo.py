@@ -3,12 +3,11 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import trio
-from rich.console import Console
 from rich.live import Live
 
 from okxsync import config, daemon
@@ -16,8 +15,8 @@ from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.server import serve_sandbox
 from okxsync.store.database import StoreError
 from okxsync.store.queries import row_counts
-from okxsync.store.status import read_status
-from okxsync.terminal.table import render
+from okxsync.store.status import Status, read_status
+from okxsync.terminal.table import console, render
 
 RATE: Final = 10.0
 """Operations per second over all accounts: enough to see it live."""
@@ -35,25 +34,30 @@ async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> 
             (folder / "accounts.toml").touch(mode=0o600)
             (folder / "accounts.toml").write_text(sandbox.accounts_toml())
             settings = config.load(folder / "accounts.toml")
-            nursery.start_soon(_show, path)
+            show = Show(path)
+            nursery.start_soon(show.run)
             await daemon.run(settings, path, for_s=for_s)
             nursery.cancel_scope.cancel(reason="the daemon has ended")
-        Console().print(render(read_status(path, time.time_ns() // 1000), counts=row_counts(path)))
+        if show.last:
+            show.console.print(render(show.last, counts=row_counts(path)))
 
 
-async def _show(path: Path) -> None:
-    console = Console()
-    if not console.is_terminal:
-        await trio.sleep_forever()  # a pipe gets the end only
-    with Live(console=console, screen=False, auto_refresh=False, transient=True) as live:
-        while True:
-            try:
-                status = read_status(path, time.time_ns() // 1000)
-            except StoreError:
-                pass  # not made yet
-            else:
-                live.update(render(status, counts=row_counts(path)), refresh=True)
-            await trio.sleep(LOOK_S)
+class Show:
+    """Looks at the database again and again; on a terminal it shows what it sees."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.console = console()
+        self.last: Status | None = None
+
+    async def run(self) -> None:
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            while True:
+                with suppress(StoreError):  # not made yet
+                    self.last = read_status(self._path, time.time_ns() // 1000)
+                    if self.console.is_terminal:
+                        live.update(render(self.last, counts=row_counts(self._path)), refresh=True)
+                await trio.sleep(LOOK_S)
 
 
 @contextmanager

@@ -81,14 +81,8 @@ def status_of(database: Path) -> Status:
 
 
 def is_live(database: Path) -> bool:
-    return (database.with_name("okxsync.db-shm").exists() and has_schema(database)) and (
-        status_of(database).exit_code == 0
-    )
-
-
-def has_schema(database: Path) -> bool:
     result = runner.invoke(app, ["status", "--db", str(database), "--json"])
-    return bool(result.stdout) and json.loads(result.stdout)["daemon"]["pid"] is not None
+    return result.exit_code == 0 and bool(json.loads(result.stdout)["daemon"]["alive"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -23,12 +23,11 @@ def status(
     import time
 
     import msgspec
-    from rich.console import Console
     from rich.live import Live
 
     from okxsync.store.database import StoreError
     from okxsync.store.status import Status, read_status
-    from okxsync.terminal.table import render
+    from okxsync.terminal.table import console, render
 
     path = find_database(config, db)
 
@@ -40,7 +39,7 @@ def status(
         if json:
             typer.echo(msgspec.json.encode(found))
         elif not watch:
-            Console().print(render(found))
+            console().print(render(found))
         else:
             with suppress(KeyboardInterrupt), Live(render(found), auto_refresh=False) as live:
                 while True:

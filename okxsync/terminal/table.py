@@ -1,7 +1,7 @@
 """The status as a table, for a terminal or a pipe."""
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -10,6 +10,12 @@ from okxsync.store.status import ConnectionState, Status
 _COLOUR = {"live": "green", "stopped": "red", "backing_off": "yellow"}
 _MOST = 40
 """Connections that a table shows while all is well; those that are not live are always shown."""
+
+
+def console() -> Console:
+    """Return a console for results: as wide as the terminal, and wide enough for a table in a pipe."""
+    out = Console()
+    return out if out.is_terminal else Console(width=160)
 
 
 def render(status: Status, *, counts: dict[str, int] | None = None) -> RenderableType:
@@ -39,29 +45,31 @@ def _daemon(status: Status) -> Text:
 
 
 def _connections(connections: list[ConnectionState]) -> Table:
+    failing = any(one.last_error and one.phase != "live" for one in connections)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("listener", "endpoint", "site", "phase", "channels"):
-        table.add_column(name, no_wrap=name != "channels")
-    for name in ("last message", "rtt", "messages", "reconnects"):
+    for name in ("listener", "endpoint", "site", "phase"):
+        table.add_column(name, no_wrap=True)
+    for name in ("channels", "heard", "rtt", "messages", "reconnects"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("last error")
+    if failing:
+        table.add_column("last error")
     shown = connections
     if len(connections) > _MOST:
         down = [connection for connection in connections if connection.phase != "live"]
         shown = (down + [one for one in connections if one.phase == "live"])[: max(_MOST, len(down))]
     for one in shown:
-        table.add_row(
+        cells: list[str | Text] = [
             one.listener,
             one.endpoint,
             f"{one.site} demo" if one.demo else one.site,
             Text(one.phase, _COLOUR.get(one.phase, "")),
-            " ".join(one.channels),
-            _age(one.last_message_age_s),
+            str(len(one.channels)),
+            f"{_age(one.last_message_age_s)} ago" if one.last_message_age_s is not None else "",
             f"{one.rtt_ms:.1f} ms" if one.rtt_ms is not None else "",
             str(one.messages),
             str(one.reconnects),
-            one.last_error or "",
-        )
+        ]
+        table.add_row(*cells, *([one.last_error or "" if one.phase != "live" else ""] if failing else []))
     if hidden := len(connections) - len(shown):
         table.caption = f"and {hidden} more that are live"
     return table
