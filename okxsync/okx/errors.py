@@ -130,6 +130,10 @@ CODES: Final[dict[str, Meaning]] = {
     "50119": Meaning(G, "the api key does not exist", _KEY),
     "50120": Meaning(G, "the key has no permission for this"),
     "50121": Meaning(G, "this machine's IP may not use the service"),
+    # REST: orders
+    "51000": Meaning(F, "a parameter is wrong"),
+    "51001": Meaning(F, "the instrument does not exist"),
+    "51603": Meaning(F, "the order does not exist"),
     "59506": Meaning(G, "the api key does not exist", _KEY),
 }
 

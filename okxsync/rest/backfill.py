@@ -24,6 +24,7 @@ from okxsync.store.queries import Gap, open_gaps, open_orders
 ALL = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
 QUEUE = 256
 AT_ONCE = 32
+LONGEST_WINDOW_S = 2.0
 
 Told = Callable[["Part"], None]
 
@@ -57,6 +58,7 @@ async def backfill(
             async with httpx.AsyncClient(timeout=None) as http:
                 clients = Clients(http, accounts)
                 await clients.measure_clocks()
+                await trio.sleep(LONGEST_WINDOW_S)  # whoever asked just before us may have spent the budgets
                 return await _fill_all(database, clients, accounts, window, send, told)
 
 
@@ -138,14 +140,12 @@ def _spans(window: Window, gap: Gap) -> bool:
 
 def deeper_than_kept(since_ms: int, now_ms: int) -> list[str]:
     """Say what a window asks for that OKX does not keep so long."""
-    deepest: dict[str, int | None] = {}
+    deepest: dict[str, int] = {}
     for endpoint in ENDPOINTS:
-        known = deepest.get(endpoint.channel, 0)
-        deepest[endpoint.channel] = (
-            None if endpoint.depth_ms is None or known is None else max(known, endpoint.depth_ms)
-        )
+        if endpoint.depth_ms is not None:  # what is pending has no depth, and of deposits OKX does not say
+            deepest[endpoint.channel] = max(deepest.get(endpoint.channel, 0), endpoint.depth_ms)
     return [
         f"{channel}: OKX keeps {depth // 86_400_000} days, older ones cannot be had"
         for channel, depth in deepest.items()
-        if depth and since_ms < now_ms - depth
+        if since_ms < now_ms - depth
     ]

@@ -29,3 +29,5 @@ async def serve(port: int, accounts: int, rate: float, seed: int, write_config: 
             print(f"serving {accounts} accounts on {sandbox.url_rest}, Ctrl-C ends it", file=sys.stderr, flush=True)
             async for _ in signals:
                 break
+        for violation in sandbox.violations:
+            print(f"a limit was broken: {violation}", file=sys.stderr)

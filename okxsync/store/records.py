@@ -69,10 +69,10 @@ class Record(Generic[R]):
 
     def values(self, row: R, odd: Odd) -> list[Value]:
         """Return the row's columns: ``""`` is NULL, JSON inside is text, times are whole numbers or NULL."""
-        values: list[Any] = [value or None for value in astuple(row)[: self._width]]
+        given = astuple(row)[: self._width]
+        values: list[Any] = [value or None for value in given]
         for index in self._not_text:
-            if values[index] is not None and type(values[index]) is not str:
-                values[index] = _text(values[index])
+            values[index] = _text(given[index])
         for index in self._times:
             if values[index] is not None and not is_moment(values[index]):
                 odd("bad-time", self.columns[index])
@@ -153,8 +153,10 @@ def clean(text: str) -> str:
 
 def _text(value: object) -> str | None:
     match value:
+        case None | "":
+            return None
         case msgspec.Raw():
-            return bytes(value).decode()
+            return bytes(value).decode() or None
         case bool():
             return "true" if value else "false"
         case _:

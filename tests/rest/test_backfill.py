@@ -1,0 +1,247 @@
+"""Backfill and verify against the built-in exchange: what was missed comes back, and what is wrong is found."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pysqlite3
+import pytest
+import trio
+from typer.testing import CliRunner
+
+from okxsync.cli import app
+from okxsync.config import Settings, load
+from okxsync.rest.backfill import ALL, LONGEST_WINDOW_S, backfill, deeper_than_kept
+from okxsync.rest.fill import Window
+from okxsync.rest.verify import verify_all
+from okxsync.sandbox.exchange import Exchange
+from okxsync.sandbox.faults import Answer
+from okxsync.sandbox.market import Trader
+from okxsync.sandbox.server import Sandbox, serve_sandbox
+from okxsync.store.database import open_database
+from okxsync.store.ledger import check_ledger
+from tests.replay import write_config
+from tests.test_truth import differences
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Three accounts that have traded for a quarter of a minute; prices stand still."""
+    past_ms = [time.time_ns() // 1_000_000 - 20_000]
+    exchange = Exchange(lambda: past_ms[0] if past_ms else time.time_ns() // 1_000_000, seed=11)
+    for number in range(3):
+        exchange.add_member(f"a{number}")
+    trader = Trader(exchange, 5)
+    for step in range(300):
+        trader.step()
+        past_ms[0] += 50
+        if step % 10 == 0:
+            exchange.tick()
+    past_ms.clear()
+    for _ in range(5):
+        exchange.tick()
+    async with serve_sandbox(exchange, tick_s=3600) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def nobody_asked_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budgets of each test's exchange are new."""
+    monkeypatch.setattr("okxsync.rest.backfill.LONGEST_WINDOW_S", 0.0)
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, tmp_path: Path) -> Settings:
+    settings = load(write_config(tmp_path, sandbox.accounts_toml()))
+    open_database(settings.database).close()
+    return settings
+
+
+def since(days: int) -> Window:
+    return Window(time.time_ns() // 1_000_000 - days * DAY_MS)
+
+
+async def test_an_empty_database_is_filled_and_a_second_time_nothing_changes(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    parts = await backfill(settings.database, settings.accounts, since(2))
+    assert {part.subject for part in parts} == set(ALL)
+    assert all(part.done for part in parts)
+    assert differences(sandbox.exchange, settings.database) == {}
+    before = dump(settings.database)
+    await backfill(settings.database, settings.accounts, since(2))
+    assert dump(settings.database) == before
+
+
+async def test_two_backfills_in_a_row_stay_within_the_budgets(
+    sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.rest.backfill.LONGEST_WINDOW_S", LONGEST_WINDOW_S)
+    for _ in range(2):
+        await backfill(settings.database, settings.accounts, since(2))
+    assert sandbox.violations == []
+
+
+def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    db = pysqlite3.connect(path)
+    tables = ("orders", "algo_orders", "fills", "positions", "balances", "bills", "positions_history", "deposits")
+    found = {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
+    names = {table: [column[1] for column in db.execute(f"PRAGMA table_info({table})")] for table in tables}
+    db.close()
+    kept = {table: [index for index, name in enumerate(names[table]) if not name.endswith("_at")] for table in tables}
+    moving = {"deposits": "version"}
+    return {
+        table: [tuple(row[index] for index in kept[table] if names[table][index] != moving.get(table)) for row in rows]
+        for table, rows in found.items()
+    }
+
+
+async def test_bills_and_closed_positions_are_the_exchanges(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    for uid, member in sandbox.exchange.members.items():
+        truth = {(row["billId"], row["balChg"], row["bal"]) for row in sandbox.exchange.bill_rows(uid)}
+        ours = db.execute("SELECT bill_id, bal_chg, bal FROM bills WHERE account = ?", [member.name]).fetchall()
+        assert set(ours) == truth
+        lives = {(row["posId"], int(row["cTime"]), row["pnl"]) for row in sandbox.exchange.positions_history_rows(uid)}
+        found = db.execute(
+            "SELECT pos_id, c_time, pnl FROM positions_history WHERE account = ?", [member.name]
+        ).fetchall()
+        assert set(found) == lives
+    db.close()
+
+
+async def test_a_part_that_fails_is_named_and_the_others_are_done(sandbox: Sandbox, settings: Settings) -> None:
+    sandbox.faults.answers += [Answer("account/bills", 200, '{"code":"50030","msg":"no permission","data":[]}')] * 30
+    parts = await backfill(settings.database, settings.accounts[:1], since(2))
+    failed = [part for part in parts if part.error]
+    assert [part.subject for part in failed] == ["money"]
+    assert "50030" in str(failed[0].error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("trade/fills", 503, "<html>service unavailable</html>", media_type="text/html"),
+        Answer("trade/fills", 200, '{"code":"0","data":[{"inst'),
+        Answer("trade/fills", 429, '{"code":"50011","msg":"Too Many Requests"}'),
+        Answer("trade/fills", 401, '{"code":"50102","msg":"Timestamp request expired"}'),
+        Answer("trade/fills", 200, '{"code":"50001","msg":"Service temporarily unavailable","data":[]}'),
+    ],
+    ids=["html", "truncated", "429", "clock", "50001"],
+)
+async def test_what_may_pass_is_asked_again(sandbox: Sandbox, settings: Settings, answer: Answer) -> None:
+    sandbox.faults.answers.append(answer)
+    parts = await backfill(settings.database, settings.accounts[:1], since(2))
+    assert all(part.done for part in parts)
+
+
+async def test_an_order_that_is_nowhere_any_more_is_gone(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute("UPDATE orders SET ord_id = '42', received_at = 0 WHERE rowid IN (SELECT rowid FROM orders"
+                   " WHERE state = 'live' LIMIT 1)")  # fmt: skip
+    await backfill(settings.database, settings.accounts, since(2))
+    assert db.execute("SELECT state FROM orders WHERE ord_id = '42'").fetchall() == [("gone",)]
+    db.close()
+
+
+async def test_verify_finds_nothing_in_a_true_copy(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    found, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert (found, unasked) == ([], {})
+    assert check_ledger(settings.database, [account.name for account in settings.accounts]) == []
+
+
+WRONG = {  # each of another account, so that one does not hide another
+    "DELETE FROM fills WHERE rowid = (SELECT max(rowid) FROM fills WHERE account = 'a0')": "fills",
+    "UPDATE fills SET fill_px = '1' WHERE rowid = (SELECT max(rowid) FROM fills WHERE account = 'a1')": "fills",
+    "DELETE FROM orders WHERE rowid = (SELECT max(rowid) FROM orders WHERE account = 'a0' AND state = 'live')":
+        "orders",
+    "UPDATE orders SET sz = '99' WHERE rowid = (SELECT max(rowid) FROM orders WHERE account = 'a1' AND state = 'live')":
+        "orders",
+    "UPDATE orders SET state = 'live' WHERE rowid = (SELECT min(rowid) FROM orders WHERE state = 'filled')": "orders",
+    "DELETE FROM positions WHERE rowid = (SELECT max(rowid) FROM positions WHERE account = 'a0' AND pos <> '0')":
+        "positions",
+    "UPDATE positions SET pos = '7' WHERE rowid = (SELECT max(rowid) FROM positions WHERE account = 'a1' AND pos <> 0)":
+        "positions",
+    "UPDATE balances SET cash_bal = '1' WHERE account = 'a0' AND ccy = 'USDT'": "balances",
+    "DELETE FROM balances WHERE account = 'a1' AND ccy = 'USDT'": "balances",
+    "UPDATE algo_orders SET sz = '99' WHERE rowid = (SELECT max(rowid) FROM algo_orders WHERE state = 'live')":
+        "algo_orders",
+}  # fmt: skip
+
+
+async def test_verify_finds_each_row_that_is_wrong(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        for change in WRONG:
+            assert db.execute(change).rowcount == 1, change
+    db.close()
+    found, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert unasked == {}
+    wrong = {(one.account, one.table, one.key) for one in found}
+    assert Counter(table for _, table, _ in wrong) == Counter(WRONG.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "table"),
+    [
+        ("DELETE FROM fills WHERE rowid = (SELECT max(rowid) FROM fills)", "orders"),
+        ("UPDATE bills SET bal = '1' WHERE rowid = (SELECT max(rowid) FROM bills)", "bills"),
+    ],
+)
+async def test_the_ledger_finds_what_does_not_add_up(
+    sandbox: Sandbox, settings: Settings, change: str, table: str
+) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute(change)
+    db.close()
+    found = check_ledger(settings.database, [account.name for account in settings.accounts])
+    assert table in {one.table for one in found}
+
+
+async def test_the_commands(sandbox: Sandbox, settings: Settings) -> None:
+    config = ["--config", str(settings.path)]
+
+    async def invoke(*arguments: str) -> tuple[int, str]:
+        result = await trio.to_thread.run_sync(CliRunner().invoke, app, list(arguments))
+        return result.exit_code, result.stdout
+
+    code, said = await invoke("backfill", *config, "--since", "2d", "--json")
+    assert code == 0
+    assert json.loads(said)["complete"]
+    assert await invoke("backfill", *config) == (0, "no open gaps\n")
+    assert await invoke("verify", *config) == (0, "identical\n")
+    assert await invoke("verify", *config, "--ledger") == (0, "identical\n")
+    code, _ = await invoke("backfill", *config, "--since", "2d", "--account", "nobody")
+    assert code == 2
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute("DELETE FROM balances WHERE account = 'a1'")
+    db.close()
+    code, said = await invoke("verify", *config, "--json")
+    assert code == 1
+    assert {one["account"] for one in json.loads(said)["differences"]} == {"a1"}
+
+
+async def test_verify_says_when_it_could_not_ask(sandbox: Sandbox, settings: Settings) -> None:
+    member = next(iter(sandbox.exchange.members.values()))
+    sandbox.delete_key(member.credentials.api_key)
+    _, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert list(unasked) == [member.name]
+    assert "50119" in unasked[member.name]
+
+
+def test_a_window_deeper_than_okx_keeps_is_said_so() -> None:
+    now = 1_800_000_000_000
+    assert deeper_than_kept(now - 2 * DAY_MS, now) == []
+    assert any("orders" in line and "90 days" in line for line in deeper_than_kept(now - 100 * DAY_MS, now))
