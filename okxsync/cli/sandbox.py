@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import fail
+from okxsync.cli.common import fail, leaves
 
 
 def sandbox(
@@ -13,6 +13,9 @@ def sandbox(
     accounts: Annotated[int, typer.Option(min=1, help="How many accounts it has.")] = 5,
     rate: Annotated[float, typer.Option(min=0, help="Operations per second over all accounts.")] = 5.0,
     seed: Annotated[int, typer.Option(help="The same seed trades the same.")] = 1,
+    faults: Annotated[
+        str, typer.Option(help="Every ten seconds one of these befalls a connection: rst,half-open,4001,4006,upgrade.")
+    ] = "",
     write_config: Annotated[
         Path | None, typer.Option("--write-config", help="Write the accounts.toml to use there.")
     ] = None,
@@ -25,8 +28,13 @@ def sandbox(
 
     from okxsync.sandbox import command
 
+    chosen = [fault for fault in faults.split(",") if fault]
+    if unknown := set(chosen) - set(command.FAULTS):
+        fail(2, f"--faults: {', '.join(sorted(unknown))} is none of {', '.join(command.FAULTS)}")
+    failed: list[str] = []
     try:
-        trio.run(lambda: command.serve(port, accounts, rate, seed, write_config))
+        trio.run(lambda: command.serve(port, accounts, rate, seed, chosen, write_config))
     except* OSError as group:
-        error = group.exceptions[0]
-        fail(1, f"sandbox: {error}")
+        failed = [f"sandbox on port {port}: {error}" for error in leaves(group)]
+    if failed:
+        fail(1, *failed)
