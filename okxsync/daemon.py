@@ -25,6 +25,7 @@ from okxsync.config import ConfigError, Settings, load
 from okxsync.feed.feed import Feed
 from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
+from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
 from okxsync.store.batch import AccountRemoved, Beat, Message, Note
 from okxsync.store.database import open_database
@@ -111,6 +112,7 @@ async def _produce(
             nursery.start_soon(feed.run, settings, changes)
             nursery.start_soon(roster.introduce, settings.accounts)
             nursery.start_soon(Gaps(database, clients.of, send).run)
+            nursery.start_soon(Probe(database, clients.of, feed.doubt).run)
             nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
 
 

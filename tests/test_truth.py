@@ -214,3 +214,23 @@ async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, en
         assert sandbox.violations == []
     reason = "stopped" if ending is signal.SIGTERM else "crash"
     assert rows(database, f"SELECT * FROM gaps WHERE reason = '{reason}' AND outcome = 'filled'")
+
+
+async def test_orders_that_die_silently_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)
+    monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
+    monkeypatch.setattr("okxsync.rest.probe.SETTLE_MS", 500)
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        died_at = time.time_ns() // 1000
+        sandbox.faults.silent.add("orders")
+        for _ in range(300):
+            sandbox.operate(trader.step)  # every other channel goes on
+        await until(lambda: bool(rows(database, "SELECT * FROM gaps WHERE reason LIKE 'orders: dead%'")))
+        sandbox.faults.silent.clear()
+        await until(lambda: not differences(sandbox.exchange, database))
+        assert sandbox.violations == []
+    found = rows(database, "SELECT from_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
+    assert found
+    assert all(gap["from_at"] <= died_at for gap in found)

@@ -59,6 +59,14 @@ class Connection:
             ended = await self._live_once()
             await self._rest(ended)
 
+    async def doubt(self, channel: str, proved_until: int, why: str) -> None:
+        """A live channel was found to miss something: it is lost since ``proved_until``, and all is done anew."""
+        session = self._session
+        if session and channel in session.live:
+            session.live.remove(channel)
+            await self._send.send(Lost(self._id, self._plan.listener, [channel], now_us(), why, proved_until))
+            session.break_off(why)
+
     async def _live_once(self) -> Ended:
         """Climb the ladder, stay live as long as it lasts, and return why it ended."""
         self._session = None

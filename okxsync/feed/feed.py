@@ -43,6 +43,7 @@ class Feed:
         self._initial_s = 0
         self._dialers: dict[str, Pace] = {}
         self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
+        self._connections: dict[PlanKey, Connection] = {}
 
     async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings]) -> None:
         """Hold the connections until cancelled, or until the source of changes has closed and none is left."""
@@ -58,14 +59,21 @@ class Feed:
             if key not in wanted or wanted[key][0] != plan:
                 scope.cancel(reason="configuration changed")
                 await gone.wait()
-                del self._running[key]
+                del self._running[key], self._connections[key]
                 await self._send.send(Forgotten(self._ids[key], plan.listener, now_us()))
                 log.info("%s stopped: the configuration changed", plan.name)
         for key, (plan, site) in wanted.items():
             if key not in self._running:
                 scope, gone = trio.CancelScope(), trio.Event()
                 self._running[key] = plan, scope, gone
-                nursery.start_soon(self._hold, self._connection(key, plan, site), scope, gone)
+                self._connections[key] = self._connection(key, plan, site)
+                nursery.start_soon(self._hold, self._connections[key], scope, gone)
+
+    async def doubt(self, listener: str, channel: str, proved_until: int, why: str) -> None:
+        """A channel was found to miss something: its connection is made anew (see ``Connection.doubt``)."""
+        for (name, _), connection in list(self._connections.items()):
+            if name == listener:
+                await connection.doubt(channel, proved_until, why)
 
     def _connection(self, key: PlanKey, plan: Plan, site: Site) -> Connection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)

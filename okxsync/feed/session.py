@@ -64,6 +64,8 @@ class Session:
         self._crowded_out: list[Subscription] = []  # were live until too many connections held them
         self._pings: deque[tuple[int, float]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
+        self._broken_off = trio.Event()
+        self._why_broken_off = ""
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
         self._stalled_until = 0.0  # trio's clock
         self._behind_us: int | None = None  # up to where all has been read, while frames still lie behind a stall
@@ -79,6 +81,7 @@ class Session:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive)
             nursery.start_soon(self._ask_again)
+            nursery.start_soon(self._end_when_broken_off)
             while True:
                 if event := await self._read():
                     await self._heed(event)
@@ -228,6 +231,15 @@ class Session:
                 pass
             case _:
                 await self._note("warning", "unknown-event", f"{event.event}: {event.msg or ''}")
+
+    def break_off(self, why: str) -> None:
+        """End the session: from outside it is known that it does not tell all."""
+        self._why_broken_off = why
+        self._broken_off.set()
+
+    async def _end_when_broken_off(self) -> None:
+        await self._broken_off.wait()
+        raise Ended(self._why_broken_off)
 
     async def _keep_alive(self) -> None:
         """Ping on a fixed beat, whatever else is sent; some frame must follow each ping."""

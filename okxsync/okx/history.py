@@ -10,8 +10,12 @@ from typing import Final
 import msgspec
 
 DAY_MS: Final = 86_400_000
-OVERLAP_MS: Final = 10_000
-"""Whether bounds of time are inclusive is not certain, and clocks differ: ask for a bit more, rows are idempotent."""
+OVERLAP_MS: Final = 150_000
+"""How much more than a gap is asked for; rows are idempotent.
+
+A channel may have been dead for two probes (see ``rest.probe``) when a crash kept us from noticing. Besides, whether
+bounds of time are inclusive is not certain, and clocks differ.
+"""
 
 _INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
 _ALGO_TYPES: Final = ("conditional,oco", "trigger", "move_order_stop", "iceberg", "twap", "chase")

@@ -67,13 +67,17 @@ class Subscribed(msgspec.Struct, tag=True, array_like=True):
 
 
 class Lost(msgspec.Struct, tag=True, array_like=True):
-    """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest."""
+    """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest.
+
+    A channel that was dead while its socket lived was covered until ``proved_until`` only.
+    """
 
     connection_id: int
     listener: str
     channels: list[str]
     at: int
     reason: str
+    proved_until: int | None = None
 
 
 class Account(msgspec.Struct, tag=True, array_like=True):

@@ -95,3 +95,37 @@ def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, 
         return list(database.query(f"SELECT * FROM {table} WHERE account = ? AND {where}", [account]))
     finally:
         database.close()
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """An account whose ``orders`` are live and have pushed nothing for a while."""
+
+    account: str
+    alive_at: int
+
+
+def silent_orders(path: Path, before_us: int) -> list[Silent]:
+    """Return the accounts whose channel ``orders`` has said nothing since a time, with when it last did or began."""
+    database = open_reader(path)
+    try:
+        rows = database.execute(
+            "SELECT coverage.account, coalesce(last_push_at, 0), since_at FROM coverage JOIN connections"
+            " ON connections.id = connection_id WHERE channel = 'orders' AND live = 1"
+            " AND max(coalesce(last_push_at, 0), since_at) < ?",
+            [before_us],
+        ).fetchall()
+    finally:
+        database.close()
+    return [Silent(account, max(pushed_at, since_at)) for account, pushed_at, since_at in rows]
+
+
+def has_order(path: Path, account: str, ord_id: str, u_time: int) -> bool:
+    """Whether we hold an order as it was at a time, or later."""
+    database = open_reader(path)
+    try:
+        found = database.execute(
+            "SELECT 1 FROM orders WHERE account = ? AND ord_id = ? AND u_time >= ?", (account, ord_id, u_time)
+        )
+        return found.fetchone() is not None
+    finally:
+        database.close()

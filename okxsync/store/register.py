@@ -62,6 +62,12 @@ def lost(db: Connection, message: batch.Lost) -> None:
     for channel in message.channels:
         key = (message.listener, channel)
         if _no_longer_live(db, key, message.connection_id):
+            if message.proved_until is not None:
+                db.execute(
+                    "UPDATE coverage SET covered_until = max(covered_since, min(covered_until, ?))"
+                    " WHERE account = ? AND channel = ?",
+                    (message.proved_until, *key),
+                )
             _open_gap(db, key, message.reason)
 
 
