@@ -7,16 +7,18 @@ the same transaction. A batch that fails leaves nothing behind and can be applie
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
+import zstandard
 
 from okxsync.config import MARKET
 from okxsync.okx.frames import read_event, redact
 from okxsync.store import batch, register
 from okxsync.store.batch import Message
-from okxsync.store.database import DATA_ERRORS, Connection
-from okxsync.store.log import Codec, open_codec
+from okxsync.store.database import DATA_ERRORS, Connection, DatabaseError
+from okxsync.store.log import SAMPLES, Codec, learn, learns, open_codec
 from okxsync.store.mirror import Arg, Mirror, Push
 from okxsync.store.records import Value, clean, mend
 from okxsync.store.snapshots import Pages
@@ -67,6 +69,7 @@ class Writer:
         self.db = db
         self.now_us = now_us
         self.codec: Codec = open_codec(db)
+        self.samples: list[bytes] | None = [] if learns(db) else None  # frames to learn a better codec from
         self.pid: int | None = None
         self.pages = Pages()
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and arg: with the key of its coverage
@@ -105,7 +108,14 @@ class Writer:
             self.pid, self.pages = pid, pages
             self.args.clear()
             raise
+        self._learn()
         return written
+
+    def _learn(self) -> None:
+        if self.samples is not None and len(self.samples) >= SAMPLES:
+            samples, self.samples = self.samples, None
+            with suppress(DatabaseError, zstandard.ZstdError):  # the batch is committed: go on with what we have
+                self.codec = learn(self.db, samples)
 
 
 class _Transaction:
@@ -230,6 +240,8 @@ class _Transaction:
         body = text.encode()
         account = None if message.listener == MARKET else message.listener
         compressed = self._writer.codec.compress(body)
+        if self._writer.samples is not None:
+            self._writer.samples.append(body)
         self._log.append((at, message.connection_id, account, channel, kind, len(body), compressed))
 
     def _odd_frame(self, message: batch.Frames, at: int, text: str) -> None:

@@ -146,3 +146,24 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
     assert desk.rows("SELECT DISTINCT covered_until FROM coverage") == [(NOW + 9000,)]
     desk.database.close()
+
+
+def test_the_log_learns_from_what_came_and_all_of_it_can_be_read(desk: Desk) -> None:
+    frames = [desk.frame("orders", order(number, px=str(number * 7919 % 10007))) for number in range(4000)]
+    for start in range(0, 4000, 500):
+        desk.apply(*frames[start : start + 500])
+    assert logged(desk) == [frame.frames[0][1] for frame in frames]
+    (before, after) = desk.rows("SELECT sum(length(body)) FROM messages GROUP BY id > 3500")
+    assert after[0] / 500 < before[0] / 3500 / 2
+    assert desk.rows("SELECT count(*) FROM codecs") == [(2,)]
+
+
+def test_a_later_writer_uses_what_was_learned(make_desk: Callable[[], Desk]) -> None:
+    desk = make_desk()
+    desk.apply(*(desk.frame("orders", order(number)) for number in range(3000)))
+    desk.database.close()
+    desk = make_desk()
+    desk.apply(desk.frame("orders", order(1)))
+    assert len(logged(desk)) == 3001
+    assert desk.writer.samples is None
+    desk.database.close()
