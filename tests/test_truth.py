@@ -17,6 +17,7 @@ from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.market import Trader
 from okxsync.sandbox.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError, open_reader
+from okxsync.store.ledger import check_ledger
 from okxsync.store.status import Status, read_status
 from tests import processes
 from tests.replay import until, write_config
@@ -188,6 +189,8 @@ async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path
         await until(lambda: all_live(database, reconnects=1) and status_of(database).gaps.open == 0)
         await until(lambda: not differences(sandbox.exchange, database))
         assert sandbox.violations == []
+        accounts = [member.name for member in sandbox.exchange.members.values()]
+        await until(lambda: check_ledger(database, accounts) == [])  # bills are not pushed, and yet none is missing
     outcomes = {row["outcome"] for row in rows(database, "SELECT outcome FROM gaps WHERE account <> 'market'")}
     assert outcomes == {"filled", "partial"}  # partial: the seven days before the first run
 

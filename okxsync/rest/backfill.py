@@ -19,7 +19,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.process import run_writer
-from okxsync.store.queries import Gap, open_gaps, open_orders
+from okxsync.store.queries import Gap, Held, open_gaps
 
 ALL = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
 QUEUE = 256
@@ -112,7 +112,7 @@ async def _fill(
         told(part)
 
     asked_at = time.time_ns() // 1000
-    filler = Filler(client, send, lambda: open_orders(database, part.account, asked_at), took)
+    filler = Filler(client, send, Held(database, part.account, asked_at), took)
     try:
         await filler.fill(part.subject, part.window)
     except RestError as error:

@@ -6,7 +6,7 @@ proved when every call succeeded; a single failure proves nothing, and the gap s
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -17,6 +17,7 @@ from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.store.batch import Message, Rows
+from okxsync.store.queries import Held
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("orders",),
@@ -47,8 +48,6 @@ class Window(msgspec.Struct, frozen=True):
 NOW: Final = Window(0)
 """What is pending has no past: all of it, however long ago it was placed."""
 
-OpenOrders = Callable[[], Sequence[tuple[str, str]]]
-
 
 class Filler:
     """Fills one account's window of time.
@@ -56,7 +55,7 @@ class Filler:
     Args:
         client: Asks.
         send: Where the rows go; they are written like pushes, and never over anything newer.
-        open_orders: Our own orders that are not ended as far as we know: (ordId, instId).
+        held: What we hold already.
         took: Told how many rows came, call by call.
     """
 
@@ -64,12 +63,12 @@ class Filler:
         self,
         client: AccountClient,
         send: trio.MemorySendChannel[Message],
-        open_orders: OpenOrders,
+        held: Held,
         took: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self._client = client
         self._send = send
-        self._open_orders = open_orders
+        self._held = held
         self._took = took
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
@@ -89,7 +88,7 @@ class Filler:
         await self._subjects[subject](window)
 
     async def _orders(self, window: Window) -> None:
-        held = self._open_orders()  # before we ask: an order placed later is not missing from the answer
+        held = self._held.open_orders()  # before we ask: an order placed later is not missing from the answer
         listed: set[str] = set()
         await self._sweep(history.ORDERS_PENDING, NOW, listed)
         await self._sweep(history.ORDERS, window, listed)
@@ -116,6 +115,8 @@ class Filler:
 
     async def _money(self, window: Window) -> None:
         await self._state("account", "account/balance", {})
+        if (asked := self._held.bills_until_ms()) is not None:
+            window = Window(min(window.since_ms, asked), window.until_ms)
         await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, window), window)
 
     async def _positions(self, window: Window) -> None:

@@ -17,7 +17,7 @@ from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
-from okxsync.store.queries import Gap, live_gaps, open_orders
+from okxsync.store.queries import Gap, Held, live_gaps
 
 log = logging.getLogger("okxsync.rest")
 
@@ -88,7 +88,7 @@ class Gaps:
             def took(count: int) -> None:
                 rows[subject] = rows.get(subject, 0) + count
 
-            filler = Filler(client, self._send, lambda: open_orders(self._database, account, asked_at), took)
+            filler = Filler(client, self._send, Held(self._database, account, asked_at), took)
             try:
                 await filler.fill(subject, Window(since_us // 1000))
             except RestError as error:

@@ -74,18 +74,42 @@ def open_gaps(path: Path, account: str) -> list[Gap]:
     return [Gap(*row) for row in rows]
 
 
-def open_orders(path: Path, account: str, before_us: int) -> list[tuple[str, str]]:
-    """Return (ord_id, inst_id) of orders that have not ended as far as is known, without news since ``before_us``."""
-    database = open_reader(path)
-    try:
-        rows: list[tuple[str, str]] = database.execute(
-            "SELECT ord_id, inst_id FROM orders WHERE account = ? AND state IN ('live', 'partially_filled')"
-            " AND received_at < ?",
-            [account, before_us],
-        ).fetchall()
-    finally:
-        database.close()
-    return rows
+class Held:
+    """What we hold of an account, as far as it decides what must be asked.
+
+    Args:
+        before_us: Local microseconds; what we heard of since is not missing from an answer to a question asked then.
+    """
+
+    def __init__(self, path: Path, account: str, before_us: int) -> None:
+        self._path = path
+        self._account = account
+        self._before_us = before_us
+
+    def open_orders(self) -> list[tuple[str, str]]:
+        """Return (ord_id, inst_id) of the orders that have not ended as far as is known."""
+        database = open_reader(self._path)
+        try:
+            rows: list[tuple[str, str]] = database.execute(
+                "SELECT ord_id, inst_id FROM orders WHERE account = ? AND state IN ('live', 'partially_filled')"
+                " AND received_at < ?",
+                [self._account, self._before_us],
+            ).fetchall()
+        finally:
+            database.close()
+        return rows
+
+    def bills_until_ms(self) -> int | None:
+        """Return until when all bills were asked for: they are never pushed, so the next question begins there."""
+        database = open_reader(self._path)
+        try:
+            proved_at = database.execute(
+                "SELECT max(filled_at) FROM gaps WHERE account = ? AND channel IN ('account', 'balance_and_position')",
+                [self._account],
+            ).fetchone()[0]
+        finally:
+            database.close()
+        return proved_at // 1000 if proved_at is not None else None
 
 
 def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, object]]:
