@@ -18,6 +18,7 @@ from okxsync.rest.client import RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
+from okxsync.store.database import open_database
 from okxsync.store.process import run_writer
 from okxsync.store.queries import Gap, Held, open_gaps
 
@@ -51,6 +52,8 @@ async def backfill(
     Raises:
         StoreError: the database cannot be written.
     """
+    wait_s = _others_window_s(database)
+    open_database(database).close()  # makes it, or says what is wrong with it
     send, receive = trio.open_memory_channel[Message](QUEUE)
     async with trio.open_nursery() as writing:
         writing.start_soon(run_writer, database, receive)
@@ -58,8 +61,15 @@ async def backfill(
             async with httpx.AsyncClient(timeout=None) as http:
                 clients = Clients(http, accounts)
                 await clients.measure_clocks()
-                await trio.sleep(LONGEST_WINDOW_S)  # whoever asked just before us may have spent the budgets
+                await trio.sleep(wait_s)
                 return await _fill_all(database, clients, accounts, window, send, told)
+
+
+def _others_window_s(database: Path) -> float:
+    """Return how long to wait for budgets that a daemon or another backfill may have spent: who asks, writes."""
+    files = [path for path in (database, database.with_name(database.name + "-wal")) if path.exists()]
+    written_at = max((path.stat().st_mtime for path in files), default=0.0)
+    return min(max(written_at + LONGEST_WINDOW_S - time.time(), 0.0), LONGEST_WINDOW_S)
 
 
 async def _fill_all(
