@@ -1,5 +1,7 @@
 """Coverage moves with the data, and every hole in it is a row."""
 
+from collections.abc import Callable
+
 from okxsync.store import batch
 from tests.store.desk import NOW, Desk, order, phase
 
@@ -67,7 +69,9 @@ def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
     assert coverage(desk) == {"orders": (0, 0, 0), "account": (0, 5, 1)}
 
 
-def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription(make_desk) -> None:  # type: ignore[no-untyped-def]
+def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription(
+    make_desk: Callable[[], Desk],
+) -> None:
     desk = make_desk()
     desk.begin("orders")
     desk.apply(frame_at(desk, 3))
