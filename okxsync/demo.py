@@ -54,9 +54,11 @@ class Show:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 with suppress(StoreError):  # not made yet
-                    self.last = read_status(self._path, time.time_ns() // 1000)
+                    found = read_status(self._path, time.time_ns() // 1000)
+                    if found.daemon.alive:  # the last picture is the last live one
+                        self.last = found
                     if self.console.is_terminal:
-                        live.update(render(self.last, counts=row_counts(self._path)), refresh=True)
+                        live.update(render(found, counts=row_counts(self._path)), refresh=True)
                 await trio.sleep(LOOK_S)
 
 
