@@ -114,9 +114,7 @@ class Mirror:
             fill_fwd_px=row.fill_fwd_px,
             trade_quote_ccy=row.trade_quote_ccy,
         )
-        values = records.FILL.values(fill, _ignore)
-        values[0] = row.inst_id  # part of the key, so never NULL
-        return [*values, int(made), "ws", push.account, push.at, None]
+        return [*records.FILL.values(fill, _ignore), int(made), "ws", push.account, push.at, ""]
 
     def algo_orders(self, push: Push) -> None:
         for raw in push.rows:
@@ -136,7 +134,6 @@ class Mirror:
                 self._odd("bad-row", "fill")
                 continue
             values = records.FILL.values(row, self._odd)
-            values[0], values[1] = row.inst_id, row.ord_id  # a block trade has no order
             self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
 
     def account(self, push: Push) -> None:
@@ -190,7 +187,7 @@ class Mirror:
                 if (position := records.POSITION.read(part, self._odd)) is not None and position.pos_id:
                     values = records.POSITION.values(position, self._odd)
                     version = f"{moment(position.u_time)} {moment('')}"
-                    self._put(tables.POSITION_CHANGES, [*values, push.account, push.at, version, None])
+                    self._put(tables.POSITION_CHANGES, [*values, push.account, push.at, version, ""])
 
     def deposits(self, push: Push) -> None:
         for raw in push.rows:

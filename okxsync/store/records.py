@@ -68,17 +68,17 @@ class Record(Generic[R]):
             return self._read_leniently(bytes(raw), odd)
 
     def values(self, row: R, odd: Odd) -> list[Value]:
-        """Return the row's columns: ``""`` is NULL, JSON inside is text, times are whole numbers or NULL."""
-        given = astuple(row)[: self._width]
-        values: list[Any] = [value or None for value in given]
+        """Return the row's columns as text: JSON inside as it is, times as whole numbers, ``""`` where absent."""
+        values: list[Any] = list(astuple(row))
+        del values[self._width :]
         for index in self._not_text:
-            values[index] = _text(given[index])
+            values[index] = _text(values[index])
         for index in self._times:
-            if values[index] is not None and not is_moment(values[index]):
+            if values[index] and not is_moment(values[index]):
                 odd("bad-time", self.columns[index])
-                values[index] = None
+                values[index] = ""
         for index, known in self._known:
-            if values[index] is not None and values[index] not in known:
+            if values[index] and values[index] not in known:
                 odd("new-value", f"{self.columns[index]}={values[index][:40]}")
         return values
 
@@ -151,12 +151,10 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text(value: object) -> str | None:
+def _text(value: object) -> str:
     match value:
-        case None | "":
-            return None
         case msgspec.Raw():
-            return bytes(value).decode() or None
+            return bytes(value).decode()
         case bool():
             return "true" if value else "false"
         case _:

@@ -66,11 +66,14 @@ def algo_version(row: AlgoOrder, source: str) -> str:
     return f"{moment(row.u_time)} {_ALGO_RANK.get(row.state, 2)} {moment(row.p_time)} {mine}"
 
 
+_NEVER_ABSENT: Final = frozenset({"account", "source", "received_at", "version"})
+
+
 class Table:
     """One table's columns and its upsert.
 
     Args:
-        columns: In the order of the values of a row.
+        columns: In the order of the values of a row; an absent value is ``""``, and NULL in the database.
         key: Of several rows of one batch for one key only the greatest version is written, the later of equal ones.
         keep: Columns that an update leaves as they are.
         new: What an updated column becomes.
@@ -92,8 +95,10 @@ class Table:
         self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
         self._version = self.columns.index("version") if "version" in columns else None
         changed = [f'"{column}"' for column in columns if column not in {*key, *keep}]
+        # Half of an order is absent. To bind None costs pysqlite3 0.8 us (it looks for an adapter), "" 0.03 us.
+        taken = ["?" if column in {*key, *_NEVER_ABSENT} else "nullif(?, '')" for column in columns]
         self._upsert = (
-            f"INSERT INTO {name} ({', '.join(quoted(columns))}) VALUES ({', '.join('?' * len(columns))})"
+            f"INSERT INTO {name} ({', '.join(quoted(columns))}) VALUES ({', '.join(taken)})"
             f" ON CONFLICT ({', '.join(quoted(key))}) DO UPDATE SET "
             + ", ".join(f"{column} = {new.format(column, table=name)}" for column in changed)
             + f" WHERE {guard.format(table=name)}"
