@@ -74,12 +74,12 @@ class Record(Generic[R]):
         for index in self._not_text:
             values[index] = _text(values[index])
         for index in self._times:
-            if values[index] and not is_moment(values[index]):
+            if (time := values[index]) and not is_moment(time):
                 odd("bad-time", self.columns[index])
                 values[index] = ""
         for index, known in self._known:
-            if values[index] and values[index] not in known:
-                odd("new-value", f"{self.columns[index]}={values[index][:40]}")
+            if (value := values[index]) and value not in known:
+                odd("new-value", f"{self.columns[index]}={value[:40]}")
         return values
 
     def _decoder(self) -> Callable[[msgspec.Raw | bytes], R]:
@@ -151,14 +151,12 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text(value: object) -> str:
-    match value:
-        case msgspec.Raw():
-            return bytes(value).decode()
-        case bool():
-            return "true" if value else "false"
-        case _:
-            return str(value)
+def _text(value: msgspec.Raw | str | bool) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value, "utf-8")
 
 
 _INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})

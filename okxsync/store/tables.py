@@ -7,6 +7,7 @@ that overlaps a push, an old page after a new push: all end in the same row.
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -25,6 +26,7 @@ _LATEST = 10**MOMENT_DIGITS - 1
 _ALGO_RANK = {"live": 0, "pause": 0, "partially_effective": 1}
 
 
+@lru_cache(maxsize=4096)  # sizes of orders repeat: "0", a lot, the whole
 def amount(text: str) -> str:
     """Return a non-negative decimal as text that sorts as the number does: its integer digits are counted in front.
 
