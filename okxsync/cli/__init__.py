@@ -15,6 +15,7 @@ from okxsync.cli.verify import verify
 app = typer.Typer(
     help="Keep an exact local copy of many OKX accounts, and prove that nothing is missing.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for _command in (run, status, backfill, verify, sandbox, demo):

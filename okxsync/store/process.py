@@ -12,7 +12,6 @@ Measured with order frames of 1.2 KB on two cores: SQL in a thread beside the re
 takes the interpreter lock for each row), a process of its own does not.
 """
 
-import gc
 import logging
 import select
 import signal
@@ -38,6 +37,7 @@ MOST_AT_ONCE: Final = 2000
 """Messages of one transaction: enough that a commit costs nothing, few enough that a reader sees rows soon."""
 IN_FLIGHT: Final = 2
 """Batches on their way: one is written while the next one is handed over."""
+REST_S: Final = 0.01
 AGAIN_S: Final = 1.0
 _SIZE: Final = struct.Struct("!I")
 
@@ -103,8 +103,11 @@ async def _hand_over(
     flights = trio.Semaphore(IN_FLIGHT)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_take_answers, stream, flights, on_written)
+        rested_at = trio.current_time()
         async for first in receive:
             await flights.acquire()
+            await trio.sleep_until(rested_at)
+            rested_at = trio.current_time() + REST_S
             messages = [first, *_drain(receive)]
             body = encode(messages)
             await stream.send_all(_SIZE.pack(len(body)) + body)
@@ -153,7 +156,6 @@ def main(path: Path, parent: socket.socket) -> None:
     """The child: batches in, transactions out, until the parent's end closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a Ctrl-C reaches the whole group, but the parent decides
-    gc.set_threshold(100_000)  # a batch is many small objects and no cycles: looking for some cost 8 %
     database = open_database(path)
     writer = Writer(database.conn)
     decode = msgspec.msgpack.Decoder(list[Message]).decode

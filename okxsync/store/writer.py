@@ -90,6 +90,12 @@ class Writer:
                 return Written(sum(one.rows for one in done), sum(one.frames for one in done))
             return self._apply(messages, refused=error)
 
+    def account_of(self, uid: str) -> str | None:
+        if not uid:
+            return None
+        found = self.db.execute("SELECT name FROM accounts WHERE uid = ? AND removed_at IS NULL", [uid]).fetchone()
+        return found[0] if found else None
+
     def _apply(self, messages: Sequence[Message], refused: Exception | None = None) -> Written:
         pid, pages = self.pid, self.pages.copy()
         self.db.execute("BEGIN IMMEDIATE")
@@ -118,19 +124,31 @@ class Writer:
                 self.codec = learn(self.db, samples)
 
 
+class _Oddities:
+    """Counts what is odd, and where."""
+
+    def __init__(self) -> None:
+        self.where: tuple[str | None, str] = (None, "")  # account and channel of the frame in hand
+        self.counted: Counter[tuple[str, str, str | None]] = Counter()
+
+    def __call__(self, kind: str, what: str) -> None:
+        account, channel = self.where
+        self.counted[kind, f"{channel}: {what}" if channel else what, account] += 1
+
+
 class _Transaction:
     """What is collected from the messages of one batch, to be written at its end."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._db = writer.db
-        self._mirror = Mirror(writer.pages, self._account_of, self._odd)
+        self._odd = _Oddities()
+        # Neither belongs to this object: as a cycle a batch would stay in memory until the garbage collector came.
+        self._mirror = Mirror(writer.pages, writer.account_of, self._odd)
         self._log: list[tuple[Value | bytes, ...]] = []
         self._heard: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
         self._covered: dict[int, int] = {}  # connection -> at
         self._pushed: dict[tuple[str, str], int] = {}  # listener, key of coverage -> at
-        self._odd_things: Counter[tuple[str, str, str | None]] = Counter()
-        self._where: tuple[str | None, str] = (None, "")  # account and channel of the frame in hand
         self._queue: int | None = None
 
     def take(self, message: Message) -> None:
@@ -172,7 +190,7 @@ class _Transaction:
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Take no more of a message than what cannot fail."""
-        self._where = (getattr(message, "listener", None), "")
+        self._odd.where = (getattr(message, "listener", None), "")
         self._odd("bad-message", f"{type(message).__name__}: {type(why).__name__}")
         if isinstance(message, batch.Frames):
             for at, text in message.frames:
@@ -188,7 +206,7 @@ class _Transaction:
         db.executemany(_HEARD, [(at, count, number) for number, (at, count) in self._heard.items()])
         now = self._writer.now_us()
         errors = 0
-        for (kind, what, account), count in self._odd_things.items():
+        for (kind, what, account), count in self._odd.counted.items():
             errors += count if kind in _ERRORS else 0
             if register.odd(db, now, kind, what, count):
                 register.note(db, batch.Note(now, "warning", account, kind, what))
@@ -211,7 +229,7 @@ class _Transaction:
     def _frames(self, message: batch.Frames) -> None:
         account = None if message.listener == MARKET else message.listener
         for at, text in message.frames:
-            self._where = (account, "")
+            self._odd.where = (account, "")
             if event := read_event(text):
                 channel = event.channel or (event.arg or {}).get("channel")
                 self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
@@ -222,7 +240,7 @@ class _Transaction:
             except _UNREADABLE:
                 self._odd_frame(message, at, text)
                 continue
-            self._where = (account, arg.channel)
+            self._odd.where = (account, arg.channel)
             self._log_frame(message, at, text, arg.channel, "push")
             push = Push(message.listener, arg, at, frame.data, "ws", frame.event_type, frame.cur_page, frame.last_page)
             if not self._mirror.take(push):
@@ -255,13 +273,13 @@ class _Transaction:
         except _UNREADABLE:
             what = "not JSON"
         name = clean(channel) if isinstance(channel, str) else None
-        self._where = (self._where[0], name or "")
+        self._odd.where = (self._odd.where[0], name or "")
         self._odd("bad-frame", what)
         self._log_frame(message, at, redact(clean(text)), name, "unknown")
 
     def _rows(self, message: batch.Rows) -> None:
         account = None if message.listener == MARKET else message.listener
-        self._where = (account, message.channel)
+        self._odd.where = (account, message.channel)
         try:
             rows = _read_leniently(_read_rows, message.rows)
         except _UNREADABLE:
@@ -284,15 +302,6 @@ class _Transaction:
             found = known[known_as] = arg, max(fitting, key=len, default="")
         return found
 
-    def _account_of(self, uid: str) -> str | None:
-        if not uid:
-            return None
-        found = self._db.execute("SELECT name FROM accounts WHERE uid = ? AND removed_at IS NULL", [uid]).fetchone()
-        return found[0] if found else None
-
-    def _odd(self, kind: str, what: str) -> None:
-        account, channel = self._where
-        self._odd_things[kind, f"{channel}: {what}" if channel else what, account] += 1
 
 
 T = TypeVar("T")
