@@ -151,12 +151,12 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text(value: msgspec.Raw | str | bool) -> str:
+def _text(value: msgspec.Raw | str | bool | int | None) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value, "utf-8")
+    if isinstance(value, msgspec.Raw):
+        return str(value, "utf-8")
+    return "" if value is None else str(value).lower()  # true and false are JSON's words
 
 
 _INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})

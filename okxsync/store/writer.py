@@ -303,7 +303,6 @@ class _Transaction:
         return found
 
 
-
 T = TypeVar("T")
 
 

@@ -76,3 +76,11 @@ def test_half_a_surrogate_pair_is_replaced_and_nothing_else() -> None:
 @pytest.mark.parametrize("raw", [b"[1]", b"null", b'{"ordId":', b"[" * 100_000, b'"text"'])
 def test_no_object_is_no_row(record: Record[models.Order], told: Told, raw: bytes) -> None:
     assert record.read(raw, told) is None
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(7, "7"), ("7", "7"), (None, ""), ("", "")])
+def test_a_code_is_a_number_or_text_or_null(told: Told, sent: object, kept: str) -> None:
+    record = Record(models.Instrument)
+    found = record.read(msgspec.json.encode({"instId": "X", "instIdCode": sent}), told)
+    assert found is not None
+    assert dict(zip(record.columns, record.values(found, told), strict=True))["inst_id_code"] == kept
