@@ -50,7 +50,7 @@ def read_event(frame: str) -> Event | None:
         return None
     try:
         return _decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeEncodeError):  # data that mentions an event, lone surrogates
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # data with an event in it, half surrogates
         return None
 
 

@@ -1,0 +1,22 @@
+"""What a peer may send that is no mistake any more: each frame costs itself at most, and the writer lives."""
+
+import pytest
+
+from okxsync.okx.frames import read_event
+from okxsync.store import batch
+from tests.store.desk import NOW, Desk
+
+DEEP = "[" * 100_000
+FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime":"5"}]}'
+
+
+def raw(*texts: str) -> batch.Frames:
+    return batch.Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
+
+
+@pytest.mark.parametrize("frame", ['{"event":"error","x":' + DEEP, '{"event":"error","arg":{"a":' + DEEP])
+def test_a_bottomless_control_frame_is_no_event_and_costs_only_itself(desk: Desk, frame: str) -> None:
+    assert read_event(frame) is None
+    desk.apply(raw(frame, FINE))
+    assert desk.rows("SELECT ord_id FROM orders") == [("77",)]
+    assert desk.rows("SELECT count(*) FROM messages") == [(2,)]
