@@ -6,7 +6,7 @@ that overlaps a push, an old page after a new push: all end in the same row.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final
@@ -37,7 +37,7 @@ def amount(text: str) -> str:
     if not (whole + fraction).isascii() or not (whole + fraction).isdigit():
         try:
             whole, _, fraction = f"{abs(Decimal(text)):f}".partition(".")
-        except (InvalidOperation, ValueError):
+        except ArithmeticError:  # no number, or one beyond all bounds
             return ZERO
         if len(whole) > 99 or not whole.isdigit():  # Infinity, 1E+999: no amount of anything
             return ZERO

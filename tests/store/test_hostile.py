@@ -20,3 +20,9 @@ def test_a_bottomless_control_frame_is_no_event_and_costs_only_itself(desk: Desk
     desk.apply(raw(frame, FINE))
     assert desk.rows("SELECT ord_id FROM orders") == [("77",)]
     assert desk.rows("SELECT count(*) FROM messages") == [(2,)]
+
+
+@pytest.mark.parametrize("size", ["1e99999999", "1e-99999999", "1e999999999999999999", "sNaN", "9" * 5000])
+def test_a_number_beyond_all_bounds_costs_no_row(desk: Desk, size: str) -> None:
+    desk.apply(raw(FINE.replace('"state"', f'"accFillSz":"{size}","state"')))
+    assert desk.rows("SELECT acc_fill_sz FROM orders") == [(size,)]
