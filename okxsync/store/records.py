@@ -116,11 +116,13 @@ class Record(Generic[R]):
         return row
 
     def _learn(self, name: str) -> None:
-        if name.isascii() and len(self._learned) < 100:  # who invents names for ever stays in the slow lane
+        # Who invents names for ever, or such as no struct can have, stays in the slow lane.
+        if _PLAIN_NAME.fullmatch(name) and len(self._learned) < 100:
             self._learned.add(name)
             self._decode = self._decoder()
 
 
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,60}")
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 

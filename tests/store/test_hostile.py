@@ -26,3 +26,11 @@ def test_a_bottomless_control_frame_is_no_event_and_costs_only_itself(desk: Desk
 def test_a_number_beyond_all_bounds_costs_no_row(desk: Desk, size: str) -> None:
     desk.apply(raw(FINE.replace('"state"', f'"accFillSz":"{size}","state"')))
     assert desk.rows("SELECT acc_fill_sz FROM orders") == [(size,)]
+
+
+@pytest.mark.parametrize("name", ['a\\"b', "a\\\\b", "a\\u0001b", "", "learned_0"])
+def test_a_strange_new_field_costs_nothing_now_or_later(desk: Desk, name: str) -> None:
+    desk.apply(raw(FINE.replace('"state"', f'"{name}":1,"state"')))
+    assert desk.rows("SELECT ord_id, state FROM orders") == [("77", "live")]
+    desk.apply(raw(FINE.replace('"77"', '"78"').replace('"state"', '"fresh":1,"state"')))
+    assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("77",), ("78",)]
