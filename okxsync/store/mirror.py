@@ -145,22 +145,25 @@ class Mirror:
             values = records.EQUITY.values(row, self._odd)
             self._put(tables.EQUITY, [*values, push.account, push.at, told, _text(raw)])
             named = []
+            whole = bool(row.details) or _lists_nothing(raw)
             for detail in row.details:
                 if (balance := records.BALANCE.read(detail, self._odd)) is None or not balance.ccy:
                     self._odd("bad-row", "balance")
+                    whole = False
                     continue
                 named.append(balance.ccy)
                 version = f"{moment(balance.u_time)} {told}"
                 of_ccy = records.BALANCE.values(balance, self._odd)
                 self._put(tables.BALANCES, [*of_ccy, push.account, push.at, version, _text(detail)])
-            if snapshot := self._snapshot(push, named, told):
+            if snapshot := self._snapshot(push, named, told, whole):
                 self._close_balances(push, snapshot)
 
     def positions(self, push: Push) -> None:
-        named, latest = [], ""
+        named, latest, whole = [], "", True
         for raw in push.rows:
             if (row := records.POSITION.read(raw, self._odd)) is None or not row.pos_id:
                 self._odd("bad-row", "position")
+                whole = False
                 continue
             named.append(row.pos_id)
             told = moment(row.p_time)
@@ -168,7 +171,7 @@ class Mirror:
             version = f"{moment(row.u_time)} {told}"
             values = records.POSITION.values(row, self._odd)
             self._put(tables.POSITIONS, [*values, push.account, push.at, version, _text(raw)])
-        if snapshot := self._snapshot(push, named, latest):
+        if snapshot := self._snapshot(push, named, latest, whole):
             self._close_positions(push, snapshot)
 
     def balance_and_position(self, push: Push) -> None:
@@ -239,12 +242,12 @@ class Mirror:
                 continue
             self._put(tables.BILLS, [*records.BILL.values(row, self._odd), push.account, push.at, _text(raw)])
 
-    def _snapshot(self, push: Push, named: Iterable[str], time: str) -> Snapshot | None:
-        """Return the snapshot that this push completes; one without page marks proves nothing."""
+    def _snapshot(self, push: Push, named: Iterable[str], time: str, whole: bool) -> Snapshot | None:
+        """Return the snapshot that this push completes; without page marks, or with a row unread, it proves nothing."""
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
-        return self._pages.add(source, push.page, push.last_page, named, time)
+        return self._pages.add(source, push.page if whole else None, push.last_page, named, time)
 
     def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
         told = snapshot.time if int(snapshot.time) else moment(str(push.at // 1000))
@@ -278,6 +281,18 @@ def _names(snapshot: Snapshot) -> str:
 
 def _text(raw: msgspec.Raw) -> str:
     return bytes(raw).decode()
+
+
+class _Details(msgspec.Struct):
+    details: list[msgspec.Raw]
+
+
+def _lists_nothing(account: msgspec.Raw) -> bool:
+    """Whether no currency is what it says: a list that is not there, or is no list, says nothing."""
+    try:
+        return not msgspec.json.decode(account, type=_Details).details
+    except msgspec.DecodeError:
+        return False
 
 
 def _ignore(kind: str, what: str) -> None:

@@ -1,10 +1,11 @@
 """What a peer may send that is no mistake any more: each frame costs itself at most, and the writer lives."""
 
+import msgspec
 import pytest
 
 from okxsync.okx.frames import read_event
 from okxsync.store import batch
-from tests.store.desk import NOW, Desk
+from tests.store.desk import MS, NOW, Desk
 
 DEEP = "[" * 100_000
 FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime":"5"}]}'
@@ -34,3 +35,34 @@ def test_a_strange_new_field_costs_nothing_now_or_later(desk: Desk, name: str) -
     assert desk.rows("SELECT ord_id, state FROM orders") == [("77", "live")]
     desk.apply(raw(FINE.replace('"77"', '"78"').replace('"state"', '"fresh":1,"state"')))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("77",), ("78",)]
+
+
+@pytest.mark.parametrize("named", ["null", '"text"', "{}"])
+def test_a_snapshot_with_an_unreadable_row_proves_nothing_absent(desk: Desk, named: str) -> None:
+    marks = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+    desk.push("positions", position("1"), position("2"), **marks)
+    desk.push("account", {"uTime": "5", "details": [balance("BTC"), balance("ETH")]}, **marks)
+    row = msgspec.json.decode(named)
+    desk.push("positions", position("1", pTime=str(MS + 9)), row, **marks)
+    desk.push("account", {"uTime": str(MS + 9), "details": [balance("BTC"), row]}, **marks)
+    assert desk.rows("SELECT pos FROM positions") == [("3",), ("3",)]
+    assert desk.rows("SELECT eq FROM balances") == [("7",), ("7",)]
+
+
+@pytest.mark.parametrize("details", ["null", "{}", '"none"', "absent"])
+def test_an_account_without_a_list_of_currencies_does_not_say_that_there_are_none(desk: Desk, details: str) -> None:
+    marks = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+    desk.push("account", {"uTime": "5", "details": [balance("BTC")]}, **marks)
+    told = {} if details == "absent" else {"details": msgspec.json.decode(details)}
+    desk.push("account", {"uTime": str(MS + 9), **told}, **marks)
+    assert desk.rows("SELECT eq FROM balances") == [("7",)]
+    desk.push("account", {"uTime": str(MS + 10), "details": []}, **marks)
+    assert desk.rows("SELECT eq FROM balances") == [("0",)]
+
+
+def position(number: str, **fields: str) -> dict[str, str]:
+    return {"posId": number, "instType": "SWAP", "pos": "3", "uTime": str(MS), "pTime": str(MS)} | fields
+
+
+def balance(ccy: str, **fields: str) -> dict[str, str]:
+    return {"ccy": ccy, "eq": "7", "cashBal": "7", "uTime": str(MS)} | fields
