@@ -20,11 +20,12 @@ DATA_ERRORS: Final = (
     sqlite3.DataError,
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
-    OverflowError,
     UnicodeError,
     ValueError,
+    ArithmeticError,
+    RecursionError,
 )
-"""What SQLite says of a value that it cannot hold; all other errors are of the disk, or of a bug."""
+"""What SQLite, or a decoder, says of a value that it cannot hold; all other errors are of the disk, or of a bug."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
 
 

@@ -6,7 +6,7 @@ the same transaction. A batch that fails leaves nothing behind and can be applie
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -77,18 +77,18 @@ class Writer:
     def apply(self, messages: Sequence[Message]) -> Written:
         """Write all of ``messages`` in one transaction.
 
-        A message whose content no row can hold does not stop the others: it is kept raw, and journalled.
+        A message, or a frame of one, whose content no row can hold does not stop the others: it is kept raw, and
+        journalled.
 
         Raises:
             DatabaseError: of the disk; nothing was written.
         """
         try:
-            return self._apply(messages)
-        except DATA_ERRORS as error:
-            if len(messages) > 1:
-                done = [self.apply([message]) for message in messages]
-                return Written(sum(one.rows for one in done), sum(one.frames for one in done))
-            return self._apply(messages, refused=error)
+            written = self._in_transaction(self._write, messages)
+        except DATA_ERRORS:
+            written = self._in_transaction(self._write_one_by_one, messages)
+        self._learn()
+        return written
 
     def account_of(self, uid: str) -> str | None:
         if not uid:
@@ -96,26 +96,45 @@ class Writer:
         found = self.db.execute("SELECT name FROM accounts WHERE uid = ? AND removed_at IS NULL", [uid]).fetchone()
         return found[0] if found else None
 
-    def _apply(self, messages: Sequence[Message], refused: Exception | None = None) -> Written:
-        pid, pages = self.pid, self.pages.copy()
-        self.db.execute("BEGIN IMMEDIATE")
+    def _in_transaction(
+        self, write: Callable[[Sequence[Message]], Written], messages: Sequence[Message], name: str = ""
+    ) -> Written:
+        """Write all or nothing; with a ``name`` within a transaction that goes on."""
+        pid, pages, sampled = self.pid, self.pages.copy(), len(self.samples or ())
+        self.db.execute(f"SAVEPOINT {name}" if name else "BEGIN IMMEDIATE")
         try:
-            transaction = _Transaction(self)
-            for message in messages:
-                if refused:
-                    transaction.keep_raw(message, refused)
-                else:
-                    transaction.take(message)
-            written = transaction.finish()
-            self.db.execute("COMMIT")
+            written = write(messages)
+            self.db.execute(f"RELEASE {name}" if name else "COMMIT")
         except BaseException:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
             self.pid, self.pages = pid, pages
             self.args.clear()
+            if self.samples is not None:
+                del self.samples[sampled:]
+            if self.db.in_transaction:
+                self.db.execute(f"ROLLBACK TO {name}" if name else "ROLLBACK")
             raise
-        self._learn()
         return written
+
+    def _write(self, messages: Sequence[Message], refused: Exception | None = None) -> Written:
+        transaction = _Transaction(self)
+        for message in messages:
+            if refused:
+                transaction.keep_raw(message, refused)
+            else:
+                transaction.take(message)
+        return transaction.finish()
+
+    def _write_one_by_one(self, messages: Sequence[Message]) -> Written:
+        """Still in one transaction: what fails of the disk now must not find half of the batch when it comes again."""
+        rows = frames = 0
+        for message in _each(messages):
+            try:
+                written = self._in_transaction(self._write, [message], "one")
+            except DATA_ERRORS as error:
+                written = self._write([message], refused=error)
+            rows += written.rows
+            frames += written.frames
+        return Written(rows, frames)
 
     def _learn(self) -> None:
         if self.samples is not None and len(self.samples) >= SAMPLES:
@@ -134,6 +153,15 @@ class _Oddities:
     def __call__(self, kind: str, what: str) -> None:
         account, channel = self.where
         self.counted[kind, f"{channel}: {what}" if channel else what, account] += 1
+
+
+def _each(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield the messages, and each frame as one."""
+    for message in messages:
+        if isinstance(message, batch.Frames):
+            yield from (batch.Frames(message.connection_id, message.listener, [frame]) for frame in message.frames)
+        else:
+            yield message
 
 
 class _Transaction:
@@ -194,7 +222,7 @@ class _Transaction:
         self._odd("bad-message", f"{type(message).__name__}: {type(why).__name__}")
         if isinstance(message, batch.Frames):
             for at, text in message.frames:
-                self._log_frame(message, at, clean(text), None, "unknown")
+                self._log_frame(message, at, redact(clean(text)), None, "unknown")
             self._hear(message)
 
     def finish(self) -> Written:
