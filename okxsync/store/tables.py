@@ -76,7 +76,8 @@ class Table:
 
     Args:
         columns: In the order of the values of a row; an absent value is ``""``, and NULL in the database.
-        key: Of several rows of one batch for one key only the greatest version is written, the later of equal ones.
+        key: Of several rows of one batch for one key only the greatest version is written, the later of equal ones;
+            of a table without versions all are.
         keep: Columns that an update leaves as they are.
         new: What an updated column becomes.
         guard: When an existing row is updated at all.
@@ -108,9 +109,12 @@ class Table:
 
     def put(self, staged: dict[Hashable, list[Value]], values: list[Value]) -> None:
         """Stage a row, unless a greater version of it is staged already."""
-        key = self._key(values)
         index = self._version
-        if index is None or (held := staged.get(key)) is None or str(values[index]) >= str(held[index]):
+        if index is None:  # each of them may add something
+            staged[len(staged)] = values
+            return
+        key = self._key(values)
+        if (held := staged.get(key)) is None or str(values[index]) >= str(held[index]):
             staged[key] = values
 
     def write(self, db: Connection, staged: dict[Hashable, list[Value]]) -> None:

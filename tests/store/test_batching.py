@@ -1,0 +1,32 @@
+"""Where one batch ends and the next one begins makes no difference to what is in the tables."""
+
+import pytest
+
+from okxsync.store import batch
+from tests.store.desk import Desk, order
+
+
+def apply(desk: Desk, together: bool, *messages: batch.Message) -> None:
+    if together:
+        desk.apply(*messages)
+    else:
+        for message in messages:
+            desk.apply(message)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_two_changes_of_one_instrument_are_both_kept(desk: Desk, together: bool) -> None:
+    changes = ({"instId": "BTC-USDT", "tickSz": "0.1"}, {"instId": "BTC-USDT", "lotSz": "2"})
+    apply(desk, together, *(desk.frame("instruments", change) for change in changes))
+    assert desk.rows("SELECT tick_sz, lot_sz FROM instruments") == [("0.1", "2")]
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("rest_first", [False, True])
+def test_a_fill_keeps_what_each_of_its_sources_says(desk: Desk, together: bool, rest_first: bool) -> None:
+    push = desk.frame("orders", order(1, fillSz="2", tradeId="9", fillPx="5", fillFwdPx="4", accFillSz="2"))
+    row = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"9","billId":"33","fillSz":"2","fillPx":"5"}]'
+    rest = batch.Rows("alpha", "fills", row, desk.at)
+    apply(desk, together, *((rest, push) if rest_first else (push, rest)))
+    fwd = None if rest_first else "4"
+    assert desk.rows("SELECT bill_id, fill_px, fill_fwd_px FROM fills") == [("33", "5", fwd)]
