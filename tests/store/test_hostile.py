@@ -1,5 +1,7 @@
 """What a peer may send that is no mistake any more: each frame costs itself at most, and the writer lives."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -41,7 +43,7 @@ def test_a_strange_new_field_costs_nothing_now_or_later(desk: Desk, name: str) -
 
 @pytest.mark.parametrize("named", ["null", '"text"', "{}"])
 def test_a_snapshot_with_an_unreadable_row_proves_nothing_absent(desk: Desk, named: str) -> None:
-    marks = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+    marks: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
     desk.push("positions", position("1"), position("2"), **marks)
     desk.push("account", {"uTime": "5", "details": [balance("BTC"), balance("ETH")]}, **marks)
     row = msgspec.json.decode(named)
@@ -53,7 +55,7 @@ def test_a_snapshot_with_an_unreadable_row_proves_nothing_absent(desk: Desk, nam
 
 @pytest.mark.parametrize("details", ["null", "{}", '"none"', "absent"])
 def test_an_account_without_a_list_of_currencies_does_not_say_that_there_are_none(desk: Desk, details: str) -> None:
-    marks = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+    marks: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
     desk.push("account", {"uTime": "5", "details": [balance("BTC")]}, **marks)
     told = {} if details == "absent" else {"details": msgspec.json.decode(details)}
     desk.push("account", {"uTime": str(MS + 9), **told}, **marks)
@@ -91,7 +93,7 @@ def test_a_frame_that_is_refused_costs_only_itself_and_tells_no_secret(desk: Des
 def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute("ALTER TABLE journal RENAME TO away")  # as if the disk failed at the note of what was refused
-    messages = [raw(FINE), phase(2**70)]
+    messages: list[batch.Message] = [raw(FINE), phase(2**70)]
     with pytest.raises(DatabaseError):
         desk.apply(*messages)
     assert desk.rows("SELECT count(*) FROM messages") == [(0,)]
