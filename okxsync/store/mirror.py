@@ -52,7 +52,8 @@ class Mirror:
         self._account_of = account_of  # by uid
         self._odd = odd
         self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
-        self._closings: list[tuple[str, tuple[Value, ...]]] = []
+        self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that it spares
+        self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
         self.rows = 0
 
     def take(self, push: Push) -> bool:
@@ -67,8 +68,14 @@ class Mirror:
     def write(self, db: Connection) -> None:
         for table, staged in self._staged.items():
             table.write(db, staged)
-        for statement, values in self._closings:
-            db.execute(statement, values)
+        for statement, values, spared in self._closings:
+            db.execute(statement, (*values, msgspec.json.encode(sorted(spared)).decode()))
+
+    def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
+        """Stage a position; a snapshot that came before it in this batch does not close it."""
+        for spared in self._spared[account]:
+            spared.add(pos_id)
+        self._put(table, values)
 
     def _put(self, table: Table, values: list[Value]) -> None:
         self.rows += 1
@@ -170,7 +177,8 @@ class Mirror:
             latest = max(latest, told)
             version = f"{moment(row.u_time)} {told}"
             values = records.POSITION.values(row, self._odd)
-            self._put(tables.POSITIONS, [*values, push.account, push.at, version, _text(raw)])
+            values += [push.account, push.at, version, _text(raw)]
+            self._put_position(tables.POSITIONS, row.pos_id, values, push.account)
         if snapshot := self._snapshot(push, named, latest, whole):
             self._close_positions(push, snapshot)
 
@@ -190,7 +198,8 @@ class Mirror:
                 if (position := records.POSITION.read(part, self._odd)) is not None and position.pos_id:
                     values = records.POSITION.values(position, self._odd)
                     version = f"{moment(position.u_time)} {moment('')}"
-                    self._put(tables.POSITION_CHANGES, [*values, push.account, push.at, version, ""])
+                    values += [push.account, push.at, version, ""]
+                    self._put_position(tables.POSITION_CHANGES, position.pos_id, values, push.account)
 
     def deposits(self, push: Push) -> None:
         for raw in push.rows:
@@ -252,15 +261,18 @@ class Mirror:
     def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
         told = snapshot.time if int(snapshot.time) else moment(str(push.at // 1000))
         self._closings.append((_ZERO_BALANCES, (int(told), push.at, f"{told} {told}", push.account, int(told),
-                                                push.arg.ccy, push.arg.ccy, _names(snapshot))))  # fmt: skip
+                                                push.arg.ccy, push.arg.ccy), set(snapshot.names)))  # fmt: skip
 
     def _close_positions(self, push: Push, snapshot: Snapshot) -> None:
-        before = int(snapshot.time or 0) or push.at // 1000
+        before = int(snapshot.time or 0) or _NEVER  # an empty one has no time, and is newer than what came before it
+        spared = set(snapshot.names)
+        self._spared[push.account].append(spared)
         inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
         self._closings.append((_CLOSE_POSITIONS, (push.at, snapshot.time, push.account, before, inst_type, inst_type,
-                                                  push.arg.inst_id, push.arg.inst_id, _names(snapshot))))  # fmt: skip
+                                                  push.arg.inst_id, push.arg.inst_id), spared))  # fmt: skip
 
 
+_NEVER: Final = 10**records.MOMENT_DIGITS
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 _ZERO_BALANCES: Final = (
     "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
@@ -273,10 +285,6 @@ _CLOSE_POSITIONS: Final = (
     " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND (? = '' OR inst_type = ?)"
     " AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
 )
-
-
-def _names(snapshot: Snapshot) -> str:
-    return msgspec.json.encode(sorted(snapshot.names)).decode()
 
 
 def _text(raw: msgspec.Raw) -> str:

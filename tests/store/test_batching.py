@@ -1,9 +1,11 @@
 """Where one batch ends and the next one begins makes no difference to what is in the tables."""
 
+from typing import Any
+
 import pytest
 
 from okxsync.store import batch
-from tests.store.desk import Desk, order
+from tests.store.desk import MS, Desk, order
 
 
 def apply(desk: Desk, together: bool, *messages: batch.Message) -> None:
@@ -30,3 +32,28 @@ def test_a_fill_keeps_what_each_of_its_sources_says(desk: Desk, together: bool, 
     apply(desk, together, *((rest, push) if rest_first else (push, rest)))
     fwd = None if rest_first else "4"
     assert desk.rows("SELECT bill_id, fill_px, fill_fwd_px FROM fills") == [("33", "5", fwd)]
+
+
+SNAPSHOT: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("clock_ms", [-3_600_000, 0, 3_600_000])
+def test_a_snapshot_without_positions_closes_those_before_it_and_none_after(
+    desk: Desk, together: bool, clock_ms: int
+) -> None:
+    """Whatever the local clock says, for an empty snapshot carries no time of the exchange."""
+    desk.push("positions", position("1", MS - 1000), **SNAPSHOT)
+    desk.at = (MS + clock_ms) * 1000
+    apply(
+        desk,
+        together,
+        desk.frame("positions", **SNAPSHOT),
+        desk.frame("positions", position("2", MS - 500), eventType="event_update"),
+        desk.frame("balance_and_position", {"posData": [position("3", MS - 400)]}),
+    )
+    assert desk.rows("SELECT pos_id, pos FROM positions ORDER BY 1") == [("1", "0"), ("2", "3"), ("3", "3")]
+
+
+def position(number: str, at: int) -> dict[str, str]:
+    return {"posId": number, "instType": "SWAP", "pos": "3", "uTime": str(at), "pTime": str(at)}
