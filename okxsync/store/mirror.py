@@ -194,12 +194,16 @@ class Mirror:
                     values = records.CASH_BALANCE.values(cash, self._odd)
                     version = f"{moment(cash.u_time)} {moment('')}"
                     self._put(tables.CASH_BALANCES, [*values, push.account, push.at, version])
+                else:
+                    self._odd("bad-row", "change of a balance")
             for part in row.pos_data:
                 if (position := records.POSITION.read(part, self._odd)) is not None and position.pos_id:
                     values = records.POSITION.values(position, self._odd)
                     version = f"{moment(position.u_time)} {moment('')}"
                     values += [push.account, push.at, version, ""]
                     self._put_position(tables.POSITION_CHANGES, position.pos_id, values, push.account)
+                else:
+                    self._odd("bad-row", "change of a position")
 
     def deposits(self, push: Push) -> None:
         for raw in push.rows:

@@ -113,3 +113,34 @@ def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: De
 def test_what_an_account_is_said_to_be_may_be_anything(desk: Desk) -> None:
     desk.apply(batch.Account("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
     assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("bad-message",)]
+
+
+ROW = '"data":[{"ordId":"1","state":"live"}]}'
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '{"arg":{"channel":"orders"},"eventType":null,',
+        '{"arg":{"channel":"orders"},"eventType":5,"curPage":"1","lastPage":"true",',
+        '{"arg":{"channel":"orders","instType":null},',
+        '{"arg":{"channel":"orders","instId":5},',
+    ],
+)
+def test_a_mark_of_another_type_costs_no_row(desk: Desk, head: str) -> None:
+    desk.begin("orders")
+    desk.apply(raw(head + ROW, FINE))
+    assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("1",), ("77",)]
+    assert desk.rows("SELECT kind, what FROM oddities") == [("new-type", "envelope")]
+    assert desk.rows("SELECT channel, kind FROM messages") == [("orders", "push")] * 2
+
+
+def test_page_marks_of_another_type_prove_nothing_absent(desk: Desk) -> None:
+    desk.push("positions", position("1"))
+    desk.push("positions", eventType="snapshot", curPage="1", lastPage="true")
+    assert desk.rows("SELECT pos FROM positions") == [("3",)]
+
+
+def test_a_change_that_names_nothing_is_not_dropped_in_silence(desk: Desk) -> None:
+    desk.push("balance_and_position", {"balData": [{"cashBal": "1"}], "posData": [None]})
+    assert desk.rows("SELECT kind FROM oddities") == [("bad-row",), ("bad-row",)]
