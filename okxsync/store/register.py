@@ -20,6 +20,10 @@ _NEW_GAP: Final = (
     " AND to_at IS NULL AND outcome IS NULL)"
 )
 
+_CLOCK_STEP_US: Final = 1_000_000
+"""A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
+_DAY_US: Final = 86_400_000_000
+
 
 def advance(db: Connection, marks: Iterable[tuple[int, int]]) -> None:
     """Cover the live channels of each connection up to ``(at, connection_id)``."""
@@ -32,7 +36,9 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
     """The channels are live: a first one is covered from now on, another one's gap ends now."""
     for channel in message.channels:
         key = (message.listener, channel)
-        found = db.execute("SELECT live FROM coverage WHERE account = ? AND channel = ?", key).fetchone()
+        found = db.execute(
+            "SELECT live, covered_since, covered_until FROM coverage WHERE account = ? AND channel = ?", key
+        ).fetchone()
         if found is None:
             db.execute(
                 "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
@@ -46,6 +52,8 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
                 )
         elif not found[0]:
             _open_gap(db, key, "not subscribed")
+            if found[2] > message.at + _CLOCK_STEP_US:
+                _distrust(db, key, min(found[1], message.at - _DAY_US), message.at)
             db.execute(
                 "UPDATE gaps SET to_at = max(from_at, ?) WHERE account = ? AND channel = ? AND to_at IS NULL",
                 (message.at, *key),
@@ -55,6 +63,20 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
             " WHERE account = ? AND channel = ?",
             (message.connection_id, message.at, *key),
         )
+
+
+def _distrust(db: Connection, key: tuple[str, str], since: int, at: int) -> None:
+    """The clock was set back: what was covered until when in its new time, nobody knows, so the gap holds it all."""
+    db.execute(
+        "UPDATE gaps SET from_at = min(from_at, ?), reason = reason || '; the clock was set back'"
+        " WHERE account = ? AND channel = ? AND to_at IS NULL",
+        (since, *key),
+    )
+    db.execute(
+        "UPDATE coverage SET covered_since = min(covered_since, ?), covered_until = ?"
+        " WHERE account = ? AND channel = ?",
+        (at, at, *key),
+    )
 
 
 def lost(db: Connection, message: batch.Lost) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from okxsync.store import batch
 from tests.store.desk import NOW, Desk, order, phase
 
@@ -116,8 +118,8 @@ def test_two_losses_in_a_row_are_one_gap(desk: Desk) -> None:
 
 def test_a_local_clock_that_steps_back_makes_no_negative_gap(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(frame_at(desk, 30), lost(5, "orders"), subscribed(6, "orders"))
-    assert gaps(desk) == [("orders", 30, 30, "reset by peer")]
+    desk.apply(batch.Frames(1, "alpha", [(NOW + S // 2, "{}")]), lost(0, "orders"), subscribed(0, "orders"))
+    assert gaps(desk) == [("orders", 0, 0, "reset by peer")]
 
 
 def test_channels_of_one_name_are_told_apart_by_their_arguments(desk: Desk) -> None:
@@ -150,3 +152,28 @@ def test_accounts_come_go_and_come_back(desk: Desk) -> None:
     assert desk.rows("SELECT removed_at FROM accounts") == [(NOW + 2,)]
     desk.apply(batch.Account("alpha", "eea", False, NOW + 3, None))
     assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
+
+
+@pytest.mark.parametrize("how", ["crash", "lost"])
+def test_a_clock_that_was_set_back_leaves_no_empty_gap(desk: Desk, how: str) -> None:
+    """The old mark says nothing in the new clock's time, so all since the channel's beginning is asked for again."""
+    hour = 3_600_000_000
+    desk.begin("orders")
+    desk.at += hour
+    desk.push("orders", order())
+    if how == "lost":
+        desk.apply(batch.Lost(1, "alpha", ["orders"], desk.at, "closed"))
+    desk.at -= hour // 2
+    desk.begin("orders", pid=2)
+    ((from_at, to_at),) = desk.rows("SELECT from_at, to_at FROM gaps")
+    assert from_at <= NOW
+    assert to_at == desk.at
+    assert desk.rows("SELECT covered_until FROM coverage") == [(desk.at,)]
+
+
+def test_a_clock_set_back_beyond_the_beginning_leaves_a_gap_too(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.at -= 3_600_000_000
+    desk.begin("orders", pid=2)
+    ((from_at, to_at),) = desk.rows("SELECT from_at, to_at FROM gaps")
+    assert from_at < to_at == desk.at
