@@ -122,6 +122,7 @@ class Record(Generic[R]):
             self._decode = self._decoder()
 
 
+_NULL: Final = msgspec.Raw(b"null")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,60}")
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -157,7 +158,7 @@ def _text(value: msgspec.Raw | str | bool | int | None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, msgspec.Raw):
-        return str(value, "utf-8")
+        return "" if value == _NULL else str(value, "utf-8")
     return "" if value is None else str(value).lower()  # true and false are JSON's words
 
 

@@ -144,3 +144,8 @@ def test_page_marks_of_another_type_prove_nothing_absent(desk: Desk) -> None:
 def test_a_change_that_names_nothing_is_not_dropped_in_silence(desk: Desk) -> None:
     desk.push("balance_and_position", {"balData": [{"cashBal": "1"}], "posData": [None]})
     assert desk.rows("SELECT kind FROM oddities") == [("bad-row",), ("bad-row",)]
+
+
+def test_null_in_place_of_a_list_is_null(desk: Desk) -> None:
+    desk.push("orders", {"ordId": "1", "attachAlgoOrds": None})
+    assert desk.rows("SELECT attach_algo_ords FROM orders") == [(None,)]
