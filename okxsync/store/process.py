@@ -185,7 +185,10 @@ def _receive_exactly(parent: socket.socket, size: int) -> bytes | None:
     view = memoryview(parts)
     got = 0
     while got < size:
-        count = parent.recv_into(view[got:])
+        try:
+            count = parent.recv_into(view[got:])
+        except ConnectionResetError:  # it was killed before it had read our last answers
+            return None
         if not count:
             return None
         got += count

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from pysqlite3 import dbapi2 as sqlite3
@@ -11,7 +13,7 @@ from pysqlite3 import dbapi2 as sqlite3
 from okxsync.store import batch
 from okxsync.store.batch import Message
 from okxsync.store.database import open_database, open_reader
-from okxsync.store.process import WriterDied, run_writer
+from okxsync.store.process import WriterDied, main, run_writer
 from okxsync.store.writer import Written
 from tests.store.desk import NOW
 
@@ -109,6 +111,25 @@ async def test_cancelling_it_leaves_no_process(path: Path) -> None:
     send.close()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def test_a_parent_that_dies_with_answers_unread_is_an_end_like_any_other(path: Path) -> None:
+    parent, child = socket.socketpair()
+    body = msgspec.msgpack.encode(notes(1))
+    parent.sendall(len(body).to_bytes(4, "big") + body)
+    child.sendall(b"an answer")
+    parent.close()
+    before = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with child:
+            main(path, child)
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+    assert written(path) == [0]
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def only_child() -> int:
