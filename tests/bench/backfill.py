@@ -1,29 +1,25 @@
-"""The rate of ``okxsync backfill`` beside the rate that OKX's limits allow, and its memory.
-
-    uv run --group bench python -m tests.bench.backfill
+"""The time of ``okxsync backfill`` beside the time that OKX's limits ask for.
 
 The exchange is a stand-in that answers from arithmetic: fills, orders and bills of many accounts, newest first, within
-OKX's budgets, each broken one counted. What may not be faster is the bound: the pages of the slowest endpoint at the
-pace of its budget.
+OKX's budgets, each broken one counted. The bound is that of the slowest endpoint: its pages at its budget's pace.
 """
 
-import argparse
 import asyncio
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from aiohttp import web
 
 from okxsync.okx.history import BUDGETS, Budget
+from tests.bench.measure import Row
 
 BASE = 2_500_000_000_000_000_000
 PAGE = 100
@@ -108,35 +104,32 @@ def config(port: int, accounts: int, folder: Path) -> Path:
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--accounts", type=int, default=20)
-    parser.add_argument("--orders", type=int, default=1000, help="of each account")
-    parser.add_argument("--fills", type=int, default=5000, help="of each account")
-    chosen = parser.parse_args()
+def rows(rounds: int, quick: bool) -> Iterator[Row]:
+    """One round: the budgets take their time."""
+    accounts, orders, fills = (4, 200, 1000) if quick else (20, 1000, 5000)
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=serve, args=(theirs, chosen.orders, chosen.fills), daemon=True)
+    server = multiprocessing.Process(target=serve, args=(theirs, orders, fills), daemon=True)
     server.start()
     with tempfile.TemporaryDirectory() as name:
-        path = config(ours.recv(), chosen.accounts, Path(name))
+        path = config(ours.recv(), accounts, Path(name))
         began = time.monotonic()
         subprocess.run(
             [sys.executable, "-m", "okxsync", "backfill", "--config", str(path), "--since", "1d"],
             check=True,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         seconds = time.monotonic() - began
     ours.send("stop")
     calls, refused = ours.recv()
-    pages = {"account/bills": chosen.fills, "trade/fills": chosen.fills, "trade/orders-history": chosen.orders}
-    bounds = {path: rows / PAGE / BUDGETS[path].calls * BUDGETS[path].window_s for path, rows in pages.items()}
+    pages = {"account/bills": fills, "trade/fills": fills, "trade/orders-history": orders}
+    bounds = {path: count / PAGE / BUDGETS[path].calls * BUDGETS[path].window_s for path, count in pages.items()}
     slowest = max(bounds, key=lambda path: bounds[path])
-    memory_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    rows = chosen.accounts * (chosen.fills * 2 + chosen.orders)
-    print(f"{rows} rows of {chosen.accounts} accounts in {seconds:.1f} s, {calls} calls, {refused} refused (50011)")
-    print(f"{slowest} allows {bounds[slowest]:.1f} s: {bounds[slowest] / seconds:.0%} of the allowed rate")
-    print(f"at most {memory_mb:.0f} MB in one process")
-
-
-if __name__ == "__main__":
-    main()
+    count = accounts * (fills * 2 + orders)
+    yield Row(
+        f"backfill of {count} rows, {accounts} accounts",
+        f"{seconds:.1f} s",
+        f"the budget of {slowest}: {bounds[slowest]:.1f}",
+        f"{seconds / bounds[slowest]:.2f}",
+        f"{calls} calls, {refused} refused",
+    )

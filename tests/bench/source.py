@@ -1,102 +1,53 @@
 """A source of order frames that is faster than what it measures: an aiohttp server, in a process of its own.
 
-It speaks as much of OKX's protocol as a client needs to log in and subscribe to ``orders``. Once the expected number
-of connections has subscribed it sends all frames as fast as they are taken, and prints when it began.
+    python -m tests.bench.source CONNECTIONS flood FRAMES | paced RATE SECONDS | burst FRAMES
 
-    python -m tests.bench.source CONNECTIONS FRAMES
+It speaks as much of OKX's protocol as a client needs to log in and to subscribe to ``orders``. It prints its port;
+``ready`` once all have subscribed and REST calls have ceased; after a line on its input the time when it began, and
+at the end how many frames it sent, in how many seconds, and how late the latest was.
 """
 
 import asyncio
+import contextlib
 import json
-import random
+import struct
 import sys
 import time
-from collections.abc import Iterator
 
 from aiohttp import WSMsgType, web
 
-SENTINEL = 9_000_000_000_000_000_000
-"""The last order of connection n is SENTINEL + n: when it can be read, all before it was stored."""
+from tests.bench.orders import INSTRUMENTS, UID, Orders
 
-INSTRUMENT = {
-    "instType": "SWAP", "instId": "BTC-USDT-SWAP", "instIdCode": 10459, "uly": "BTC-USDT", "instFamily": "BTC-USDT",
-    "settleCcy": "USDT", "ctVal": "0.01", "ctMult": "1", "ctValCcy": "BTC", "ctType": "linear", "listTime":
-    "1573557408000", "expTime": "", "lever": "100", "tickSz": "0.1", "lotSz": "0.01", "minSz": "0.01", "state":
-    "live", "baseCcy": "", "quoteCcy": "", "optType": "", "stk": "", "alias": "", "ruleType": "normal",
-}  # fmt: skip
-
-
-def frames(connection: int, count: int) -> Iterator[str]:
-    """60 of 100 frames are new orders; part fills, completions and cancels of earlier ones are the rest."""
-    rng = random.Random(connection)
-    live: list[tuple[int, int]] = []  # order id, filled
-    now = int(time.time() * 1000)
-    for number in range(count - 1):
-        now += rng.randrange(2)
-        if not live or rng.random() < 0.6:
-            live.append((2_000_000_000_000_000_000 + connection * 1_000_000_000 + number, 0))
-            yield frame(live[-1][0], "live", 0, 0, now)
-            continue
-        index = rng.randrange(len(live))
-        order, filled = live[index]
-        if rng.random() < 0.25:
-            live.pop(index)
-            yield frame(order, "canceled", filled, 0, now)
-        elif filled < 3:
-            live[index] = order, filled + 1
-            yield frame(order, "partially_filled", filled + 1, 1, now)
-        else:
-            live.pop(index)
-            yield frame(order, "filled", 4, 1, now)
-    yield frame(SENTINEL + connection, "live", 0, 0, now)
-
-
-def frame(order: int, state: str, filled: int, fill: int, now: int) -> str:
-    row = {
-        "accFillSz": str(filled), "algoClOrdId": "", "algoId": "", "amendResult": "", "amendSource": "",
-        "attachAlgoClOrdId": "", "attachAlgoOrds": [], "avgPx": "103698.9" if filled else "0",
-        "cTime": "1746947317401",
-        "cancelSource": "1" if state == "canceled" else "", "category": "normal", "ccy": "",
-        "clOrdId": f"bench{order}",
-        "code": "0", "execType": "T" if fill else "", "fee": str(filled * -0.02), "feeCcy": "USDT",
-        "fillFee": "-0.02",
-        "fillFeeCcy": "USDT", "fillFwdPx": "", "fillMarkPx": "103701.2", "fillMarkVol": "",
-        "fillNotionalUsd": "1037.1",
-        "fillPnl": "0", "fillPx": "103698.9" if fill else "", "fillPxUsd": "", "fillPxVol": "", "fillSz": str(fill),
-        "fillTime": str(now) if fill else "", "instId": "BTC-USDT-SWAP", "instType": "SWAP", "isTpLimit": "false",
-        "lastPx": "103698.9", "lever": "3", "linkedAlgoOrd": {"algoId": ""}, "msg": "", "notionalUsd": "4147.95",
-        "ordId": str(order), "ordType": "limit", "pnl": "0", "posSide": "net", "px": "103698.9", "pxType": "",
-        "pxUsd": "", "pxVol": "", "quickMgnType": "", "rebate": "0", "rebateCcy": "USDT", "reduceOnly": "false",
-        "reqId": "", "side": "buy", "slOrdPx": "", "slTriggerPx": "", "slTriggerPxType": "", "source": "",
-        "state": state,        "stpId": "", "stpMode": "cancel_maker", "sz": "4", "tag": "", "tdMode": "cross",
-        "tgtCcy": "", "tpOrdPx": "",
-        "tpTriggerPx": "", "tpTriggerPxType": "", "tradeId": str(order % 10**9 * 8 + filled) if fill else "",
-        "uTime": str(now),
-    }  # fmt: skip
-    arg = {"channel": "orders", "instType": "ANY", "uid": "446611223344"}
-    return json.dumps({"arg": arg, "data": [row]}, separators=(",", ":"))
+QUIET_S = 2.0
+"""No REST call for so long: what a client does at its start is done."""
+PATIENCE_S = 90.0
+BUFFER = 256 * 1024
+CHUNK = 16
 
 
 class Source:
-    def __init__(self, connections: int, count: int) -> None:
-        self.begin = asyncio.Event()
-        self.waiting = list(range(connections))
-        self.frames = [list(frames(number, count // connections)) for number in range(connections)]
+    def __init__(self, connections: int) -> None:
+        self.connections = connections
+        self.subscribed: dict[int, asyncio.Transport] = {}
+        self.complete = asyncio.Event()
+        self.called = asyncio.Event()
 
     async def rest(self, request: web.Request) -> web.Response:
+        self.called.set()
+        data: list[dict[str, object]] = []
         if request.path.endswith("/public/time"):
-            return web.json_response({"code": "0", "msg": "", "data": [{"ts": str(int(time.time() * 1000))}]})
-        if request.path.endswith("/instruments") and request.query.get("instType") == "SWAP":
-            return web.json_response({"code": "0", "msg": "", "data": [INSTRUMENT]})
-        if request.path.endswith("/account/config"):
-            row = {"uid": request.headers.get("OK-ACCESS-KEY", ""), "mainUid": "1", "perm": "read_only"}
-            return web.json_response({"code": "0", "msg": "", "data": [row]})
-        return web.json_response({"code": "0", "msg": "", "data": []})
+            data = [{"ts": str(int(time.time() * 1000))}]
+        elif request.path.endswith("/instruments") and request.query.get("instType") == "SWAP":
+            data = [_instrument(number, base) for number, base in enumerate(INSTRUMENTS)]
+        elif request.path.endswith("/account/config"):
+            uid = str(UID + int(request.headers.get("OK-ACCESS-KEY", "0")))
+            data = [{"uid": uid, "mainUid": str(UID), "perm": "read_only"}]
+        return web.json_response({"code": "0", "msg": "", "data": data})
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=0, compress=False)
         await socket.prepare(request)
-        flood: asyncio.Task[None] | None = None
+        number = -1
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 break
@@ -105,40 +56,124 @@ class Source:
                 continue
             asked = json.loads(message.data)
             if asked["op"] == "login":
+                number = int(asked["args"][0]["apiKey"])
                 await socket.send_json({"event": "login", "code": "0", "msg": "", "connId": "a4d3ae55"})
             elif asked["op"] == "subscribe":
                 for arg in asked["args"]:
                     answer = {"id": asked.get("id", ""), "event": "subscribe", "arg": arg, "connId": "a4d3ae55"}
                     await socket.send_json(answer)
-                    if arg["channel"] == "orders" and flood is None:
-                        flood = asyncio.create_task(self.flood(socket))
-        if flood:
-            flood.cancel()
+                    if arg["channel"] == "orders":
+                        assert isinstance(request.transport, asyncio.Transport)
+                        self.subscribed[number] = request.transport
+                        if len(self.subscribed) == self.connections:
+                            self.complete.set()
         return socket
 
-    async def flood(self, socket: web.WebSocketResponse) -> None:
-        mine = self.frames[self.waiting.pop()]
-        if not self.waiting:
-            print(f"{time.time()}", flush=True)
-            self.begin.set()
-        await self.begin.wait()
-        for text in mine:
-            await socket.send_str(text)
+    async def wait_ready(self) -> None:
+        """Return once all have subscribed and REST is quiet, or never gets quiet."""
+        await self.complete.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    await asyncio.wait_for(self.called.wait(), QUIET_S)
+                    self.called.clear()
 
 
-async def serve(connections: int, count: int) -> None:
-    source = Source(connections, count)
+async def flood(source: Source, frames: int) -> None:
+    """Send all as fast as they are taken, made beforehand."""
+    each = frames // source.connections
+    ready = [_chunks(number, each) for number in range(source.connections)]
+
+    async def send(number: int) -> None:
+        transport = source.subscribed[number]
+        for chunk in ready[number]:
+            transport.write(chunk)
+            await asyncio.sleep(0.001 if transport.get_write_buffer_size() > BUFFER else 0)
+
+    async with _run(each * source.connections), asyncio.TaskGroup() as group:
+        for number in range(source.connections):
+            group.create_task(send(number))
+
+
+async def paced(source: Source, rate: int, seconds: int) -> None:
+    """Send one frame after the other, each connection in turn, each at its time; made when they are sent."""
+    accounts = [Orders(number) for number in range(source.connections)]
+    latest = 0.0
+    async with _run(rate * seconds) as report:
+        began = time.monotonic()
+        for count in range(rate * seconds):
+            if (early := began + count / rate - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            latest = max(latest, -early)
+            number = count % source.connections
+            source.subscribed[number].write(_framed(accounts[number].next(time.time_ns() // 1000)))
+        report["latest_s"] = latest
+        await asyncio.sleep(0)
+    # The end of each account, once the paced part is over.
+    for number, account in enumerate(accounts):
+        source.subscribed[number].write(_framed(account.last(time.time_ns() // 1000)))
+
+
+async def burst(source: Source, frames: int) -> None:
+    """Send all at one instant."""
+    ready = [b"".join(_chunks(number, frames // source.connections)) for number in range(source.connections)]
+    async with _run(frames):
+        for number, whole in enumerate(ready):
+            source.subscribed[number].write(whole)
+
+
+class _run:
+    """Waits for the line that starts it, prints when it began, and at its end what was sent."""
+
+    def __init__(self, frames: int) -> None:
+        self.report: dict[str, float] = {"frames": frames, "latest_s": 0.0}
+
+    async def __aenter__(self) -> dict[str, float]:
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        self.began = time.time()
+        print(self.began, flush=True)
+        return self.report
+
+    async def __aexit__(self, *_: object) -> None:
+        print(json.dumps(self.report | {"seconds": time.time() - self.began}), flush=True)
+
+
+def _chunks(number: int, count: int) -> list[bytes]:
+    account, now_us = Orders(number), time.time_ns() // 1000
+    frames = [_framed(account.next(now_us + index * 500)) for index in range(count - 1)]
+    frames.append(_framed(account.last(now_us + count * 500)))
+    return [b"".join(frames[at : at + CHUNK]) for at in range(0, count, CHUNK)]
+
+
+def _framed(text: bytes) -> bytes:
+    """A WebSocket text frame, written to the transport past aiohttp: the source must cost little (RFC 6455, 5.2)."""
+    return struct.pack("!BBH", 0x81, 126, len(text)) + text
+
+
+def _instrument(number: int, base: str) -> dict[str, object]:
+    return {
+        "instType": "SWAP", "instId": f"{base}-USDT-SWAP", "instIdCode": 10459 + number, "uly": f"{base}-USDT",
+        "instFamily": f"{base}-USDT", "settleCcy": "USDT", "ctVal": "0.01", "ctMult": "1", "ctValCcy": base,
+        "ctType": "linear", "listTime": "1573557408000", "expTime": "", "lever": "100", "tickSz": "0.1",
+        "lotSz": "0.01", "minSz": "0.01", "state": "live", "baseCcy": "", "quoteCcy": "", "optType": "", "stk": "",
+        "alias": "", "ruleType": "normal",
+    }  # fmt: skip
+
+
+async def main(connections: int, mode: str, *numbers: int) -> None:
+    source = Source(connections)
     app = web.Application()
     app.router.add_get("/ws/v5/{endpoint}", source.websocket)
     app.router.add_route("*", "/api/v5/{path:.*}", source.rest)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert runner.addresses
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     print(runner.addresses[0][1], flush=True)
+    await source.wait_ready()
+    await {"flood": flood, "paced": paced, "burst": burst}[mode](source, *numbers)  # type: ignore[operator]
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])))

@@ -1,6 +1,8 @@
 """The baseline: ccxt.pro ``watch_orders`` into SQLite, as one would write it by hand.
 
-python -m tests.bench.with_ccxt PORT CONNECTIONS DATABASE
+    python -m tests.bench.with_ccxt PORT CONNECTIONS DATABASE
+
+ccxt does not hand out the frame; what it logs instead is the order as it came, which is nearly all of it.
 """
 
 import asyncio
@@ -9,6 +11,8 @@ import sqlite3
 import sys
 
 import ccxt.pro
+
+from tests.bench import baseline
 
 
 async def watch(port: int, number: int, db: sqlite3.Connection) -> None:
@@ -19,25 +23,15 @@ async def watch(port: int, number: int, db: sqlite3.Connection) -> None:
     exchange.options["fetchMarkets"] = {"types": ["swap"]}
     exchange.has["fetchCurrencies"] = False
     exchange.newUpdates = True
+    account = f"a{number}"
     while True:
-        orders = await exchange.watch_orders()
-        with db:
-            db.executemany(
-                "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account, id) DO UPDATE SET"
-                " status = excluded.status, filled = excluded.filled, updated = excluded.updated, raw = excluded.raw",
-                [
-                    (number, one["id"], one["status"], one["info"]["accFillSz"], one["info"]["uTime"],
-                     json.dumps(one["info"]))
-                    for one in orders
-                ],
-            )  # fmt: skip
+        orders = [one["info"] for one in await exchange.watch_orders()]
+        rows = [baseline.row(account, order) for order in orders]
+        baseline.store(db, rows, [baseline.frame(account, json.dumps(order)) for order in orders])
 
 
 async def main(port: int, connections: int, path: str) -> None:
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("CREATE TABLE orders (account, id, status, filled, updated, raw, PRIMARY KEY (account, id))")
+    db = baseline.create(path)
     await asyncio.gather(*(watch(port, number, db) for number in range(connections)))
 
 

@@ -1,0 +1,199 @@
+"""One run: the source, one client that stores what it sends, and a reader who looks from outside.
+
+The source, the client and the reader (this process) are processes of their own. The reader opens the database
+read-only, as any user would, and nothing in it knows whose database it is: the columns it reads have the same names.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pysqlite3
+
+from tests.bench.orders import SENTINEL
+
+Client = Callable[[int, int, Path], list[str]]
+"""Makes the command line of a client from the source's port, the number of connections, and the folder."""
+LIMIT_S = 300.0
+DATABASE = "okxsync.db"
+
+
+def okxsync(port: int, connections: int, folder: Path, dials_per_second: int | None = 1000) -> list[str]:
+    """okxsync as users run it; only where dialling is not what is measured it need not wait for OKX's limit."""
+    lines = [
+        f'database = "{DATABASE}"',
+        "[sites.bench]",
+        f'rest = "http://127.0.0.1:{port}"',
+        *(f'{name} = "ws://127.0.0.1:{port}/ws/v5/{name}"' for name in ("public", "private", "business")),
+        *([f"dials_per_second = {dials_per_second}"] if dials_per_second else []),
+    ]
+    for number in range(connections):
+        keys = f'api_key = "{number}"\nsecret_key = "s"\npassphrase = "p"\nchannels = ["orders"]'
+        lines += ["[[accounts]]", f'name = "a{number}"', 'site = "bench"', keys]
+    config = folder / "accounts.toml"
+    config.touch(mode=0o600)
+    config.write_text("\n".join(lines) + "\n")
+    return [sys.executable, "-m", "okxsync", "run", "--config", str(config)]
+
+
+def in_batches(port: int, connections: int, folder: Path, batch: int = 200) -> list[str]:
+    where = [str(port), str(connections), str(folder / DATABASE)]
+    return [sys.executable, "-m", "tests.bench.with_python_okx", *where, str(batch)]
+
+
+def one_by_one(port: int, connections: int, folder: Path) -> list[str]:
+    return in_batches(port, connections, folder, batch=1)
+
+
+def ccxt(port: int, connections: int, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.bench.with_ccxt", str(port), str(connections), str(folder / DATABASE)]
+
+
+NAMES: Mapping[Client, str] = {
+    okxsync: "okxsync",
+    in_batches: "python-okx, batches of 200",
+    one_by_one: "python-okx, commit per message",
+    ccxt: "ccxt.pro",
+}
+
+
+class Run:
+    """A source and a client that has subscribed with all connections and come to rest."""
+
+    def __init__(self, source: subprocess.Popen[bytes], client: subprocess.Popen[bytes], folder: Path) -> None:
+        self._source = source
+        self._client = client
+        self._tree = psutil.Process(client.pid)
+        self.database = folder / DATABASE
+
+    def wait_ready(self) -> None:
+        self._line()
+
+    def go(self) -> float:
+        """Start the source; return when it began (seconds since 1970)."""
+        assert self._source.stdin
+        self._source.stdin.write(b"go\n")
+        return float(self._line())
+
+    def sent(self) -> dict[str, float]:
+        """Wait until the source has sent all, and return its report."""
+        report: dict[str, float] = json.loads(self._line())
+        return report
+
+    def reader(self) -> Any:
+        return pysqlite3.connect(f"file:{self.database}?mode=ro", uri=True, isolation_level=None)
+
+    def wait_visible(self, connections: int, poll_s: float = 0.002) -> float:
+        """Return when a reader sees the last order of every account (seconds since 1970)."""
+        pending = list(range(connections))
+        given_up = time.monotonic() + LIMIT_S
+        with contextlib.closing(self.reader()) as db:
+            while pending:
+                wanted = (f"a{pending[-1]}", str(SENTINEL + pending[-1]))
+                if db.execute("SELECT 1 FROM orders WHERE account = ? AND ord_id = ?", wanted).fetchone():
+                    pending.pop()
+                    continue
+                self._check(given_up)
+                time.sleep(poll_s)
+        return time.time()
+
+    def cpu_s(self) -> float:
+        """Processor time that the client and its children have used."""
+        return float(sum(sum(process.cpu_times()[:2]) for process in self._processes()))
+
+    def memory(self) -> int:
+        """Bytes of the client and its children, what they share counted once (PSS)."""
+        return int(sum(process.memory_full_info().pss for process in self._processes()))
+
+    def stop(self) -> None:
+        """End the client as a service manager does."""
+        self._client.terminate()
+        self._client.wait(60)
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self._tree, *self._tree.children(recursive=True)]
+
+    def _line(self) -> bytes:
+        assert self._source.stdout
+        given_up = time.monotonic() + LIMIT_S
+        while not select.select([self._source.stdout], [], [], 0.5)[0]:
+            self._check(given_up)
+        return self._source.stdout.readline()
+
+    def _check(self, given_up: float) -> None:
+        if self._client.poll() is not None or self._source.poll() is not None or time.monotonic() > given_up:
+            sys.exit(f"the client or the source has ended, or {LIMIT_S:.0f} s have passed: {self._client.args!r}")
+
+
+@contextlib.contextmanager
+def running(client: Client, connections: int, mode: str, *numbers: int) -> Iterator[Run]:
+    """Start a source and a client, in a folder of their own; both are gone afterwards."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    command = [sys.executable, "-m", "tests.bench.source", str(connections), mode, *map(str, numbers)]
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        source = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        )
+        stack.callback(source.kill)
+        assert source.stdout
+        port = int(source.stdout.readline())
+        process = stack.enter_context(
+            subprocess.Popen(client(port, connections, folder), stderr=subprocess.DEVNULL, start_new_session=True)
+        )
+        stack.callback(_end, process)
+        yield Run(source, process, folder)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the client with its children: the session that was started for it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; ``ratio`` and ``reach`` are as text, with the direction that is good."""
+
+    name: str
+    ours: str
+    baseline: str = ""
+    ratio: str = ""
+    spread: str = ""
+    reach: str = ""
+
+
+def compare(
+    name: str, unit: str, measured: Mapping[str, Sequence[float]], reach: Mapping[str, str], digits: int = 0
+) -> Iterator[Row]:
+    """One row for each baseline: medians, the ratio of the medians, and lowest to highest of both."""
+    (_, ours), *others = measured.items()
+    middle = statistics.median(ours)
+    for label, theirs in others:
+        other = statistics.median(theirs)
+        yield Row(
+            name,
+            f"{middle:.{digits}f} {unit}",
+            f"{label}: {other:.{digits}f}",
+            f"{middle / other:.2f}",
+            f"{spread(ours, digits)}; {spread(theirs, digits)}",
+            reach.get(label, ""),
+        )
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    return f"{min(values):.{digits}f}-{max(values):.{digits}f}"
