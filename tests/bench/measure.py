@@ -106,7 +106,7 @@ class Run:
                 if db.execute("SELECT 1 FROM orders WHERE account = ? AND ord_id = ?", wanted).fetchone():
                     pending.pop()
                     continue
-                self._check(given_up)
+                self.check(given_up)
                 time.sleep(poll_s)
         return time.time()
 
@@ -123,6 +123,11 @@ class Run:
         self._client.terminate()
         self._client.wait(60)
 
+    def check(self, given_up: float) -> None:
+        """End the benchmark if there is nothing more to wait for, or it took too long (monotonic seconds)."""
+        if self._client.poll() is not None or self._source.poll() is not None or time.monotonic() > given_up:
+            sys.exit(f"the client or the source has ended, or {LIMIT_S:.0f} s have passed: {self._client.args!r}")
+
     def _processes(self) -> list[psutil.Process]:
         return [self._tree, *self._tree.children(recursive=True)]
 
@@ -130,12 +135,8 @@ class Run:
         assert self._source.stdout
         given_up = time.monotonic() + LIMIT_S
         while not select.select([self._source.stdout], [], [], 0.5)[0]:
-            self._check(given_up)
+            self.check(given_up)
         return self._source.stdout.readline()
-
-    def _check(self, given_up: float) -> None:
-        if self._client.poll() is not None or self._source.poll() is not None or time.monotonic() > given_up:
-            sys.exit(f"the client or the source has ended, or {LIMIT_S:.0f} s have passed: {self._client.args!r}")
 
 
 @contextlib.contextmanager

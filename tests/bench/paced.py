@@ -10,7 +10,8 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from tests.bench.measure import NAMES, Client, Row, Run, compare, in_batches, okxsync, one_by_one, running
+from tests.bench.measure import LIMIT_S, NAMES, Client, Row, Run, compare, in_batches, okxsync, one_by_one, running
+from tests.bench.orders import SENTINEL
 
 CLIENTS = (okxsync, in_batches, one_by_one)
 CONNECTIONS = 100
@@ -48,22 +49,26 @@ def measure(client: Client, rate: int, seconds: int) -> tuple[float, list[float]
     with running(client, CONNECTIONS, "paced", rate, seconds) as run:
         run.wait_ready()
         before = run.cpu_s()
-        began = run.go()
-        ages = list(watch(run, began + seconds + 0.5))
+        run.go()
+        ages = list(watch(run))
         used = run.cpu_s() - before
         report = run.sent()
     return used / (rate * seconds) * 1e6, ages, report["latest_s"]
 
 
-def watch(run: Run, until: float) -> Iterator[float]:
-    """Yield each new order's age in milliseconds when it is seen, until then."""
-    last = 0
+def watch(run: Run) -> Iterator[float]:
+    """Yield each new order's age in milliseconds when it is seen, until the last of every account is."""
+    rowid, ended, given_up = 0, 0, time.monotonic() + LIMIT_S
     with contextlib.closing(run.reader()) as db:
-        query = "SELECT rowid, cl_ord_id FROM orders WHERE rowid > ? AND ord_id < '9' ORDER BY rowid"
-        while (now := time.time()) < until:
-            found = db.execute(query, (last,)).fetchall()
-            seen = time.time()
-            for _, sent in found:
-                yield seen * 1000 - int(sent[1:]) / 1000
-            last = found[-1][0] if found else last
-            time.sleep(max(0.0, now + POLL_S - time.time()))
+        query = "SELECT rowid, cl_ord_id, ord_id >= ? FROM orders WHERE rowid > ? ORDER BY rowid"
+        while ended < CONNECTIONS:
+            asked = time.monotonic()
+            found = db.execute(query, (str(SENTINEL), rowid)).fetchall()
+            seen_ms = time.time() * 1000
+            for _, sent_us, is_last in found:
+                ended += is_last
+                if not is_last:  # these came all at once
+                    yield seen_ms - int(sent_us[1:]) / 1000
+            rowid = found[-1][0] if found else rowid
+            run.check(given_up)
+            time.sleep(max(0.0, asked + POLL_S - time.monotonic()))
