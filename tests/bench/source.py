@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 
 from tests.bench.orders import INSTRUMENTS, UID, Orders
 
-QUIET_S = 2.0
+QUIET_S = 6.0
 """No REST call for so long: what a client does at its start is done."""
 PATIENCE_S = 90.0
 BUFFER = 256 * 1024
