@@ -23,8 +23,8 @@ from okxsync.store.batch import Frames, Lost, Message, Note, Pong, Subscribed
 
 LOGIN_S: Final = 10.0
 SUBSCRIBE_S: Final = 10.0
-PING_S: Final = 15.0
-"""The beat of pings; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
+PING_S: Final = 5.0
+"""The beat of pings, and so of coverage; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
 ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
 STALL_S: Final = 1.0

@@ -69,7 +69,7 @@ class Subscribed(msgspec.Struct, tag=True, array_like=True):
 class Lost(msgspec.Struct, tag=True, array_like=True):
     """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest.
 
-    A channel that was dead while its socket lived was covered until ``proved_until`` only.
+    Where pushes are known to be missing, what came after ``proved_until`` counts as covered no more.
     """
 
     connection_id: int
@@ -78,6 +78,14 @@ class Lost(msgspec.Struct, tag=True, array_like=True):
     at: int
     reason: str
     proved_until: int | None = None
+
+
+class Proved(msgspec.Struct, tag=True, array_like=True):
+    """REST was asked about a live channel, and knew nothing up to ``at`` that was not pushed."""
+
+    listener: str
+    channel: str
+    at: int
 
 
 class Account(msgspec.Struct, tag=True, array_like=True):
@@ -139,5 +147,17 @@ class Beat(msgspec.Struct, tag=True, array_like=True):
 
 
 Message: TypeAlias = (
-    Frames | Pong | Phase | Forgotten | Subscribed | Lost | Account | AccountRemoved | Rows | GapAsked | Note | Beat
+    Frames
+    | Pong
+    | Phase
+    | Forgotten
+    | Subscribed
+    | Lost
+    | Proved
+    | Account
+    | AccountRemoved
+    | Rows
+    | GapAsked
+    | Note
+    | Beat
 )

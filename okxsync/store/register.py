@@ -1,6 +1,11 @@
 """What we know of ourselves: connections, coverage and its gaps, accounts, processes, journal.
 
-Coverage is moved by what arrived, in the transaction that stores it. A channel that is lost leaves a gap which begins
+Coverage is moved by what arrived, in the transaction that stores it. What proves it is the answer to a ping: all that
+was sent before it has arrived. A frame read just now proves less, for it may have lain in a buffer while we were busy or
+suspended, with others behind it. And ``orders`` may be dead while its socket lives, so it is covered no further than its
+own last push, or the last time that REST was asked and knew of nothing else.
+
+A channel that is lost leaves a gap which begins
 where its coverage ended and is open at the front until the channel is live again; a daemon that died left no gap, so
 the next one finds its channels still marked live and makes it then.
 """
@@ -24,11 +29,24 @@ _CLOCK_STEP_US: Final = 1_000_000
 """A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
 _DAY_US: Final = 86_400_000_000
 
+ASKED_ABOUT: Final = "orders"
+"""The channel that REST is asked about, because it says nothing for as long as nothing happens."""
+_ADVANCE: Final = (
+    "UPDATE coverage SET covered_until"
+    " = max(covered_until, min(?, iif(channel = ?, coalesce(last_push_at, 0), ?))) WHERE connection_id = ? AND live = 1"
+)
+
 
 def advance(db: Connection, marks: Iterable[tuple[int, int]]) -> None:
     """Cover the live channels of each connection up to ``(at, connection_id)``."""
-    db.executemany(
-        "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE connection_id = ? AND live = 1", marks
+    db.executemany(_ADVANCE, [(at, ASKED_ABOUT, at, number) for at, number in marks])
+
+
+def proved(db: Connection, message: batch.Proved) -> None:
+    """Cover a live channel up to where REST agreed with what was pushed."""
+    db.execute(
+        "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1",
+        (message.at, message.listener, message.channel),
     )
 
 

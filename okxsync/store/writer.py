@@ -208,6 +208,8 @@ class _Transaction:
             case batch.Lost():
                 self._writer.args.clear()
                 register.lost(self._db, message)
+            case batch.Proved():
+                register.proved(self._db, message)
             case batch.Forgotten():
                 register.forgotten(self._db, message)
             case batch.Account():
@@ -236,7 +238,6 @@ class _Transaction:
         self._mirror.write(db)
         db.executemany(_LOG, self._log)
         self._coverage_up_to_here()
-        db.executemany(_PUSHED, [(at, *key) for key, at in self._pushed.items()])
         db.executemany(_HEARD, [(at, count, number) for number, (at, count) in self._heard.items()])
         now = self._writer.now_us()
         errors = 0
@@ -257,8 +258,12 @@ class _Transaction:
 
     def _coverage_up_to_here(self) -> None:
         """What has arrived so far is covered, before a channel comes or goes."""
-        register.advance(self._db, [(at, number) for number, at in self._covered.items()])
-        self._covered.clear()
+        if self._pushed:
+            self._db.executemany(_PUSHED, [(at, *key) for key, at in self._pushed.items()])
+            self._pushed.clear()
+        if self._covered:
+            register.advance(self._db, [(at, number) for number, at in self._covered.items()])
+            self._covered.clear()
 
     def _frames(self, message: batch.Frames) -> None:
         account = None if message.listener == MARKET else message.listener
@@ -294,7 +299,6 @@ class _Transaction:
     def _hear(self, message: batch.Frames) -> None:
         number, last_at = message.connection_id, message.frames[-1][0]
         self._heard[number] = last_at, self._heard.get(number, (0, 0))[1] + len(message.frames)
-        self._covered[number] = max(last_at, self._covered.get(number, 0))
 
     def _log_frame(self, message: batch.Frames, at: int, text: str, channel: str | None, kind: str) -> None:
         body = text.encode()

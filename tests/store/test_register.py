@@ -26,6 +26,15 @@ def frame_at(desk: Desk, second: int) -> batch.Frames:
     return batch.Frames(1, "alpha", [(NOW + second * S, desk.frame("orders", order()).frames[0][1])])
 
 
+def heard_at(desk: Desk, second: int) -> tuple[batch.Frames, batch.Pong]:
+    """A push, and the answer to a ping of that moment."""
+    return frame_at(desk, second), pong(second)
+
+
+def pong(second: int) -> batch.Pong:
+    return batch.Pong(1, "alpha", NOW + second * S, 900)
+
+
 def subscribed(second: int, *channels: str, number: int = 1) -> batch.Subscribed:
     return batch.Subscribed(number, "alpha", list(channels), NOW + second * S)
 
@@ -44,14 +53,42 @@ def test_what_arrives_covers_the_live_channels_of_its_connection(desk: Desk) -> 
     desk.begin("orders", "account")
     desk.apply(phase(NOW, number=2), batch.Subscribed(2, "alpha", ["orders-algo"], NOW))
     desk.apply(frame_at(desk, 3))
-    desk.apply(batch.Pong(1, "alpha", NOW + 5 * S, 900))
-    assert coverage(desk) == {"orders": (0, 5, 1), "account": (0, 5, 1), "orders-algo": (0, 0, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 1), "account": (0, 0, 1), "orders-algo": (0, 0, 1)}
+    desk.apply(pong(5))
+    assert coverage(desk) == {"orders": (0, 3, 1), "account": (0, 5, 1), "orders-algo": (0, 0, 1)}
     assert desk.rows("SELECT channel FROM coverage WHERE last_push_at = ?", NOW + 3 * S) == [("orders",)]
+
+
+def test_orders_are_covered_by_their_own_pushes_or_by_asking_and_by_no_busy_socket(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(pong(60))
+    assert coverage(desk) == {"orders": (0, 0, 1), "account": (0, 60, 1)}
+    desk.apply(batch.Proved("alpha", "orders", NOW + 55 * S))
+    assert coverage(desk)["orders"] == (0, 55, 1)
+    desk.apply(frame_at(desk, 70), pong(65))  # what was sent between the ping and the push may still be on its way
+    assert coverage(desk)["orders"] == (0, 65, 1)
+    desk.apply(batch.Proved("alpha", "orders", NOW + 58 * S))
+    desk.apply(lost(71, "orders"), batch.Proved("alpha", "orders", NOW + 72 * S), subscribed(73, "orders"))
+    assert gaps(desk) == [("orders", 65, 73, "reset by peer")]
+
+
+def test_a_gap_of_orders_that_died_in_silence_begins_where_they_were_last_alive_even_after_a_crash(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(*heard_at(desk, 3), pong(60), batch.Beat(2, NOW + 62 * S, NOW + 62 * S, "0.1", 0))
+    assert gaps(desk) == [("orders", 3, None, "crash"), ("account", 60, None, "crash")]
+
+
+def test_what_was_pushed_after_something_was_missed_does_not_hide_it(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(batch.Proved("alpha", "orders", NOW + 10 * S), *heard_at(desk, 90))
+    found = batch.Lost(1, "alpha", ["orders"], NOW + 95 * S, "something was not pushed", NOW + 10 * S)
+    desk.apply(found, subscribed(97, "orders"))
+    assert gaps(desk) == [("orders", 10, 97, "something was not pushed")]
 
 
 def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_closes_it(desk: Desk) -> None:
     desk.begin("orders", "account")
-    desk.apply(frame_at(desk, 3), lost(7, "orders", "account"))
+    desk.apply(*heard_at(desk, 3), lost(7, "orders", "account"))
     assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("account", 3, None, "reset by peer")]
     assert coverage(desk)["orders"] == (0, 3, 0)
     desk.apply(subscribed(9, "orders"))
@@ -61,13 +98,13 @@ def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_close
 
 def test_all_in_one_batch_is_the_same(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(frame_at(desk, 3), lost(7, "orders"), subscribed(9, "orders"), frame_at(desk, 10), lost(12, "orders"))
+    desk.apply(*heard_at(desk, 3), lost(7, "orders"), subscribed(9, "orders"), *heard_at(desk, 10), lost(12, "orders"))
     assert gaps(desk) == [("orders", 3, 9, "reset by peer"), ("orders", 10, None, "reset by peer")]
 
 
 def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
     desk.begin("orders", "account")
-    desk.apply(lost(1, "orders"), frame_at(desk, 5))
+    desk.apply(lost(1, "orders"), *heard_at(desk, 5))
     assert coverage(desk) == {"orders": (0, 0, 0), "account": (0, 5, 1)}
 
 
@@ -76,7 +113,7 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 ) -> None:
     desk = make_desk()
     desk.begin("orders")
-    desk.apply(frame_at(desk, 3))
+    desk.apply(*heard_at(desk, 3))
     desk.database.close()  # and nothing was said
     desk = make_desk()
     desk.apply(batch.Beat(2, NOW + 20 * S, NOW + 20 * S, "0.1", 0))
@@ -88,7 +125,7 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 
 def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(frame_at(desk, 3), batch.Beat(1, NOW + 4 * S, NOW, "0.1", 0, NOW + 4 * S, 0))
+    desk.apply(*heard_at(desk, 3), batch.Beat(1, NOW + 4 * S, NOW, "0.1", 0, NOW + 4 * S, 0))
     assert gaps(desk) == [("orders", 3, None, "stopped")]
     assert desk.rows("SELECT phase FROM connections") == [("stopped",)]
     desk.apply(batch.Beat(2, NOW + 9 * S, NOW + 9 * S, "0.1", 0), subscribed(10, "orders"))
@@ -97,7 +134,7 @@ def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
 
 def test_a_channel_that_nobody_asks_for_misses_nothing_until_it_is_asked_for_again(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(frame_at(desk, 3), batch.Forgotten(1, "alpha", NOW + 4 * S))
+    desk.apply(*heard_at(desk, 3), batch.Forgotten(1, "alpha", NOW + 4 * S))
     assert gaps(desk) == []
     desk.apply(phase(NOW), subscribed(50, "orders"))
     assert gaps(desk) == [("orders", 3, 50, "not subscribed")]
@@ -131,7 +168,7 @@ def test_channels_of_one_name_are_told_apart_by_their_arguments(desk: Desk) -> N
 
 def test_the_register_follows_a_connection(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(frame_at(desk, 1), batch.Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
+    desk.apply(*heard_at(desk, 1), batch.Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
     assert desk.rows("SELECT phase, since_at, messages, last_rtt_us, pid FROM connections") == [
         ("backing_off", NOW + 5 * S, 1, 900, 1)
     ]

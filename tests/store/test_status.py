@@ -57,7 +57,7 @@ def test_the_document_is_the_contracts() -> None:
 
 def test_a_lost_channel_is_an_open_gap(desk: Desk) -> None:
     desk.apply(batch.Lost(1, "alpha", ["orders"], NOW + 2 * S, "reset"))
-    status = read_status(desk.path, NOW + 4 * S + 1000)
+    status = read_status(desk.path, NOW + 4 * S)
     assert status.exit_code == 1
     assert (status.gaps.open, status.gaps.seconds_open) == (1, 4.0)
     assert status.connections[0].channels == []

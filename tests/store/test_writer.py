@@ -137,12 +137,12 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
         with pytest.raises(DatabaseError):
-            desk.apply(frames)
+            desk.apply(frames, batch.Pong(1, "alpha", NOW + 9000, 900))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert desk.rows("SELECT count(*) FROM orders") == [(0,)]
     assert desk.rows("SELECT covered_until FROM coverage") == before
-    desk.apply(frames)
+    desk.apply(frames, batch.Pong(1, "alpha", NOW + 9000, 900))
     assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
     assert desk.rows("SELECT DISTINCT covered_until FROM coverage") == [(NOW + 9000,)]
     desk.database.close()
