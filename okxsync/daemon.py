@@ -112,7 +112,7 @@ async def _produce(
             nursery.start_soon(feed.run, settings, changes)
             nursery.start_soon(roster.introduce, settings.accounts)
             nursery.start_soon(Gaps(database, clients.of, send).run)
-            nursery.start_soon(Probe(database, clients.of, feed.doubt).run)
+            nursery.start_soon(Probe(database, clients.of, send, feed.doubt).run)
             nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
 
 

@@ -222,7 +222,7 @@ async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, en
 async def test_orders_that_die_silently_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)
     monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
-    monkeypatch.setattr("okxsync.rest.probe.SETTLE_MS", 500)
+    monkeypatch.setattr("okxsync.rest.probe.SETTLE_S", 0.5)
     async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
@@ -237,3 +237,25 @@ async def test_orders_that_die_silently_are_found_out(tmp_path: Path, monkeypatc
     found = rows(database, "SELECT from_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
     assert found
     assert all(gap["from_at"] <= died_at for gap in found)
+
+
+async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)
+    monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
+    monkeypatch.setattr("okxsync.rest.probe.SETTLE_S", 0.5)
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        sandbox.faults.silent.add("orders")
+        died_at = time.time_ns() // 1000
+        for _ in range(100):
+            sandbox.operate(trader.step)
+        sandbox.faults.silent.clear()
+        for _ in range(300):
+            sandbox.operate(trader.step)  # pushed, and hides what was not
+        await until(lambda: not differences(sandbox.exchange, database))
+    found = rows(database, "SELECT from_at, to_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
+    assert found
+    assert [gap for gap in found if not gap["from_at"] <= died_at <= gap["to_at"]] == [], died_at

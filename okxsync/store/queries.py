@@ -1,5 +1,6 @@
 """What others ask the database, each as one function; readers never write."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -121,35 +122,35 @@ def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, 
         database.close()
 
 
-class Silent(msgspec.Struct, frozen=True):
-    """An account whose ``orders`` are live and have pushed nothing for a while."""
+class LiveOrders(msgspec.Struct, frozen=True):
+    """An account whose ``orders`` are live and without a gap to fill, and since when."""
 
     account: str
-    alive_at: int
+    since_at: int
 
 
-def silent_orders(path: Path, before_us: int) -> list[Silent]:
-    """Return the accounts whose channel ``orders`` has said nothing since a time, with when it last did or began."""
+def live_orders(path: Path) -> list[LiveOrders]:
+    """Return the accounts whose channel ``orders`` is live, and whose earlier gaps are all closed."""
     database = open_reader(path)
     try:
         rows = database.execute(
-            "SELECT coverage.account, coalesce(last_push_at, 0), since_at FROM coverage JOIN connections"
-            " ON connections.id = connection_id WHERE channel = 'orders' AND live = 1"
-            " AND max(coalesce(last_push_at, 0), since_at) < ?",
-            [before_us],
+            "SELECT coverage.account, coalesce(max(to_at), covered_since) FROM coverage"
+            " LEFT JOIN gaps USING (account, channel) WHERE channel = 'orders' AND live = 1"
+            " GROUP BY coverage.account HAVING count(gaps.id) = count(outcome)"
         ).fetchall()
     finally:
         database.close()
-    return [Silent(account, max(pushed_at, since_at)) for account, pushed_at, since_at in rows]
+    return [LiveOrders(*row) for row in rows]
 
 
-def has_order(path: Path, account: str, ord_id: str, u_time: int) -> bool:
-    """Whether we hold an order as it was at a time, or later."""
+def missing_order(path: Path, account: str, told: Mapping[str, int]) -> str | None:
+    """Return one of the orders that we do not hold as it was at its time, or later; None if we hold them all."""
     database = open_reader(path)
     try:
-        found = database.execute(
-            "SELECT 1 FROM orders WHERE account = ? AND ord_id = ? AND u_time >= ?", (account, ord_id, u_time)
-        )
-        return found.fetchone() is not None
+        for ord_id, u_time in told.items():
+            found = database.execute("SELECT u_time FROM orders WHERE account = ? AND ord_id = ?", (account, ord_id))
+            if (row := found.fetchone()) is None or (row[0] or 0) < u_time:
+                return ord_id
     finally:
         database.close()
+    return None

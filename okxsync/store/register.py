@@ -1,9 +1,9 @@
 """What we know of ourselves: connections, coverage and its gaps, accounts, processes, journal.
 
 Coverage is moved by what arrived, in the transaction that stores it. What proves it is the answer to a ping: all that
-was sent before it has arrived. A frame read just now proves less, for it may have lain in a buffer while we were busy or
-suspended, with others behind it. And ``orders`` may be dead while its socket lives, so it is covered no further than its
-own last push, or the last time that REST was asked and knew of nothing else.
+was sent before it has arrived. A frame read just now proves less, for it may have lain in a buffer while we were busy
+or suspended, with others behind it. And ``orders`` may be dead while its socket lives, so it is covered no further than
+its own last push, or the last time that REST was asked and knew of nothing else.
 
 A channel that is lost leaves a gap which begins
 where its coverage ended and is open at the front until the channel is live again; a daemon that died left no gap, so
