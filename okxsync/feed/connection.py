@@ -98,6 +98,8 @@ class Connection:
         """Tell that the connection is lost, and wait as long as the reason asks."""
         session, self._session = self._session, None
         reason = str(ended)
+        if session and (still_s := session.stood_still_s()):
+            reason = f"this machine or process stood still for {still_s:.0f} s: {reason}"
         live_since = session.live_since if session else None
         lived_s = trio.current_time() - live_since if live_since is not None else 0.0
         action = self._temper(ended.action, was_live=live_since is not None)

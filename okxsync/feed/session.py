@@ -64,6 +64,8 @@ class Session:
         self._crowded_out: list[Subscription] = []  # were live until too many connections held them
         self._pings: deque[tuple[int, float]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
+        self._beat_us = 0
+        self._stood_still_s = 0.0
         self._broken_off = trio.Event()
         self._why_broken_off = ""
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
@@ -103,6 +105,8 @@ class Session:
         if self._pings:  # else nobody asked for it
             # It may have lain behind a stall for long: it proves the time up to its own ping, and no more.
             pinged_us, pinged = self._pings.popleft()
+            if pinged_us >= self._beat_us:
+                self._stood_still_s = 0.0  # and yet the connection has lived on
             if self._behind_us is not None:
                 self._behind_us = max(self._behind_us, pinged_us) if pinged < self._stalled_until else None
             rtt_us = round((trio.current_time() - pinged) * 1e6)
@@ -244,7 +248,8 @@ class Session:
     async def _keep_alive(self) -> None:
         """Ping on a fixed beat, whatever else is sent; some frame must follow each ping."""
         while True:
-            beat = trio.current_time() + PING_S
+            self._stood_still_s = self.stood_still_s()
+            beat, self._beat_us = trio.current_time() + PING_S, now_us()
             self._heard = trio.Event()
             with trio.move_on_after(ANSWER_S) as waiting:
                 await self._ping()
@@ -252,6 +257,11 @@ class Session:
             if waiting.cancelled_caught and not self._pushing_back:
                 raise Ended(f"silent: no frame within {ANSWER_S:.0f} s after a ping")
             await trio.sleep_until(beat)
+
+    def stood_still_s(self) -> float:
+        """Return for how long we were suspended, in seconds by the wall clock; 0 if a ping was answered since."""
+        since_beat_s = (now_us() - self._beat_us) / 1e6 if self._beat_us else 0.0
+        return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._stood_still_s
 
     async def _note(self, level: str, event: str, detail: str) -> None:
         await self._pass_on(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {detail}"))

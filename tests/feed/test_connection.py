@@ -1,5 +1,6 @@
 """The ladder of one connection: the phases that the register shows, their deadlines, and the pause after each end."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +104,35 @@ async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_
         row = await timeline.reaches("live")
         assert [row.phase for row in timeline.of(Phase)] == ["waiting", "connecting", "subscribing", "live"]
         assert (row.listener, row.account, row.requires_auth) == ("market", None, False)
+
+
+@pytest.mark.parametrize(
+    ("closes_after_s", "reason"),
+    [(0.1, "this machine or process stood still for 62 s: closed with 4004"), (20, "closed with 4004")],
+)
+async def test_a_loss_after_a_suspend_says_so_unless_the_connection_has_lived_on(
+    exchange: Exchange,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    closes_after_s: float,
+    reason: str,
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.answer_pings)
+            await trio.sleep(7)
+            awake_ns = time.time_ns
+            monkeypatch.setattr(time, "time_ns", lambda: awake_ns() + 60 * 10**9)  # trio's clock stands in a suspend
+            await trio.sleep(closes_after_s)
+            await peer.close(4004)
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert row.last_error == reason
+        (lost,) = timeline.of(Lost)
+        assert lost.reason == reason
 
 
 # The deadline of each phase
