@@ -178,8 +178,10 @@ def connections(database: Path) -> list[Any]:
     return status_of(database).connections
 
 
-async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rest_lags_ms", [0, 1000])
+async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path: Path, rest_lags_ms: int) -> None:
     async with trading(tmp_path) as (sandbox, database):
+        sandbox.faults.rest_lags_ms = rest_lags_ms
         trader = Trader(sandbox.exchange, 3)
         for _ in range(200):
             sandbox.operate(trader.step)

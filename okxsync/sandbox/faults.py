@@ -48,6 +48,7 @@ class Faults:
     push_first: bool = False  # pushes of a WebSocket order operation go out before its reply
     repeat_orders_ms: int | None = None  # every order message comes twice, the second with a uTime this much later
     join_orders: bool = False  # what one operation tells of an account's orders comes in one message
+    rest_lags_ms: int = 0  # what is new is pushed at once, and can be read this much later
     silent: set[str] = field(default_factory=set)  # channels that push nothing, though subscribed
     status: list[dict[str, Any]] = field(default_factory=list)  # rows of GET system/status
 

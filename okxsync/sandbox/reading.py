@@ -55,7 +55,12 @@ class Question:
 
     def since(self, rows: Iterable[Row], name: str, ms: int) -> list[Row]:
         """Keep the rows whose time is no longer ago than this."""
-        return [row for row in rows if int(row[name]) >= self.now_ms - ms]
+        return [row for row in self.readable(rows, name) if int(row[name]) >= self.now_ms - ms]
+
+    def readable(self, rows: Iterable[Row], name: str) -> list[Row]:
+        """Keep the rows that are old enough to be read already."""
+        lag_ms = self.faults.rest_lags_ms
+        return [row for row in rows if not lag_ms or int(row[name]) <= self.now_ms - lag_ms]
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def _leverage(question: Question) -> list[Row]:
 
 def _pending_orders(question: Question) -> list[Row]:
     waiting = question.exchange.account(question.uid).pending.values()
-    rows = [order_row(order) for order in reversed(waiting)]
+    rows = question.readable([order_row(order) for order in reversed(waiting)], "cTime")
     rows = question.filtered(rows, "instType", "instFamily", "instId", "ordType", "state")
     return page(rows, Paging("ordId"), question.query)
 
@@ -135,7 +140,11 @@ def _order(question: Question) -> list[Row]:
     account = question.exchange.account(question.uid)
     found = account.orders.get(asked["ordId"]) if asked.get("ordId") else account.client_ids.get(asked["clOrdId"])
     if found and found.instrument.inst_id == asked["instId"] and _findable(question, row := order_row(found)):
-        return [row]
+        rows = question.readable([row], "cTime")
+    else:
+        rows = []
+    if rows:
+        return rows
     raise Refusal("51603", "Order does not exist")
 
 
@@ -166,7 +175,11 @@ def _algos(question: Question, *, pending: bool) -> list[Row]:
         question.need("state")
     rows = [row for row in question.exchange.algo_rows(question.uid) if (row["state"] == "live") is pending]
     rows = question.filtered(rows, "ordType", "algoId", "algoClOrdId", "instType", "instId", "state")
-    return page(rows if pending else question.since(rows, "uTime", 90 * DAY_MS), Paging("algoId"), question.query)
+    return page(
+        question.readable(rows, "cTime") if pending else question.since(rows, "uTime", 90 * DAY_MS),
+        Paging("algoId"),
+        question.query,
+    )
 
 
 def _pending_algos(question: Question) -> list[Row]:

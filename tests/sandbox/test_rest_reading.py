@@ -289,3 +289,15 @@ async def test_what_markets_load(client: httpx.AsyncClient) -> None:
     assert len(await public(client, "market/index-tickers", quoteCcy="USDT")) == 2
     assert body_of(await client.get("/api/v5/market/ticker?instId=NO"))["code"] == "51001"
     assert body_of(await client.get("/api/v5/public/instruments"))["code"] == "50014"
+
+
+async def test_what_is_new_can_be_read_later_if_rest_lags(
+    caller: Caller, sandbox: Sandbox, exchange: Exchange, alpha: Member
+) -> None:
+    sandbox.faults.rest_lags_ms = 60_000
+    sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, **FAR_BUY, "sz": "1"})
+    sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, "side": "buy", "ordType": "market", "sz": "2"})
+    lists = ["trade/orders-pending", "trade/orders-history", "trade/fills", "account/bills"]
+    assert [await caller.rows(path, instType="SWAP") for path in lists] == [[]] * 4
+    later(sandbox, caller, 61)
+    assert [len(await caller.rows(path, instType="SWAP")) for path in lists] == [1] * 4
