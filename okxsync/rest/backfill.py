@@ -31,7 +31,10 @@ Told = Callable[["Part"], None]
 
 
 class Part(msgspec.Struct):
-    """What was done of one subject of one account; ``error`` says why it is not complete."""
+    """What was done of one subject of one account; ``error`` says why it is not complete.
+
+    What OKX does not tell is no error: it stands in ``unknown``.
+    """
 
     account: str
     subject: str
@@ -39,6 +42,7 @@ class Part(msgspec.Struct):
     rows: int = 0
     done: bool = False
     error: str | None = None
+    unknown: str | None = None
 
 
 async def backfill(
@@ -124,7 +128,7 @@ async def _fill(
     asked_at = time.time_ns() // 1000
     filler = Filler(client, send, Held(database, part.account, asked_at), took)
     try:
-        await filler.fill(part.subject, part.window)
+        part.unknown = await filler.fill(part.subject, part.window)
     except RestError as error:
         part.error = str(error)
     part.done = part.error is None
@@ -139,7 +143,8 @@ async def _close(gap: Gap, parts: Iterable[Part], send: trio.MemorySendChannel[M
         return
     now = time.time_ns() // 1000
     errors = "; ".join(part.error for part in mine if part.error) or None
-    outcome, note = (None, errors) if errors else outcome_of(gap.channel, gap.from_at // 1000, now // 1000)
+    unknown = "; ".join(part.unknown for part in mine if part.unknown) or None
+    outcome, note = (None, errors) if errors else outcome_of(gap.channel, gap.from_at // 1000, now // 1000, unknown)
     await send.send(GapAsked(gap.id, now, outcome, sum(part.rows for part in mine), note))
 
 

@@ -35,6 +35,8 @@ UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
 DEEPEST_MS: Final = 90 * history.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
+_NOT_IN_DEMO: Final = "50038"
+"""Simulated accounts have no deposits and withdrawals to ask for (OKX docs: overview-demo-trading-services)."""
 _NO_SUCH_ORDER: Final = ("51603", "51001")
 
 
@@ -79,13 +81,19 @@ class Filler:
             "withdrawals": self._withdrawals,
         }
 
-    async def fill(self, subject: str, window: Window) -> None:
-        """Ask for all of ``subject`` in a window of time.
+    async def fill(self, subject: str, window: Window) -> str | None:
+        """Ask for all of ``subject`` in a window of time; return what cannot be known of it, or None.
 
         Raises:
             RestError: some part failed; what came before it is stored, and proves nothing.
         """
-        await self._subjects[subject](window)
+        try:
+            await self._subjects[subject](window)
+        except RestError as error:
+            if error.code != _NOT_IN_DEMO:
+                raise
+            return f"{subject}: {error}"
+        return None
 
     async def _orders(self, window: Window) -> None:
         held = self._held.open_orders()  # before we ask: an order placed later is not missing from the answer
@@ -163,8 +171,14 @@ class Filler:
         return rows
 
 
-def outcome_of(channel: str, from_ms: int, now_ms: int) -> tuple[str, str | None]:
-    """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note."""
+def outcome_of(channel: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
+    """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note.
+
+    Args:
+        unknown: What the answers said that cannot be known.
+    """
+    if unknown:
+        return "partial", unknown
     if channel not in SUBJECTS:
         return "partial", NOT_KEPT
     if now_ms - from_ms > DEEPEST_MS:

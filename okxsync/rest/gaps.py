@@ -79,6 +79,7 @@ class Gaps:
         asked_at = _now_us()
         rows: dict[str, int] = {}
         failures: dict[str, str] = {}
+        unknown: dict[str, str] = {}
 
         async def ask(subject: str, since_us: int) -> None:
             if client is None:
@@ -90,7 +91,8 @@ class Gaps:
 
             filler = Filler(client, self._send, Held(self._database, account, asked_at), took)
             try:
-                await filler.fill(subject, Window(since_us // 1000))
+                if note := await filler.fill(subject, Window(since_us // 1000)):
+                    unknown[subject] = note
             except RestError as error:
                 failures[subject] = str(error)
                 log.warning("%s: %s cannot be filled: %s", account, subject, error)
@@ -101,7 +103,10 @@ class Gaps:
         for gap in gaps:
             subjects = SUBJECTS.get(gap.channel, ())
             why = "; ".join(failures[subject] for subject in subjects if subject in failures) or None
-            outcome, note = (None, why) if why else outcome_of(gap.channel, gap.from_at // 1000, _now_us() // 1000)
+            not_known = "; ".join(unknown[subject] for subject in subjects if subject in unknown) or None
+            outcome, note = (
+                (None, why) if why else outcome_of(gap.channel, gap.from_at // 1000, _now_us() // 1000, not_known)
+            )
             count = sum(rows.get(subject, 0) for subject in subjects)
             await self._send.send(GapAsked(gap.id, _now_us(), outcome, count, note))
             if outcome:

@@ -56,7 +56,13 @@ def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> 
             "complete": not failed,
             "rows": sum(part.rows for part in parts),
             "parts": [
-                {"account": part.account, "subject": part.subject, "rows": part.rows, "error": part.error}
+                {
+                    "account": part.account,
+                    "subject": part.subject,
+                    "rows": part.rows,
+                    "error": part.error,
+                    "unknown": part.unknown,
+                }
                 for part in parts
             ],
             "not_kept": list(too_deep),
@@ -68,4 +74,5 @@ def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> 
     accounts = len({part.account for part in parts})
     said = [f"{rows} rows of {accounts} accounts" + (f", {len(failed)} parts failed:" if failed else ", complete")]
     said += [f"  {part.account} {part.subject}: {part.error}" for part in failed]
+    said += [f"  {part.account} {part.unknown}" for part in parts if part.unknown]
     return "\n".join(said)

@@ -140,6 +140,30 @@ async def test_what_may_pass_is_asked_again(sandbox: Sandbox, settings: Settings
     assert all(part.done for part in parts)
 
 
+async def test_a_gap_that_a_simulated_account_cannot_answer_ends_as_partial(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    refused = '{"code":"50038","msg":"This feature is unavailable in demo trading","data":[]}'
+    sandbox.faults.answers += [Answer("asset/deposit-history", 200, refused)] * 2
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute(
+            "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
+            " VALUES ('a0', 'deposit-info', ?, ?, 'crash', 0, 0)",
+            (now_us() - 60_000_000, now_us()),
+        )
+    parts = await backfill(settings.database, settings.accounts[:1], None)
+    assert [(part.done, part.error) for part in parts] == [(True, None)]
+    ((outcome, note),) = db.execute("SELECT outcome, note FROM gaps").fetchall()
+    assert outcome == "partial"
+    assert "not available in demo trading" in note
+    db.close()
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
 async def test_an_order_that_is_nowhere_any_more_is_gone(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
