@@ -28,6 +28,9 @@ from tests.bench.orders import SENTINEL
 Client = Callable[[int, int, Path], list[str]]
 """Makes the command line of a client from the source's port, the number of connections, and the folder."""
 LIMIT_S = 300.0
+REST_S = 5
+IDLE = 0.03
+"""A client rests when it used no more than this share of a processor in each of so many seconds."""
 DATABASE = "okxsync.db"
 
 
@@ -80,7 +83,16 @@ class Run:
         self.database = folder / DATABASE
 
     def wait_ready(self) -> None:
+        """Wait until all have subscribed, and what the client does at its start is done: it rests."""
         self._line()
+        given_up = time.monotonic() + LIMIT_S
+        rested_s, before = 0, self.cpu_s()
+        while rested_s < REST_S:
+            self.check(given_up)
+            time.sleep(1)
+            now = self.cpu_s()
+            rested_s = rested_s + 1 if now - before <= IDLE else 0
+            before = now
 
     def go(self) -> float:
         """Start the source; return when it began (seconds since 1970)."""

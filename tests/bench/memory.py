@@ -1,6 +1,6 @@
 """Memory of an idle connection: the process tree's with 500 connections less that with 1, divided by 499.
 
-It is taken once all have subscribed and the REST calls of the start have ceased (PSS: shared pages count once).
+It is taken once all have subscribed and the client rests (PSS: shared pages count once).
 """
 
 from collections.abc import Iterator
