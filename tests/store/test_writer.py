@@ -9,7 +9,7 @@ import pytest
 
 from okxsync.store import batch
 from okxsync.store.database import DatabaseError
-from okxsync.store.log import open_codec
+from okxsync.store.log import SAMPLES, open_codec
 from tests.store.desk import NOW, Desk, order
 
 
@@ -153,17 +153,17 @@ def test_the_log_learns_from_what_came_and_all_of_it_can_be_read(desk: Desk) -> 
     for start in range(0, 4000, 500):
         desk.apply(*frames[start : start + 500])
     assert logged(desk) == [frame.frames[0][1] for frame in frames]
-    (before, after) = desk.rows("SELECT sum(length(body)) FROM messages GROUP BY id > 3500")
-    assert after[0] / 500 < before[0] / 3500 / 2
+    (before, after) = desk.rows(f"SELECT sum(length(body)) FROM messages GROUP BY id > {SAMPLES}")
+    assert after[0] / (4000 - SAMPLES) < before[0] / SAMPLES / 2
     assert desk.rows("SELECT count(*) FROM codecs") == [(2,)]
 
 
 def test_a_later_writer_uses_what_was_learned(make_desk: Callable[[], Desk]) -> None:
     desk = make_desk()
-    desk.apply(*(desk.frame("orders", order(number)) for number in range(3000)))
+    desk.apply(*(desk.frame("orders", order(number)) for number in range(SAMPLES)))
     desk.database.close()
     desk = make_desk()
     desk.apply(desk.frame("orders", order(1)))
-    assert len(logged(desk)) == 3001
+    assert len(logged(desk)) == SAMPLES + 1
     assert desk.writer.samples is None
     desk.database.close()
