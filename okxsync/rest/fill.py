@@ -159,14 +159,15 @@ class Filler:
     async def _ask(
         self, channel: str, path: str, params: Mapping[str, str], *, priority: int
     ) -> list[dict[str, object]]:
-        """Ask for one page, and pass its rows on."""
+        """Ask for one page, and pass its rows on, as of before the question: what is pushed meanwhile is newer."""
+        asked_us = _now_us()
         body = await self._client.get(path, params, priority=priority)
         try:
             rows = msgspec.json.decode(body, type=list[dict[str, object]])
         except (msgspec.DecodeError, UnicodeError):
             raise _broken(path, "data is not a list of objects") from None
         if rows:
-            await self._send.send(Rows(self._client.name, channel, body.decode(), _now_us()))
+            await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us))
         self._took(len(rows))
         return rows
 

@@ -46,8 +46,8 @@ def open_database(path: Path) -> Database:
         raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
     try:
         connection.execute("PRAGMA busy_timeout = 10000")
-        _refuse_strangers(path, connection)
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table only
+        if _is_new(path, connection):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table, and wants the lock
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -100,12 +100,13 @@ def _migrate(path: Path, database: Database) -> None:
         database.execute("COMMIT")
 
 
-def _refuse_strangers(path: Path, connection: Connection) -> None:
-    """Touch nothing in a database that somebody else made."""
+def _is_new(path: Path, connection: Connection) -> bool:
+    """Whether the database is still empty; nothing is touched in one that somebody else made."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        return
+        return False
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreError(f"{path}: a database, but not one of okxsync; give another path with --db")
+    return True
 
 
 def _why(error: Exception) -> str:

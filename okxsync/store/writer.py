@@ -162,12 +162,21 @@ class _Oddities:
 
 
 def _each(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield the messages, and each frame as one."""
+    """Yield the messages, and each frame or row as one."""
     for message in messages:
         if isinstance(message, batch.Frames):
             yield from (batch.Frames(message.connection_id, message.listener, [frame]) for frame in message.frames)
+        elif isinstance(message, batch.Rows):
+            yield from (msgspec.structs.replace(message, rows=f"[{row}]") for row in _texts(message.rows))
         else:
             yield message
+
+
+def _texts(rows: str) -> list[str]:
+    """Return the elements of a JSON array, or what is none as it is."""
+    with suppress(*_UNREADABLE):
+        return [bytes(row).decode() for row in _read_leniently(_read_rows, rows)]
+    return [rows]
 
 
 class _Transaction:

@@ -9,7 +9,7 @@ from okxsync.okx.frames import read_event
 from okxsync.store import batch
 from okxsync.store.database import DatabaseError
 from okxsync.store.log import open_codec
-from tests.store.desk import MS, NOW, Desk, phase
+from tests.store.desk import MS, NOW, Desk, order, phase
 
 DEEP = "[" * 100_000
 FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime":"5"}]}'
@@ -88,6 +88,15 @@ def test_a_frame_that_is_refused_costs_only_itself_and_tells_no_secret(desk: Des
     texts = [codec.decompress(body).decode() for (body,) in desk.rows("SELECT body FROM messages ORDER BY id")]
     assert [len(texts), "PASS" in "".join(texts)] == [4, False]
     assert desk.rows("SELECT messages FROM connections") == [(4,)]
+
+
+def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.db.execute(REFUSE)
+    rows = msgspec.json.encode([order(65), order(66), order(67)]).decode()
+    desk.apply(batch.Rows("alpha", "orders", rows, NOW), batch.Note(NOW, "info", None, "a", "b"))
+    assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("65",), ("67",)]
+    assert desk.rows("SELECT count FROM oddities WHERE kind = 'bad-message'") == [(1,)]
 
 
 def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(desk: Desk) -> None:

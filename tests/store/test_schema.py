@@ -48,6 +48,13 @@ def test_opening_twice_changes_nothing(desk: Desk) -> None:
     assert desk.rows("SELECT * FROM sqlite_schema") == before
 
 
+def test_another_program_may_hold_the_write_lock_meanwhile(desk: Desk) -> None:
+    other = open_database(desk.path)
+    other.execute("BEGIN IMMEDIATE")
+    open_database(desk.path).close()
+    other.close()
+
+
 def test_a_reader_cannot_write(desk: Desk) -> None:
     reader = open_reader(desk.path)
     with pytest.raises(pysqlite3.OperationalError, match="readonly"):
