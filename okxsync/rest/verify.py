@@ -21,6 +21,7 @@ from okxsync.okx.history import Endpoint, Walk
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
+from okxsync.rest.fill import UNFILLED_KEPT_MS
 from okxsync.store.ledger import Difference
 from okxsync.store.queries import rows_of
 
@@ -31,16 +32,30 @@ STANDS: Final = 3
 MOST: Final = 10
 AGAIN_S: Final = 1.0
 AT_ONCE: Final = 32
+ENDED: Final = "ended orders"
+KEPT_MS: Final = UNFILLED_KEPT_MS - 300_000
+"""Of orders that were cancelled without a fill, older ones may have left OKX's list while we ask."""
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """One table: which of its rows REST must list; which columns move by themselves, or are told by one side only."""
+    """One list of REST's, and the rows of our tables that it must name.
 
-    table: str
+    Attributes:
+        moving: Columns that move by themselves, or that the two sides tell differently.
+        late: Columns that only REST tells, and that we may not have been told yet.
+    """
+
+    name: str
     key: tuple[str, ...]
     model: type[msgspec.Struct]
     where: str
     moving: frozenset[str]
+    late: frozenset[str] = frozenset()
+    table: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.table:
+            msgspec.structs.force_setattr(self, "table", self.name)
 
 
 _LAST_FILL: Final = "fill_px fill_sz trade_id fill_time fill_pnl exec_type fill_fee fill_fee_ccy fill_notional_usd"
@@ -65,6 +80,15 @@ SUBJECTS: Final = (
         frozenset(f"{_LAST_FILL} {_PUSHED}".split()),
     ),
     Subject(
+        ENDED,
+        ("ord_id",),
+        Order,
+        "state IN ('filled', 'canceled', 'mmp_canceled') AND c_time >= {since_ms}"
+        " AND (acc_fill_sz IS NOT '0' OR u_time >= {kept_ms})",
+        frozenset(f"{_LAST_FILL} {_PUSHED}".split()),
+        table="orders",
+    ),
+    Subject(
         "algo_orders",
         ("algo_id",),
         AlgoOrder,
@@ -84,6 +108,7 @@ SUBJECTS: Final = (
         ("inst_id", "ord_id", "trade_id"),
         Fill,
         "trade_id_made = 0 AND fill_time >= {since_ms}",
+        frozenset(),
         frozenset("bill_id sub_type fee_rate ts fill_idx_px fill_mark_px fill_pnl trade_quote_ccy".split()),
     ),
 )
@@ -141,20 +166,29 @@ async def verify(database: Path, client: AccountClient, since_ms: int) -> list[D
 
 async def _compare(database: Path, client: AccountClient, subject: Subject, since_ms: int) -> set[Difference]:
     def ours() -> Records:
-        where = subject.where.format(since_ms=since_ms)
+        where = subject.where.format(since_ms=since_ms, kept_ms=kept_ms)
         return _by_key(subject, rows_of(database, subject.table, client.name, where))
 
+    kept_ms = client.now_ms() - KEPT_MS
     before = ours()
-    theirs = _by_key(subject, await _theirs(client, subject, since_ms))
+    theirs = _by_key(subject, await _theirs(client, subject, since_ms, kept_ms))
     after = ours()
     return _differences(client.name, subject, before, theirs) & _differences(client.name, subject, after, theirs)
 
 
-async def _theirs(client: AccountClient, subject: Subject, since_ms: int) -> list[dict[str, object]]:
+async def _theirs(client: AccountClient, subject: Subject, since_ms: int, kept_ms: int) -> list[dict[str, object]]:
     """Return the exchange's rows, under our names of columns."""
-    match subject.table:
+    match subject.name:
         case "orders":
             rows = await _walk(client, history.ORDERS_PENDING, 0)
+        case "ended orders":
+            found = await _walk(client, history.ORDERS, since_ms)
+            if (
+                history.reaching(history.ORDERS, history.ORDERS_ARCHIVE, since_ms, client.now_ms())
+                is not history.ORDERS
+            ):
+                found += await _walk(client, history.ORDERS_ARCHIVE, since_ms)  # it lacks those without a fill
+            rows = [row for row in found if _number(row, "cTime") >= since_ms and _is_kept(row, kept_ms)]
         case "algo_orders":
             rows = await _walk(client, history.ALGO_PENDING, 0)
         case "positions":
@@ -165,9 +199,18 @@ async def _theirs(client: AccountClient, subject: Subject, since_ms: int) -> lis
         case _:
             near, archive = history.FILLS, history.FILLS_ARCHIVE
             found = await _walk(client, history.reaching(near, archive, since_ms, client.now_ms()), since_ms)
-            rows = [row for row in found if int(str(row.get("fillTime") or row.get("ts"))) >= since_ms]
+            rows = [row for row in found if _number(row, "fillTime", "ts") >= since_ms]
     names = {field.encode_name: field.name for field in msgspec.structs.fields(subject.model)}
     return [{names[name]: value for name, value in row.items() if name in names} for row in rows]
+
+
+def _is_kept(row: Mapping[str, object], kept_ms: int) -> bool:
+    return row.get("accFillSz") not in ("", "0") or _number(row, "uTime") >= kept_ms
+
+
+def _number(row: Mapping[str, object], *names: str) -> int:
+    text = next((str(row[name]) for name in names if row.get(name)), "")
+    return int(text) if text.isdecimal() else 0
 
 
 async def _walk(client: AccountClient, endpoint: Endpoint, since_ms: int) -> list[dict[str, object]]:
@@ -204,6 +247,8 @@ def _differences(account: str, subject: Subject, ours: Records, theirs: Records)
             found.add(Difference(account, subject.table, key, "", here, there))
             continue
         for column in other.keys() - subject.moving:
+            if column in subject.late and mine.get(column) is None:
+                continue
             if column in mine and _value(mine[column]) != _value(other[column]):
                 found.add(Difference(account, subject.table, key, column, _text(mine[column]), _text(other[column])))
     return found

@@ -201,6 +201,10 @@ WRONG = {  # each of another account, so that one does not hide another
         "positions",
     "UPDATE balances SET cash_bal = '1' WHERE account = 'a0' AND ccy = 'USDT'": "balances",
     "DELETE FROM balances WHERE account = 'a1' AND ccy = 'USDT'": "balances",
+    "DELETE FROM orders WHERE rowid = (SELECT max(rowid) FROM orders WHERE account = 'a2' AND state = 'filled')":
+        "orders",
+    "UPDATE orders SET px = 1 WHERE rowid = (SELECT min(rowid) FROM orders WHERE account = 'a2' AND state <> 'live')":
+        "orders",
     "UPDATE algo_orders SET sz = '99' WHERE rowid = (SELECT max(rowid) FROM algo_orders WHERE state = 'live')":
         "algo_orders",
 }  # fmt: skip
@@ -313,9 +317,9 @@ async def test_verify_names_each_column_that_is_wrong(
         types = {name: kind for _, name, kind, *_ in db.execute(f"PRAGMA table_info({subject.table})")}
         columns = (told & types.keys()) - subject.moving - {*subject.key, "account", "source"}
         kept = columns - {"state"} if "state" in subject.where else columns  # another state is another list
+        where = subject.where.format(since_ms=0, kept_ms=0)
         ((row,),) = db.execute(
-            f"SELECT max(rowid) FROM {subject.table} WHERE account = ? AND {subject.where.format(since_ms=0)}",
-            [member.name],
+            f"SELECT max(rowid) FROM {subject.table} WHERE account = ? AND {where}", [member.name]
         ).fetchall()
         assert row is not None, subject.table
         altered = sorted(kept - TIMES)
@@ -330,4 +334,4 @@ async def test_verify_names_each_column_that_is_wrong(
     assert {one.account for one in found} == {member.name}
 
 
-TIMES = {"fill_time"}  # decides which fills are asked for
+TIMES = {"fill_time", "c_time", "u_time", "acc_fill_sz"}  # decide what is asked for
