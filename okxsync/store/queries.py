@@ -101,11 +101,15 @@ class Held:
         return rows
 
     def bills_until_ms(self) -> int | None:
-        """Return until when all bills were asked for: they are never pushed, so the next question begins there."""
+        """Return until when all bills were asked for: they are never pushed, so the next question begins there.
+
+        A gap is asked for after its end; when the answers came says less, for that may take minutes.
+        """
         database = open_reader(self._path)
         try:
             proved_at = database.execute(
-                "SELECT max(filled_at) FROM gaps WHERE account = ? AND channel IN ('account', 'balance_and_position')",
+                "SELECT max(to_at) FROM gaps WHERE account = ? AND channel IN ('account', 'balance_and_position')"
+                " AND outcome IS NOT NULL",
                 [self._account],
             ).fetchone()[0]
         finally:
