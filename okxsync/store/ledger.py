@@ -4,7 +4,7 @@ For every account: the fills of an order add up to what it says is filled, a pos
 was opened, and each balance is what its bills make it, one after the other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,8 @@ import msgspec
 from okxsync.store.database import open_reader
 
 Row = Mapping[str, Any]
+_LAG_MS = 10_000
+"""REST may answer with what was true a moment ago, and the exchange's clock is not ours."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -50,12 +52,18 @@ def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
             found += _positions(account, rows("SELECT * FROM positions WHERE account = ?"), fills, begins)
             bills = rows("SELECT * FROM bills WHERE account = ? ORDER BY ts, length(bill_id), bill_id")
             found += _bills(account, bills)
+            proved = rows(
+                "SELECT max(to_at) / 1000 AS ms FROM gaps WHERE account = ? AND outcome IS NOT NULL"
+                " AND channel IN ('account', 'balance_and_position')"
+            )[0]["ms"]
+            if proved is not None:
+                found += _balances(account, rows("SELECT * FROM balances WHERE account = ?"), bills, proved - _LAG_MS)
         return found
     finally:
         database.close()
 
 
-def _orders(account: str, orders: Iterable[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:
+def _orders(account: str, orders: Sequence[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:
     """Orders that were placed before we listened may have fills that we never saw."""
     filled: dict[tuple[str, str], Decimal] = {}
     for fill in fills:
@@ -66,6 +74,12 @@ def _orders(account: str, orders: Iterable[Row], fills: Iterable[Row], begins: i
         if (order["c_time"] or 0) >= begins and filled.get(key, Decimal(0)) != number(order["acc_fill_sz"]):
             total = str(filled.get(key, 0))
             yield Difference(account, "orders", order["ord_id"], "acc_fill_sz", order["acc_fill_sz"], total)
+    # Ids grow with time: an order with a greater one than this was placed while we listened, so it must be here.
+    first = min((int(order["ord_id"]) for order in orders if (order["c_time"] or 0) >= begins), default=None)
+    known = {order["ord_id"] for order in orders}
+    for ord_id in sorted({ord_id for _, ord_id in filled if ord_id.isdecimal()} - known):
+        if first is not None and int(ord_id) > first:
+            yield Difference(account, "orders", ord_id, "", None, "present")
 
 
 def _positions(account: str, positions: Iterable[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:
@@ -93,6 +107,15 @@ def _bills(account: str, bills: Iterable[Row]) -> Iterator[Difference]:
             should = number(before["bal"]) + number(bill["bal_chg"])
             if number(bill["bal"]) != should:
                 yield Difference(account, "bills", bill["bill_id"], "bal", bill["bal"], str(should))
+
+
+def _balances(account: str, balances: Iterable[Row], bills: Iterable[Row], proved: int) -> Iterator[Difference]:
+    """Bills are never pushed: a balance that has changed since they were asked for last is ahead of them."""
+    last = {bill["ccy"]: bill["bal"] for bill in bills}  # in the order of time
+    for balance in balances:
+        ccy, held = balance["ccy"], balance["cash_bal"]
+        if ccy in last and (balance["u_time"] or 0) < proved and number(last[ccy]) != number(held):
+            yield Difference(account, "balances", ccy, "cash_bal", held, last[ccy])
 
 
 def number(text: str | None) -> Decimal:

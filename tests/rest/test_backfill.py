@@ -227,6 +227,13 @@ async def test_verify_finds_each_row_that_is_wrong(sandbox: Sandbox, settings: S
     ("change", "table"),
     [
         ("DELETE FROM fills WHERE rowid = (SELECT max(rowid) FROM fills)", "orders"),
+        ("DELETE FROM orders WHERE rowid = (SELECT max(rowid) FROM orders WHERE state = 'filled')", "orders"),
+        ("DELETE FROM bills WHERE rowid = (SELECT max(rowid) - 9 FROM bills)", "bills"),
+        (
+            "DELETE FROM bills WHERE rowid = (SELECT rowid FROM bills ORDER BY ts DESC, bill_id DESC LIMIT 1)",
+            "balances",
+        ),
+        ("UPDATE balances SET cash_bal = '1' WHERE account = 'a1' AND ccy = 'USDT'", "balances"),
         ("UPDATE bills SET bal = '1' WHERE rowid = (SELECT max(rowid) FROM bills)", "bills"),
     ],
 )
@@ -235,10 +242,17 @@ async def test_the_ledger_finds_what_does_not_add_up(
 ) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
+    accounts = [account.name for account in settings.accounts]
     with db:
-        db.execute(change)
+        # All money was asked for long after it last moved.
+        db.execute("INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome, filled_at, rows, attempts)"
+                   " SELECT DISTINCT account, 'account', 0, ?, 'crash', 'filled', 0, 0, 1 FROM bills",
+                   [now_us() + 60_000_000])  # fmt: skip
+    assert check_ledger(settings.database, accounts) == []
+    with db:
+        assert db.execute(change).rowcount == 1
     db.close()
-    found = check_ledger(settings.database, [account.name for account in settings.accounts])
+    found = check_ledger(settings.database, accounts)
     assert table in {one.table for one in found}
 
 
