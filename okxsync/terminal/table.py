@@ -77,11 +77,11 @@ def _connections(connections: list[ConnectionState]) -> Table:
 
 def _facts(status: Status) -> Text:
     gaps, writer, log = status.gaps, status.writer, status.log
-    stored = f", {log.bytes / log.bytes_received:.0%} of {_size(log.bytes_received)}" if log.bytes_received else ""
+    stored = f", {log.bytes / log.bytes_received:.0%} of {size(log.bytes_received)}" if log.bytes_received else ""
     lines = [
         f"gaps      {gaps.open} open ({_age(gaps.seconds_open)}), {gaps.filled} filled, {gaps.partial} partial",
         f"writer    {writer.rows} rows, {writer.queue} queued, {writer.lag_ms:.1f} ms behind, {writer.errors} errors",
-        f"log       {log.messages} frames, {_size(log.bytes)}{stored}",
+        f"log       {log.messages} frames, {size(log.bytes)}{stored}",
     ]
     return Text("\n".join(lines))
 
@@ -95,10 +95,11 @@ def _age(seconds: float | None) -> str:
     return f"{max(seconds, 0):.1f} s"
 
 
-def _size(count: int) -> str:
-    size = float(count)
+def size(count: int) -> str:
+    """Return bytes for people, in powers of 1000."""
+    rest = float(count)
     for unit in ("B", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        if rest < 1000:
+            return f"{rest:.0f} {unit}"
+        rest /= 1000
+    return f"{rest:.1f} GB"

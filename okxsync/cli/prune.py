@@ -1,0 +1,81 @@
+"""``okxsync prune``."""
+
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, find_database
+
+
+def prune(
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="Frames older than 7d, 12h ... go; default: [log] keep.")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", help="The oldest go beyond 1GB, 500MB ...; default: [log] max_size.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Prune the raw log, also beside a running daemon, and give the space back; what is mirrored is never touched.
+
+    Without --older-than and --max-size, the limits in [log] of accounts.toml hold. Safe to interrupt and repeat.
+
+    Example: okxsync prune --older-than 7d --max-size 1GB
+
+    Exit codes: 0 done, 1 the database cannot be used, 2 bad input.
+    """
+    import time
+
+    from okxsync import config as configuration
+    from okxsync.store.database import DatabaseError, StoreError, open_database, open_reader
+    from okxsync.store.prune import Limits, Pruner, would_free
+    from okxsync.terminal.table import size
+
+    try:
+        keep_s = configuration.duration_s(older_than) if older_than is not None else None
+        most = configuration.size_bytes(max_size) if max_size is not None else None
+        if older_than is None and max_size is None:
+            log = configuration.load(find_config(config)).log
+            keep_s, most = log.keep, log.max_size
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, str(error))
+    if keep_s is None and most is None:
+        fail(2, "nothing says what may go: give --older-than or --max-size, or set keep or max_size in [log]")
+    path = find_database(config, db)
+    limits = Limits(time.time_ns() // 1000 - keep_s * 1_000_000 if keep_s is not None else None, most)
+    try:
+        with_reader = open_reader(path)  # says what is wrong with the file; prune makes none
+        freed = would_free(with_reader.conn, limits) if dry_run else None
+        with_reader.close()
+        if freed:
+            typer.echo(
+                f"would prune {freed.messages} frames, {size(freed.bytes)} ({size(freed.bytes_received)} received)"
+            )
+            return
+        before = path.stat().st_size
+        database = open_database(path)
+        try:
+            pruner = Pruner(database.conn)
+            more = True
+            while more:
+                began = time.perf_counter()
+                more = pruner.step(limits)
+                time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
+            database.execute(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            ).fetchall()  # the file shrinks when the WAL is written back
+        finally:
+            database.close()
+    except StoreError as error:
+        fail(1, str(error))
+    except DatabaseError as error:
+        fail(1, f"{path}: pruning stopped ({error}); what is done is done, run it again")
+    done, after = pruner.freed, path.stat().st_size
+    typer.echo(
+        f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"
+        f" {path.name} was {size(before)}, is {size(after)}"
+    )

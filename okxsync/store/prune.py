@@ -1,0 +1,203 @@
+"""Pruning the raw log: the oldest frames go, by age and by total size, and the file gives their space back.
+
+Everything happens in small steps, each a transaction of its own that aims at ``STEP_S``: first rows are deleted from
+the old end, then the pages that became free are moved out of the file (``auto_vacuum`` is INCREMENTAL from the first
+day). Between two steps whoever writes gets its turn. Only ``messages`` and its three counters are touched; the
+dictionaries in ``codecs`` stay, for the bodies that stay need them. The newest frame always stays, so that numbers of
+frames never start anew: ``log --follow`` counts on it.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from okxsync.store.database import Connection
+
+STEP_S: Final = 0.008
+"""What a step aims at: well under the 50 ms that a writer beside it may be kept waiting."""
+SHARE: Final = 0.1
+"""Of the writer's time, what pruning inside the daemon may take."""
+LOOK_S: Final = 30.0
+"""How often the daemon looks whether something is due."""
+SLACK_PAGES: Final = 1000
+"""Free pages that the daemon keeps: the frames that come next use them."""
+ROW_BYTES: Final = 48
+"""What a frame takes in the file beside its body: its other columns, and its entry in the index."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Frames received before ``before_us`` go, and the oldest beyond ``max_bytes`` in the file; None: no limit."""
+
+    before_us: int | None = None
+    max_bytes: int | None = None
+
+
+class Freed(msgspec.Struct):
+    """What pruning has done so far, or would do; ``bytes`` as stored, ``bytes_received`` as they came."""
+
+    messages: int = 0
+    bytes: int = 0
+    bytes_received: int = 0
+    last_at: int | None = None
+
+    def add(self, other: "Freed") -> None:
+        self.messages += other.messages
+        self.bytes += other.bytes
+        self.bytes_received += other.bytes_received
+        self.last_at = other.last_at or self.last_at
+
+
+Row = tuple[int, int, int, int]
+"""id, received_at, bytes of the body as stored, size as received."""
+
+
+def due(rows: Iterable[Row], limits: Limits, held_bytes: int) -> list[Row]:
+    """Return those of ``rows``, oldest first, that go: up to the first that may stay.
+
+    Args:
+        rows: From the old end of the log, in its order.
+        limits: What may stay.
+        held_bytes: What the whole log takes in the file, with all of ``rows``.
+    """
+    going = []
+    for row in rows:
+        too_old = limits.before_us is not None and row[1] < limits.before_us
+        too_much = limits.max_bytes is not None and held_bytes > limits.max_bytes
+        if not too_old and not too_much:
+            break
+        going.append(row)
+        held_bytes -= row[2] + ROW_BYTES
+    return going
+
+
+class Pruner:
+    """Prunes through a connection opened for writing; the size of a step follows the time that the last one took."""
+
+    def __init__(self, db: Connection, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._db = db
+        self._clock = clock
+        self._rows = 200
+        self._pages = 50
+        self.freed = Freed()
+        self.pages_freed = 0
+
+    def step(self, limits: Limits, *, slack_pages: int = 0) -> bool:
+        """Delete some frames or, once none is due, give some pages back; return whether there is more to do.
+
+        Raises:
+            DatabaseError: of the disk or a lock; nothing of this step was done.
+        """
+        return self._delete(limits) or self._shrink(slack_pages)
+
+    def _delete(self, limits: Limits) -> bool:
+        if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only: no lock for nothing
+            return False
+        began = self._clock()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            going = due(_oldest(self._db, 0, self._rows), limits, _held(self._db))
+            gone = _sum(going)
+            if going:
+                self._db.execute("DELETE FROM messages WHERE id <= ?", [going[-1][0]])
+                self._db.executemany(
+                    "UPDATE counters SET value = max(0, value - ?) WHERE name = ?",
+                    [(gone.messages, "messages"), (gone.bytes, "bytes"), (gone.bytes_received, "bytes_received")],
+                )
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self.freed.add(gone)
+        self._rows = _next_size(self._rows, self._clock() - began, 50, 4000)
+        return bool(going)
+
+    def _shrink(self, slack_pages: int) -> bool:
+        free = _free_pages(self._db)
+        if free <= slack_pages:
+            return False
+        began = self._clock()
+        count = min(self._pages, free - slack_pages)
+        self._db.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
+        left = _free_pages(self._db)
+        self.pages_freed += max(0, free - left)
+        self._pages = _next_size(self._pages, self._clock() - began, 10, 2000)
+        return left < free and left > slack_pages
+
+
+class Tending:
+    """Pruning in the daemon's writer process: a step now and then, between two batches.
+
+    After each step it rests until steps have taken no more than ``SHARE`` of the time; when nothing is due, ``LOOK_S``.
+    """
+
+    def __init__(self, db: Connection, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pruner = Pruner(db)
+        self._clock = clock
+        self._next_at = clock()
+
+    def wait_s(self) -> float:
+        """Return in how many seconds the next step is due."""
+        return max(0.0, self._next_at - self._clock())
+
+    def tend(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
+        """Take a step if it is due.
+
+        Raises:
+            DatabaseError: of the disk; the next step is ``LOOK_S`` away.
+        """
+        began = self._clock()
+        if began < self._next_at:
+            return
+        self._next_at = began + LOOK_S
+        limits = Limits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
+        if (keep_s is not None or max_bytes is not None) and self._pruner.step(limits, slack_pages=SLACK_PAGES):
+            ended = self._clock()
+            self._next_at = ended + (ended - began) * (1 / SHARE - 1)
+
+
+def would_free(db: Connection, limits: Limits) -> Freed:
+    """Return what pruning would free; reads only."""
+    freed, held, after = Freed(), _held(db), 0
+    while rows := _oldest(db, after, 5000):
+        going = due(rows, limits, held)
+        gone = _sum(going)
+        freed.add(gone)
+        held -= gone.bytes + gone.messages * ROW_BYTES
+        if len(going) < len(rows):
+            break
+        after = going[-1][0]
+    return freed
+
+
+def _oldest(db: Connection, after_id: int, count: int) -> list[Row]:
+    """Return rows from the old end, but never the newest of all."""
+    found: list[Row] = db.execute(
+        "SELECT id, received_at, length(body), size FROM messages"
+        " WHERE id > ? AND id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?",
+        (after_id, count),
+    ).fetchall()
+    return found
+
+
+def _held(db: Connection) -> int:
+    counters = dict(db.execute("SELECT name, value FROM counters WHERE name IN ('messages', 'bytes')").fetchall())
+    return int(counters.get("bytes", 0)) + int(counters.get("messages", 0)) * ROW_BYTES
+
+
+def _free_pages(db: Connection) -> int:
+    return int(db.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _sum(rows: list[Row]) -> Freed:
+    stored, received = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    return Freed(len(rows), stored, received, rows[-1][1] if rows else None)
+
+
+def _next_size(size: int, took_s: float, least: int, most: int) -> int:
+    """Halve or double towards ``STEP_S``: a slow disk gets small steps at once, a fast one large ones soon."""
+    if took_s > STEP_S * 1.5:
+        return max(least, size // 2)
+    return min(most, size * 2) if took_s < STEP_S / 2 else size

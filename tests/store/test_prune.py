@@ -1,0 +1,137 @@
+"""Pruning takes the oldest frames, only them, in small steps; and the file shrinks."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from okxsync.cli import app
+from okxsync.store.prune import LOOK_S, ROW_BYTES, Limits, Pruner, Row, Tending, due, would_free
+from okxsync.store.status import read_status
+from tests.store.desk import NOW, Desk, order
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    """A log of 3000 frames, a millisecond apart."""
+    desk.begin("orders")
+    desk.apply(*(desk.frame("orders", order(number, px=str(number**3))) for number in range(3000)))
+    return desk
+
+
+def received(desk: Desk) -> list[int]:
+    return [at for (at,) in desk.rows("SELECT received_at FROM messages ORDER BY id")]
+
+
+def prune(desk: Desk, limits: Limits) -> Pruner:
+    pruner = Pruner(desk.db)
+    while pruner.step(limits):
+        pass
+    return pruner
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99))), st.integers(0, 10), st.integers(0, 5000))
+def test_what_goes_is_a_beginning_and_no_more_than_must(
+    frames: list[tuple[int, int]], before_us: int, max_bytes: int
+) -> None:
+    rows: list[Row] = [(number, at, size, size) for number, (at, size) in enumerate(frames)]
+    held = sum(row[2] + ROW_BYTES for row in rows)
+    going = due(rows, Limits(before_us, max_bytes), held)
+    assert going == rows[: len(going)]
+    kept = rows[len(going) :]
+    assert not kept or kept[0][1] >= before_us
+    assert sum(row[2] + ROW_BYTES for row in kept) <= max_bytes or not kept
+    assert due(rows, Limits(), held) == []
+
+
+def test_by_age(desk: Desk) -> None:
+    before_us = NOW + 1001 * 1000
+    assert would_free(desk.db, Limits(before_us=before_us)).messages == 1000
+    mirrored = desk.rows("SELECT * FROM orders"), desk.rows("SELECT * FROM coverage"), desk.rows("SELECT * FROM codecs")
+    freed = prune(desk, Limits(before_us=before_us)).freed
+    assert freed.messages == 1000
+    assert received(desk) == [NOW + number * 1000 for number in range(1001, 3001)]
+    assert mirrored == (
+        desk.rows("SELECT * FROM orders"), desk.rows("SELECT * FROM coverage"), desk.rows("SELECT * FROM codecs"),
+    )  # fmt: skip
+
+
+def test_status_tells_what_is_there_and_not_what_ever_was(desk: Desk) -> None:
+    prune(desk, Limits(before_us=NOW + 1001 * 1000))
+    log = read_status(desk.path, NOW).log
+    ((messages, size, stored),) = desk.rows("SELECT count(*), sum(size), sum(length(body)) FROM messages")
+    assert (log.messages, log.bytes_received, log.bytes) == (messages, size, stored)
+
+
+def test_by_size_and_the_file_shrinks(desk: Desk) -> None:
+    desk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    pages = desk.rows("PRAGMA page_count")[0][0]
+    held = sum(size + ROW_BYTES for (size,) in desk.rows("SELECT length(body) FROM messages"))
+    prune(desk, Limits(max_bytes=held // 4))
+    left = sum(size + ROW_BYTES for (size,) in desk.rows("SELECT length(body) FROM messages"))
+    assert held // 4 - 300 < left <= held // 4
+    assert desk.rows("PRAGMA freelist_count") == [(0,)]
+    assert desk.rows("PRAGMA page_count")[0][0] < pages - 50
+    assert desk.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_the_newest_frame_stays(desk: Desk) -> None:
+    prune(desk, Limits(before_us=NOW * 2, max_bytes=0))
+    assert received(desk) == [NOW + 3000 * 1000]
+
+
+def test_a_slow_disk_gets_smaller_steps(desk: Desk) -> None:
+    ticks = itertools.count(step=1.0)  # each step takes a second
+    pruner = Pruner(desk.db, clock=lambda: next(ticks))
+    deleted = []
+    for _ in range(4):
+        before = pruner.freed.messages
+        assert pruner.step(Limits(before_us=NOW * 2))
+        deleted.append(pruner.freed.messages - before)
+    assert deleted == [200, 100, 50, 50]
+
+
+def test_the_daemon_rests_between_steps_and_longer_when_nothing_is_due(desk: Desk) -> None:
+    now = itertools.count(step=0.01)
+    tending = Tending(desk.db, clock=lambda: next(now))
+    tending.tend(0, None, NOW * 2)
+    assert 0.05 < tending.wait_s() < 0.1
+    tending.tend(0, None, NOW * 2)  # not due
+    left = len(received(desk))
+    assert 1 < left < 3000
+    while tending.wait_s() < LOOK_S / 2:
+        tending.tend(0, None, NOW * 2)
+    assert len(received(desk)) == 1
+
+
+def test_the_command(desk: Desk, tmp_path: Path) -> None:
+    """Frames of the desk are of the year 2027: by size."""
+    db = ["--db", str(desk.path)]
+    dry = runner.invoke(app, ["prune", *db, "--max-size", "0B", "--dry-run"])
+    assert (dry.exit_code, dry.stdout.split()[:3]) == (0, ["would", "prune", "2999"])
+    assert len(received(desk)) == 3000
+    wet = runner.invoke(app, ["prune", *db, "--max-size", "0B"])
+    assert (wet.exit_code, wet.stdout.split()[:2]) == (0, ["pruned", "2999"])
+    assert len(received(desk)) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--older-than", "soon"], ["--max-size", "much"], ["--config", "none.toml"]],
+)
+def test_bad_input_is_one_line(given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["prune", "--db", "none.db", *given])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_it_makes_no_database(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["prune", "--db", str(tmp_path / "none.db"), "--older-than", "1d"])
+    assert result.exit_code == 1
+    assert not (tmp_path / "none.db").exists()
