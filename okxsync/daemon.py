@@ -27,7 +27,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
 from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
-from okxsync.store.batch import AccountRemoved, Beat, Message, Note
+from okxsync.store.batch import AccountRemoved, Beat, Keep, Message, Note
 from okxsync.store.database import open_database
 from okxsync.store.process import run_writer
 from okxsync.store.queries import account_names, connection_ids
@@ -90,6 +90,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         producers.cancel_scope.deadline = trio.current_time() + for_s
                     await producers.start(_cancel_on_signal, producers.cancel_scope)
                     await producers.start(_beat, send, started_at)
+                    await send.send(Keep(settings.log.keep, settings.log.max_size))
                     for name in removed:
                         await send.send(AccountRemoved(name, started_at))
                     producers.start_soon(_produce, settings, database, ids, send)
@@ -138,6 +139,7 @@ async def _watch(
             await send.send(Note(_now_us(), "error", None, "config-refused", str(error)))
             continue
         log.info("accounts.toml has changed")
+        await send.send(Keep(new.log.keep, new.log.max_size))
         clients.configure(new.accounts)
         await changed.send(new)
         before = {account.name: account for account in settings.accounts}

@@ -134,6 +134,13 @@ class Note(msgspec.Struct, tag=True, array_like=True):
     detail: str
 
 
+class Keep(msgspec.Struct, tag=True, array_like=True):
+    """How much of the raw log is kept: its age in seconds, its size in bytes; None: no limit."""
+
+    keep_s: int | None
+    max_bytes: int | None
+
+
 class Beat(msgspec.Struct, tag=True, array_like=True):
     """The daemon lives: its row in ``processes``."""
 
@@ -159,5 +166,6 @@ Message: TypeAlias = (
     | Rows
     | GapAsked
     | Note
+    | Keep
     | Beat
 )

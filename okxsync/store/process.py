@@ -29,6 +29,7 @@ import trio
 
 from okxsync.store.batch import Message
 from okxsync.store.database import DatabaseError, StoreError, open_database
+from okxsync.store.prune import Tending
 from okxsync.store.writer import Writer, Written
 
 log = logging.getLogger("okxsync.store")
@@ -161,7 +162,8 @@ def main(path: Path, parent: socket.socket) -> None:
     database = open_database(path)
     writer = Writer(database.conn)
     decode = msgspec.msgpack.Decoder(list[Message]).decode
-    while (body := _receive(parent)) is not None:
+    tending = Tending(database.conn)
+    while (body := _receive_next(parent, tending, writer)) is not None:
         messages = decode(body)
         while True:
             try:
@@ -174,6 +176,17 @@ def main(path: Path, parent: socket.socket) -> None:
                 _answer(parent, written)
                 break
     database.close()
+
+
+def _receive_next(parent: socket.socket, tending: Tending, writer: Writer) -> bytes | None:
+    """Return the next batch as ``_receive`` does; until it comes, and once before it, prune what is due."""
+    arrived = select.poll()
+    arrived.register(parent, select.POLLIN)
+    while True:
+        with suppress(DatabaseError):  # the next batch will meet it too, and says so
+            tending.tend(writer.keep.keep_s, writer.keep.max_bytes, writer.now_us())
+        if arrived.poll(tending.wait_s() * 1000):
+            return _receive(parent)
 
 
 def _receive(parent: socket.socket) -> bytes | None:

@@ -19,7 +19,7 @@ STEP_S: Final = 0.008
 """What a step aims at: well under the 50 ms that a writer beside it may be kept waiting."""
 SHARE: Final = 0.1
 """Of the writer's time, what pruning inside the daemon may take."""
-LOOK_S: Final = 30.0
+LOOK_S: Final = 5.0
 """How often the daemon looks whether something is due."""
 SLACK_PAGES: Final = 1000
 """Free pages that the daemon keeps: the frames that come next use them."""
@@ -137,20 +137,22 @@ class Tending:
         self._pruner = Pruner(db)
         self._clock = clock
         self._next_at = clock()
+        self._told: tuple[int | None, int | None] = (None, None)
 
     def wait_s(self) -> float:
         """Return in how many seconds the next step is due."""
         return max(0.0, self._next_at - self._clock())
 
     def tend(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
-        """Take a step if it is due.
+        """Take a step if it is due, or if the limits have changed.
 
         Raises:
             DatabaseError: of the disk; the next step is ``LOOK_S`` away.
         """
         began = self._clock()
-        if began < self._next_at:
+        if began < self._next_at and self._told == (keep_s, max_bytes):
             return
+        self._told = keep_s, max_bytes
         self._next_at = began + LOOK_S
         limits = Limits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
         if (keep_s is not None or max_bytes is not None) and self._pruner.step(limits, slack_pages=SLACK_PAGES):

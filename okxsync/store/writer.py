@@ -77,6 +77,7 @@ class Writer:
         self.codec: Codec = open_codec(db)
         self.samples: list[bytes] | None = [] if learns(db) else None  # frames to learn a better codec from
         self.pid: int | None = None
+        self.keep = batch.Keep(None, None)  # of the raw log; whoever runs the writer prunes between batches
         self.pages = Pages()
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and arg: with the key of its coverage
 
@@ -229,6 +230,8 @@ class _Transaction:
                 register.gap_asked(self._db, message)
             case batch.Note():
                 register.note(self._db, message)
+            case batch.Keep():
+                self._writer.keep = message
             case batch.Beat():
                 register.beat(self._db, message, self._writer.pid)
                 self._writer.pid, self._queue = message.pid, message.queue

@@ -15,6 +15,7 @@ from okxsync.store.batch import Message
 from okxsync.store.database import open_database, open_reader
 from okxsync.store.process import WriterDied, main, run_writer
 from okxsync.store.writer import Written
+from tests.replay import until
 from tests.store.desk import NOW
 
 
@@ -136,3 +137,26 @@ def only_child() -> int:
     children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
     (child,) = [int(pid) for pid in children if b"okxsync.store.process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return child
+
+
+def message_count(path: Path) -> int:
+    database = open_reader(path)
+    try:
+        return int(database.execute("SELECT count(*) FROM messages").fetchone()[0])
+    finally:
+        database.close()
+
+
+async def test_it_prunes_between_batches_and_stores_all_the_same(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_writer, path, receive)
+        with send:
+            frames = [(NOW + number, '{"event":"error","code":"1"}') for number in range(3000)]
+            await send.send(batch.Frames(1, "alpha", frames))
+            await until(lambda: message_count(path) == 3000)
+            await send.send(batch.Keep(None, 20_000))
+            for message in notes(100):
+                await send.send(message)
+            await until(lambda: 1 < message_count(path) < 400)
+    assert written(path) == list(range(100))
