@@ -211,3 +211,9 @@ def m003_views(database: Database) -> None:
             elif name not in ("raw", "version", "body") or table == "processes":
                 shown.append(f'"{name}"')
         database.execute(f"CREATE VIEW {table}_view AS SELECT {', '.join(shown)} FROM {table}")
+
+
+@migrations()
+def m004_log_by_account(database: Database) -> None:
+    """The log of one account among hundreds; time needs no index, for frames are numbered in its order."""
+    database.execute("CREATE INDEX messages_by_account ON messages (account)")
