@@ -6,6 +6,7 @@ import typer
 
 from okxsync import __version__
 from okxsync.cli.backfill import backfill
+from okxsync.cli.check import check
 from okxsync.cli.demo import demo
 from okxsync.cli.log import log
 from okxsync.cli.prune import prune
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _command in (run, status, backfill, verify, log, prune, sandbox, demo):
+for _command in (check, run, status, backfill, verify, log, prune, sandbox, demo):
     app.command()(_command)
 
 

@@ -41,6 +41,11 @@ class SiteClock:
         """Return Unix seconds, as the exchange would say."""
         return time.time() + self.offset_s
 
+    @property
+    def measured(self) -> bool:
+        """Whether the exchange has ever said its time."""
+        return self._measured_at > float("-inf")
+
     async def measure(self) -> None:
         """Compare with the exchange. If it does not answer, the offset known so far stays."""
         async with self._lock:

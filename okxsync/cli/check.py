@@ -1,0 +1,47 @@
+"""``okxsync check``."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, log_to_stderr
+
+
+def check(
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Look at everything that can be known before the first run, and say what to do; changes nothing.
+
+    Example: okxsync check --config accounts.toml
+
+    Exit codes: 0 all well (warnings at most), 1 something fails, 2 bad configuration.
+    """
+    import msgspec
+    import trio
+
+    from okxsync import config as configuration
+    from okxsync.rest.check import check_all
+    from okxsync.terminal.findings import render_findings
+    from okxsync.terminal.table import console
+
+    try:
+        settings = configuration.load(find_config(config))
+        if account:
+            chosen = configuration.accounts_named(settings, account)
+            settings = msgspec.structs.replace(settings, accounts=tuple(chosen))
+    except configuration.ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, str(error))
+    log_to_stderr(logging.ERROR)
+    missing = configuration.missing_secrets(settings)
+    findings = trio.run(check_all, settings, db or settings.database, missing)
+    if json:
+        typer.echo(msgspec.json.encode({"findings": findings}))
+    else:
+        console().print(render_findings(findings))
+    raise typer.Exit(1 if any(one.level == "fail" for one in findings) else 0)

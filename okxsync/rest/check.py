@@ -1,0 +1,236 @@
+"""Everything that can be known before the first run, as findings: what was looked at, how it is, what to do.
+
+A finding is ``ok``, ``warn`` (it runs, but somebody should know) or ``fail`` (it will not run as it is). Questions to
+the exchange go the daemon's own way - signed client, clock, budgets - so a key that passes here will do there.
+"""
+
+import math
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import pysqlite3
+import trio
+
+from okxsync.config import Account, ConfigError, Settings
+from okxsync.okx.sites import ENDPOINTS, Site
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.clients import Clients
+
+AT_ONCE: Final = 10
+HOST_S: Final = 10.0
+KEY_S: Final = 30.0
+"""How long one account may take: an exchange that does not answer is a finding, not a wait."""
+SKEW_WARN_S: Final = 1.0
+SKEW_FAIL_S: Final = 30.0
+"""OKX refuses a signature that is older (OKX docs: overview-rest-authentication)."""
+SQLITE_SAFE: Final = (3, 51, 3)
+"""The first without the WAL-reset bug."""
+SPACE_WARN: Final = 5_000_000_000
+SPACE_FAIL: Final = 200_000_000
+FILLS_VIP: Final = 4
+"""The fee tier from which channel ``fills`` is open (OKX docs: order-book-trading-trade-ws-fills-channel)."""
+SLOW_START_S: Final = 60.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """``todo`` is empty where there is nothing to do."""
+
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    found: str
+    todo: str = ""
+
+
+class _Config(msgspec.Struct):
+    uid: str = ""
+    perm: str = ""
+    ip: str = ""
+    level: str = ""
+
+
+async def check_all(settings: Settings, database: Path, secrets_missing: Sequence[str]) -> list[Finding]:
+    """Look at all of it; every question has its own deadline, and a failing one stops no other."""
+    accounts = [account for account in settings.accounts if account.enabled]
+    findings = [_file(settings, accounts), *(Finding("fail", "secret", line, "set it") for line in secrets_missing)]
+    if accounts and not secrets_missing:
+        findings.append(Finding("ok", "secrets", "all are there"))
+    findings += [sqlite_version(pysqlite3.sqlite_version_info), disk(database, settings.log.max_size)]
+    findings += dialling(settings, accounts)
+    sites = [account.site for account in accounts] + ([settings.market.site] if settings.market else [])
+    findings += await _hosts(sites)
+    async with httpx.AsyncClient(timeout=None) as http:
+        clients = Clients(http, accounts)
+        findings += await _clocks(clients, {account.site for account in accounts})
+        findings += await _keys(clients, accounts)
+    return findings
+
+
+def _file(settings: Settings, accounts: Sequence[Account]) -> Finding:
+    if not accounts and not settings.market:
+        return Finding("fail", "config", f"{settings.path}: no account is enabled", "add an [[accounts]] table")
+    market = " and [market]" if settings.market else ""
+    off = len(settings.accounts) - len(accounts)
+    return Finding("ok", "config", f"{len(accounts)} accounts{market}" + (f", {off} not enabled" if off else ""))
+
+
+def sqlite_version(version: tuple[int, ...]) -> Finding:
+    text = ".".join(map(str, version))
+    if version < SQLITE_SAFE:
+        todo = "upgrade pysqlite3: before 3.51.3 two writers can corrupt a WAL database"
+        return Finding("fail", "SQLite", text, todo)
+    return Finding("ok", "SQLite", text)
+
+
+def disk(database: Path, max_size: int | None) -> Finding:
+    """Whether the database can be written where it is, and has room to grow."""
+    folder = database.absolute().parent
+    if not folder.is_dir():
+        return Finding("fail", "disk", f"{folder}: no such folder", "make it, or change database")
+    target = database if database.exists() else folder
+    if not os.access(target, os.W_OK):
+        return Finding("fail", "disk", f"{target}: cannot be written", "change its owner or mode, or use --db")
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.1f} GB free in {folder}"
+    if free < SPACE_FAIL:
+        return Finding("fail", "disk", found, "make room")
+    if free < max(SPACE_WARN, max_size or 0):
+        return Finding("warn", "disk", found, "make room, or lower [log] max_size")
+    return Finding("ok", "disk", found)
+
+
+def dialling(settings: Settings, accounts: Sequence[Account]) -> list[Finding]:
+    """How long it takes until all are connected: OKX takes so many new connections a second from one IP."""
+    dials: dict[Site, int] = {}
+    for account in accounts:
+        endpoints = {one.endpoint for one in account.subscriptions}
+        dials[account.site] = dials.get(account.site, 0) + len(endpoints)
+    if settings.market:
+        dials[settings.market.site] = dials.get(settings.market.site, 0) + 1
+    count = sum(dials.values())
+    takes_s = max((math.ceil(number / site.dials_per_second) for site, number in dials.items()), default=0)
+    found = f"{count} connections, at least {takes_s} s until all are live"
+    if takes_s > SLOW_START_S:
+        return [Finding("warn", "start", found, "what happens meanwhile is asked for over REST; nothing to do")]
+    return [Finding("ok", "start", found)]
+
+
+async def _hosts(sites: Iterable[Site]) -> list[Finding]:
+    urls = {urlsplit(url) for site in sites for url in (site.rest, *map(site.url, ENDPOINTS))}
+    hosts = sorted({(url.hostname or "", url.port or 443) for url in urls})
+    found: list[Finding] = []
+
+    async def look(host: str, port: int) -> None:
+        try:
+            with trio.fail_after(HOST_S):
+                addresses = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, trio.TooSlowError) as error:
+            why = getattr(error, "strerror", None) or f"no answer within {HOST_S:.0f} s"
+            found.append(Finding("fail", f"host {host}", why, "check the name, DNS and the network"))
+        else:
+            found.append(Finding("ok", f"host {host}", f"port {port}, {addresses[0][4][0]}"))
+
+    async with trio.open_nursery() as nursery:
+        for host, port in hosts:
+            nursery.start_soon(look, host, port)
+    return sorted(found, key=lambda one: one.subject)
+
+
+async def _clocks(clients: Clients, sites: Iterable[Site]) -> list[Finding]:
+    found = []
+    for site in sorted(sites, key=lambda one: one.rest):
+        clock = clients.clock_of(site)
+        await clock.measure()
+        found.append(skew(site.rest, clock.offset_s if clock.measured else None))
+    return found
+
+
+def skew(rest: str, offset_s: float | None) -> Finding:
+    """Judge this machine's clock by the exchange's; None: it gave no time."""
+    subject = f"clock {urlsplit(rest).hostname}"
+    if offset_s is None:
+        return Finding("fail", subject, f"{rest} gives no time", "check the address, proxy and firewall")
+    found = f"{abs(offset_s):.3f} s {'behind' if offset_s > 0 else 'ahead'}"
+    if abs(offset_s) >= SKEW_FAIL_S:
+        return Finding("fail", subject, found, "set this machine's clock (NTP)")
+    if abs(offset_s) >= SKEW_WARN_S:
+        return Finding("warn", subject, found, "set this machine's clock (NTP); signatures are corrected meanwhile")
+    return Finding("ok", subject, found)
+
+
+async def _keys(clients: Clients, accounts: Sequence[Account]) -> list[Finding]:
+    limit = trio.CapacityLimiter(AT_ONCE)
+    asked: dict[str, list[Finding]] = {}
+    uids: dict[str, list[str]] = {}
+
+    async def ask(account: Account) -> None:
+        client = clients.of(account.name)
+        assert client
+        async with limit:
+            asked[account.name] = await _key(client, account, uids)
+
+    async with trio.open_nursery() as nursery:
+        for account in accounts:
+            nursery.start_soon(ask, account)
+    findings = [finding for account in accounts for finding in asked[account.name]]
+    for uid, names in uids.items():
+        if len(names) > 1:
+            found = f"{', '.join(sorted(names))} are one account of OKX (uid {uid})"
+            findings.append(Finding("fail", "accounts", found, "keep one of them"))
+    return findings
+
+
+async def _key(client: AccountClient, account: Account, uids: dict[str, list[str]]) -> list[Finding]:
+    subject = f"account {account.name}"
+    try:
+        with trio.fail_after(KEY_S):
+            (config,) = msgspec.json.decode(await client.get("account/config"), type=list[_Config])
+    except RestError as error:
+        text, _, hint = str(error).partition("; ")
+        return [Finding("fail", subject, text, hint or "look the code up in OKX's docs: error-code-rest-api")]
+    except ConfigError as error:
+        return [Finding("fail", subject, str(error), "set it")]
+    except trio.TooSlowError:
+        return [Finding("fail", subject, f"no answer within {KEY_S:.0f} s", "check the network, then try again")]
+    except (msgspec.DecodeError, ValueError):
+        return [Finding("fail", subject, "account/config: not the reply that is documented", "is this site OKX?")]
+    uids.setdefault(config.uid, []).append(account.name)
+    return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level)
+
+
+def judge_key(account: Account, *, uid: str, perm: str, ip: str, level: str) -> list[Finding]:
+    """Judge what ``account/config`` says of a key (OKX docs: trading-account-rest-api-get-account-configuration).
+
+    Args:
+        account: As configured.
+        uid: The account's.
+        perm: ``read_only``, ``trade``, ``withdraw``, with commas between.
+        ip: The addresses that the key is bound to, or "".
+        level: The fee tier: ``Lv1`` ... or ``VIP1`` ...
+    """
+    subject = f"account {account.name}"
+    rights = {right.strip() for right in perm.split(",")}
+    mode = "demo" if account.demo else "live"
+    findings = []
+    if "withdraw" in rights:
+        findings.append(Finding("warn", subject, "this key may withdraw", "use a key that may only read"))
+    if rights & {"trade", "withdraw"} and not ip:
+        found = f"key without IP binding and with {', '.join(sorted(rights - {'read_only'}))}"
+        todo = "OKX deletes it after 14 days without a login or signed call: bind it to an IP, or use a read key"
+        findings.append(Finding("warn", subject, found, todo))
+    if any(one.channel == "fills" for one in account.subscriptions) and not _reaches_vip(level, FILLS_VIP):
+        found = f'channel "fills" is for VIP{FILLS_VIP} and above, this account is {level or "of unknown tier"}'
+        findings.append(Finding("warn", subject, found, 'leave it out: fills come with "orders" too'))
+    bound = f"bound to {ip}" if ip else "no IP binding"
+    return findings or [Finding("ok", subject, f"{account.site_name} {mode}, uid {uid}, {perm}, {bound}")]
+
+
+def _reaches_vip(level: str, wanted: int) -> bool:
+    kind, number = level[:3].upper(), level[3:]
+    return kind == "VIP" and number.isdigit() and int(number) >= wanted
