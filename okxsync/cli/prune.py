@@ -31,7 +31,7 @@ def prune(
     from okxsync import config as configuration
     from okxsync.store.database import DatabaseError, StoreError, open_database, open_reader
     from okxsync.store.prune import Limits, Pruner, would_free
-    from okxsync.terminal.table import size
+    from okxsync.terminal.words import size
 
     try:
         keep_s = configuration.duration_s(older_than) if older_than is not None else None

@@ -13,39 +13,53 @@ def status(
     db: DatabaseOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
+    account: Annotated[list[str] | None, typer.Option(help="Show only this account; may be repeated.")] = None,
+    problems: Annotated[bool, typer.Option("--problems", help="Show only what is not live and whole.")] = False,
 ) -> None:
-    """Show the connection table, open gaps, writer and log of the daemon on this database.
+    """Show connections, accounts, open gaps, writer, log and disk of the daemon on this database; reads only.
 
-    Example: okxsync status --db okxsync.db --json
+    Example: okxsync status --watch --problems
 
     Exit codes: 0 all live and no open gap, 1 something is down or open, 2 bad configuration, 3 no daemon alive.
     """
     import time
 
     import msgspec
+    from rich.console import RenderableType
     from rich.live import Live
 
+    from okxsync.store.accounts import read_details
     from okxsync.store.database import StoreError
-    from okxsync.store.status import Status, read_status
+    from okxsync.store.status import read_status
     from okxsync.terminal.table import console, render
 
     path = find_database(config, db)
+    out = console()
 
-    def look() -> Status:
-        return read_status(path, time.time_ns() // 1000)
+    def look() -> tuple[int, RenderableType]:
+        now_us = time.time_ns() // 1000
+        found = read_status(path, now_us)
+        details = read_details(path, now_us, alive=found.daemon.alive)
+        shown = render(found, details=details, width=out.width, only=account or (), problems=problems)
+        return found.exit_code, shown
 
     try:
-        found = look()
         if json:
-            typer.echo(msgspec.json.encode(found))
-        elif not watch:
-            console().print(render(found))
-        else:
-            with suppress(KeyboardInterrupt), Live(render(found), auto_refresh=False) as live:
+            whole = read_status(path, time.time_ns() // 1000)
+            typer.echo(msgspec.json.encode(whole))
+            raise typer.Exit(whole.exit_code)
+        code, shown = look()
+        if watch:
+            # The alternate screen is painted over in place; what was on the terminal comes back at the end.
+            with (
+                suppress(KeyboardInterrupt),
+                Live(shown, console=out, screen=out.is_terminal, auto_refresh=False) as live,
+            ):
                 while True:
                     time.sleep(1)
-                    found = look()
-                    live.update(render(found), refresh=True)
+                    code, shown = look()
+                    live.update(shown, refresh=True)
+        out.print(shown)
     except StoreError as error:
         fail(3, str(error))
-    raise typer.Exit(found.exit_code)
+    raise typer.Exit(code)

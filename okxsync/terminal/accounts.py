@@ -1,0 +1,74 @@
+"""The accounts of ``okxsync status``: the worst first, and as many columns as the terminal is wide."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from okxsync.store.accounts import AccountState, ChannelState
+from okxsync.terminal.words import UNKNOWN, age
+
+WIDE: Final = 110
+MOST: Final = 40
+"""Accounts that a table shows; the rest is counted, by how it is."""
+
+
+def render_accounts(accounts: Sequence[AccountState], *, width: int, all_of_them: bool = False) -> RenderableType:
+    """Return one row per account; ``accounts`` stand in their order of rank."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("account", overflow="ellipsis", no_wrap=True)
+    table.add_column("fresh", no_wrap=True)
+    for name in ("equity USD", "orders", "positions", "gaps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("channels: last push", overflow="fold")
+    shown = accounts if all_of_them else accounts[:MOST]
+    for one in shown:
+        dim = "" if one.stale_s is None else "dim"
+        cells = [
+            Text(one.name),
+            _freshness(one),
+            Text(_money(one.equity), dim),
+            Text(_number(one.open_orders), dim),
+            Text(_number(one.positions), dim),
+            Text(str(one.gaps_open or ""), "yellow"),
+        ]
+        table.add_row(*cells, *([_channels(one.channels)] if width >= WIDE else []))
+    rest = accounts[len(shown) :]
+    if not rest:
+        return table
+    ill = sum(not one.is_well for one in rest)
+    words = [f"{len(rest) - ill} more that are live and whole"] if ill < len(rest) else []
+    words += [f"{ill} more with problems (--problems shows all)"] if ill else []
+    return Group(table, Text(f"and {', and '.join(words)}", "yellow" if ill else ""))
+
+
+def _freshness(one: AccountState) -> Text:
+    if one.age_s is None:
+        return Text("never covered", "red")
+    if one.stale_s is not None:
+        return Text(f"STALE {age(one.stale_s)}", "red")
+    return Text(f"live {age(one.age_s)}", "yellow" if one.gaps_open else "green")
+
+
+def _channels(channels: Sequence[ChannelState]) -> Text:
+    text = Text()
+    for one in channels:
+        said = age(one.push_age_s) if one.push_age_s is not None else "none yet"
+        text.append(f"{', ' if text else ''}{one.channel} {said}", "" if one.live else "red")
+    return text
+
+
+def _money(amount: str | None) -> str:
+    """Show an amount in cents, cut and not rounded: the table holds the exact one."""
+    if not amount:
+        return UNKNOWN
+    whole, point, cents = amount.partition(".")
+    return f"{whole}.{cents[:2]:0<2}" if point else whole
+
+
+def _number(count: int | None) -> str:
+    return UNKNOWN if count is None else str(count)

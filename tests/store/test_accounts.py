@@ -1,0 +1,86 @@
+"""What an account holds is shown with its age, and what is not known is not shown as zero."""
+
+import os
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from okxsync.store import batch
+from okxsync.store.accounts import AccountState, ChannelState, Details, read_details
+from okxsync.store.status import read_status
+from okxsync.terminal.table import render
+from tests.store.desk import NOW, Desk, order
+
+S = 1_000_000
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.apply(batch.Account("alpha", "sandbox", True, NOW, None), batch.Account("beta", "sandbox", True, NOW, None))
+    desk.begin("account", "orders", pid=os.getpid())
+    return desk
+
+
+def states(desk: Desk, *, alive: bool = True, later_s: int = 1) -> dict[str, AccountState]:
+    return {one.name: one for one in read_details(desk.path, NOW + later_s * S, alive=alive).accounts}
+
+
+def test_what_an_account_holds(desk: Desk) -> None:
+    desk.push("account", {"uTime": "5", "totalEq": "1234.567", "details": []})
+    desk.push("orders", order(1), order(2, state="filled"), order(3, state="partially_filled"))
+    alpha = states(desk)["alpha"]
+    assert (alpha.equity, alpha.open_orders, alpha.stale_s) == ("1234.567", 2, None)
+    assert alpha.age_s == pytest.approx(0.998)
+    assert [(one.channel, one.live) for one in alpha.channels] == [("account", True), ("orders", True)]
+
+
+def test_what_was_never_covered_is_not_zero(desk: Desk) -> None:
+    found = states(desk)
+    assert (found["alpha"].open_orders, found["alpha"].positions) == (0, None)
+    assert (found["beta"].open_orders, found["beta"].equity, found["beta"].age_s) == (None, None, None)
+    assert not found["beta"].is_well
+
+
+def test_a_lost_channel_makes_the_account_stale(desk: Desk) -> None:
+    desk.apply(batch.Lost(1, "alpha", ["orders"], NOW, "reset"))
+    alpha = states(desk, later_s=60)["alpha"]
+    assert (alpha.stale_s, alpha.gaps_open, alpha.gaps_being_filled) == (60.0, 1, 0)
+    desk.apply(batch.Subscribed(1, "alpha", ["orders"], NOW + S))
+    alpha = states(desk)["alpha"]
+    assert (alpha.stale_s, alpha.gaps_open, alpha.gaps_being_filled, alpha.is_well) == (None, 1, 1, False)
+
+
+def test_without_a_daemon_all_is_stale(desk: Desk) -> None:
+    assert states(desk, alive=False, later_s=60)["alpha"].stale_s == 60.0
+
+
+def picture(desk: Desk, accounts: list[AccountState], width: int, *, problems: bool = False) -> str:
+    out = Console(width=width, file=StringIO())
+    details = Details(sorted(accounts, key=lambda one: one.rank), 10**6, 10**9)
+    status = read_status(desk.path, NOW + S)
+    out.print(render(status, details=details, width=width, problems=problems))
+    assert isinstance(out.file, StringIO)
+    return out.file.getvalue()
+
+
+def account(number: int, *, live: bool = True) -> AccountState:
+    channels = [ChannelState(name, live, 0.5, 2.0, 1) for name in ("account", "orders", "positions")]
+    return AccountState(f"account-{number:03}", channels, "1000000.123456", 12, 3)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("count", [20, 500])
+def test_it_fits_and_the_worst_stand_first(desk: Desk, width: int, count: int) -> None:
+    shown = picture(desk, [account(number, live=number != count - 1) for number in range(count)], width)
+    lines = [line.strip() for line in shown.splitlines()]
+    assert len(lines) < 70
+    assert max(map(len, shown.splitlines())) <= width
+    (first, *_) = (line for line in lines if line.startswith("account-"))
+    assert first.startswith(f"account-{count - 1:03}")
+    assert "STALE" in first
+    assert "1000000.12" in first
+    assert ("460 more that are live and whole" in shown) is (count == 500)
+    only = picture(desk, [account(number, live=number != 7) for number in range(count)], width, problems=True)
+    named = [line.strip()[:11] for line in only.splitlines()]
+    assert [name for name in named if name.startswith("account-")] == ["account-007"]
