@@ -134,6 +134,7 @@ async def _take_answers(
 ) -> None:
     decode = msgspec.msgpack.Decoder(Written).decode
     buffer = bytearray()
+    failing = False
     while True:
         while len(buffer) >= _SIZE.size and len(buffer) >= (end := _SIZE.size + _SIZE.unpack_from(buffer)[0]):
             written = decode(bytes(buffer[_SIZE.size : end]))
@@ -142,6 +143,9 @@ async def _take_answers(
                 log.error("the database cannot be written, trying again: %s", written.error)
             else:
                 flights.release()
+                if failing:
+                    log.info("the database can be written again")
+            failing = bool(written.error)
             on_written(written)
         received = await stream.receive_some()
         if not received:
