@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -154,3 +156,39 @@ async def test_for_ends_by_itself(tmp_path: Path) -> None:
 
 def test_a_traceback_never_shows_local_variables() -> None:
     assert not app.pretty_exceptions_enable
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BROKEN, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+BROKEN = """
+from okxsync import cli
+@cli.app.command()
+def broken():
+    raise BaseExceptionGroup("of a nursery", [ValueError("it is\\nodd")])
+cli.main()
+"""
+
+
+def test_what_nobody_expected_is_one_line_and_a_traceback_on_request() -> None:
+    plain = run_command("broken")
+    assert (plain.returncode, plain.stdout) == (1, "")
+    (line,) = plain.stderr.splitlines()
+    assert line.startswith("okxsync: a bug: ValueError: it is odd")
+    assert "Traceback" in run_command("--debug", "broken").stderr
+
+
+def test_the_shell_can_complete_commands() -> None:
+    assert "--install-completion" in runner.invoke(app, ["--help"]).stdout
+
+
+async def test_logs_as_json_lines(tmp_path: Path) -> None:
+    async with replay({}) as server:
+        config = write_config(tmp_path, server.accounts_toml("orders"))
+        with daemon(config, "--for", "1s", "--log-format", "json") as process:
+            _, said = await finish(process)
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert any("live" in line["message"] for line in lines)
+    assert all(line.keys() >= {"at", "level", "logger", "message"} for line in lines)

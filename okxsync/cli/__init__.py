@@ -1,5 +1,7 @@
 """The commands, a file each: parse, call, print. Heavy modules are imported by the command that needs them."""
 
+import sys
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -7,6 +9,7 @@ import typer
 from okxsync import __version__
 from okxsync.cli.backfill import backfill
 from okxsync.cli.check import check
+from okxsync.cli.common import leaves
 from okxsync.cli.demo import demo
 from okxsync.cli.log import log
 from okxsync.cli.prune import prune
@@ -40,5 +43,20 @@ def okxsync(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="OKXSYNC_DEBUG", help="Show the traceback of what nobody expected.")
+    ] = False,
 ) -> None:
-    """Keep an exact local copy of many OKX accounts, and prove that nothing is missing."""
+    """Keep an exact local copy of many OKX accounts, and prove that nothing is missing.
+
+    Example: okxsync demo --for 20s
+    """
+    if not debug:
+        sys.excepthook = _in_one_line
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say what nobody expected without a page of our own code."""
+    found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
+    text = " ".join(str(found).split()) or "no more is known"
+    print(f"okxsync: a bug: {type(found).__name__}: {text}; `okxsync --debug ...` shows where", file=sys.stderr)

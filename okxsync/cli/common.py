@@ -1,14 +1,23 @@
 """What all commands share: their options, and how they fail, find files and log."""
 
-import logging
 import os
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+
+from okxsync.logs import log_to_stderr
+
+__all__ = [
+    "ConfigOption",
+    "DatabaseOption",
+    "fail",
+    "find_config",
+    "find_database",
+    "leaves",
+    "log_to_stderr",
+]
 
 ConfigOption = Annotated[
     Path | None,
@@ -56,14 +65,3 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
             yield from leaves(error)
         else:
             yield error
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """One structured line per event: time, level, what."""
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logger = logging.getLogger("okxsync")
-    logger.addHandler(handler)
-    logger.setLevel(level)

@@ -1,6 +1,6 @@
 """``okxsync run``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ def run(
     if_not_running: Annotated[
         bool, typer.Option("--if-not-running", help="For cron: say nothing and exit 0 if a daemon runs already.")
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option("--log-format", help="Log lines for people, or JSON lines.")
+    ] = "text",
 ) -> None:
     """Mirror the accounts until Ctrl-C or SIGTERM.
 
@@ -36,7 +39,7 @@ def run(
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, f"--for: {error}")
-    log_to_stderr()
+    log_to_stderr(form=log_format)
     fatal: list[str] = []
     running: list[str] = []
     try:
