@@ -15,7 +15,7 @@ import msgspec
 
 from okxsync.store.database import Connection
 
-STEP_S: Final = 0.008
+STEP_S: Final = 0.005
 """What a step aims at: well under the 50 ms that a writer beside it may be kept waiting."""
 SHARE: Final = 0.1
 """Of the writer's time, what pruning inside the daemon may take."""
@@ -111,7 +111,7 @@ class Pruner:
                 self._db.execute("ROLLBACK")
             raise
         self.freed.add(gone)
-        self._rows = _next_size(self._rows, self._clock() - began, 50, 4000)
+        self._rows = _next_size(self._rows, self._clock() - began, 50, 1600)
         return bool(going)
 
     def _shrink(self, slack_pages: int) -> bool:
@@ -123,7 +123,7 @@ class Pruner:
         self._db.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
         left = _free_pages(self._db)
         self.pages_freed += max(0, free - left)
-        self._pages = _next_size(self._pages, self._clock() - began, 10, 2000)
+        self._pages = _next_size(self._pages, self._clock() - began, 10, 400)
         return left < free and left > slack_pages
 
 

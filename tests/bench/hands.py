@@ -1,0 +1,127 @@
+"""What an operator waits for, on a log of two million frames of 500 accounts.
+
+    uv run --group bench python -m tests.bench.hands
+
+Prints how long ``status`` and the first line of ``log --account --since`` take as commands, then prunes half beside a
+writer that commits ten frames every 20 ms, and prints the longest that a commit of it had to wait.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from okxsync.store import batch
+from okxsync.store.database import open_database
+from okxsync.store.log import open_codec
+from okxsync.store.writer import Writer
+from tests.bench.source import frame
+
+ACCOUNTS = 500
+BATCH = 10
+EVERY_S = 0.02
+
+
+def fill(path: Path, count: int) -> None:
+    """Write ``count`` frames, a hundred a second until now, and as much of the register as status reads."""
+    database = open_database(path)
+    now_us = time.time_ns() // 1000
+    texts = [frame(2 * 10**18 + number, "live", 0, 0, 1746947317402).encode() for number in range(1000)]
+    codec = open_codec(database.conn)
+    bodies = [codec.compress(text) for text in texts]
+    database.execute("BEGIN")
+    for number in range(ACCOUNTS):
+        name = f"account-{number:03}"
+        database.execute("INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, 'bench', 0, 0)", [name])
+        for channel in ("account", "orders", "positions"):
+            database.execute("INSERT INTO coverage VALUES (?, ?, 0, ?, 1, ?, ?)",
+                             [name, channel, now_us, number, now_us])  # fmt: skip
+    rows = (
+        (now_us - (count - number) * 10_000, number % ACCOUNTS, f"account-{number % ACCOUNTS:03}", "orders", "push",
+         len(texts[number % 1000]), bodies[number % 1000])
+        for number in range(count)
+    )  # fmt: skip
+    database.conn.executemany(
+        "INSERT INTO messages (received_at, connection_id, account, channel, kind, size, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)", rows,
+    )  # fmt: skip
+    database.execute("INSERT INTO counters SELECT 'messages', count(*) FROM messages")
+    database.execute("INSERT INTO counters SELECT 'bytes', sum(length(body)) FROM messages")
+    database.execute("INSERT INTO counters SELECT 'bytes_received', sum(size) FROM messages")
+    database.execute("COMMIT")
+    database.close()
+
+
+def first_line_s(*arguments: str) -> float:
+    began = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "okxsync", *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        took_s = time.perf_counter() - began
+        process.stdout.close()
+    return took_s
+
+
+def commits(path: Path, stop: threading.Event) -> list[float]:
+    """Write until told to stop; return how long each commit took, in seconds."""
+    database = open_database(path)
+    writer, took, number = Writer(database.conn), [], 0
+    while not stop.wait(EVERY_S):
+        frames = [(time.time_ns() // 1000, frame(10**18 + number + one, "live", 0, 0, 1)) for one in range(BATCH)]
+        number += BATCH
+        began = time.perf_counter()
+        writer.apply([batch.Frames(1, "account-001", frames)])
+        took.append(time.perf_counter() - began)
+    database.close()
+    return took
+
+
+def told(label: str, took: list[float]) -> None:
+    took.sort()
+    middle, high, most = (took[int(len(took) * share)] * 1000 for share in (0.5, 0.99, 0.99999))
+    print(f"{label}: {len(took)} commits, median {middle:.1f} ms, 99 % {high:.1f} ms, longest {most:.1f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=2_000_000)
+    count = parser.parse_args().frames
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "okxsync.db"
+        fill(path, count)
+        db = ["--db", str(path)]
+        print(f"{count} frames, {ACCOUNTS} accounts, {path.stat().st_size / 1e6:.0f} MB")
+        print(f"status         {min(first_line_s('status', *db) for _ in range(3)):.2f} s")
+        wanted = ["--account", "account-123", "--since", "1h"]
+        print(f"log, 1st line  {min(first_line_s('log', *db, *wanted) for _ in range(3)):.2f} s")
+        took: dict[str, list[float]] = {}
+        for label in ("alone", "beside prune"):
+            stop = threading.Event()
+            thread = threading.Thread(target=lambda label=label, stop=stop: took.update({label: commits(path, stop)}))
+            thread.start()
+            began = time.perf_counter()
+            if label == "alone":
+                time.sleep(5)
+            else:
+                half = str(msgspec.json.decode(status(path))["log"]["bytes"] // 2 + count * 24) + "B"
+                command = [sys.executable, "-m", "okxsync", "prune", *db, "--max-size", half]
+                print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+                print(f"prune          {time.perf_counter() - began:.1f} s")
+            stop.set()
+            thread.join()
+            told(label, took[label])
+
+
+def status(path: Path) -> bytes:
+    return subprocess.run(
+        [sys.executable, "-m", "okxsync", "status", "--json", "--db", str(path)], capture_output=True, check=False
+    ).stdout
+
+
+if __name__ == "__main__":
+    main()
