@@ -1,6 +1,6 @@
 """What an operator waits for, on a log of two million frames of 500 accounts.
 
-    uv run --group bench python -m tests.bench.hands
+    uv run python -m tests.bench.hands
 
 Prints how long ``status`` and the first line of ``log --account --since`` take as commands, then prunes half beside a
 writer that commits ten frames every 20 ms, and prints the longest that a commit of it had to wait.
@@ -20,7 +20,7 @@ from okxsync.store import batch
 from okxsync.store.database import open_database
 from okxsync.store.log import open_codec
 from okxsync.store.writer import Writer
-from tests.bench.source import frame
+from tests.bench.orders import Orders
 
 ACCOUNTS = 500
 BATCH = 10
@@ -31,7 +31,8 @@ def fill(path: Path, count: int) -> None:
     """Write ``count`` frames, a hundred a second until now, and as much of the register as status reads."""
     database = open_database(path)
     now_us = time.time_ns() // 1000
-    texts = [frame(2 * 10**18 + number, "live", 0, 0, 1746947317402).encode() for number in range(1000)]
+    orders = Orders(0)
+    texts = [orders.next(now_us) for _ in range(1000)]
     codec = open_codec(database.conn)
     bodies = [codec.compress(text) for text in texts]
     database.execute("BEGIN")
@@ -70,10 +71,10 @@ def first_line_s(*arguments: str) -> float:
 def commits(path: Path, stop: threading.Event) -> list[float]:
     """Write until told to stop; return how long each commit took, in seconds."""
     database = open_database(path)
-    writer, took, number = Writer(database.conn), [], 0
+    writer, orders, took = Writer(database.conn), Orders(1), list[float]()
     while not stop.wait(EVERY_S):
-        frames = [(time.time_ns() // 1000, frame(10**18 + number + one, "live", 0, 0, 1)) for one in range(BATCH)]
-        number += BATCH
+        now_us = time.time_ns() // 1000
+        frames = [(now_us, orders.next(now_us).decode()) for _ in range(BATCH)]
         began = time.perf_counter()
         writer.apply([batch.Frames(1, "account-001", frames)])
         took.append(time.perf_counter() - began)
