@@ -65,9 +65,11 @@ def prune(
                 began = time.perf_counter()
                 more = pruner.step(limits)
                 time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
-            database.execute(
-                "PRAGMA wal_checkpoint(PASSIVE)"
-            ).fetchall()  # the file shrinks when the WAL is written back
+            for _ in range(CHECKPOINTS):  # the file shrinks once all of the WAL is in it; a writer may be ahead of us
+                _, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if frames == copied:
+                    break
+                time.sleep(0.05)
         finally:
             database.close()
     except StoreError as error:
@@ -79,3 +81,6 @@ def prune(
         f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"
         f" {path.name} was {size(before)}, is {size(after)}"
     )
+
+
+CHECKPOINTS = 40
