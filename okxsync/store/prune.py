@@ -24,7 +24,7 @@ LOOK_S: Final = 5.0
 SLACK_PAGES: Final = 1000
 """Free pages that the daemon keeps: the frames that come next use them."""
 ROW_BYTES: Final = 48
-"""What a frame takes in the file beside its body: its other columns, and its entry in the index."""
+"""What a frame takes in the file beside its body: its other columns."""
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -214,12 +214,6 @@ def m003_views(database: Database) -> None:
 
 
 @migrations()
-def m004_log_by_account(database: Database) -> None:
-    """The log of one account among hundreds; time needs no index, for frames are numbered in its order."""
-    database.execute("CREATE INDEX messages_by_account ON messages (account)")
-
-
-@migrations()
-def m005_open_orders(database: Database) -> None:
+def m004_open_orders(database: Database) -> None:
     """Open orders are few among millions, and asked for often: by status, and whenever a gap is filled."""
     database.execute("CREATE INDEX orders_open ON orders (account) WHERE state IN ('live', 'partially_filled')")
