@@ -2,8 +2,9 @@
 
     settings -> feed -> one bounded memory channel -> writer
 
-Two nurseries: the outer one holds the writer, the inner one all that produces. A signal cancels the inner one; with the
-last producer gone the channel closes, the writer stores what is still queued and ends, and the daemon with it.
+One nursery in the other: the inner one holds all that produces, the one around it the writer. A signal cancels the
+inner one; with the last producer gone the channel closes, the writer stores what is still queued and ends, and the
+daemon with it.
 """
 
 import fcntl
@@ -28,7 +29,7 @@ from okxsync.rest.gaps import Gaps
 from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
 from okxsync.store.batch import AccountRemoved, Beat, Keep, Message, Note
-from okxsync.store.database import open_database
+from okxsync.store.database import StoreError, open_database
 from okxsync.store.process import run_writer
 from okxsync.store.queries import account_names, connection_ids
 
@@ -73,7 +74,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
 
     Raises:
         AlreadyRunning: another daemon holds the database.
-        StoreError: the database cannot be used.
+        StoreError: the database cannot be used, or not all could be stored in time.
         WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
     """
     with lock(database) as lock_fd:
@@ -82,21 +83,25 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = trio.open_memory_channel[Message](QUEUE)
         started_at = _now_us()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock_fd))
-            with send:
-                async with trio.open_nursery() as producers:
-                    if for_s is not None:
-                        producers.cancel_scope.deadline = trio.current_time() + for_s
-                    await producers.start(_cancel_on_signal, producers.cancel_scope)
-                    await producers.start(_beat, send, started_at)
-                    await send.send(Keep(settings.log.keep, settings.log.max_size))
-                    for name in removed:
-                        await send.send(AccountRemoved(name, started_at))
-                    producers.start_soon(_produce, settings, database, ids, send)
-                log.info("stopping: storing what is queued")
-                nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
-                await send.send(_beat_of(send, started_at, stopped=True))
+        async with trio.open_nursery() as around:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock_fd))
+                with send:
+                    async with trio.open_nursery() as producers:
+                        if for_s is not None:
+                            producers.cancel_scope.deadline = trio.current_time() + for_s
+                        await around.start(_obey_signals, producers.cancel_scope, nursery.cancel_scope)
+                        await producers.start(_beat, send, started_at)
+                        await send.send(Keep(settings.log.keep, settings.log.max_size))
+                        for name in removed:
+                            await send.send(AccountRemoved(name, started_at))
+                        producers.start_soon(_produce, settings, database, ids, send)
+                    log.info("stopping: storing what is queued")
+                    nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
+                    await send.send(_beat_of(send, started_at, stopped=True))
+            around.cancel_scope.cancel(reason="all is written, or given up")
+        if nursery.cancel_scope.cancelled_caught:
+            raise StoreError(f"{database}: not all could be stored in time; the next run fills what is missing")
 
 
 async def _produce(
@@ -176,15 +181,19 @@ def _beat_of(send: trio.MemorySendChannel[Message], started_at: int, *, stopped:
     return Beat(os.getpid(), now, started_at, __version__, queue, now if stopped else None, 0 if stopped else None)
 
 
-async def _cancel_on_signal(
-    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+async def _obey_signals(
+    producers: trio.CancelScope,
+    writer: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
+    """The first signal ends what produces; whoever sends a second one will not wait for what is queued."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
             name = signal.Signals(number).name
             log.info("%s: stopping", name)
-            scope.cancel(reason=name)
+            (writer if producers.cancel_called else producers).cancel(reason=name)
 
 
 def _now_us() -> int:

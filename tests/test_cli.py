@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 from typer.testing import CliRunner
 
 from okxsync.cli import app
@@ -106,6 +107,30 @@ async def test_status_is_true_while_running_and_after_a_clean_stop(tmp_path: Pat
     assert not status.daemon.alive
     assert {one.phase for one in status.connections} == {"stopped"}
     assert status.gaps.open == 2
+
+
+async def test_a_second_signal_does_not_wait_for_a_database_that_somebody_holds(tmp_path: Path) -> None:
+    database = tmp_path / "okxsync.db"
+    async with replay({}) as server:
+        config = write_config(tmp_path, server.accounts_toml("orders"))
+        with daemon(config) as process:
+            await until(lambda: is_live(database))
+            other = open_database(database)
+            other.execute("BEGIN IMMEDIATE")
+            process.send_signal(signal.SIGINT)
+            assert process.stderr
+            with trio.fail_after(10):
+                while "storing what is queued" not in await trio.to_thread.run_sync(process.stderr.readline):
+                    pass
+            process.send_signal(signal.SIGINT)
+            _, logs = await finish(process)
+            other.close()
+    assert process.returncode == 1
+    assert (
+        logs.splitlines()[-1]
+        == f"okxsync: {database}: not all could be stored in time; the next run fills what is missing"
+    )
+    assert "Traceback" not in logs
 
 
 async def test_status_is_true_after_kill_9_and_the_next_run_finds_the_gap(tmp_path: Path) -> None:

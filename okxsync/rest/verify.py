@@ -109,7 +109,8 @@ SUBJECTS: Final = (
         Fill,
         "trade_id_made = 0 AND fill_time >= {since_ms}",
         frozenset(),
-        frozenset("bill_id sub_type fee_rate ts fill_idx_px fill_mark_px fill_pnl trade_quote_ccy".split()),
+        # posSide of a spot order is "" where it is pushed, and net in the list of fills
+        frozenset("bill_id sub_type fee_rate ts fill_idx_px fill_mark_px fill_pnl trade_quote_ccy pos_side".split()),
     ),
 )
 
