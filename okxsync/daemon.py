@@ -24,6 +24,7 @@ import trio
 from okxsync import __version__
 from okxsync.config import ConfigError, Settings, load
 from okxsync.feed.feed import Feed
+from okxsync.loop import Rest
 from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
 from okxsync.rest.probe import Probe
@@ -83,6 +84,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = trio.open_memory_channel[Message](QUEUE)
         started_at = _now_us()
+        trio.lowlevel.add_instrument(Rest(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock_fd))
