@@ -72,7 +72,8 @@ class Record(Generic[R]):
         values: list[Any] = list(astuple(row))
         del values[self._width :]
         for index in self._not_text:
-            values[index] = _text(values[index])
+            if type(value := values[index]) is not str:
+                values[index] = _text(value)
         for index in self._times:
             if (time := values[index]) and not is_moment(time):
                 odd("bad-time", self.columns[index])
@@ -154,9 +155,7 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text(value: msgspec.Raw | str | bool | int | None) -> str:
-    if isinstance(value, str):
-        return value
+def _text(value: msgspec.Raw | bool | int | None) -> str:
     if isinstance(value, msgspec.Raw):
         return "" if value == _NULL else str(value, "utf-8")
     return "" if value is None else str(value).lower()  # true and false are JSON's words
