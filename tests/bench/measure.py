@@ -29,8 +29,8 @@ Client = Callable[[int, int, Path], list[str]]
 """Makes the command line of a client from the source's port, the number of connections, and the folder."""
 LIMIT_S = 300.0
 REST_S = 5
-IDLE = 0.03
-"""A client rests when it used no more than this share of a processor in each of so many seconds."""
+IDLE = 0.25
+"""A client rests when it used no more than this share of a processor in each of so many seconds; 500 of them ping."""
 DATABASE = "okxsync.db"
 
 
