@@ -40,7 +40,8 @@ def status(
         now_us = time.time_ns() // 1000
         found = read_status(path, now_us)
         details = read_details(path, now_us, alive=found.daemon.alive)
-        shown = render(found, details=details, width=out.width, only=account or (), problems=problems)
+        height = out.height - 1 if watch and out.is_terminal else None
+        shown = render(found, details=details, width=out.width, height=height, only=account or (), problems=problems)
         return found.exit_code, shown
 
     try:

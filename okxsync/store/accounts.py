@@ -4,6 +4,7 @@ A number is shown with its age or not at all: what was never covered is None, ne
 channel that is not live is stale since that channel's coverage ended.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -45,15 +46,20 @@ class AccountState(msgspec.Struct):
         return max((one.covered_age_s for one in self.channels), default=None)
 
     @property
-    def rank(self) -> tuple[int, float, str]:
+    def rank(self) -> tuple[int, float, list[int | str]]:
         """The worst first: what is down, by how long, then what has holes, then by name."""
         if not self.channels or self.stale_s is not None:
-            return 0, -(self.stale_s or 0.0), self.name
-        return (1 if self.gaps_open else 2), 0.0, self.name
+            return 0, -(self.stale_s or 0.0), by_number(self.name)
+        return (1 if self.gaps_open else 2), 0.0, by_number(self.name)
 
     @property
     def is_well(self) -> bool:
         return self.rank[0] == 2
+
+
+def by_number(name: str) -> list[int | str]:
+    """Return the key that sorts ``desk2`` before ``desk10``."""
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split("([0-9]+)", name))]
 
 
 class Details(msgspec.Struct):

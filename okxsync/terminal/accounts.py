@@ -9,24 +9,22 @@ from rich.table import Table
 from rich.text import Text
 
 from okxsync.store.accounts import AccountState, ChannelState
-from okxsync.terminal.words import UNKNOWN, age
+from okxsync.terminal.words import UNKNOWN, age, and_more
 
 WIDE: Final = 110
-MOST: Final = 40
-"""Accounts that a table shows; the rest is counted, by how it is."""
+"""A terminal of so many columns or more gets all of the table's."""
 
 
-def render_accounts(accounts: Sequence[AccountState], *, width: int, all_of_them: bool = False) -> RenderableType:
-    """Return one row per account; ``accounts`` stand in their order of rank."""
+def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) -> RenderableType:
+    """Return one row for each of the first ``most`` accounts, which stand in their order of rank."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("account", overflow="ellipsis", no_wrap=True)
     table.add_column("fresh", no_wrap=True)
     for name in ("equity USD", "orders", "positions", "gaps"):
         table.add_column(name, justify="right", no_wrap=True)
-    if width >= WIDE:
+    if wide:
         table.add_column("channels: last push", overflow="fold")
-    shown = accounts if all_of_them else accounts[:MOST]
-    for one in shown:
+    for one in accounts[:most]:
         dim = "" if one.stale_s is None else "dim"
         cells = [
             Text(one.name),
@@ -36,14 +34,8 @@ def render_accounts(accounts: Sequence[AccountState], *, width: int, all_of_them
             Text(_number(one.positions), dim),
             Text(str(one.gaps_open or ""), "yellow"),
         ]
-        table.add_row(*cells, *([_channels(one.channels)] if width >= WIDE else []))
-    rest = accounts[len(shown) :]
-    if not rest:
-        return table
-    ill = sum(not one.is_well for one in rest)
-    words = [f"{len(rest) - ill} more that are live and whole"] if ill < len(rest) else []
-    words += [f"{ill} more with problems (--problems shows all)"] if ill else []
-    return Group(table, Text(f"and {', and '.join(words)}", "yellow" if ill else ""))
+        table.add_row(*cells, *([_channels(one.channels)] if wide else []))
+    return Group(table, *and_more([one.is_well for one in accounts[most:]], "live and whole"))
 
 
 def _freshness(one: AccountState) -> Text:

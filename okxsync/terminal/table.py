@@ -7,15 +7,17 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from okxsync.store.accounts import Details
+from okxsync.store.accounts import Details, by_number
 from okxsync.store.status import ConnectionState, Status
 from okxsync.terminal.accounts import WIDE, render_accounts
-from okxsync.terminal.words import age, size
+from okxsync.terminal.words import age, and_more, size
 
 _COLOUR = {"live": "green", "stopped": "red", "backing_off": "yellow"}
 _SHORT = {"channels": "ch", "reconnects": "again"}
 _MOST = 40
-"""Connections that a table shows, those that are not live first."""
+"""Rows of a table where nothing says how many there is room for."""
+_NOT_ROWS = 16
+"""Lines of the page that are no rows: the facts, the heads of both tables, and what they do not show."""
 
 
 def console() -> Console:
@@ -30,37 +32,44 @@ def render(
     counts: dict[str, int] | None = None,
     details: Details | None = None,
     width: int = 160,
+    height: int | None = None,
     only: Collection[str] = (),
     problems: bool = False,
 ) -> RenderableType:
-    """Return the connection table with what else an operator asks first.
+    """Return what an operator asks first, and under it the connections and the accounts, the worst of each first.
 
     Args:
         status: As read from the database.
         counts: Rows per table to show below, if given.
         details: The accounts and the disk, if they are to be shown.
         width: Of the terminal, in columns; a narrow one gets fewer of the table's.
+        height: Of the terminal, in lines, if the page is to fit into it.
         only: Names of accounts; none means all.
         problems: Show what is not well, and all of it.
     """
     connections = [one for one in status.connections if not only or one.listener in only]
+    accounts = [one for one in details.accounts if not only or one.name in only] if details else []
     if problems:
         connections = [one for one in connections if one.phase != "live"]
-    parts: list[RenderableType] = [_daemon(status)]
-    if connections or not problems:
-        parts.append(_connections(connections, wide=width >= WIDE, all_of_them=problems))
-    if details:
-        accounts = [one for one in details.accounts if not only or one.name in only]
-        if problems:
-            accounts = [one for one in accounts if not one.is_well]
-        if accounts:
-            parts.append(render_accounts(accounts, width=width, all_of_them=problems or bool(only)))
-        elif problems:
-            parts.append(Text("every account is live and whole", "green"))
-    parts.append(_facts(status, details))
+        accounts = [one for one in accounts if not one.is_well]
+    most = len(accounts) + len(connections) if problems or only else _MOST
+    rooms = (most, most) if height is None else _share(height - _NOT_ROWS, len(connections), len(accounts))
+    parts: list[RenderableType] = [_daemon(status), _facts(status, details)]
     if counts:
         parts.append(Text("rows      " + ", ".join(f"{count} {table}" for table, count in counts.items())))
+    if connections or not problems:
+        parts.append(_connections(connections, wide=width >= WIDE, most=rooms[0]))
+    if accounts:
+        parts.append(render_accounts(accounts, wide=width >= WIDE, most=rooms[1]))
+    elif details and problems:
+        parts.append(Text("every account is live and whole", "green"))
     return Group(*parts)
+
+
+def _share(lines: int, connections: int, accounts: int) -> tuple[int, int]:
+    """Return how many of both have room: half of it each, and what the one does not need is the other's."""
+    for_accounts = min(accounts, max(lines // 2, lines - connections, 1))
+    return max(lines - for_accounts, 1), for_accounts
 
 
 def _daemon(status: Status) -> Text:
@@ -76,7 +85,7 @@ def _daemon(status: Status) -> Text:
     return Text(text, "green" if live == len(status.connections) else "yellow")
 
 
-def _connections(connections: list[ConnectionState], *, wide: bool, all_of_them: bool) -> Table:
+def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -> RenderableType:
     failing = any(one.last_error and one.phase != "live" for one in connections)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("listener", overflow="ellipsis", no_wrap=True)
@@ -86,11 +95,8 @@ def _connections(connections: list[ConnectionState], *, wide: bool, all_of_them:
         table.add_column(name if wide else _SHORT.get(name, name), justify="right", no_wrap=True)
     if failing:
         table.add_column("last error", overflow="fold")
-    down = [connection for connection in connections if connection.phase != "live"]
-    shown = connections
-    if len(connections) > _MOST:
-        shown = down + [one for one in connections if one.phase == "live"]
-        shown = shown[: len(down) if all_of_them else _MOST]
+    ordered = sorted(connections, key=lambda one: (one.phase == "live", by_number(one.listener), one.endpoint))
+    shown, rest = ordered[:most], ordered[most:]
     for one in shown:
         heard = f"{age(one.last_message_age_s)} ago" if one.last_message_age_s is not None else ""
         rtt = f"{one.rtt_ms:.1f} ms" if one.rtt_ms is not None else ""
@@ -100,12 +106,7 @@ def _connections(connections: list[ConnectionState], *, wide: bool, all_of_them:
         cells += [rtt, str(one.messages)] if wide else []
         cells.append(str(one.reconnects))
         table.add_row(*cells, *([Text(one.last_error or "" if one.phase != "live" else "")] if failing else []))
-    if hidden := len(connections) - len(shown):
-        still_down = max(0, len(down) - len(shown))
-        words = f"{still_down} that are not (--problems shows all)" if still_down else ""
-        live = f"{hidden - still_down} more that are live" if hidden > still_down else ""
-        table.caption = "and " + " and ".join(filter(None, (live, words)))
-    return table
+    return Group(table, *and_more([one.phase == "live" for one in rest], "live"))
 
 
 def _facts(status: Status, details: Details | None) -> Text:

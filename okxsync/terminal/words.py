@@ -1,6 +1,9 @@
 """Numbers in the words of people."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
+
+from rich.text import Text
 
 UNKNOWN: Final = "-"
 """Stands where nothing is known: not zero."""
@@ -24,3 +27,12 @@ def size(count: int) -> str:
             return f"{rest:.0f} {unit}"
         rest /= 1000
     return f"{rest:.1f} GB"
+
+
+def and_more(are_well: Sequence[bool], well: str) -> Iterator[Text]:
+    """Yield a line that counts the rows which a table does not show, if there are any."""
+    ill = are_well.count(False)
+    words = [f"{len(are_well) - ill} more that are {well}"] if ill < len(are_well) else []
+    words += [f"{ill} more with problems (--problems shows all)"] if ill else []
+    if words:
+        yield Text(f"and {', and '.join(words)}", "yellow" if ill else "")

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from okxsync.store import batch
-from okxsync.store.accounts import AccountState, ChannelState, Details, read_details
+from okxsync.store.accounts import AccountState, ChannelState, Details, by_number, read_details
 from okxsync.store.status import read_status
 from okxsync.terminal.table import render
-from tests.store.desk import NOW, Desk, order
+from tests.store.desk import NOW, Desk, order, phase
 
 S = 1_000_000
 
@@ -55,11 +55,13 @@ def test_without_a_daemon_all_is_stale(desk: Desk) -> None:
     assert states(desk, alive=False, later_s=60)["alpha"].stale_s == 60.0
 
 
-def picture(desk: Desk, accounts: list[AccountState], width: int, *, problems: bool = False) -> str:
+def picture(
+    desk: Desk, accounts: list[AccountState], width: int, *, height: int | None = None, problems: bool = False
+) -> str:
     out = Console(width=width, file=StringIO())
     details = Details(sorted(accounts, key=lambda one: one.rank), 10**6, 10**9)
     status = read_status(desk.path, NOW + S)
-    out.print(render(status, details=details, width=width, problems=problems))
+    out.print(render(status, details=details, width=width, height=height, problems=problems))
     assert isinstance(out.file, StringIO)
     return out.file.getvalue()
 
@@ -84,3 +86,21 @@ def test_it_fits_and_the_worst_stand_first(desk: Desk, width: int, count: int) -
     only = picture(desk, [account(number, live=number != 7) for number in range(count)], width, problems=True)
     named = [line.strip()[:11] for line in only.splitlines()]
     assert [name for name in named if name.startswith("account-")] == ["account-007"]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("count", [1, 20, 500])
+@pytest.mark.parametrize("height", [24, 50])
+def test_a_terminal_has_room_for_all_that_it_is_shown(desk: Desk, width: int, count: int, height: int) -> None:
+    for number in range(2, count + 1):
+        desk.apply(phase(NOW, number=number, listener=f"account-{number:03}"))
+    accounts = [account(number, live=number > 2) for number in range(count)]
+    lines = picture(desk, accounts, width, height=height).splitlines()
+    assert len(lines) <= height
+    assert lines[1].startswith("gaps ")
+    assert any("STALE" in line for line in lines)
+    assert count < 20 or len(lines) >= height - 3
+
+
+def test_names_with_numbers_stand_in_the_order_of_people() -> None:
+    assert sorted(["a10", "a2", "b1", "a", "2a", "10a"], key=by_number) == ["2a", "10a", "a", "a2", "a10", "b1"]
