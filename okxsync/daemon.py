@@ -57,9 +57,13 @@ def lock(database: Path) -> Iterator[int]:
 
     Raises:
         AlreadyRunning: another daemon holds it.
+        StoreError: there is no such folder, or it may not be written to.
     """
     path = database.with_name(database.name + "-lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{database}: cannot be used ({path}: {error.strerror})") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

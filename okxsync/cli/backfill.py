@@ -48,6 +48,8 @@ def backfill(
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
+    if window and window.since_ms >= now_ms:
+        fail(2, f"--since {since}: that is yet to come")
     if until and not window:
         fail(2, "--until needs --since")
     if window and window.until_ms is not None and window.until_ms <= window.since_ms:

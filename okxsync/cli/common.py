@@ -1,7 +1,7 @@
 """What all commands share: their options, and how they fail, find files and log."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_database",
     "leaves",
     "log_to_stderr",
+    "refuse_unknown",
 ]
 
 ConfigOption = Annotated[
@@ -31,8 +32,8 @@ DatabaseOption = Annotated[
 
 
 def fail(code: int, *lines: str) -> NoReturn:
-    """Print one line for each thing to mend, and exit."""
-    for line in lines:
+    """Print one line for each thing to mend, once, and exit."""
+    for line in dict.fromkeys(lines):
         typer.echo(f"okxsync: {line}", err=True)
     raise typer.Exit(code)
 
@@ -56,6 +57,19 @@ def find_database(config: Path | None, db: Path | None) -> Path:
         return configuration.load(find_config(config)).database
     except configuration.ConfigError as error:
         fail(2, *error.lines)
+
+
+def refuse_unknown(database: Path, names: Sequence[str]) -> None:
+    """Exit if an account is named that the database has never heard of: nothing to show is not "nothing there".
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    from okxsync.store.queries import unknown_names
+
+    for name, nearest in unknown_names(database, names).items():
+        meant = f'; is "{nearest}" meant?' if nearest else ""
+        fail(2, f'{database}: has no account "{name}"{meant}')
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, refuse_unknown
 
 
 def log(
@@ -55,6 +55,7 @@ def log(
     line = as_json if json else as_text
     path = find_database(config, db)
     try:
+        refuse_unknown(path, wanted.accounts)
         with suppress(KeyboardInterrupt), FrameReader(path, wanted, only_new=follow and not since) as reader:
             while True:
                 for frames in reader.pages():

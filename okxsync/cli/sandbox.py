@@ -9,7 +9,7 @@ from okxsync.cli.common import fail, leaves
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="On the loopback address; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On the loopback address; 0 takes a free one.")] = 8765,
     accounts: Annotated[int, typer.Option(min=1, help="How many accounts it has.")] = 5,
     rate: Annotated[float, typer.Option(min=0, help="Operations per second over all accounts.")] = 5.0,
     seed: Annotated[int, typer.Option(help="The same seed trades the same.")] = 1,

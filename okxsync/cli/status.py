@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, refuse_unknown
 
 
 def status(
@@ -45,8 +45,11 @@ def status(
         return found.exit_code, shown
 
     try:
+        refuse_unknown(path, account or ())
         if json:
             whole = read_status(path, time.time_ns() // 1000)
+            if account:
+                whole.connections = [one for one in whole.connections if one.listener in account]
             typer.echo(msgspec.json.encode(whole))
             raise typer.Exit(whole.exit_code)
         code, shown = look()

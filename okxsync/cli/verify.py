@@ -36,13 +36,16 @@ def verify(
     try:
         settings = configuration.load(find_config(config))
         chosen = configuration.accounts_named(settings, account or [])
-        since_ms = configuration.moment_ms(since, time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        since_ms = configuration.moment_ms(since, now_ms)
         if not ledger and (missing := configuration.missing_secrets(settings)):
             fail(2, *missing)
     except configuration.ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
+    if since_ms >= now_ms:
+        fail(2, f"--since {since}: that is yet to come")
     log_to_stderr(logging.ERROR)
     path = db or settings.database
     failed: list[str] = []

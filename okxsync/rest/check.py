@@ -22,6 +22,7 @@ from okxsync.config import Account, ConfigError, Settings
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
+from okxsync.store.database import StoreError, open_reader
 
 AT_ONCE: Final = 10
 HOST_S: Final = 10.0
@@ -96,6 +97,11 @@ def disk(database: Path, max_size: int | None) -> Finding:
     target = database if database.exists() else folder
     if not os.access(target, os.W_OK):
         return Finding("fail", "disk", f"{target}: cannot be written", "change its owner or mode, or use --db")
+    if database.exists() and database.stat().st_size:
+        try:
+            open_reader(database).close()
+        except StoreError as error:
+            return Finding("fail", "database", str(error), "give another path with --db")
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     if free < SPACE_FAIL:
@@ -193,7 +199,10 @@ async def _key(client: AccountClient, account: Account, uids: dict[str, list[str
             (config,) = msgspec.json.decode(await client.get("account/config"), type=list[_Config])
     except RestError as error:
         text, _, hint = str(error).partition("; ")
-        return [Finding("fail", subject, text, hint or "look the code up in OKX's docs: error-code-rest-api")]
+        unknown = "look the code up in OKX's docs: error-code-rest-api"
+        return [
+            Finding("fail", subject, text, hint or (unknown if error.code else "check the address, proxy, firewall"))
+        ]
     except ConfigError as error:
         return [Finding("fail", subject, str(error), "set it")]
     except trio.TooSlowError:

@@ -70,6 +70,8 @@ def open_reader(path: Path) -> Database:
     """
     if not path.exists():
         raise StoreError(f"{path}: no such database; `okxsync run` makes it")
+    if path.is_dir():
+        raise StoreError(f"{path}: a folder, not a database; give its path with --db")
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
     except sqlite3.Error as error:

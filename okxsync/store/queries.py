@@ -1,10 +1,12 @@
 """What others ask the database, each as one function; readers never write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
 
+from okxsync.config import MARKET
 from okxsync.store.database import open_reader
 
 
@@ -35,6 +37,18 @@ def account_names(path: Path) -> set[str]:
         return {name for (name,) in database.execute("SELECT name FROM accounts WHERE removed_at IS NULL")}
     finally:
         database.close()
+
+
+def unknown_names(path: Path, names: Sequence[str]) -> dict[str, str | None]:
+    """Return those of the names that no account here has or had, each with the nearest one that it might mean."""
+    if not names:
+        return {}
+    database = open_reader(path)
+    try:
+        known = {name for (name,) in database.execute("SELECT name FROM accounts")} | {MARKET}
+    finally:
+        database.close()
+    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in names if name not in known}
 
 
 def row_counts(path: Path) -> dict[str, int]:
