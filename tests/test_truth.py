@@ -221,32 +221,49 @@ async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, en
     assert rows(database, f"SELECT * FROM gaps WHERE reason = '{reason}' AND outcome = 'filled'")
 
 
-async def test_orders_that_die_silently_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)
+    monkeypatch.setattr("okxsync.rest.probe.PER_S", {})
+    monkeypatch.setattr("okxsync.rest.probe.OTHERS_PER_S", 100.0)
     monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
-    monkeypatch.setattr("okxsync.rest.probe.SETTLE_S", 0.5)
+    monkeypatch.setattr("okxsync.rest.questions.SETTLE_S", 0.5)
+    monkeypatch.setattr("okxsync.rest.questions.AGAIN_S", 0.2)
+
+
+@pytest.mark.usefixtures("quick_probe")
+@pytest.mark.parametrize("silent", [["orders"], ["account", "positions", "balance_and_position"], ["orders-algo"]])
+async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: list[str]) -> None:
     async with trading(tmp_path) as (sandbox, database):
+        sandbox.terms.snapshot_s = 1.0
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
         died_at = time.time_ns() // 1000
-        sandbox.faults.silent.add("orders")
+        sandbox.faults.silent.update(silent)
         for _ in range(300):
             sandbox.operate(trader.step)  # every other channel goes on
-        await until(lambda: bool(rows(database, "SELECT * FROM gaps WHERE reason LIKE 'orders: dead%'")))
+        found = f"SELECT * FROM gaps WHERE channel = '{silent[0]}' AND reason LIKE '{silent[0]}: dead%'"
+        await until(lambda: bool(rows(database, found)))
         sandbox.faults.silent.clear()
         await until(lambda: not differences(sandbox.exchange, database))
+        await until(lambda: status_of(database).exit_code == 0)
         assert sandbox.violations == []
-    found = rows(database, "SELECT from_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
-    assert found
-    assert all(gap["from_at"] <= died_at for gap in found)
+        assert all(gap["from_at"] <= died_at <= gap["to_at"] for gap in rows(database, found))
 
 
-async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)
-    monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
-    monkeypatch.setattr("okxsync.rest.probe.SETTLE_S", 0.5)
+@pytest.mark.usefixtures("quick_probe")
+async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
+    async with trading(tmp_path, rate=20.0) as (sandbox, database):
+        sandbox.resume_trading()
+        await until(lambda: status_of(database).exit_code == 0)
+        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        until_us = time.time_ns() // 1000 + 5_000_000
+        await until(lambda: rows(database, proved)[0]["at"] > until_us)  # each was asked about, or has spoken
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+
+
+@pytest.mark.usefixtures("quick_probe")
+async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)

@@ -16,12 +16,11 @@ import trio
 
 from okxsync.config import Account
 from okxsync.okx import history
-from okxsync.okx.errors import Action
-from okxsync.okx.history import Endpoint, Walk
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.fill import UNFILLED_KEPT_MS
+from okxsync.rest.lists import read_list, read_page
 from okxsync.store.ledger import Difference
 from okxsync.store.queries import rows_of
 
@@ -181,25 +180,25 @@ async def _theirs(client: AccountClient, subject: Subject, since_ms: int, kept_m
     """Return the exchange's rows, under our names of columns."""
     match subject.name:
         case "orders":
-            rows = await _walk(client, history.ORDERS_PENDING, 0)
+            rows = await read_list(client, history.ORDERS_PENDING, 0)
         case "ended orders":
-            found = await _walk(client, history.ORDERS, since_ms)
+            found = await read_list(client, history.ORDERS, since_ms)
             if (
                 history.reaching(history.ORDERS, history.ORDERS_ARCHIVE, since_ms, client.now_ms())
                 is not history.ORDERS
             ):
-                found += await _walk(client, history.ORDERS_ARCHIVE, since_ms)  # it lacks those without a fill
+                found += await read_list(client, history.ORDERS_ARCHIVE, since_ms)  # it lacks those without a fill
             rows = [row for row in found if _number(row, "cTime") >= since_ms and _is_kept(row, kept_ms)]
         case "algo_orders":
-            rows = await _walk(client, history.ALGO_PENDING, 0)
+            rows = await read_list(client, history.ALGO_PENDING, 0)
         case "positions":
-            rows = await _ask(client, "account/positions", {})
+            rows = await read_page(client, "account/positions", {})
         case "balances":
-            (account,) = await _ask(client, "account/balance", {})
+            (account,) = await read_page(client, "account/balance", {})
             rows = msgspec.convert(account.get("details"), list[dict[str, object]])
         case _:
             near, archive = history.FILLS, history.FILLS_ARCHIVE
-            found = await _walk(client, history.reaching(near, archive, since_ms, client.now_ms()), since_ms)
+            found = await read_list(client, history.reaching(near, archive, since_ms, client.now_ms()), since_ms)
             rows = [row for row in found if _number(row, "fillTime", "ts") >= since_ms]
     names = {field.encode_name: field.name for field in msgspec.structs.fields(subject.model)}
     return [{names[name]: value for name, value in row.items() if name in names} for row in rows]
@@ -212,27 +211,6 @@ def _is_kept(row: Mapping[str, object], kept_ms: int) -> bool:
 def _number(row: Mapping[str, object], *names: str) -> int:
     text = next((str(row[name]) for name in names if row.get(name)), "")
     return int(text) if text.isdecimal() else 0
-
-
-async def _walk(client: AccountClient, endpoint: Endpoint, since_ms: int) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for sweep in endpoint.sweeps:
-        walk = Walk(endpoint, sweep, since_ms)
-        while walk.params is not None:
-            page = await _ask(client, endpoint.path, walk.params)
-            rows += page
-            try:
-                walk.took(page)
-            except ValueError as error:
-                raise RestError(f"{endpoint.path}: {error}", Action.RETRY) from None
-    return rows
-
-
-async def _ask(client: AccountClient, path: str, params: Mapping[str, str]) -> list[dict[str, object]]:
-    try:
-        return msgspec.json.decode(await client.get(path, params), type=list[dict[str, object]])
-    except (msgspec.DecodeError, UnicodeError):
-        raise RestError(f"{path}: data is not a list of objects", Action.RETRY) from None
 
 
 def _by_key(subject: Subject, rows: Iterable[Mapping[str, object]]) -> Records:

@@ -1,6 +1,6 @@
 """What others ask the database, each as one function; readers never write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -140,25 +140,33 @@ def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, 
         database.close()
 
 
-class LiveOrders(msgspec.Struct, frozen=True):
-    """An account whose ``orders`` are live and without a gap to fill, and since when."""
+class LiveChannel(msgspec.Struct, frozen=True):
+    """A channel that is live and without a gap to fill: since when, and when it last pushed; local microseconds."""
 
     account: str
+    channel: str
     since_at: int
+    pushed_at: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.account, self.channel
 
 
-def live_orders(path: Path) -> list[LiveOrders]:
-    """Return the accounts whose channel ``orders`` is live, and whose earlier gaps are all closed."""
+def live_channels(path: Path, channels: Collection[str]) -> list[LiveChannel]:
+    """Return those of the accounts' ``channels`` that are live, and whose earlier gaps are all closed."""
+    marks = ", ".join("?" * len(channels))
     database = open_reader(path)
     try:
         rows = database.execute(
-            "SELECT coverage.account, coalesce(max(to_at), covered_since) FROM coverage"
-            " LEFT JOIN gaps USING (account, channel) WHERE channel = 'orders' AND live = 1"
-            " GROUP BY coverage.account HAVING count(gaps.id) = count(outcome)"
+            "SELECT coverage.account, channel, coalesce(max(to_at), covered_since), coalesce(last_push_at, 0)"
+            f" FROM coverage LEFT JOIN gaps USING (account, channel) WHERE live = 1 AND channel IN ({marks})"
+            " GROUP BY coverage.account, channel HAVING count(gaps.id) = count(outcome)",
+            [*channels],
         ).fetchall()
     finally:
         database.close()
-    return [LiveOrders(*row) for row in rows]
+    return [LiveChannel(*row) for row in rows]
 
 
 def missing_order(path: Path, account: str, told: Mapping[str, int]) -> str | None:

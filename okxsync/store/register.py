@@ -2,8 +2,8 @@
 
 Coverage is moved by what arrived, in the transaction that stores it. What proves it is the answer to a ping: all that
 was sent before it has arrived. A frame read just now proves less, for it may have lain in a buffer while we were busy
-or suspended, with others behind it. And ``orders`` may be dead while its socket lives, so it is covered no further than
-its own last push, or the last time that REST was asked and knew of nothing else.
+or suspended, with others behind it. And a channel may be dead while its socket lives, so one that REST can be asked
+about is covered no further than its own last push, or the last time that REST was asked and knew of nothing else.
 
 A channel that is lost leaves a gap which begins
 where its coverage ended and is open at the front until the channel is live again; a daemon that died left no gap, so
@@ -29,17 +29,18 @@ _CLOCK_STEP_US: Final = 1_000_000
 """A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
 _DAY_US: Final = 86_400_000_000
 
-ASKED_ABOUT: Final = "orders"
-"""The channel that REST is asked about, because it says nothing for as long as nothing happens."""
+ASKED_ABOUT: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
+"""The channels that REST is asked about when they say nothing (see ``rest.questions``)."""
 _ADVANCE: Final = (
     "UPDATE coverage SET covered_until"
-    " = max(covered_until, min(?, iif(channel = ?, coalesce(last_push_at, 0), ?))) WHERE connection_id = ? AND live = 1"
+    " = max(covered_until, min(?, iif(channel IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"
+    " WHERE connection_id = ? AND live = 1"
 )
 
 
 def advance(db: Connection, marks: Iterable[tuple[int, int]]) -> None:
     """Cover the live channels of each connection up to ``(at, connection_id)``."""
-    db.executemany(_ADVANCE, [(at, ASKED_ABOUT, at, number) for at, number in marks])
+    db.executemany(_ADVANCE, [(at, *ASKED_ABOUT, at, number) for at, number in marks])
 
 
 def proved(db: Connection, message: batch.Proved) -> None:

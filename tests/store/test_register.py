@@ -50,19 +50,19 @@ def test_a_first_subscription_is_covered_from_its_acknowledgement(desk: Desk) ->
 
 
 def test_what_arrives_covers_the_live_channels_of_its_connection(desk: Desk) -> None:
-    desk.begin("orders", "account")
+    desk.begin("orders", "deposit-info")
     desk.apply(phase(NOW, number=2), batch.Subscribed(2, "alpha", ["orders-algo"], NOW))
     desk.apply(frame_at(desk, 3))
-    assert coverage(desk) == {"orders": (0, 0, 1), "account": (0, 0, 1), "orders-algo": (0, 0, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 0, 1), "orders-algo": (0, 0, 1)}
     desk.apply(pong(5))
-    assert coverage(desk) == {"orders": (0, 3, 1), "account": (0, 5, 1), "orders-algo": (0, 0, 1)}
+    assert coverage(desk) == {"orders": (0, 3, 1), "deposit-info": (0, 5, 1), "orders-algo": (0, 0, 1)}
     assert desk.rows("SELECT channel FROM coverage WHERE last_push_at = ?", NOW + 3 * S) == [("orders",)]
 
 
 def test_orders_are_covered_by_their_own_pushes_or_by_asking_and_by_no_busy_socket(desk: Desk) -> None:
-    desk.begin("orders", "account")
+    desk.begin("orders", "deposit-info")
     desk.apply(pong(60))
-    assert coverage(desk) == {"orders": (0, 0, 1), "account": (0, 60, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 60, 1)}
     desk.apply(batch.Proved("alpha", "orders", NOW + 55 * S))
     assert coverage(desk)["orders"] == (0, 55, 1)
     desk.apply(frame_at(desk, 70), pong(65))  # what was sent between the ping and the push may still be on its way
@@ -72,10 +72,22 @@ def test_orders_are_covered_by_their_own_pushes_or_by_asking_and_by_no_busy_sock
     assert gaps(desk) == [("orders", 65, 73, "reset by peer")]
 
 
+@pytest.mark.parametrize("channel", ["orders-algo", "account", "positions", "balance_and_position"])
+def test_no_other_channel_that_can_be_asked_about_is_covered_by_a_busy_socket_either(desk: Desk, channel: str) -> None:
+    desk.begin("orders", channel)
+    desk.apply(*heard_at(desk, 60))
+    assert coverage(desk) == {"orders": (0, 60, 1), channel: (0, 0, 1)}
+    desk.apply(batch.Proved("alpha", channel, NOW + 50 * S))
+    assert coverage(desk)[channel] == (0, 50, 1)
+    later = batch.Frames(1, "alpha", [(NOW + 70 * S, desk.frame(channel).frames[0][1])])
+    desk.apply(later, pong(70))
+    assert coverage(desk)[channel] == (0, 70, 1)
+
+
 def test_a_gap_of_orders_that_died_in_silence_begins_where_they_were_last_alive_even_after_a_crash(desk: Desk) -> None:
-    desk.begin("orders", "account")
+    desk.begin("orders", "deposit-info")
     desk.apply(*heard_at(desk, 3), pong(60), batch.Beat(2, NOW + 62 * S, NOW + 62 * S, "0.1", 0))
-    assert gaps(desk) == [("orders", 3, None, "crash"), ("account", 60, None, "crash")]
+    assert gaps(desk) == [("orders", 3, None, "crash"), ("deposit-info", 60, None, "crash")]
 
 
 def test_what_was_pushed_after_something_was_missed_does_not_hide_it(desk: Desk) -> None:
@@ -87,13 +99,13 @@ def test_what_was_pushed_after_something_was_missed_does_not_hide_it(desk: Desk)
 
 
 def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_closes_it(desk: Desk) -> None:
-    desk.begin("orders", "account")
-    desk.apply(*heard_at(desk, 3), lost(7, "orders", "account"))
-    assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("account", 3, None, "reset by peer")]
+    desk.begin("orders", "deposit-info")
+    desk.apply(*heard_at(desk, 3), lost(7, "orders", "deposit-info"))
+    assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("deposit-info", 3, None, "reset by peer")]
     assert coverage(desk)["orders"] == (0, 3, 0)
     desk.apply(subscribed(9, "orders"))
     assert gaps(desk)[0] == ("orders", 3, 9, "reset by peer")
-    assert coverage(desk) == {"orders": (0, 9, 1), "account": (0, 3, 0)}
+    assert coverage(desk) == {"orders": (0, 9, 1), "deposit-info": (0, 3, 0)}
 
 
 def test_all_in_one_batch_is_the_same(desk: Desk) -> None:
@@ -103,9 +115,9 @@ def test_all_in_one_batch_is_the_same(desk: Desk) -> None:
 
 
 def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
-    desk.begin("orders", "account")
+    desk.begin("orders", "deposit-info")
     desk.apply(lost(1, "orders"), *heard_at(desk, 5))
-    assert coverage(desk) == {"orders": (0, 0, 0), "account": (0, 5, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 0), "deposit-info": (0, 5, 1)}
 
 
 def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription(

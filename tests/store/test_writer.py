@@ -144,7 +144,7 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     assert desk.rows("SELECT covered_until FROM coverage") == before
     desk.apply(frames, batch.Pong(1, "alpha", NOW + 9000, 900))
     assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
-    assert desk.rows("SELECT DISTINCT covered_until FROM coverage") == [(NOW + 9000,)]
+    assert desk.rows("SELECT covered_until FROM coverage WHERE channel = 'orders'") == [(NOW + 9000,)]
     desk.database.close()
 
 

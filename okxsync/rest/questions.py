@@ -1,0 +1,186 @@
+"""What REST is asked to find out whether a channel has told us everything, channel by channel.
+
+A question compares what the exchange has with what our tables hold, and tolerates what is on its way: ours is read
+before and after, and what differs must differ each time that it is asked again. Only what a push alone could have
+told counts: cash and contracts, not what moves with the price.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import msgspec
+import trio
+
+from okxsync.okx import history
+from okxsync.okx.errors import Action
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.lists import read_list, read_page
+from okxsync.store.queries import Held, missing_order, rows_of
+
+T = TypeVar("T")
+Amounts: TypeAlias = dict[str, Decimal]
+"""By what names them; what is nought is left out."""
+Question: TypeAlias = Callable[[Path, AccountClient, int, int], Awaitable[str | None]]
+"""Takes database, client, since when and until when (local microseconds); returns what was not pushed, in words."""
+
+SETTLE_S: Final = 5.0
+"""What has just happened may still be on its way to our tables, or to REST's."""
+TRIES: Final = 3
+AGAIN_S: Final = 1.0
+_ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
+"""What ``orders-algo`` tells of; the others are told by ``algo-advance``."""
+
+
+async def orders(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+    """Each order that is pending, or was placed since and has ended, must stand in our tables as it is, and each that
+    we hold as open must be pending.
+
+    Raises:
+        RestError: the exchange could not be asked.
+    """
+    since_ms, until_ms = _by_their_clock(client, since_us, until_us)
+    held = Held(database, client.name, until_us)
+    before = held.open_orders()
+    told = _times(await read_list(client, history.ORDERS_PENDING, 0))
+    told |= _times(await read_list(client, history.ORDERS, since_ms))
+    then = {ord_id: at for ord_id, at in told.items() if since_ms < at < until_ms}
+    if ord_id := missing_order(database, client.name, then):
+        return f"order {ord_id} was not pushed"
+    if unlisted := {(ord_id, inst_id) for ord_id, inst_id in before if ord_id not in told}:
+        await trio.sleep(SETTLE_S)  # they have ended, perhaps just now
+        for ord_id, _ in unlisted & set(held.open_orders()):
+            return f"the end of order {ord_id} was not pushed"
+    return None
+
+
+async def algo_orders(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+    """The pending algo orders must be those that we hold as pending, and we must know those that ended since.
+
+    Raises:
+        RestError: the exchange could not be asked.
+    """
+
+    async def theirs() -> Amounts:
+        listed = _convert(await read_list(client, history.ALGO_PENDING, 0, _ALGOS), list[_Algo])
+        return {one.algo_id: Decimal(1) for one in listed}
+
+    kinds = ", ".join(f"'{kind}'" for kinds in _ALGOS["ordType"] for kind in kinds.split(","))
+
+    where = f"ord_type IN ({kinds}) AND state IN ('live', 'pause', 'partially_effective')"
+
+    def ours() -> Amounts:
+        return {str(row["algo_id"]): Decimal(1) for row in rows_of(database, "algo_orders", client.name, where)}
+
+    if missing := await _compare("algo order", theirs, ours):
+        return missing
+    since_ms, until_ms = _by_their_clock(client, since_us, until_us)
+    ended = _convert(await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS), list[_Algo])
+    unknown = {one.algo_id for one in ended if since_ms < one.c_time < until_ms}
+    if unknown:
+        unknown -= {str(row["algo_id"]) for row in rows_of(database, "algo_orders", client.name, "1")}
+    return f"algo order {min(unknown)} was not pushed" if unknown else None
+
+
+async def balances(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+    """The cash of each currency must be what we hold."""
+
+    async def theirs() -> Amounts:
+        rows = _convert(await read_page(client, "account/balance", {}), list[_Account])
+        return _amounts((one.ccy, one.cash_bal) for row in rows for one in row.details)
+
+    def ours() -> Amounts:
+        return _amounts((row["ccy"], row["cash_bal"]) for row in rows_of(database, "balances", client.name, "1"))
+
+    return await _compare("balance of", theirs, ours)
+
+
+async def positions(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+    """The size of each position must be what we hold."""
+
+    async def theirs() -> Amounts:
+        rows = _convert(await read_page(client, "account/positions", {}), list[_Position])
+        return _amounts((one.pos_id, one.pos) for one in rows)
+
+    def ours() -> Amounts:
+        return _amounts((row["pos_id"], row["pos"]) for row in rows_of(database, "positions", client.name, "1"))
+
+    return await _compare("position", theirs, ours)
+
+
+async def balances_and_positions(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+    """Both must be what we hold."""
+    return await balances(database, client, since_us, until_us) or await positions(database, client, since_us, until_us)
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "orders": orders,
+    "orders-algo": algo_orders,
+    "account": balances,
+    "positions": positions,
+    "balance_and_position": balances_and_positions,
+}
+"""By the channel that the question can prove, subscribed to without arguments of the user's own."""
+
+
+class _Algo(msgspec.Struct, rename="camel"):
+    algo_id: str
+    c_time: int = 0
+
+
+class _Detail(msgspec.Struct, rename="camel"):
+    ccy: str
+    cash_bal: str = ""
+
+
+class _Account(msgspec.Struct):
+    details: list[_Detail]
+
+
+class _Position(msgspec.Struct, rename="camel"):
+    pos_id: str
+    pos: str
+
+
+async def _compare(what: str, theirs: Callable[[], Awaitable[Amounts]], ours: Callable[[], Amounts]) -> str | None:
+    """Return what differs and goes on to differ; None if both are the same, or move."""
+    differing: set[str] | None = None
+    for _ in range(TRIES):
+        before, asked, after = ours(), await theirs(), ours()
+        now = {key for key in before.keys() | asked.keys() | after.keys()
+               if asked.get(key) not in (before.get(key), after.get(key))}  # fmt: skip
+        differing = now if differing is None else differing & now
+        if not differing:
+            return None
+        await trio.sleep(AGAIN_S)
+    return f"{what} {min(differing or ())} has changed and was not pushed"
+
+
+def _by_their_clock(client: AccountClient, *at_us: int) -> list[int]:
+    ahead_ms = client.now_ms() - time.time_ns() // 1_000_000
+    return [at // 1000 + ahead_ms for at in at_us]
+
+
+def _times(rows: list[dict[str, object]]) -> dict[str, int]:
+    """Return the orders of a list, each with its ``uTime``."""
+    try:
+        return {str(row["ordId"]): int(str(row["uTime"])) for row in rows}
+    except (KeyError, ValueError) as error:
+        raise RestError(f"orders: not the rows that are documented: {error}", Action.RETRY) from None
+
+
+def _amounts(pairs: Iterable[tuple[object, object]]) -> Amounts:
+    try:
+        found = {str(name): Decimal(str(amount or 0)) for name, amount in pairs}
+    except InvalidOperation:
+        raise RestError("an amount is not a number", Action.RETRY) from None
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def _convert(rows: list[dict[str, object]], to: type[T]) -> T:
+    try:
+        return msgspec.convert(rows, to, strict=False)
+    except msgspec.ValidationError as error:
+        raise RestError(f"not the rows that are documented: {error}", Action.RETRY) from None
