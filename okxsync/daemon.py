@@ -18,14 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import httpx
 import trio
 
 from okxsync import __version__
 from okxsync.config import ConfigError, Settings, load
 from okxsync.feed.feed import Feed
 from okxsync.loop import Rest
-from okxsync.rest.clients import Clients
+from okxsync.rest.clients import Clients, open_http
 from okxsync.rest.gaps import Gaps
 from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
@@ -41,8 +40,6 @@ QUEUE: Final = 4096
 BEAT_S: Final = 1.0
 WATCH_S: Final = 1.0
 """How often accounts.toml is looked at."""
-REST_CONNECTIONS: Final = 40
-"""To all sites together: enough for every account's budget at a tenth of a second per call."""
 DRAIN_S: Final = 30.0
 """How long the last writes may take after a signal."""
 
@@ -114,7 +111,7 @@ async def _produce(
     settings: Settings, database: Path, ids: dict[tuple[str, str], int], send: trio.MemorySendChannel[Message]
 ) -> None:
     """Hold the feed, ask the accounts who they are, fill gaps, and follow accounts.toml."""
-    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=REST_CONNECTIONS)) as http:
+    async with open_http() as http:
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
         roster = Roster(clients.of, send)

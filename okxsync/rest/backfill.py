@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import httpx
 import msgspec
 import trio
 
 from okxsync.config import Account
 from okxsync.okx.history import ENDPOINTS
 from okxsync.rest.client import RestError
-from okxsync.rest.clients import Clients
+from okxsync.rest.clients import Clients, open_http
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.database import open_database
@@ -62,7 +61,7 @@ async def backfill(
     async with trio.open_nursery() as writing:
         writing.start_soon(run_writer, database, receive)
         with send:
-            async with httpx.AsyncClient(timeout=None) as http:
+            async with open_http() as http:
                 clients = Clients(http, accounts)
                 await clients.measure_clocks()
                 await trio.sleep(wait_s)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import pysqlite3
 import trio
@@ -21,7 +20,7 @@ import trio
 from okxsync.config import Account, ConfigError, Settings
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients
+from okxsync.rest.clients import Clients, open_http
 from okxsync.store.database import StoreError, open_reader
 
 AT_ONCE: Final = 10
@@ -66,7 +65,7 @@ async def check_all(settings: Settings, database: Path, secrets_missing: Sequenc
     findings += dialling(settings, accounts)
     sites = [account.site for account in accounts] + ([settings.market.site] if settings.market else [])
     findings += await _hosts(sites)
-    async with httpx.AsyncClient(timeout=None) as http:
+    async with open_http() as http:
         clients = Clients(http, accounts)
         findings += await _clocks(clients, {account.site for account in accounts})
         findings += await _keys(clients, accounts)

@@ -1,6 +1,6 @@
 """Asking REST for what was pushed while nobody listened, one account at a time.
 
-A *subject* is what one question can prove: orders with their fills, money with its bills, and so on. State comes first,
+A *subject* is what one question can prove: orders with their fills, bills, and so on. State comes first,
 so that the live picture is right within seconds, then history, newest first, back to where the gap began. A subject is
 proved when every call succeeded; a single failure proves nothing, and the gap stays open.
 """
@@ -23,8 +23,8 @@ SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("orders",),
     "orders-algo": ("algo orders",),
     "algo-advance": ("algo orders",),
-    "account": ("money",),
-    "balance_and_position": ("money", "positions"),
+    "account": ("money", "bills"),
+    "balance_and_position": ("money", "bills", "positions"),
     "positions": ("positions",),
     "deposit-info": ("deposits",),
     "withdrawal-info": ("withdrawals",),
@@ -76,6 +76,7 @@ class Filler:
             "orders": self._orders,
             "algo orders": self._algo_orders,
             "money": self._money,
+            "bills": self._bills,
             "positions": self._positions,
             "deposits": self._deposits,
             "withdrawals": self._withdrawals,
@@ -123,6 +124,8 @@ class Filler:
 
     async def _money(self, window: Window) -> None:
         await self._state("account", "account/balance", {})
+
+    async def _bills(self, window: Window) -> None:
         if (asked := self._held.bills_until_ms()) is not None:
             window = Window(min(window.since_ms, asked), window.until_ms)
         await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, window), window)

@@ -10,7 +10,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import httpx
 import msgspec
 import trio
 
@@ -18,7 +17,7 @@ from okxsync.config import Account
 from okxsync.okx import history
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients
+from okxsync.rest.clients import Clients, open_http
 from okxsync.rest.fill import UNFILLED_KEPT_MS
 from okxsync.rest.lists import read_list, read_page
 from okxsync.store.ledger import Difference
@@ -133,7 +132,7 @@ async def verify_all(
         except RestError as error:
             unasked[client.name] = str(error)
 
-    async with httpx.AsyncClient(timeout=None) as http:
+    async with open_http() as http:
         clients = Clients(http, accounts)
         await clients.measure_clocks()
         async with trio.open_nursery() as nursery:

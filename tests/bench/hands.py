@@ -3,10 +3,13 @@
     uv run python -m tests.bench.hands
 
 Prints how long ``status`` and the first line of ``log --account --since`` take as commands, then prunes half beside a
-writer that commits ten frames every 20 ms, and prints the longest that a commit of it had to wait.
+writer that commits ten frames every 20 ms, and prints the longest that a commit of it had to wait. Then the same log
+under ``okxsync run`` at 500 messages a second over 100 connections: what a message costs and how old it is when a
+reader sees it, alone and beside such a prune.
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -20,11 +23,15 @@ from okxsync.store import batch
 from okxsync.store.database import open_database
 from okxsync.store.log import open_codec
 from okxsync.store.writer import Writer
+from tests.bench.measure import DATABASE, okxsync, running
 from tests.bench.orders import Orders
+from tests.bench.paced import CONNECTIONS, watch
 
 ACCOUNTS = 500
 BATCH = 10
 EVERY_S = 0.02
+RATE = 500
+SECONDS = 15
 
 
 def fill(path: Path, count: int) -> None:
@@ -88,6 +95,31 @@ def told(label: str, took: list[float]) -> None:
     print(f"{label}: {len(took)} commits, median {middle:.1f} ms, 99 % {high:.1f} ms, longest {most:.1f} ms")
 
 
+def beside_daemon(count: int) -> None:
+    """Print what 500 messages a second cost a daemon on a log of ``count`` frames, alone and beside a prune."""
+
+    def on_a_long_log(port: int, connections: int, folder: Path) -> list[str]:
+        fill(folder / DATABASE, count)
+        return okxsync(port, connections, folder)
+
+    for label in ("alone", "beside prune"):
+        with running(on_a_long_log, CONNECTIONS, "paced", RATE, SECONDS) as run:
+            run.wait_ready()
+            half = str(msgspec.json.decode(status(run.database))["log"]["bytes"] // 2 + count * 24) + "B"
+            command = [sys.executable, "-m", "okxsync", "prune", "--db", str(run.database), "--max-size", half]
+            used_s = run.cpu_s()
+            run.go()
+            with contextlib.ExitStack() as stack:
+                if label != "alone":
+                    stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+                ages = sorted(watch(run))
+                used_s = run.cpu_s() - used_s
+            middle, high = (ages[int(len(ages) * share)] for share in (0.5, 0.99))
+            cost_us = used_s / (RATE * SECONDS) * 1e6
+            print(f"daemon, {label}: {len(ages)} orders seen, age {middle:.1f} ms, 99 % {high:.1f} ms, "
+                  f"{cost_us:.0f} us of processor per message")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=2_000_000)
@@ -116,6 +148,7 @@ def main() -> None:
             stop.set()
             thread.join()
             told(label, took[label])
+    beside_daemon(count)
 
 
 def status(path: Path) -> bytes:

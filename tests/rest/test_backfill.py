@@ -124,7 +124,7 @@ async def test_a_part_that_fails_is_named_and_the_others_are_done(sandbox: Sandb
     sandbox.faults.answers += [Answer("account/bills", 200, '{"code":"50030","msg":"no permission","data":[]}')] * 30
     parts = await backfill(settings.database, settings.accounts[:1], since(2))
     failed = [part for part in parts if part.error]
-    assert [part.subject for part in failed] == ["money"]
+    assert [part.subject for part in failed] == ["bills"]
     assert "50030" in str(failed[0].error)
 
 
