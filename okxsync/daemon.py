@@ -28,6 +28,7 @@ from okxsync.rest.clients import Clients, open_http
 from okxsync.rest.gaps import Gaps
 from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
+from okxsync.rest.unpushed import Unpushed
 from okxsync.store.batch import AccountRemoved, Beat, Keep, Message, Note
 from okxsync.store.database import StoreError, open_database
 from okxsync.store.process import run_writer
@@ -121,6 +122,7 @@ async def _produce(
             nursery.start_soon(feed.run, settings, changes)
             nursery.start_soon(roster.introduce, settings.accounts)
             nursery.start_soon(Gaps(database, clients.of, send).run)
+            nursery.start_soon(Unpushed(database, clients.of, send).run)
             nursery.start_soon(Probe(database, clients.of, send, feed.doubt).run)
             nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
 

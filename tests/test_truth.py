@@ -221,6 +221,33 @@ async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, en
     assert rows(database, f"SELECT * FROM gaps WHERE reason = '{reason}' AND outcome = 'filled'")
 
 
+async def test_bills_and_closed_positions_follow_what_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.rest.unpushed.LOOK_S", 0.3)
+    monkeypatch.setattr("okxsync.rest.unpushed.AGAIN_S", 0.5)
+    monkeypatch.setattr("okxsync.rest.unpushed.LAG_S", 1.0)
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        for _ in range(400):
+            sandbox.operate(trader.step)
+
+        def all_there() -> bool:
+            bills = {row["bill_id"] for row in rows(database, "SELECT bill_id FROM bills")}
+            closed = {(row["pos_id"], row["c_time"]) for row in rows(database, "SELECT * FROM positions_history")}
+            members = sandbox.exchange.members
+            truth = {row["billId"] for uid in members for row in sandbox.exchange.bill_rows(uid)}
+            ends = {(row["posId"], int(row["cTime"])) for uid in members
+                    for row in sandbox.exchange.positions_history_rows(uid)}  # fmt: skip
+            assert ends
+            return bills == truth and closed == ends
+
+        await until(all_there)
+        assert rows(database, "SELECT * FROM gaps WHERE outcome IS NULL") == []
+        assert sandbox.violations == []
+
+
 @pytest.fixture
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("okxsync.rest.probe.PROBE_S", 3.0)

@@ -140,6 +140,15 @@ def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, 
         database.close()
 
 
+def last_changes(path: Path, sql: str) -> dict[str, int]:
+    """Return what a query of ours says of each account: the time of a change, in milliseconds."""
+    database = open_reader(path)
+    try:
+        return {account: at for account, at in database.execute(sql) if at is not None}
+    finally:
+        database.close()
+
+
 class LiveChannel(msgspec.Struct, frozen=True):
     """A channel that is live and without a gap to fill: since when, and when it last pushed; local microseconds."""
 

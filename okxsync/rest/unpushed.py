@@ -1,0 +1,87 @@
+"""What OKX tells over REST alone: bills, and the record of closed positions.
+
+Both follow from something that is pushed - cash that changed, a position that was adjusted (a record is there from the
+first partial close on) - so they are asked for when that has happened, and not otherwise. REST may lag behind the
+pushes, so what is asked for begins a while earlier, and is asked for again until the change that called for it is old
+enough.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.fill import Filler, Window
+from okxsync.store.batch import Message
+from okxsync.store.queries import Held, last_changes
+
+log = logging.getLogger("okxsync.rest")
+
+LOOK_S: Final = 5.0
+AGAIN_S: Final = 15.0
+PER_S: Final = 3.0
+"""Questions per second at most; with many accounts each is asked the later."""
+LAG_S: Final = 10.0
+"""A change that is older than this, REST knows of."""
+OVERLAP_MS: Final = 60_000
+AT_ONCE: Final = 16
+CALLED_FOR: Final = {
+    "bills": "SELECT account, max(u_time) FROM balances GROUP BY account",
+    "positions": "SELECT account, max(u_time) FROM positions GROUP BY account",
+}
+"""By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds)."""
+
+Key = tuple[str, str]  # subject and account
+
+
+class Unpushed:
+    """Asks for as long as it runs."""
+
+    def __init__(
+        self,
+        database: Path,
+        client_of: Callable[[str], AccountClient | None],
+        send: trio.MemorySendChannel[Message],
+    ) -> None:
+        self._database = database
+        self._client_of = client_of
+        self._send = send
+        self._known: dict[Key, int] = {}  # the change up to which all was told
+        self._asked: dict[Key, int] = {}  # when, by the exchange's clock; what came before the first, gaps ask for
+        self._next: dict[Key, float] = {}
+        self._limit = trio.CapacityLimiter(AT_ONCE)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                for subject, sql in CALLED_FOR.items():
+                    changes = last_changes(self._database, sql)
+                    for account, changed_ms in changes.items():
+                        if client := self._client_of(account):
+                            self._consider(nursery, client, (subject, account), changed_ms, len(changes))
+                await trio.sleep(LOOK_S)
+
+    def _consider(self, nursery: trio.Nursery, client: AccountClient, key: Key, changed_ms: int, accounts: int) -> None:
+        if key not in self._asked:
+            self._asked[key], self._known[key] = client.now_ms(), changed_ms
+        if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
+            self._next[key] = trio.current_time() + max(AGAIN_S, accounts / PER_S)
+            nursery.start_soon(self._ask, client, key, changed_ms)
+
+    async def _ask(self, client: AccountClient, key: Key, changed_ms: int) -> None:
+        subject, account = key
+        now_ms = client.now_ms()
+        filler = Filler(client, self._send, Held(self._database, account, time.time_ns() // 1000))
+        try:
+            async with self._limit:
+                await filler.fill(subject, Window(self._asked[key] - OVERLAP_MS))
+        except RestError as error:
+            log.warning("%s: %s cannot be asked for: %s", account, subject, error)
+            return
+        self._asked[key] = now_ms
+        if now_ms - changed_ms > LAG_S * 1000:
+            self._known[key] = changed_ms
