@@ -3,6 +3,8 @@
     waiting -> connecting -> logging_in -> subscribing -> live -> backing_off -> waiting ...        or: stopped
 
 Each phase has its own deadline and stands in the register, with what went wrong last and when it is tried again.
+When the exchange announces the end of a socket (64008), a second one climbs the same ladder beside it, and the first is
+given up once the second is live: no moment is without cover.
 """
 
 import logging
@@ -51,25 +53,38 @@ class Connection:
         self._back_off = BackOff(random.Random())
         self._lives = 0
         self._refusals = 0  # in a row
-        self._session: Session | None = None
+        self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
         self._last_error: str | None = None
 
     async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hold, nursery)
+
+    async def _hold(self, nursery: trio.Nursery) -> None:
+        """Hold a socket, and the next one after its end; a socket whose end was announced has a successor in time."""
         while True:
-            ended = await self._live_once()
-            await self._rest(ended)
+            session, ended = await self._live_once(nursery)
+            if session and session.replaced:
+                return
+            await self._tell_lost(session, ended)
+            if session and session.ends_soon.is_set():
+                await self._enter("waiting")  # as its successor does
+                return
+            await self._rest(session, ended)
 
     async def doubt(self, channel: str, proved_until: int, why: str) -> None:
         """A live channel was found to miss something: it is lost since ``proved_until``, and all is done anew."""
-        session = self._session
-        if session and channel in session.live:
+        holders = [session for session in self._sessions if channel in session.live]
+        for session in holders:
             session.live.remove(channel)
+        if holders:
             await self._send.send(Lost(self._id, self._plan.listener, [channel], now_us(), why, proved_until))
+        for session in holders:
             session.break_off(why)
 
-    async def _live_once(self) -> Ended:
+    async def _live_once(self, nursery: trio.Nursery) -> tuple[Session | None, Ended]:
         """Climb the ladder, stay live as long as it lasts, and return why it ended."""
-        self._session = None
+        session: Session | None = None
         ended = Ended("closed")
         await self._enter("waiting")
         try:
@@ -80,10 +95,20 @@ class Connection:
                     async with open_socket(self._plan.url) as socket:
                         connecting.deadline = float("inf")  # each later phase has its own
                         turn.done()
-                        self._session = Session(
-                            self._id, self._plan, socket, self._send, self._clock, self._enter, self._initial_us
+                        session = Session(
+                            self._id,
+                            self._plan,
+                            socket,
+                            self._send,
+                            self._clock,
+                            self._enter,
+                            self._initial_us,
+                            succeeds=bool(self._sessions),
                         )
-                        await self._session.run()
+                        self._sessions.append(session)
+                        async with trio.open_nursery() as beside:
+                            beside.start_soon(self._prepare_successor, session, nursery)
+                            await session.run()
         except* SocketError as group:
             ended = _judge(first_error(group))
         except* ConfigError as group:
@@ -92,19 +117,47 @@ class Connection:
             ended = Ended(f"cannot connect within {CONNECT_S:.0f} s")
         except* Ended as group:  # last: it says more than a socket that broke at the same moment
             ended = first_error(group)
-        return ended
-
-    async def _rest(self, ended: Ended) -> None:
-        """Tell that the connection is lost, and wait as long as the reason asks."""
-        session, self._session = self._session, None
-        reason = str(ended)
+        finally:
+            if session:
+                self._sessions.remove(session)
+                session.end()
         if session and (still_s := session.stood_still_s()):
-            reason = f"this machine or process stood still for {still_s:.0f} s: {reason}"
+            ended = Ended(f"this machine or process stood still for {still_s:.0f} s: {ended}", ended.action)
+        return session, ended
+
+    async def _prepare_successor(self, session: Session, nursery: trio.Nursery) -> None:
+        await session.ends_soon.wait()
+        nursery.start_soon(self._hold, nursery)
+
+    async def _take_over(self, session: Session) -> None:
+        """Let a live session take the place of the older one.
+
+        Only what the older one told until after the newer one had subscribed goes on without a gap: it must answer
+        one more ping, for it may be dead already.
+        """
+        covered: set[str] = set()
+        for older in self._sessions[:-1]:
+            if await older.answers():
+                covered |= {channel for channel in older.live if channel in session.live}
+            await self._lose([channel for channel in older.live if channel not in covered], "silent at its end")
+            older.replace()
+        await session.tell(covered)
+
+    async def _tell_lost(self, session: Session | None, ended: Ended) -> None:
+        if session and session.told:
+            held = {channel for other in self._sessions if other.told for channel in other.live}
+            await self._lose([channel for channel in session.live if channel not in held], str(ended))
+
+    async def _lose(self, channels: list[str], why: str) -> None:
+        if channels:
+            await self._send.send(Lost(self._id, self._plan.listener, channels, now_us(), why))
+
+    async def _rest(self, session: Session | None, ended: Ended) -> None:
+        """Wait as long as the reason asks."""
+        reason = str(ended)
         live_since = session.live_since if session else None
         lived_s = trio.current_time() - live_since if live_since is not None else 0.0
         action = self._temper(ended.action, was_live=live_since is not None)
-        if session and session.live:
-            await self._send.send(Lost(self._id, self._plan.listener, session.live, now_us(), reason))
         if action is Action.RESYNC:
             with trio.move_on_after(MEASURE_S):
                 await self._clock.measure()
@@ -132,11 +185,15 @@ class Connection:
         return Action.GIVE_UP if self._refusals >= PATIENCE else action
 
     async def _enter(self, phase: str, next_attempt_at: int | None = None) -> None:
-        """Write the register."""
+        """Write the register; while an older session is live, the steps of its successor do not show there."""
         plan = self._plan
-        if phase == "live":
+        newest = self._sessions[-1] if self._sessions else None
+        if phase == "live" and newest:
             self._lives += 1
-            log.info("%s live: %s", plan.name, " ".join(self._session.live if self._session else ()))
+            log.info("%s live: %s", plan.name, " ".join(newest.live))
+            await self._take_over(newest)
+        elif any(session.live_since is not None for session in self._sessions):
+            return
         row = Phase(
             connection_id=self._id,
             listener=plan.listener,
@@ -149,7 +206,7 @@ class Connection:
             phase=phase,
             since_at=now_us(),
             reconnects=max(0, self._lives - 1),
-            conn_id=self._session.conn_id if self._session else None,
+            conn_id=newest.conn_id if newest else None,
             last_error=self._last_error,
             next_attempt_at=next_attempt_at,
         )

@@ -8,13 +8,14 @@ what was stored cannot disagree.
 import itertools
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Final
 
 import trio
 
 from okxsync.feed.plan import Clock, Ended, Keys, Plan, slow_pause_s
-from okxsync.feed.socket import Socket
+from okxsync.feed.socket import Socket, SocketError
 from okxsync.okx.channels import Subscription
 from okxsync.okx.errors import Action, meaning_of
 from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, redact, subscribe_requests
@@ -27,6 +28,8 @@ PING_S: Final = 5.0
 """The beat of pings, and so of coverage; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
 ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
+UPGRADE: Final = "64008"
+"""The notice that the socket will be closed, some 60 s before (OKX docs: overview-websocket-notification)."""
 STALL_S: Final = 1.0
 """Held up for longer than this, we count as behind. Shorter is within the overlap with which gaps are filled."""
 
@@ -48,6 +51,7 @@ class Session:
         clock: Clock,
         enter: Callable[[str], Awaitable[None]],
         initial_us: int = 0,
+        succeeds: bool = False,
     ) -> None:
         self._id = number
         self._plan = plan
@@ -56,16 +60,21 @@ class Session:
         self._clock = clock
         self._enter = enter
         self._initial_us = initial_us  # how far back a channel is asked for that was never subscribed before
+        self._succeeds = succeeds  # another session of this connection is live
+        self._untold: dict[str, Subscribed] | None = {} if succeeds else None  # what counts once it has taken over
         self._budget = RequestBudget()
         self.conn_id: str | None = None
         self.live: list[str] = []  # keys of the channels that are acknowledged and not known to be dead
         self.live_since: float | None = None  # trio's clock
         self._asked: list[Subscription] = []  # of the last request, without an acknowledgement so far
         self._crowded_out: list[Subscription] = []  # were live until too many connections held them
-        self._pings: deque[tuple[int, float]] = deque()  # unanswered: local time, trio's clock
+        self._pings: deque[tuple[int, float, trio.Event]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
         self._beat_us = 0
         self._stood_still_s = 0.0
+        self.ends_soon = trio.Event()  # the exchange has said so
+        self.replaced = False  # by a successor, which is live
+        self.over = False
         self._broken_off = trio.Event()
         self._why_broken_off = ""
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
@@ -104,7 +113,8 @@ class Session:
     async def _take_pong(self) -> None:
         if self._pings:  # else nobody asked for it
             # It may have lain behind a stall for long: it proves the time up to its own ping, and no more.
-            pinged_us, pinged = self._pings.popleft()
+            pinged_us, pinged, answered = self._pings.popleft()
+            answered.set()
             if pinged_us >= self._beat_us:
                 self._stood_still_s = 0.0  # and yet the connection has lived on
             if self._behind_us is not None:
@@ -130,9 +140,12 @@ class Session:
                 self._behind_us = self._behind_us or stalled_us
                 await self._ping()
 
-    async def _ping(self) -> None:
-        self._pings.append((now_us(), trio.current_time()))
+    async def _ping(self) -> trio.Event:
+        """Send a ping; return what its answer will set."""
+        answered = trio.Event()
+        self._pings.append((now_us(), trio.current_time(), answered))
         await self._socket.send(PING)
+        return answered
 
     async def _request(self, frame: str) -> None:
         await trio.sleep_until(self._budget.opens_at(trio.current_time()))
@@ -190,14 +203,17 @@ class Session:
             (self._asked if subscription in self._asked else self._crowded_out).remove(subscription)
             self.live.append(subscription.key)
             subscribed = Subscribed(self._id, self._plan.listener, [subscription.key], now_us(), self._initial_us)
-            await self._pass_on(subscribed)
+            if self._untold is None:
+                await self._pass_on(subscribed)
+            else:
+                self._untold[subscription.key] = subscribed
 
     async def _crowd_out(self, channel: str, reason: str) -> None:
         """The subscriptions to ``channel`` are dead, and the others of this connection are not."""
         dead = [one for one in self._plan.subscriptions if one.channel == channel and one.key in self.live]
         self.live = [key for key in self.live if key not in {one.key for one in dead}]
         self._crowded_out += dead
-        if dead:
+        if dead and self.told:
             await self._pass_on(Lost(self._id, self._plan.listener, [one.key for one in dead], now_us(), reason))
         if not self.live and not self._asked:
             raise Ended(reason, Action.SLOW)
@@ -219,7 +235,9 @@ class Session:
                 if refused.action is not Action.IGNORE:
                     # A request of ours was fine when it was made: what is wrong now, the next subscribe will tell.
                     raise Ended(str(refused), Action.RETRY if refused.action is Action.FIX else refused.action)
-            case Event(event="channel-conn-count", channel=channel, conn_count=count) if str(count) != "1":
+            case Event(event="channel-conn-count", channel=channel, conn_count=count) if (
+                str(count) not in self._own_counts
+            ):
                 await self._note(
                     "warning", "channel-shared", f"{channel} is held by {count} connections of this account"
                 )
@@ -228,7 +246,9 @@ class Session:
             case Event(event="subscribe"):
                 await self._acknowledge(event)
             case Event(event="notice"):
-                await self._note("warning", "notice", f"{event.code}: {event.msg}")
+                await self._note("warning", "notice", f"{event.code}: {redact(event.msg or '')[:200]}")
+                if str(event.code) == UPGRADE:
+                    self.ends_soon.set()
             case Event(event="unsubscribe"):
                 raise Ended("the exchange ended a subscription")
             case Event(event="login" | "channel-conn-count"):
@@ -236,10 +256,50 @@ class Session:
             case _:
                 await self._note("warning", "unknown-event", f"{event.event}: {event.msg or ''}")
 
+    @property
+    def _own_counts(self) -> tuple[str, ...]:
+        """How many connections hold a channel, if they are all our own."""
+        return ("1", "2") if self._succeeds else ("1",)
+
     def break_off(self, why: str) -> None:
         """End the session: from outside it is known that it does not tell all."""
         self._why_broken_off = why
         self._broken_off.set()
+
+    def replace(self) -> None:
+        """End the session: its successor is live."""
+        self.live.clear()
+        self.replaced = True
+        self.break_off("replaced")
+
+    @property
+    def told(self) -> bool:
+        """Whether what is live here counts as covered."""
+        return self._untold is None
+
+    async def tell(self, covered: Collection[str]) -> None:
+        """Count from now on: what the session before covered up to here goes on, the rest begins with its subscription.
+
+        Args:
+            covered: Keys of the channels that go on.
+        """
+        untold, self._untold = self._untold or {}, None
+        for key, subscribed in untold.items():
+            if key in self.live and key not in covered:
+                await self._pass_on(subscribed)
+
+    async def answers(self) -> bool:
+        """Whether the peer answers one more ping: all that it sent before has then been read."""
+        with trio.move_on_after(ANSWER_S), suppress(SocketError):
+            await (await self._ping()).wait()
+            return not self.over
+        return False
+
+    def end(self) -> None:
+        """It has ended; nobody need wait for its answers."""
+        self.over = True
+        for _, _, answered in self._pings:
+            answered.set()
 
     async def _end_when_broken_off(self) -> None:
         await self._broken_off.wait()

@@ -1,0 +1,209 @@
+"""A service upgrade is announced (64008): the successor is live before the old connection ends."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.store.batch import Lost, Note, Phase, Subscribed
+from tests.feed.scripted import Exchange, Peer, plan_of
+from tests.feed.test_connection import CLIMB, kept
+from tests.feed.test_feed import account, running
+
+
+async def announce(peer: Peer) -> None:
+    await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed", "connId": "a"})
+
+
+async def test_the_successor_is_live_before_the_old_one_ends(exchange: Exchange, autojump_clock: MockClock) -> None:
+    open_while_subscribing: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await trio.sleep(1)
+        open_while_subscribing.append(exchange.open)
+        await peer.subscribe()
+        if peer.number == 0:
+            await trio.sleep(3)
+            await announce(peer)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        live = await timeline.reaches("live", 2)
+        assert live.reconnects == 1
+        await trio.sleep(200)
+        assert open_while_subscribing == [1, 2]
+        assert timeline.of(Lost) == []
+        assert [row.phase for row in timeline.of(Phase)] == [*CLIMB, "live"]
+        assert len(timeline.of(Subscribed)) == 2  # coverage goes on; nothing begins anew
+        assert (len(exchange.dials), exchange.open) == (2, 1)
+
+
+async def test_a_second_upgrade_replaces_the_successor(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number < 5:
+            await announce(peer)
+            await announce(peer)  # twice is no more than once
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 6)
+        await trio.sleep(100)
+        assert timeline.of(Lost) == []
+        assert (len(exchange.dials), exchange.open) == (6, 1)
+
+
+async def test_if_the_old_one_ends_first_there_is_a_gap_and_one_successor(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.go_live()
+            await announce(peer)
+            await trio.sleep(2)
+            await peer.close(1001, "Service upgrade")
+        else:
+            await trio.sleep(5)
+            await peer.go_live()
+            await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(100)
+        (lost,) = timeline.of(Lost)
+        assert (lost.channels, lost.reason) == (["orders", "account"], "closed with 1001: Service upgrade")
+        assert len(timeline.of(Subscribed)) == 4
+        assert (len(exchange.dials), exchange.open) == (2, 1)
+
+
+async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number in (1, 2):
+            await peer.log_in()
+            await peer.close(4006)
+            return
+        await peer.go_live()
+        if peer.number == 0:
+            await announce(peer)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(100)
+        assert timeline.of(Lost) == []
+        assert {row.phase for row in timeline.of(Phase)[5:]} == {"live"}
+        assert (len(exchange.dials), exchange.open) == (4, 1)
+
+
+async def test_an_old_one_that_was_dead_already_leaves_a_gap(exchange: Exchange, autojump_clock: MockClock) -> None:
+    """The successor must not cover the time in which the old one was silent."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await announce(peer)
+            await trio.sleep_forever()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(1)
+        (lost,) = timeline.of(Lost)
+        assert lost.channels == ["orders", "account"]
+        subscribed = timeline.of(Subscribed)[2:]
+        assert [one.channels for one in subscribed] == [["orders"], ["account"]]
+        assert timeline.all.index(next(each for each in timeline.all if each[1] is lost)) < timeline.all.index(
+            next(each for each in timeline.all if each[1] is subscribed[0])
+        )
+        assert (len(exchange.dials), exchange.open) == (2, 1)
+
+
+async def test_a_channel_that_the_successor_cannot_have_is_lost(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.go_live()
+            await announce(peer)
+        else:
+            await peer.log_in()
+            request = await peer.hear()
+            await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+            await peer.refuse("60018", id=request["id"])
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(100)
+        assert [lost.channels for lost in timeline.of(Lost)] == [["account"]]
+
+
+@pytest.mark.parametrize(("count", "told"), [("2", False), ("3", True)])
+async def test_our_own_successor_is_no_other_program(
+    exchange: Exchange, autojump_clock: MockClock, count: str, told: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await announce(peer)
+        else:
+            await peer.say({"event": "channel-conn-count", "channel": "orders", "connCount": count})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(1)
+        assert any(note.event == "channel-shared" for note in timeline.of(Note)) is told
+
+
+async def test_a_hundred_and_fifty_connections_at_once_keep_the_dial_limit_and_lose_nothing(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    everyone = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.answer_pings)
+            if peer.number < 150:
+                await everyone.wait()
+                await announce(peer)
+                await trio.sleep(60)
+                await peer.close(1001)
+
+    exchange.script = script
+    async with running(exchange, *(account(f"a{number}") for number in range(150))) as feed:
+        await feed.timeline.reaches("live", 150)
+        dialled = len(exchange.dials)
+        assert dialled == 150
+        everyone.set()
+        await feed.timeline.reaches("live", 300)
+        await trio.sleep(100)
+        assert feed.timeline.of(Lost) == []
+        dials = exchange.dials[150:]
+        assert len(dials) == 150
+        assert all(beyond - first > 1.0 for beyond, first in zip(dials[3:], dials, strict=False))
+
+
+async def test_cancelling_in_the_middle_leaves_no_socket(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        if peer.number == 0:
+            await peer.subscribe()
+            await announce(peer)
+            await peer.answer_pings()
+        await trio.sleep_forever()  # the successor never gets its subscription
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live")
+        await trio.sleep(5)
+        assert exchange.open == 2
+    assert exchange.open == 0
