@@ -3,12 +3,20 @@
 import bisect
 import itertools
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
 from okxsync.okx.limits import Slots
+
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def steady_s() -> float:
+    """Return seconds of a clock that goes on through a suspend, and that nobody sets."""
+    return time.clock_gettime(_STEADY)
 
 
 class Turn:

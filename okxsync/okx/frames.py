@@ -93,6 +93,16 @@ def subscribe_requests(subscriptions: Iterable[Subscription], first_id: int = 1)
         yield SubscribeRequest(f"s{number}", chosen)
 
 
+CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""For ``str.translate``: what would move a terminal's cursor, or break a line, is written out."""
+
+
+def said(text: object) -> str:
+    """Return what the exchange says, fit for a line of ours: without secrets and control characters, and not long."""
+    return redact(str(text if text is not None else "")[:_LONGEST])[:200].translate(CONTROLS)
+
+
+_LONGEST: Final = 10_000
 _SECRET: Final = re.compile(r'(\\*"(?:apiKey|passphrase|sign|secretKey)\\*"\s*:\s*\\*")[^"]*?(\\*"|$)')
 
 

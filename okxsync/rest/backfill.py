@@ -14,8 +14,9 @@ import trio
 from okxsync.config import Account
 from okxsync.okx.history import ENDPOINTS
 from okxsync.rest.client import RestError
-from okxsync.rest.clients import Clients, open_http
+from okxsync.rest.clients import Clients
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
+from okxsync.rest.http import open_http
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.database import open_database
 from okxsync.store.process import run_writer

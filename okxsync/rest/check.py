@@ -17,10 +17,11 @@ import msgspec
 import pysqlite3
 import trio
 
-from okxsync.config import Account, ConfigError, Settings
+from okxsync.config import Account, Settings
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients, open_http
+from okxsync.rest.clients import Clients
+from okxsync.rest.http import UNREADABLE, open_http
 from okxsync.store.database import StoreError, open_reader
 
 AT_ONCE: Final = 10
@@ -202,11 +203,9 @@ async def _key(client: AccountClient, account: Account, uids: dict[str, list[str
         return [
             Finding("fail", subject, text, hint or (unknown if error.code else "check the address, proxy, firewall"))
         ]
-    except ConfigError as error:
-        return [Finding("fail", subject, str(error), "set it")]
     except trio.TooSlowError:
-        return [Finding("fail", subject, f"no answer within {KEY_S:.0f} s", "check the network, then try again")]
-    except (msgspec.DecodeError, ValueError):
+        return [Finding("fail", subject, f"no answer within {KEY_S:.0f} s", "check the address, proxy, firewall")]
+    except (*UNREADABLE, ValueError):
         return [Finding("fail", subject, "account/config: not the reply that is documented", "is this site OKX?")]
     uids.setdefault(config.uid, []).append(account.name)
     return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level)

@@ -14,13 +14,15 @@ import httpx
 import msgspec
 import trio
 
-from okxsync.config import Account
+from okxsync.config import Account, ConfigError
 from okxsync.okx.errors import Action, meaning_of
+from okxsync.okx.frames import said
 from okxsync.okx.history import BUDGETS
 from okxsync.okx.limits import BackOff, Slots
 from okxsync.okx.signing import sign_rest
 from okxsync.pace import Pace
 from okxsync.rest.clock import SiteClock
+from okxsync.rest.http import UNREADABLE, fetch
 
 ATTEMPT_S: Final = 10.0
 ATTEMPTS: Final = 6
@@ -103,7 +105,7 @@ class AccountClient:
             try:
                 return await self._attempt(path, params, priority)
             except RestError as error:
-                if error.action in (Action.FIX, Action.GIVE_UP) or attempt == ATTEMPTS:
+                if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == ATTEMPTS:
                     raise
                 if error.action is Action.RESYNC:
                     await self._clock.measure()
@@ -116,20 +118,24 @@ class AccountClient:
         try:
             async with self._pace(path).turn(priority):
                 with trio.fail_after(ATTEMPT_S):
-                    response = await self._http.get(url, params=dict(params or {}), auth=self._auth)
+                    status, body = await fetch(self._http, url, dict(params or {}), self._auth)
         except trio.TooSlowError:
             raise RestError(f"{path}: no answer within {ATTEMPT_S:.0f} s", Action.RETRY) from None
-        except httpx.HTTPError as error:
+        except UnicodeError:  # a header of ours; its text would say a part of the secret
+            raise RestError(f"{path}: a key or passphrase is not made of ASCII; check it", Action.GIVE_UP) from None
+        except (httpx.HTTPError, OSError, ValueError) as error:
             raise RestError(f"{path}: {type(error).__name__}: {error}", Action.RETRY) from None
+        except ConfigError as error:
+            raise RestError(f"{path}: {error}; set it", Action.GIVE_UP) from None
         try:
-            reply = msgspec.json.decode(response.content, type=_Reply)
-        except msgspec.DecodeError:
-            raise RestError(f"{path}: HTTP status {response.status_code} without JSON", Action.RETRY) from None
+            reply = msgspec.json.decode(body, type=_Reply)
+        except UNREADABLE:
+            raise RestError(f"{path}: HTTP status {status} without JSON", Action.RETRY) from None
         code = str(reply.code)
         if code != "0":
             meaning = meaning_of(code)
             hint = f"; {meaning.hint}" if meaning.hint else ""
-            raise RestError(f"{path}: {code} {meaning.text} ({reply.msg[:200]}){hint}", meaning.action, code)
+            raise RestError(f"{path}: {said(code)} {meaning.text} ({said(reply.msg)}){hint}", meaning.action, code)
         return bytes(reply.data)
 
     def _pace(self, path: str) -> Pace:

@@ -1,7 +1,6 @@
 """One client per account, so that its budgets hold whoever asks; one clock per site."""
 
 from collections.abc import Iterable
-from typing import Final
 
 import httpx
 
@@ -9,14 +8,6 @@ from okxsync.config import Account
 from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
-
-AT_ONCE: Final = 40
-"""Connections to all sites together: enough for every account's budget at a tenth of a second per call."""
-
-
-def open_http() -> httpx.AsyncClient:
-    """Return what all accounts ask through; each request has a deadline of its own, and a connection is kept."""
-    return httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=AT_ONCE))
 
 
 class Clients:

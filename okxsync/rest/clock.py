@@ -1,7 +1,7 @@
 """The exchange's clock, measured over REST (OKX docs: public-data-rest-api-get-system-time).
 
 OKX refuses a signature that is 30 s off. The offset is taken at the middle of the request, so half the round trip is
-the most it can be wrong by.
+the most it can be wrong by. It is kept against a clock that nobody sets, so that a step of this machine's does no harm.
 """
 
 import logging
@@ -11,10 +11,13 @@ import httpx
 import msgspec
 import trio
 
+from okxsync.pace import steady_s
+from okxsync.rest.http import UNREADABLE, fetch
+
 log = logging.getLogger("okxsync.rest")
 
 MEASURE_S = 5.0
-FRESH_S = 30.0
+FRESH_S = 5.0
 """A measurement this young is not repeated: hundreds of connections may ask at once, and the limit is per IP."""
 WARN_S = 1.0
 
@@ -35,11 +38,16 @@ class SiteClock:
         self._url = f"{rest}/api/v5/public/time"
         self._lock = trio.Lock()
         self._measured_at = float("-inf")
-        self.offset_s = 0.0
+        self._ahead_s = time.time() - steady_s()  # until it is measured, our own word must do
 
     def now_s(self) -> float:
         """Return Unix seconds, as the exchange would say."""
-        return time.time() + self.offset_s
+        return steady_s() + self._ahead_s
+
+    @property
+    def offset_s(self) -> float:
+        """By how much the exchange's clock is ahead of this machine's, in seconds."""
+        return self.now_s() - time.time()
 
     @property
     def measured(self) -> bool:
@@ -53,14 +61,14 @@ class SiteClock:
                 return
             try:
                 with trio.fail_after(MEASURE_S):
-                    before = time.time()
-                    reply = await self._client.get(self._url)
-                    after = time.time()
-                theirs = int(msgspec.json.decode(reply.content, type=_Reply).data[0].ts) / 1000
-            except (httpx.HTTPError, trio.TooSlowError, msgspec.DecodeError, ValueError, IndexError) as error:
+                    before = steady_s()
+                    _, body = await fetch(self._client, self._url)
+                    after = steady_s()
+                theirs = int(msgspec.json.decode(body, type=_Reply).data[0].ts) / 1000
+            except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, ValueError, IndexError) as error:
                 log.warning("clock: %s gives no time: %s", self._url, error or type(error).__name__)
                 return
-            self.offset_s = theirs - (before + after) / 2
+            self._ahead_s = theirs - (before + after) / 2
             self._measured_at = trio.current_time()
             if abs(self.offset_s) > WARN_S:
                 log.warning("clock: this machine is %.1f s off %s; set it by NTP", -self.offset_s, self._url)

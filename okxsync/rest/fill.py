@@ -16,6 +16,7 @@ from okxsync.okx import history
 from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.http import UNREADABLE
 from okxsync.store.batch import Message, Rows
 from okxsync.store.queries import Held
 
@@ -167,7 +168,7 @@ class Filler:
         body = await self._client.get(path, params, priority=priority)
         try:
             rows = msgspec.json.decode(body, type=list[dict[str, object]])
-        except (msgspec.DecodeError, UnicodeError):
+        except UNREADABLE:
             raise _broken(path, "data is not a list of objects") from None
         if rows:
             await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us))

@@ -17,6 +17,7 @@ from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
+from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import Gap, Held, live_gaps
 
 log = logging.getLogger("okxsync.rest")
@@ -49,8 +50,10 @@ class Gaps:
         """Look for gaps every second, and fill each account's in a task of its own."""
         async with trio.open_nursery() as nursery:
             while True:
-                for account, gaps in self._by_account(live_gaps(self._database, before_us=_now_us() - _us(SETTLE_S))):
-                    nursery.start_soon(self._fill, account, gaps)
+                with keep_going(log, "gaps cannot be looked for"):
+                    found = live_gaps(self._database, before_us=_now_us() - _us(SETTLE_S))
+                    for account, gaps in self._by_account(found):
+                        nursery.start_soon(self._fill, account, gaps)
                 await trio.sleep(LOOK_S)
 
     def _by_account(self, gaps: Iterable[Gap]) -> list[tuple[str, list[Gap]]]:
@@ -67,7 +70,7 @@ class Gaps:
             async with self._limit:
                 failed = await self._ask(account, gaps)
             if failed:
-                await trio.sleep(self._pauses.setdefault(account, BackOff(random.Random(), cap_s=300.0)).next_delay(0))
+                await trio.sleep(self._pauses.setdefault(account, BackOff(random.Random(), cap_s=60.0)).next_delay(0))
             else:
                 self._pauses.pop(account, None)
         finally:
@@ -93,7 +96,7 @@ class Gaps:
             try:
                 if note := await filler.fill(subject, Window(since_us // 1000)):
                     unknown[subject] = note
-            except RestError as error:
+            except (RestError, StoreError) as error:
                 failures[subject] = str(error)
                 log.warning("%s: %s cannot be filled: %s", account, subject, error)
 

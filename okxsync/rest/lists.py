@@ -7,6 +7,7 @@ import msgspec
 from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.http import UNREADABLE
 
 
 async def read_page(client: AccountClient, path: str, params: Mapping[str, str]) -> list[dict[str, object]]:
@@ -17,7 +18,7 @@ async def read_page(client: AccountClient, path: str, params: Mapping[str, str])
     """
     try:
         return msgspec.json.decode(await client.get(path, params), type=list[dict[str, object]])
-    except (msgspec.DecodeError, UnicodeError):
+    except UNREADABLE:
         raise RestError(f"{path}: data is not a list of objects", Action.RETRY) from None
 
 

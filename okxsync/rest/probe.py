@@ -19,6 +19,7 @@ from okxsync.rest import questions
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.questions import QUESTIONS
 from okxsync.store.batch import Message, Proved
+from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import LiveChannel, live_channels
 
 log = logging.getLogger("okxsync.rest")
@@ -33,6 +34,8 @@ AT_ONCE: Final = 16
 SPEAK: Final = frozenset({"account", "positions"})
 """They repeat their state every five seconds (OKX docs: trading-account-websocket-positions-channel), even where
 nothing changes: what says so much is asked only if it stops."""
+
+_DAY_US: Final = 86_400_000_000
 
 Doubt = Callable[[str, str, int, str], Awaitable[None]]
 Key = tuple[str, str]  # account and channel
@@ -65,29 +68,34 @@ class Probe:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(LOOK_S)
-                for one in self._due(live_channels(self._database, QUESTIONS), _now_us()):
-                    if client := self._client_of(one.account):
-                        self._asked[one.key] = _now_us()
-                        nursery.start_soon(self._ask, client, one)
+                with keep_going(log, "channels cannot be proved"):
+                    for one in self._due(live_channels(self._database, QUESTIONS), _now_us()):
+                        if client := self._client_of(one.account):
+                            self._asked[one.key] = _now_us()
+                            nursery.start_soon(self._ask, client, one)
 
     def _due(self, live: list[LiveChannel], now_us: int) -> list[LiveChannel]:
         silent = [one for one in live if now_us - _spoke_at(one) >= PROBE_S * 1e6]
         count = Counter(one.channel for one in silent)
         every_us = {name: max(PROBE_S, n / PER_S.get(name, OTHERS_PER_S)) * 1e6 for name, n in count.items()}
-        return [
-            one for one in silent if now_us >= max(one.since_at, self._asked.get(one.key, 0)) + every_us[one.channel]
-        ]
+        due = []
+        for one in silent:
+            last = max(one.since_at, self._asked.get(one.key, 0))
+            if now_us >= last + every_us[one.channel] or last > now_us:  # or the clock was set back
+                due.append(one)
+        return due
 
     async def _ask(self, client: AccountClient, one: LiveChannel) -> None:
-        proved = max(one.since_at, self._proved.get(one.key, 0), _spoke_at(one))
+        marks = (one.since_at, self._proved.get(one.key, 0), _spoke_at(one))
+        proved = max((at for at in marks if 0 < at <= _now_us()), default=_now_us() - _DAY_US)
         until = _now_us() - int(questions.SETTLE_S * 1e6)
         try:
             async with self._limit:
                 missing = await QUESTIONS[one.channel](self._database, client, proved, until)
-        except RestError as error:
+            now = {other.key: other for other in live_channels(self._database, QUESTIONS)}.get(one.key)
+        except (RestError, StoreError) as error:
             log.warning("%s: cannot ask whether its %s are pushed: %s", one.account, one.channel, error)
             return
-        now = {other.key: other for other in live_channels(self._database, QUESTIONS)}.get(one.key)
         if now is None or (now.since_at, _spoke_at(now)) != (one.since_at, _spoke_at(one)):
             return  # lost meanwhile, and others fill the gap; or it has spoken
         if missing:

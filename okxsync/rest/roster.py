@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 import trio
 
-from okxsync.config import Account, ConfigError
+from okxsync.config import Account
 from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.http import UNREADABLE
 from okxsync.store import batch
 from okxsync.store.batch import Message
 
@@ -57,9 +58,9 @@ class Roster:
             async with self._limit:
                 rows = msgspec.json.decode(await client.get("account/config"), type=list[msgspec.Raw])
             config = msgspec.json.decode(rows[0], type=_Config)
-        except (RestError, ConfigError) as error:
+        except RestError as error:
             await self._note(account, "warning", "account-unknown", str(error))
-        except (msgspec.DecodeError, IndexError):
+        except (*UNREADABLE, IndexError):
             await self._note(account, "warning", "account-unknown", "account/config: not the reply that is documented")
         else:
             await self._tell(account, bytes(rows[0]).decode())

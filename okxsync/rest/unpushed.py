@@ -17,6 +17,7 @@ import trio
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import Filler, Window
 from okxsync.store.batch import Message
+from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import Held, last_changes
 
 log = logging.getLogger("okxsync.rest")
@@ -58,11 +59,12 @@ class Unpushed:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
-                for subject, sql in CALLED_FOR.items():
-                    changes = last_changes(self._database, sql)
-                    for account, changed_ms in changes.items():
-                        if client := self._client_of(account):
-                            self._consider(nursery, client, (subject, account), changed_ms, len(changes))
+                with keep_going(log, "what is not pushed cannot be asked for"):
+                    for subject, sql in CALLED_FOR.items():
+                        changes = last_changes(self._database, sql)
+                        for account, changed_ms in changes.items():
+                            if client := self._client_of(account):
+                                self._consider(nursery, client, (subject, account), changed_ms, len(changes))
                 await trio.sleep(LOOK_S)
 
     def _consider(self, nursery: trio.Nursery, client: AccountClient, key: Key, changed_ms: int, accounts: int) -> None:
@@ -79,7 +81,7 @@ class Unpushed:
         try:
             async with self._limit:
                 await filler.fill(subject, Window(self._asked[key] - OVERLAP_MS))
-        except RestError as error:
+        except (RestError, StoreError) as error:
             log.warning("%s: %s cannot be asked for: %s", account, subject, error)
             return
         self._asked[key] = now_ms

@@ -15,10 +15,12 @@ import trio
 
 from okxsync.config import Account
 from okxsync.okx import history
+from okxsync.okx.errors import Action
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients, open_http
+from okxsync.rest.clients import Clients
 from okxsync.rest.fill import UNFILLED_KEPT_MS
+from okxsync.rest.http import open_http
 from okxsync.rest.lists import read_list, read_page
 from okxsync.store.ledger import Difference
 from okxsync.store.queries import rows_of
@@ -193,8 +195,12 @@ async def _theirs(client: AccountClient, subject: Subject, since_ms: int, kept_m
         case "positions":
             rows = await read_page(client, "account/positions", {})
         case "balances":
-            (account,) = await read_page(client, "account/balance", {})
-            rows = msgspec.convert(account.get("details"), list[dict[str, object]])
+            told = await read_page(client, "account/balance", {})
+            try:
+                (account,) = told
+                rows = msgspec.convert(account.get("details"), list[dict[str, object]])
+            except ValueError:
+                raise RestError("account/balance: not the reply that is documented", Action.RETRY) from None
         case _:
             near, archive = history.FILLS, history.FILLS_ARCHIVE
             found = await read_list(client, history.reaching(near, archive, since_ms, client.now_ms()), since_ms)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from okxsync.store.database import Connection, open_reader
+from okxsync.lock import trouble
+from okxsync.store.database import Connection, reading, wal_of
+from okxsync.store.status import is_running
 
 
 class ChannelState(msgspec.Struct, frozen=True):
@@ -63,11 +65,16 @@ def by_number(name: str) -> list[int | str]:
 
 
 class Details(msgspec.Struct):
-    """All accounts, the worst first, and the disk: the database with its write-ahead log, and what is free."""
+    """All accounts, the worst first, and the disk: the database with its write-ahead log, and what is free.
+
+    ``trouble`` is what the daemon whose process is there cannot write into the database; None: there is no such daemon.
+    """
 
     accounts: list[AccountState]
     file_bytes: int
+    wal_bytes: int
     free_bytes: int
+    trouble: str | None = None
 
     @property
     def gaps_being_filled(self) -> int:
@@ -80,17 +87,20 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
     Raises:
         StoreError: there is no such database, or it is not ours.
     """
-    database = open_reader(path)
-    try:
+    with reading(path) as database:
         database.conn.execute("BEGIN")  # one moment for all of it
         accounts = _accounts(database.conn, now_us, alive)
-    finally:
-        database.close()
-    files = [path, path.with_name(path.name + "-wal")]
+        pid = database.execute(
+            "SELECT pid FROM processes WHERE stopped_at IS NULL ORDER BY started_at DESC LIMIT 1"
+        ).fetchone()
+    wal = wal_of(path)
+    wal_bytes = wal.stat().st_size if wal.exists() else 0
     return Details(
         sorted(accounts, key=lambda one: one.rank),
-        sum(file.stat().st_size for file in files if file.exists()),
+        path.stat().st_size + wal_bytes,
+        wal_bytes,
         shutil.disk_usage(path.absolute().parent).free,
+        trouble(path) if pid and is_running(pid[0]) else None,
     )
 
 

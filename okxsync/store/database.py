@@ -4,7 +4,10 @@ Python's own SQLite may carry the WAL-reset bug (3.7.0 to 3.51.2), which corrupt
 write to or checkpoint at once; one file must never be open through both libraries in one process.
 """
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +29,10 @@ DATA_ERRORS: Final = (
     RecursionError,
 )
 """What SQLite, or a decoder, says of a value that it cannot hold; all other errors are of the disk, or of a bug."""
+WAL_BYTES: Final = 64 * 2**20
+"""What the write-ahead log keeps of the disk when nobody holds it up."""
+WAL_TOO_LARGE: Final = 4 * WAL_BYTES
+"""A write-ahead log of this size somebody holds up, by reading without an end."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
 
 
@@ -50,6 +57,7 @@ def open_database(path: Path) -> Database:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table, and wants the lock
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")  # a reader that held it up leaves no giant
         connection.execute("PRAGMA foreign_keys = ON")
         database = Database(connection, execute_plugins=False)
         _migrate(path, database)
@@ -87,6 +95,40 @@ def open_reader(path: Path) -> Database:
         connection.close()
         raise
     return Database(connection, execute_plugins=False)
+
+
+def wal_of(path: Path) -> Path:
+    """Return where the write-ahead log of a database is, if it has one."""
+    return path.with_name(path.name + "-wal")
+
+
+@contextmanager
+def keep_going(log: logging.Logger, what: str) -> Iterator[None]:
+    """Say that the database could not be read, once a minute, and go on: for what looks again soon."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("%s: %s", what, error)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Database]:
+    """Read a database for as long as the block runs.
+
+    Raises:
+        StoreError: it cannot be opened, or what goes wrong in the block is the file's or the disk's fault.
+    """
+    database = open_reader(path)
+    try:
+        yield database
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
+    except sqlite3.DatabaseError as error:
+        if type(error) is sqlite3.DatabaseError:  # "malformed"; its other kinds are bugs of ours
+            raise StoreError(f"{path}: cannot be read ({_why(error)}); restore it, or begin with a new one") from None
+        raise
+    finally:
+        database.close()
 
 
 def _migrate(path: Path, database: Database) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from okxsync.store.database import open_reader
+from okxsync.store.database import reading
 
 Row = Mapping[str, Any]
 _LAG_MS = 10_000
@@ -36,8 +36,7 @@ def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
     Raises:
         StoreError: the database cannot be read.
     """
-    database = open_reader(path)
-    try:
+    with reading(path) as database:
         found: list[Difference] = []
         for account in accounts:
 
@@ -59,8 +58,6 @@ def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
             if proved is not None:
                 found += _balances(account, rows("SELECT * FROM balances WHERE account = ?"), bills, proved - _LAG_MS)
         return found
-    finally:
-        database.close()
 
 
 def _orders(account: str, orders: Sequence[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:

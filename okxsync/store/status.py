@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from okxsync.store.database import Connection, open_reader
+from okxsync.store.database import Connection, reading
 
 FRESH_S: Final = 5.0
 """A heartbeat older than this is no sign of life; there is one a second."""
@@ -85,12 +85,9 @@ def read_status(path: Path, now_us: int) -> Status:
     Raises:
         StoreError: there is no such database, or it is not ours.
     """
-    database = open_reader(path)
-    try:
+    with reading(path) as database:
         database.conn.execute("BEGIN")  # one moment for all of it
         return _read(database.conn, now_us)
-    finally:
-        database.close()
 
 
 def _read(db: Connection, now_us: int) -> Status:
@@ -124,11 +121,12 @@ def _daemon(db: Connection, now_us: int) -> Daemon:
         return Daemon(False, None, None, None, None)
     pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
-    alive = stopped_at is None and age_s <= FRESH_S and _is_running(pid)
+    alive = stopped_at is None and age_s <= FRESH_S and is_running(pid)
     return Daemon(alive, pid, _iso(started_at), age_s, version)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -59,7 +59,7 @@ def picture(
     desk: Desk, accounts: list[AccountState], width: int, *, height: int | None = None, problems: bool = False
 ) -> str:
     out = Console(width=width, file=StringIO())
-    details = Details(sorted(accounts, key=lambda one: one.rank), 10**6, 10**9)
+    details = Details(sorted(accounts, key=lambda one: one.rank), 10**6, 0, 10**9)
     status = read_status(desk.path, NOW + S)
     out.print(render(status, details=details, width=width, height=height, problems=problems))
     assert isinstance(out.file, StringIO)

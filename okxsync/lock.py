@@ -1,0 +1,73 @@
+"""One daemon per database: a lock that dies with its holder, and what the holder cannot write into the database itself.
+
+The lock is on a file beside the database. That file's text says why nothing can be stored, while that is so: a database
+that cannot be written cannot say it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from okxsync.store.database import StoreError
+
+_ROOM: Final = 512
+"""Bytes of the text, which are there from the beginning: a full disk takes them all the same."""
+
+
+class AlreadyRunning(Exception):
+    """Another daemon holds this database."""
+
+
+class Lock:
+    """A held lock; ``descriptor`` keeps it, in this process and in those that inherit it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._said: str | None = None
+
+    def say(self, trouble: str) -> None:
+        """Say what is wrong with the database, or "" if nothing is."""
+        if trouble != self._said:
+            with suppress(OSError):  # it is the last that could be said
+                os.pwrite(self.descriptor, trouble.encode()[:_ROOM].ljust(_ROOM), 0)
+            self._said = trouble
+
+
+def _beside(database: Path) -> Path:
+    return database.with_name(database.name + "-lock")
+
+
+@contextmanager
+def hold(database: Path) -> Iterator[Lock]:
+    """Hold the database for this daemon; the lock dies with the last process that holds its file descriptor.
+
+    Raises:
+        AlreadyRunning: another daemon holds it.
+        StoreError: there is no such folder, or it may not be written to.
+    """
+    path = _beside(database)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{database}: cannot be used ({path}: {error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"{database}: another okxsync run holds this database") from None
+        lock = Lock(descriptor)
+        lock.say("")
+        yield lock
+    finally:
+        os.close(descriptor)
+
+
+def trouble(database: Path) -> str:
+    """Return what the database's holder said was wrong last, "" for nothing."""
+    try:
+        return _beside(database).read_text(encoding="utf-8", errors="replace").rstrip(" \0")
+    except OSError:
+        return ""
