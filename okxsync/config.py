@@ -42,20 +42,30 @@ class Secret:
     def __init__(self, source: SecretSource | str, folder: Path) -> None:
         self._source = source
         self._folder = folder
+        # A file that has changed is another secret: who was refused with the old one tries at once with the new one.
+        self.stamp = stamp(self.path) if self.path else None
 
     def __repr__(self) -> str:
         return "Secret(***)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._source == other._source
+        return isinstance(other, Secret) and (self._source, self.stamp) == (other._source, other.stamp)
 
     def __hash__(self) -> int:
-        return hash(self._source)
+        return hash((self._source, self.stamp))
 
     @property
     def plain(self) -> bool:
         """Whether the secret itself stands in accounts.toml."""
         return isinstance(self._source, str)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that the secret stands in, if it has one of its own."""
+        match self._source:
+            case SecretSource(file=str(name)):
+                return self._folder / Path(name).expanduser()
+        return None
 
     def reveal(self) -> str:
         """Return the secret. Raises ConfigError, naming the place but never the value, where there is none."""
@@ -175,6 +185,24 @@ def load(path: Path) -> Settings:
     if problems:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return settings
+
+
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what changes with a file: in place, or by another one of its name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def stamps(settings: Settings) -> dict[Path, Stamp]:
+    """Return the stamps of accounts.toml and of each file that a secret stands in."""
+    secrets = (secret for one in settings.accounts for secret in (one.api_key, one.secret_key, one.passphrase))
+    return {path: stamp(path) for path in [settings.path, *(secret.path for secret in secrets if secret.path)]}
 
 
 def accounts_named(settings: Settings, names: Sequence[str]) -> list[Account]:

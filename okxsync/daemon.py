@@ -7,13 +7,12 @@ inner one; with the last producer gone the channel closes, the writer stores wha
 daemon with it.
 """
 
-import fcntl
 import logging
 import os
+import resource
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,66 +20,50 @@ from typing import Final
 import trio
 
 from okxsync import __version__
-from okxsync.config import ConfigError, Settings, load
+from okxsync.config import ConfigError, Settings, load, stamps
 from okxsync.feed.feed import Feed
+from okxsync.lock import AlreadyRunning, Lock, hold
 from okxsync.loop import Rest
-from okxsync.rest.clients import Clients, open_http
+from okxsync.pace import steady_s
+from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
+from okxsync.rest.http import open_http
 from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
 from okxsync.rest.unpushed import Unpushed
-from okxsync.store.batch import AccountRemoved, Beat, Keep, Message, Note
-from okxsync.store.database import StoreError, open_database
+from okxsync.store.batch import AccountRemoved, Beat, ClockSetBack, Keep, Message, Note
+from okxsync.store.database import WAL_TOO_LARGE, StoreError, open_database, wal_of
 from okxsync.store.process import run_writer
 from okxsync.store.queries import account_names, connection_ids
+from okxsync.store.writer import Written
+
+__all__ = ["AlreadyRunning", "run"]
 
 log = logging.getLogger("okxsync")
 
 QUEUE: Final = 4096
 """Messages between the feed and the writer. When it is full the readers wait, and the exchange's TCP with them."""
 BEAT_S: Final = 1.0
+STEP_S: Final = 1.0
+"""A smaller step of the clock is within the overlap with which gaps are filled."""
+LOOK_S: Final = 5.0
 WATCH_S: Final = 1.0
 """How often accounts.toml is looked at."""
 DRAIN_S: Final = 30.0
 """How long the last writes may take after a signal."""
 
 
-class AlreadyRunning(Exception):
-    """Another daemon holds this database."""
-
-
-@contextmanager
-def lock(database: Path) -> Iterator[int]:
-    """Hold the database for this daemon; the lock dies with the last process that holds its file descriptor.
-
-    Raises:
-        AlreadyRunning: another daemon holds it.
-        StoreError: there is no such folder, or it may not be written to.
-    """
-    path = database.with_name(database.name + "-lock")
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"{database}: cannot be used ({path}: {error.strerror})") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(f"{database}: another okxsync run holds this database") from None
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 async def run(settings: Settings, database: Path, *, for_s: float | None = None) -> None:
-    """Mirror the accounts until SIGINT or SIGTERM comes, or for ``for_s`` seconds.
+    """Mirror the accounts until SIGINT, SIGTERM or SIGHUP comes, or for ``for_s`` seconds.
 
     Raises:
         AlreadyRunning: another daemon holds the database.
         StoreError: the database cannot be used, or not all could be stored in time.
         WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
     """
-    with lock(database) as lock_fd:
+    _allow_many_files()
+    _leave_no_core()
+    with hold(database) as lock:
         open_database(database).close()  # migrates, and says what is wrong with the file before anything connects
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
@@ -89,7 +72,8 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         trio.lowlevel.add_instrument(Rest(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock_fd))
+                written = partial(_say_trouble, lock)
+                nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock.descriptor, on_written=written))
                 with send:
                     async with trio.open_nursery() as producers:
                         if for_s is not None:
@@ -100,6 +84,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
                         producers.start_soon(_produce, settings, database, ids, send)
+                        producers.start_soon(_watch_log, database, send)
                     log.info("stopping: storing what is queued")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     await send.send(_beat_of(send, started_at, stopped=True))
@@ -135,13 +120,17 @@ async def _watch(
     send: trio.MemorySendChannel[Message],
     nursery: trio.Nursery,
 ) -> None:
-    """Follow accounts.toml; a broken edit is reported once, and the running settings stay."""
-    seen = _stamp(settings.path)
+    """Follow accounts.toml; a broken edit is reported once, and the running settings stay.
+
+    A change counts when it has stood for a look: half of a file may be a file too, with half of the accounts.
+    """
+    seen = found = stamps(settings)
     while True:
         await trio.sleep(WATCH_S)
-        if (stamp := _stamp(settings.path)) == seen:
+        before, found = found, stamps(settings)
+        if found == seen or found != before:
             continue
-        seen = stamp
+        seen = found
         try:
             new = load(settings.path)
         except ConfigError as error:
@@ -152,18 +141,10 @@ async def _watch(
         await send.send(Keep(new.log.keep, new.log.max_size))
         clients.configure(new.accounts)
         await changed.send(new)
-        before = {account.name: account for account in settings.accounts}
-        await roster.dismiss(before.keys() - {account.name for account in new.accounts})
-        nursery.start_soon(roster.introduce, [one for one in new.accounts if before.get(one.name) != one])
-        settings = new
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_mtime_ns, found.st_size, found.st_ino
+        old = {account.name: account for account in settings.accounts}
+        await roster.dismiss(old.keys() - {account.name for account in new.accounts})
+        nursery.start_soon(roster.introduce, [one for one in new.accounts if old.get(one.name) != one])
+        settings, seen = new, stamps(new)
 
 
 async def _beat(
@@ -175,8 +156,17 @@ async def _beat(
     """Say every second that the daemon lives; the first beat stands before all else in the channel."""
     await send.send(_beat_of(send, started_at))
     task_status.started()
+    ahead_s = time.time() - steady_s()
     while True:
         await trio.sleep(BEAT_S)
+        was_s, ahead_s = ahead_s, time.time() - steady_s()
+        if abs(ahead_s - was_s) > STEP_S:
+            where = "forward" if ahead_s > was_s else "back"
+            how = f"this machine's clock was set {where} by {abs(ahead_s - was_s):.1f} s"
+            log.warning("%s", how)
+            await send.send(Note(_now_us(), "warning", None, "clock-set", how))
+            if ahead_s < was_s:
+                await send.send(ClockSetBack(int((was_s - ahead_s) * 1e6)))
         await send.send(_beat_of(send, started_at))
 
 
@@ -193,12 +183,46 @@ async def _obey_signals(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The first signal ends what produces; whoever sends a second one will not wait for what is queued."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: then a lost terminal is no reason to end
+        ends.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*ends) as signals:
         task_status.started()
         async for number in signals:
             name = signal.Signals(number).name
             log.info("%s: stopping", name)
             (writer if producers.cancel_called else producers).cancel(reason=name)
+
+
+def _say_trouble(lock: Lock, written: Written) -> None:
+    lock.say(f"cannot be written: {written.error}" if written.error else "")
+
+
+def _allow_many_files() -> None:
+    """A thousand accounts are two thousand sockets, and a shell's usual limit is 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # then as many as there may be
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _leave_no_core() -> None:
+    """A core file would hold the secrets."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
+async def _watch_log(database: Path, send: trio.MemorySendChannel[Message]) -> None:
+    """Say it if a reader keeps the write-ahead log from being taken into the database: it grows to the disk's end."""
+    path = wal_of(database)
+    told = False
+    while True:
+        await trio.sleep(LOOK_S)
+        size = path.stat().st_size if path.exists() else 0
+        if size > WAL_TOO_LARGE and not told:
+            detail = f"{path.name} has grown to {size >> 20} MiB: somebody reads this database without an end"
+            log.warning("%s", detail)
+            await send.send(Note(_now_us(), "warning", None, "log-held-up", detail))
+        told = size > WAL_TOO_LARGE
 
 
 def _now_us() -> int:

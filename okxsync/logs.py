@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from okxsync.okx.frames import CONTROLS
+
 QUIET_S: Final = 60.0
 _MOST: Final = 10_000
 """Subjects to remember; beyond that all are forgotten, and complain once more."""
@@ -63,7 +65,7 @@ class JsonLines(logging.Formatter):
             "at": _at(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage(),  # JSON writes control characters out by itself
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -72,7 +74,7 @@ class JsonLines(logging.Formatter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_at(record)} {record.levelname} {record.getMessage()}"
+        text = f"{_at(record)} {record.levelname} {record.getMessage().translate(CONTROLS)}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 

@@ -33,8 +33,10 @@ DatabaseOption = Annotated[
 
 def fail(code: int, *lines: str) -> NoReturn:
     """Print one line for each thing to mend, once, and exit."""
+    from okxsync.okx.frames import CONTROLS
+
     for line in dict.fromkeys(lines):
-        typer.echo(f"okxsync: {line}", err=True)
+        typer.echo(f"okxsync: {line.translate(CONTROLS)}", err=True)
     raise typer.Exit(code)
 
 

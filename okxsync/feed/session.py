@@ -18,8 +18,9 @@ from okxsync.feed.plan import Clock, Ended, Keys, Plan, slow_pause_s
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.okx.channels import Subscription
 from okxsync.okx.errors import Action, meaning_of
-from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, redact, subscribe_requests
+from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said, subscribe_requests
 from okxsync.okx.limits import RequestBudget
+from okxsync.pace import steady_s
 from okxsync.store.batch import Frames, Lost, Message, Note, Pong, Subscribed
 
 LOGIN_S: Final = 10.0
@@ -71,6 +72,7 @@ class Session:
         self._pings: deque[tuple[int, float, trio.Event]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
         self._beat_us = 0
+        self._beat_s: float | None = None  # of a clock that goes on through a suspend
         self._stood_still_s = 0.0
         self.ends_soon = trio.Event()  # the exchange has said so
         self.replaced = False  # by a successor, which is live
@@ -119,6 +121,8 @@ class Session:
                 self._stood_still_s = 0.0  # and yet the connection has lived on
             if self._behind_us is not None:
                 self._behind_us = max(self._behind_us, pinged_us) if pinged < self._stalled_until else None
+            if pinged_us > now_us():
+                return  # the clock was set back meanwhile: it proves nothing of what its time says now
             rtt_us = round((trio.current_time() - pinged) * 1e6)
             await self._pass_on(Pong(self._id, self._plan.listener, pinged_us, rtt_us))
 
@@ -239,14 +243,16 @@ class Session:
                 str(count) not in self._own_counts
             ):
                 await self._note(
-                    "warning", "channel-shared", f"{channel} is held by {count} connections of this account"
+                    "warning", "channel-shared", f"{said(channel)} is held by {said(count)} connections of this account"
                 )
             case Event(event="channel-conn-count-error", channel=str(channel), conn_count=count):
-                await self._crowd_out(channel, f"{channel}: too many connections ({count}) hold it for this account")
+                await self._crowd_out(
+                    channel, f"{said(channel)}: too many connections ({said(count)}) hold it for this account"
+                )
             case Event(event="subscribe"):
                 await self._acknowledge(event)
             case Event(event="notice"):
-                await self._note("warning", "notice", f"{event.code}: {redact(event.msg or '')[:200]}")
+                await self._note("warning", "notice", f"{said(event.code)}: {said(event.msg)}")
                 if str(event.code) == UPGRADE:
                     self.ends_soon.set()
             case Event(event="unsubscribe"):
@@ -254,7 +260,7 @@ class Session:
             case Event(event="login" | "channel-conn-count"):
                 pass
             case _:
-                await self._note("warning", "unknown-event", f"{event.event}: {event.msg or ''}")
+                await self._note("warning", "unknown-event", f"{said(event.event)}: {said(event.msg)}")
 
     @property
     def _own_counts(self) -> tuple[str, ...]:
@@ -309,7 +315,7 @@ class Session:
         """Ping on a fixed beat, whatever else is sent; some frame must follow each ping."""
         while True:
             self._stood_still_s = self.stood_still_s()
-            beat, self._beat_us = trio.current_time() + PING_S, now_us()
+            beat, self._beat_us, self._beat_s = trio.current_time() + PING_S, now_us(), steady_s()
             self._heard = trio.Event()
             with trio.move_on_after(ANSWER_S) as waiting:
                 await self._ping()
@@ -319,8 +325,8 @@ class Session:
             await trio.sleep_until(beat)
 
     def stood_still_s(self) -> float:
-        """Return for how long we were suspended, in seconds by the wall clock; 0 if a ping was answered since."""
-        since_beat_s = (now_us() - self._beat_us) / 1e6 if self._beat_us else 0.0
+        """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
+        since_beat_s = steady_s() - self._beat_s if self._beat_s is not None else 0.0
         return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._stood_still_s
 
     async def _note(self, level: str, event: str, detail: str) -> None:
@@ -330,7 +336,7 @@ class Session:
 def _refused(what: str, event: Event) -> Ended:
     meaning = meaning_of(event.code)
     hint = f"; {meaning.hint}" if meaning.hint else ""
-    return Ended(f"{what}: {event.code} {meaning.text} ({redact(event.msg or '')[:200]}){hint}", meaning.action)
+    return Ended(f"{what}: {said(event.code)} {meaning.text} ({said(event.msg)}){hint}", meaning.action)
 
 
 def _pair(unanswered: list[Subscription], refusals: list[Event]) -> list[tuple[Subscription, Event]]:

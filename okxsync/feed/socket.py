@@ -15,6 +15,8 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
+from okxsync.okx.frames import said
+
 E = TypeVar("E", bound=BaseException)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
@@ -73,7 +75,7 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
     except* ConnectionClosed as group:
         raise _closed(first_error(group)) from None
     except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
-        raise SocketError(f"cannot connect: {first_error(group)}") from None
+        raise SocketError(f"cannot connect: {_root(first_error(group))}") from None
 
 
 @asynccontextmanager
@@ -147,7 +149,17 @@ def _closed(error: ConnectionClosed) -> SocketError:
     if error.reason is None:
         return SocketError("closed", 1006)
     code, reason = error.reason.code, error.reason.reason
-    return SocketError(f"closed with {code}{': ' + reason if reason else ''}", code)
+    if code == 1009 and (reason or "").startswith("Exceeded maximum message size"):  # it is the library that says so
+        return SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB")
+    return SocketError(f"closed with {code}{': ' + said(reason) if reason else ''}", code)
+
+
+def _root(error: BaseException) -> str:
+    """Return what is behind "all attempts to connect failed": the first attempt's own reason."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = first_error(cause)
+    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else str(error)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

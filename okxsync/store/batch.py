@@ -124,6 +124,12 @@ class GapAsked(msgspec.Struct, tag=True, array_like=True):
     note: str | None
 
 
+class ClockSetBack(msgspec.Struct, tag=True, array_like=True):
+    """This machine's clock was set back while we ran: times of what is live move with it."""
+
+    by_us: int
+
+
 class Note(msgspec.Struct, tag=True, array_like=True):
     """A line of the journal: what an operator should be able to read afterwards."""
 
@@ -165,6 +171,7 @@ Message: TypeAlias = (
     | AccountRemoved
     | Rows
     | GapAsked
+    | ClockSetBack
     | Note
     | Keep
     | Beat

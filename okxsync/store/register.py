@@ -84,6 +84,16 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
         )
 
 
+def clock_set_back(db: Connection, message: batch.ClockSetBack) -> None:
+    """Move what is not over yet: else what is covered would seem to reach into the future, and gaps to begin there."""
+    db.execute(
+        "UPDATE coverage SET covered_until = covered_until - ?1, last_push_at = last_push_at - ?1,"
+        " covered_since = min(covered_since, covered_until - ?1) WHERE live = 1",
+        [message.by_us],
+    )
+    db.execute("UPDATE gaps SET from_at = from_at - ? WHERE to_at IS NULL AND outcome IS NULL", [message.by_us])
+
+
 def _distrust(db: Connection, key: tuple[str, str], since: int, at: int) -> None:
     """The clock was set back: what was covered until when in its new time, nobody knows, so the gap holds it all."""
     db.execute(

@@ -228,6 +228,8 @@ class _Transaction:
                 register.account_removed(self._db, message)
             case batch.GapAsked():
                 register.gap_asked(self._db, message)
+            case batch.ClockSetBack():
+                register.clock_set_back(self._db, message)
             case batch.Note():
                 register.note(self._db, message)
             case batch.Keep():

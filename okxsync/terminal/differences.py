@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from okxsync.okx.frames import CONTROLS
 from okxsync.store.ledger import Difference
 
 
@@ -21,4 +22,4 @@ def report(found: Sequence[Difference], unasked: Mapping[str, str], *, as_json: 
             lines.append(f"{what}: {one.column} is {one.ours or 'absent'}, should be {one.theirs or 'absent'}")
         else:
             lines.append(f"{what}: {'is missing here' if one.theirs else 'is not at the exchange'}")
-    return "\n".join(lines) or "identical"
+    return "\n".join(line.translate(CONTROLS) for line in lines) or "identical"

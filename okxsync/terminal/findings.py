@@ -7,10 +7,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from okxsync.okx.frames import CONTROLS
 from okxsync.rest.check import Finding
 
 _COLOUR = {"ok": "green", "warn": "yellow", "fail": "red"}
 _RANK = {"fail": 0, "warn": 1, "ok": 2}
+
+
+def _plain(*cells: str) -> list[Text]:
+    return [Text(cell.translate(CONTROLS)) for cell in cells]
 
 
 def render_findings(findings: Sequence[Finding]) -> RenderableType:
@@ -18,7 +23,7 @@ def render_findings(findings: Sequence[Finding]) -> RenderableType:
     for name in ("", "what", "found", "to do"):
         table.add_column(name, overflow="fold")
     for one in sorted(findings, key=lambda one: _RANK[one.level]):
-        table.add_row(Text(one.level, _COLOUR[one.level]), *map(Text, (one.subject, one.found, one.todo)))
+        table.add_row(Text(one.level, _COLOUR[one.level]), *_plain(one.subject, one.found, one.todo))
     counts = {level: sum(one.level == level for one in findings) for level in _RANK}
     words = f"{counts['fail']} fail, {counts['warn']} to know, {counts['ok']} ok"
     return Group(table, Text(words, _COLOUR["fail" if counts["fail"] else "warn" if counts["warn"] else "ok"]))

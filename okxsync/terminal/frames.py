@@ -5,16 +5,16 @@ from typing import Final
 
 import msgspec
 
+from okxsync.okx.frames import CONTROLS
 from okxsync.store.frames import Frame
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CONTROLS: Final = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 def as_text(frame: Frame) -> str:
     """Return time, account, channel or kind, and the frame as received but for control characters."""
     of = frame.channel if frame.kind == "push" else f"{frame.channel or '-'} {frame.kind}"
-    return f"{_iso(frame.received_at)} {frame.account or 'market'} {of} {frame.text}".translate(_CONTROLS)
+    return f"{_iso(frame.received_at)} {frame.account or 'market'} {of} {frame.text}".translate(CONTROLS)
 
 
 def as_json(frame: Frame) -> str:
@@ -27,7 +27,7 @@ def as_json(frame: Frame) -> str:
         "kind": frame.kind,
         "frame": msgspec.Raw(frame.text.encode()) if _is_line_of_json(frame.text) else frame.text,
     }
-    return msgspec.json.encode(line).decode().translate(_CONTROLS)  # within strings, which is JSON's own escape
+    return msgspec.json.encode(line).decode().translate(CONTROLS)  # within strings, which is JSON's own escape
 
 
 def _is_line_of_json(text: str) -> bool:

@@ -7,7 +7,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from okxsync.okx.frames import CONTROLS
 from okxsync.store.accounts import Details, by_number
+from okxsync.store.database import WAL_TOO_LARGE
 from okxsync.store.status import ConnectionState, Status
 from okxsync.terminal.accounts import WIDE, render_accounts
 from okxsync.terminal.words import age, and_more, size
@@ -54,7 +56,7 @@ def render(
         accounts = [one for one in accounts if not one.is_well]
     most = len(accounts) + len(connections) if problems or only else _MOST
     rooms = (most, most) if height is None else _share(height - _NOT_ROWS, len(connections), len(accounts))
-    parts: list[RenderableType] = [_daemon(status), _facts(status, details)]
+    parts: list[RenderableType] = [_daemon(status, details), _facts(status, details)]
     if counts:
         parts.append(Text("rows      " + ", ".join(f"{count} {table}" for table, count in counts.items())))
     if connections or not problems:
@@ -72,10 +74,13 @@ def _share(lines: int, connections: int, accounts: int) -> tuple[int, int]:
     return max(lines - for_accounts, 1), for_accounts
 
 
-def _daemon(status: Status) -> Text:
+def _daemon(status: Status, details: Details | None) -> Text:
     daemon = status.daemon
     if daemon.pid is None:
         return Text("no daemon has ever run on this database", "yellow")
+    if not daemon.alive and details and details.trouble is not None:
+        why = details.trouble or "it is stopped, or the disk does not answer"
+        return Text(f"daemon    pid {daemon.pid} has stored nothing for {age(daemon.heartbeat_age_s)}: {why}", "red")
     if not daemon.alive:
         return Text(f"no daemon alive (pid {daemon.pid}, last heartbeat {age(daemon.heartbeat_age_s)} ago)", "red")
     live = sum(connection.phase == "live" for connection in status.connections)
@@ -105,7 +110,8 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
         cells += [Text(one.phase, _COLOUR.get(one.phase, "")), str(len(one.channels)), heard]
         cells += [rtt, str(one.messages)] if wide else []
         cells.append(str(one.reconnects))
-        table.add_row(*cells, *([Text(one.last_error or "" if one.phase != "live" else "")] if failing else []))
+        error = one.last_error or "" if one.phase != "live" else ""
+        table.add_row(*cells, *([Text(error.translate(CONTROLS))] if failing else []))
     return Group(table, *and_more([one.phase == "live" for one in rest], "live"))
 
 
@@ -120,4 +126,6 @@ def _facts(status: Status, details: Details | None) -> Text:
     ]
     if details:
         lines.append(f"disk      {size(details.file_bytes)} used, {size(details.free_bytes)} free")
+        if details.wal_bytes > WAL_TOO_LARGE:
+            lines[-1] += f"; {size(details.wal_bytes)} wait in the write-ahead log: somebody reads without an end"
     return Text("\n".join(lines))

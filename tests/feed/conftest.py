@@ -19,5 +19,6 @@ async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -
             found = Exchange(nursery)
             monkeypatch.setattr(trio, "open_tcp_stream", found.dial)
             monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
+            monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
             yield found
             nursery.cancel_scope.cancel()
