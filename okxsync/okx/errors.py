@@ -18,6 +18,8 @@ class Action(Enum):
     GIVE_UP = "stop this account until the configuration changes, or for a long interval"
     FIX = "our request or the configuration is wrong; do not repeat it"
     IGNORE = "information only"
+    REJECT = "an order was refused, for a reason of business; it changes nothing for who only reads"
+    CHECK = "the outcome of an order is not known: ask before repeating it; reading may be repeated"
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ _KEY = "check api_key, and that the account's site (global, eea, us) is right"
 _MODE = "the key and `demo` do not agree: a demo key needs demo = true, a live key demo = false"
 _CLOCK = "set this machine's clock (NTP)"
 R, S, Y, G, F, I = Action.RETRY, Action.SLOW, Action.RESYNC, Action.GIVE_UP, Action.FIX, Action.IGNORE  # noqa: E741
+J, C = Action.REJECT, Action.CHECK
 
 CODES: Final[dict[str, Meaning]] = {
     # WebSocket: requests and logins
@@ -130,12 +133,42 @@ CODES: Final[dict[str, Meaning]] = {
     "50119": Meaning(G, "the api key does not exist", _KEY),
     "50120": Meaning(G, "the key has no permission for this"),
     "50121": Meaning(G, "this machine's IP may not use the service"),
-    # REST: orders
+    "59500": Meaning(F, "only for master accounts"),
+    "59506": Meaning(G, "the api key does not exist", _KEY),
+    "59604": Meaning(F, "only for master accounts"),
+    # REST: orders. We place none; who reads the raw log or the journal may meet them.
     "51000": Meaning(F, "a parameter is wrong"),
     "51001": Meaning(F, "the instrument does not exist"),
     "51603": Meaning(F, "the order does not exist"),
-    "59506": Meaning(G, "the api key does not exist", _KEY),
 }
+_OF_ORDERS: Final[tuple[tuple[Action, str, str], ...]] = (
+    (J, "the account is frozen by ADL, liquidation or funding", "50017 50018 50019 50020 50021 50022 50023"),
+    (J, "the account, currency or instrument is restricted", "50027 50028 50029 50032 50033"),
+    (J, "expTime has passed", "50036 50037"),
+    (C, "repeated request", "50042"),
+    (J, "compliance: look at the account on the site", "50051 50052 50059 50060 51009 51024 51155"),
+    (F, "ordId or clOrdId is needed", "51003 51407"),
+    (J, "beyond a limit of size or price", "51004 51005 51006 51020 51120 51121 51137 51138"),
+    (J, "not enough balance or margin", "51008 51119 51127 51131"),
+    (J, "not in this account mode", "51010"),
+    (C, "the ordId or clOrdId exists", "51011 51016"),
+    (J, "the instrument is not traded", "51021 51022 51027 51087"),
+    (R, "the instrument is being settled", "51028 51029 51030"),
+    (J, "the position does not exist", "51023"),
+    (J, "the trigger price is on the wrong side", "51046 51047 51048 51049 51050 51051 51052 51053"),
+    (C, "endpoint timeout", "51054 51149"),
+    (F, "the order does not exist", "51063"),
+    (F, "too many orders in one request", "51111"),
+    (S, "closing too often", "51113 51115"),
+    (J, "nothing to reduce", "51169 51170"),
+    (J, "too many pending orders", "51174"),
+    (I, "the order has ended", "51400 51401 51402 51405 51503 51509 51510"),
+    (C, "the order is being cancelled", "51410 51412 51416"),
+    (J, "a post-only amendment would take", "51511"),
+    (S, "too many amendments under way", "51513"),
+    (R, "held up by a mass cancel", "54008"),
+)
+CODES.update({code: Meaning(action, text) for action, text, codes in _OF_ORDERS for code in codes.split()})
 
 CLOSES: Final[dict[int, Meaning]] = {
     1006: Meaning(R, "dropped without a close frame"),
