@@ -14,7 +14,10 @@ def sandbox(
     rate: Annotated[float, typer.Option(min=0, help="Operations per second over all accounts.")] = 5.0,
     seed: Annotated[int, typer.Option(help="The same seed trades the same.")] = 1,
     faults: Annotated[
-        str, typer.Option(help="Every ten seconds one of these befalls a connection: rst,half-open,4001,4006,upgrade.")
+        str,
+        typer.Option(
+            help="Every ten seconds one of these befalls a connection: rst,half-open,4001,4006,upgrade; or a file.toml."
+        ),
     ] = "",
     write_config: Annotated[
         Path | None, typer.Option("--write-config", help="Write the accounts.toml to use there.")
@@ -28,9 +31,10 @@ def sandbox(
 
     from okxsync.sandbox import command
 
-    chosen = [fault for fault in faults.split(",") if fault]
-    if unknown := set(chosen) - set(command.FAULTS):
-        fail(2, f"--faults: {', '.join(sorted(unknown))} is none of {', '.join(command.FAULTS)}")
+    try:
+        chosen = command.faults_of(faults)
+    except ValueError as error:
+        fail(2, f"--faults: {error}")
     failed: list[str] = []
     try:
         trio.run(lambda: command.serve(port, accounts, rate, seed, chosen, write_config))

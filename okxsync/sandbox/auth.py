@@ -62,6 +62,11 @@ class Keyring:
         members = self._exchange.members.values()  # few enough to look through, and they may change
         return next(((each, each.credentials) for each in members if each.credentials.api_key == api_key), None)
 
+    def name_of(self, api_key: str) -> str:
+        """Return the name of a key's account, "" if there is no such key."""
+        found = self._find(api_key)
+        return found[0].name if found else ""
+
     def check_request(
         self, headers: Mapping[str, str], method: str, target: bytes, body: bytes, now_ms: int, ip: str
     ) -> Member:

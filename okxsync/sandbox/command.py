@@ -4,28 +4,48 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from okxsync.sandbox.exchange import Exchange
-from okxsync.sandbox.server import Sandbox, serve_sandbox
+from okxsync.sandbox.script import Fault, play, read_script
+from okxsync.sandbox.server import serve_sandbox
 
 FAULTS: Final = ("rst", "half-open", "4001", "4006", "upgrade")
 """What may befall a connection: a TCP reset, silence, a close code, or the notice of an upgrade (64008)."""
 FAULT_S: Final = 10.0
-UPGRADE_S: Final = 60.0
+
+
+def faults_of(text: str) -> list[Fault]:
+    """Return the faults of ``--faults``: the path of a script, or names with commas between, one of which befalls a
+    connection every ten seconds.
+
+    Raises:
+        ValueError: it is neither; the message is one line.
+    """
+    if text.endswith(".toml"):
+        return read_script(Path(text))
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - set(FAULTS):
+        raise ValueError(f"{', '.join(sorted(unknown))} is none of {', '.join(FAULTS)}, and no .toml file")
+    return [_in_turn(name, number, len(names)) for number, name in enumerate(names, 1)]
+
+
+def _in_turn(name: str, number: int, count: int) -> Fault:
+    do, code = ("close", name) if name.isdecimal() else (name, "")
+    one = name != "upgrade"  # which befalls all at once
+    return Fault(do=do, code=code, at_s=number * FAULT_S, every=count * FAULT_S, any=one)
 
 
 async def serve(
-    port: int, accounts: int, rate: float, seed: int, faults: Sequence[str], write_config: Path | None
+    port: int, accounts: int, rate: float, seed: int, faults: list[Fault], write_config: Path | None
 ) -> None:
     """Serve ``accounts`` accounts that trade ``rate`` times a second on ``port``, until SIGINT or SIGTERM.
 
     Args:
-        faults: Every ten seconds one of these befalls a connection.
+        faults: What goes wrong, and when.
 
     Raises:
         OSError: the port is taken, or the configuration cannot be written.
@@ -40,20 +60,9 @@ async def serve(
                 await trio.Path(write_config).write_text(sandbox.accounts_toml())
             print(write_config or sandbox.accounts_toml(), flush=True)
             print(f"serving {accounts} accounts on {sandbox.url_rest}, Ctrl-C ends it", file=sys.stderr, flush=True)
-            if faults:
-                nursery.start_soon(_disturb, sandbox, faults, random.Random(seed))
+            nursery.start_soon(play, sandbox, faults, random.Random(seed))
             async for _ in signals:
                 break
         nursery.cancel_scope.cancel(reason="stopped")
     for violation in sandbox.violations:
         print(f"a limit was broken: {violation}", file=sys.stderr)
-
-
-async def _disturb(sandbox: Sandbox, faults: Sequence[str], rng: random.Random) -> None:
-    while True:
-        await trio.sleep(FAULT_S)
-        fault = rng.choice(faults)
-        if fault == "upgrade":
-            sandbox.announce_upgrade(UPGRADE_S)
-        elif sandbox.connections:
-            sandbox.drop(rng.choice(sandbox.connections), fault)

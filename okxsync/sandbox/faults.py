@@ -34,6 +34,29 @@ class Answer:
     delay_s: float = 0.0
 
 
+@dataclass(eq=False)
+class Rule:
+    """A fault that holds for some accounts, endpoints, channels or REST paths; "" means all of them.
+
+    `do` says what: ``refuse`` (handshakes, with HTTP status `code`), ``login-error`` (with `code`), ``login-delay`` (of
+    `seconds`), ``subscribe-error`` (with `code`), ``crowded`` (channel-conn-count-error in place of pushes), ``silent``
+    (no pushes), ``double`` (each push twice), ``reorder`` (each second push before the one before it), ``rest``
+    (status `code`, after `seconds`, with `text` as its body).
+    """
+
+    do: str
+    account: str = ""
+    endpoint: str = ""
+    channel: str = ""
+    path: str = ""
+    code: str = ""
+    seconds: float = 0.0
+    text: str = ""
+
+    def holds_for(self, do: str, **where: str) -> bool:
+        return self.do == do and all(getattr(self, name) in ("", value) for name, value in where.items())
+
+
 @dataclass
 class Faults:
     """Faults to come; each is its own switch, and none is on at first."""
@@ -50,7 +73,12 @@ class Faults:
     join_orders: bool = False  # what one operation tells of an account's orders comes in one message
     rest_lags_ms: int = 0  # what is new is pushed at once, and can be read this much later
     silent: set[str] = field(default_factory=set)  # channels that push nothing, though subscribed
+    rules: list[Rule] = field(default_factory=list)  # those that hold now
     status: list[dict[str, Any]] = field(default_factory=list)  # rows of GET system/status
+
+    def rule(self, do: str, **where: str) -> Rule | None:
+        """Return the first rule that holds for what is about to happen."""
+        return next((each for each in self.rules if each.holds_for(do, **where)), None)
 
     def answer(self, path: str) -> Answer | None:
         """Take the next scripted answer for a path."""

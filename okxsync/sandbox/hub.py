@@ -60,6 +60,7 @@ class Hub:
         self.keyring = Keyring(exchange, self.faults)
         self.random = Random(f"connections {seed}")
         self._subscriptions: dict[tuple[str, str], dict[Subscription, None]] = {}
+        self._kept: dict[Subscription, str] = {}  # pushes that come after the next one of their subscription
 
     def now_ms(self) -> int:
         """The time that we show to clients, in ms UTC."""
@@ -89,6 +90,7 @@ class Hub:
         place = subscription.uid, subscription.channel.name
         found = self._subscriptions.get(place, {})
         found.pop(subscription, None)
+        self._kept.pop(subscription, None)
         if not found:
             self._subscriptions.pop(place, None)
 
@@ -124,11 +126,36 @@ class Hub:
                 event = {"eventType": "event_update"} if each.channel.paged else {}
                 frames[each.key] = text_of({"arg": each.arg, **event, "data": chosen}) if chosen else ""
             if frames[each.key]:
-                each.receiver.send(frames[each.key])
+                self._tell(each, frames[each.key])
+
+    def _tell(self, subscription: Subscription, frame: str) -> None:
+        """Send a push, as the rules that hold now want it."""
+        faults, receiver = self.faults, subscription.receiver
+        if not faults.rules and not self._kept:
+            receiver.send(frame)
+            return
+        channel = subscription.channel
+        name = self.exchange.members[subscription.uid].name if subscription.uid else ""
+        where = {"account": name, "endpoint": channel.endpoint, "channel": channel.name}
+        if faults.rule("silent", **where):
+            return
+        kept = self._kept.pop(subscription, None)
+        if kept is None and faults.rule("reorder", **where):
+            self._kept[subscription] = frame
+            return
+        for each in (frame, kept):
+            if each is not None:
+                receiver.send(each)
+                if faults.rule("double", **where):
+                    receiver.send(each)
 
     def send_snapshot(self, subscription: Subscription) -> None:
         """Send what a subscription begins with, if its channel begins with anything."""
         if subscription.channel.name in self.faults.silent:
+            return
+        channel = subscription.channel
+        name = self.exchange.members[subscription.uid].name if subscription.uid else ""
+        if self.faults.rule("silent", account=name, endpoint=channel.endpoint, channel=channel.name):
             return
         for frame in self._snapshot(subscription):
             subscription.receiver.send(frame)
@@ -136,6 +163,10 @@ class Hub:
     def send_due_snapshots(self) -> None:
         """Send the regular snapshots whose time has come."""
         now = trio.current_time()
+        if self._kept and not self.faults.rules:  # nothing is held back for ever
+            kept, self._kept = self._kept, {}
+            for subscription, frame in kept.items():
+                subscription.receiver.send(frame)
         for subscriptions in list(self._subscriptions.values()):
             for each in list(subscriptions):
                 if each.interval_s and now >= each.due:

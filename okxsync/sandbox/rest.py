@@ -33,7 +33,7 @@ class Rest:
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         path, body = request.path_params["path"], await request.body()
-        scripted = self._hub.faults.answer(path)
+        scripted = self._hub.faults.answer(path) or self._rule(request, path)
         if scripted:
             await trio.sleep(scripted.delay_s)
             if not scripted.after:
@@ -45,6 +45,11 @@ class Rest:
         except Refusal as refusal:
             response = _failed(refusal.code, refusal.message, 400 if refusal.code in _BAD_REQUEST else 200)
         return _scripted(scripted) if scripted else response
+
+    def _rule(self, request: Request, path: str) -> Answer | None:
+        name = self._hub.keyring.name_of(request.headers.get("OK-ACCESS-KEY", ""))
+        rule = self._hub.faults.rule("rest", account=name, path=path)
+        return Answer(path, int(rule.code or 503), rule.text, delay_s=rule.seconds) if rule else None
 
     def _answer(self, request: Request, path: str, body: bytes) -> Response:
         if request.method == "POST" and path in trade.BY_PATH:

@@ -156,6 +156,8 @@ class Sandbox:
         peer: Peer = (websocket.client.host, websocket.client.port) if websocket.client else ("", 0)
         if endpoint not in ENDPOINTS:
             await websocket.send_denial_response(Response(status_code=404))
+        elif rule := self.faults.rule("refuse", endpoint=endpoint):
+            await websocket.send_denial_response(Response(status_code=int(rule.code or 429)))
         elif not self._hub.limits.admit_dial(peer[0], self.terms.dials_per_second):
             await websocket.send_denial_response(Response(status_code=429))
         else:

@@ -199,8 +199,10 @@ class Connection:
             self._tell_error("60026", "Batch login by APIKey is not supported", request)
             return
         self._logging_in = True
-        if self._hub.faults.login_delay_s:
-            nursery.start_soon(self._finish_login_later, request, self._hub.faults.login_delay_s)
+        rule = self._hub.faults.rule("login-delay", account=self._name_of(request), endpoint=self.endpoint)
+        delay_s = rule.seconds if rule else self._hub.faults.login_delay_s
+        if delay_s:
+            nursery.start_soon(self._finish_login_later, request, delay_s)
         else:
             self._finish_login(request)
 
@@ -208,10 +210,15 @@ class Connection:
         await trio.sleep(delay_s)
         self._finish_login(request)
 
+    def _name_of(self, request: Arg) -> str:
+        return self._hub.keyring.name_of(str(request["args"][0].get("apiKey")))
+
     def _finish_login(self, request: Arg) -> None:
         self._logging_in = False
         faults = self._hub.faults
         try:
+            if rule := faults.rule("login-error", account=self._name_of(request), endpoint=self.endpoint):
+                raise Denied(rule.code or "60009", "Login failed.")
             if faults.login_errors:
                 raise Denied(faults.login_errors.popleft(), "Login failed.")
             self.member, self.api_key = self._hub.keyring.check_login(request["args"][0], self._hub.now_ms(), self._ip)
@@ -228,7 +235,15 @@ class Connection:
         except BadArg as bad:
             self._tell_error(bad.code, bad.message, request)
             return
+        where = {"account": self.member.name if self.member else "", "endpoint": self.endpoint, "channel": channel.name}
+        if rule := self._hub.faults.rule("subscribe-error", **where):
+            self._tell_error(rule.code or "60018", rule.text or f"{channel.name} cannot be had.", request)
+            return
         self._tell("subscribe", request, arg=arg)
+        if self._hub.faults.rule("crowded", **where):
+            limit = str(self._hub.terms.connections_per_channel)
+            self._tell("channel-conn-count-error", channel=channel.name, connCount=limit)
+            return
         subscription = Subscription(self, channel, arg, self.uid, self._hub.terms.snapshot_s)
         if channel.counted and not self._count(channel):
             return

@@ -1,0 +1,180 @@
+"""Scripts of faults: what the file may say, and what each fault does to whom."""
+
+import random
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from okxsync.sandbox.command import faults_of
+from okxsync.sandbox.exchange import Exchange, Member
+from okxsync.sandbox.faults import Rule
+from okxsync.sandbox.script import LASTING, SUDDEN, Fault, play, read_script, strike
+from okxsync.sandbox.server import Sandbox
+from tests.sandbox.client import Caller, talk
+
+SWAP = {"instId": "BTC-USDT-SWAP", "tdMode": "cross"}
+FAR_BUY = {"side": "buy", "ordType": "limit", "px": "1"}
+ORDERS = {"channel": "orders", "instType": "ANY"}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "faults.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    text = '[[fault]]\nat = 10\nevery = 60\nfor = 5\ndo = "login-error"\ncode = "60009"\naccount = "alpha"\n'
+    assert read_script(written(tmp_path, text)) == [
+        Fault(do="login-error", at_s=10, every=60, for_s=5, code="60009", account="alpha")
+    ]
+    assert faults_of(str(tmp_path / "faults.toml")) == read_script(tmp_path / "faults.toml")
+    assert read_script(written(tmp_path, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[fault]]", "missing required field `do`"),
+        ('[[fault]]\ndo = "explode"', '"explode" is none of'),
+        ('[[fault]]\ndo = "close"', "close needs a code"),
+        ('[[fault]]\ndo = "close"\ncode = "99999"', "close needs a code"),
+        ('[[fault]]\ndo = "refuse"\ncode = "x"', 'code "x" is no number'),
+        ('[[fault]]\ndo = "rst"\nat = -1', "less than 0"),
+        ('[[fault]]\ndo = "rst"\nat = "soon"', "Expected `float`"),
+        ('[[fault]]\ndo = "rst"\nwhere = "here"', "unknown field `where`"),
+        ("[[fault", "Expected"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=r"faults\.toml") as caught:
+        read_script(written(tmp_path, text))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_short_form_takes_turns() -> None:
+    found = faults_of("rst,4006,upgrade")
+    assert [(one.do, one.code, one.at_s, one.every, one.any) for one in found] == [
+        ("rst", "", 10.0, 30.0, True),
+        ("close", "4006", 20.0, 30.0, True),
+        ("upgrade", "", 30.0, 30.0, False),
+    ]
+    assert faults_of("") == []
+    with pytest.raises(ValueError, match="fire is none of"):
+        faults_of("rst,fire")
+    with pytest.raises(ValueError, match=r"none\.toml: No such file"):
+        faults_of("none.toml")
+
+
+def test_every_kind_is_explained() -> None:
+    for kind in LASTING:
+        assert f"``{kind}``" in (Rule.__doc__ or "")
+    assert len({*LASTING, *SUDDEN}) == len(LASTING) + len(SUDDEN)
+
+
+async def test_faults_come_at_their_time_and_end(sandbox: Sandbox, alpha: Member) -> None:
+    faults = [Fault(do="login-error", code="63999", at_s=0.0, for_s=0.2), Fault(do="rst", at_s=0.4)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, sandbox, faults, random.Random(1))
+        async with talk(sandbox) as early:
+            assert (await early.log_in(alpha))["code"] == "63999"
+        await trio.sleep(0.25)
+        async with talk(sandbox, member=alpha) as client:
+            assert await client.closed() == (1006, "")
+    assert sandbox.faults.rules == []
+
+
+async def test_what_befalls_one_account_or_endpoint_leaves_the_others(
+    sandbox: Sandbox, alpha: Member, beta: Member
+) -> None:
+    sandbox.faults.rules += [
+        Rule("login-error", account="alpha", code="60009"),
+        Rule("refuse", endpoint="business", code="503"),
+    ]
+    async with talk(sandbox) as one, talk(sandbox) as other:
+        assert (await one.log_in(alpha))["code"] == "60009"
+        assert (await other.log_in(beta))["code"] == "0"
+    answer = await refused(sandbox, "business")
+    assert answer == 503
+
+
+async def refused(sandbox: Sandbox, endpoint: str) -> int:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"{sandbox.url_rest}/ws/v5/{endpoint}", headers=headers)).status_code
+
+
+async def test_login_may_be_late(sandbox: Sandbox, alpha: Member) -> None:
+    sandbox.faults.rules.append(Rule("login-delay", account="alpha", seconds=0.2))
+    async with talk(sandbox) as client:
+        began = trio.current_time()
+        assert (await client.log_in(alpha))["code"] == "0"
+        assert trio.current_time() - began >= 0.2
+
+
+async def test_a_channel_may_be_refused_or_crowded(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+    sandbox.faults.rules += [
+        Rule("subscribe-error", channel="account", code="60018"),
+        Rule("crowded", channel="orders"),
+    ]
+    async with talk(sandbox, member=alpha) as client:
+        await client.say({"op": "subscribe", "args": [{"channel": "account"}, ORDERS]})
+        refusal, ack, crowded = [await client.hear() for _ in range(3)]
+        assert (refusal["event"], refusal["code"], "arg" in refusal) == ("error", "60018", False)
+        assert ack["event"] == "subscribe"
+        assert crowded["event"] == "channel-conn-count-error"
+        sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, **FAR_BUY, "sz": "1"})
+        assert await client.silence(0.2) == []
+
+
+@pytest.mark.parametrize(
+    ("do", "expected"),
+    [("double", ["1", "1", "2", "2", "3", "3"]), ("reorder", ["2", "1"]), ("silent", [])],
+)
+async def test_pushes_may_come_twice_late_or_not_at_all(
+    sandbox: Sandbox, exchange: Exchange, alpha: Member, do: str, expected: list[str]
+) -> None:
+    rule = Rule(do, account="alpha", channel="orders")
+    async with talk(sandbox, member=alpha) as client:
+        await client.subscribe(ORDERS)
+        await client.hear_of(event="channel-conn-count")
+        sandbox.faults.rules.append(rule)
+        for size in ("1", "2", "3"):
+            sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, **FAR_BUY, "sz": size})
+        frames = [frame for frame in await client.silence(0.2) if "data" in frame]
+        assert [frame["data"][0]["sz"] for frame in frames] == expected
+        sandbox.faults.rules.clear()
+        later = [frame["data"][0]["sz"] for frame in await client.silence(0.2) if "data" in frame]
+        assert later == (["3"] if do == "reorder" else [])  # nothing is kept for ever
+
+
+async def test_rest_may_answer_anything_to_one_account(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.faults.rules.append(Rule("rest", account="alpha", path="account/balance", code="502", text="<html>"))
+    answer = await caller.send("GET", "account/balance")
+    assert (answer.status_code, answer.text) == (502, "<html>")
+    assert (await caller.send("GET", "account/positions")).status_code == 200
+    sandbox.faults.rules.clear()
+    assert (await caller.send("GET", "account/balance")).status_code == 200
+
+
+async def test_sudden_faults(sandbox: Sandbox, alpha: Member, beta: Member) -> None:
+    rng = random.Random(1)
+    async with talk(sandbox, member=alpha) as one, talk(sandbox, member=beta) as other:
+        strike(sandbox, Fault(do="frame", account="alpha", text='{"event":"party"}'), rng)
+        assert (await one.hear())["event"] == "party"
+        strike(sandbox, Fault(do="upgrade", account="alpha", seconds=9), rng)
+        assert (await one.hear())["code"] == "64008"
+        strike(sandbox, Fault(do="close", account="alpha", code="4008"), rng)
+        assert (await one.closed())[0] == 4008
+        strike(sandbox, Fault(do="delete-key", account="beta"), rng)
+        assert (await other.closed())[0] == 4007
+    strike(sandbox, Fault(do="skew", seconds=3600), rng)
+    assert sandbox.faults.clock_skew_ms == 3_600_000
