@@ -67,9 +67,9 @@ async def replay(frames: dict[str, list[str]]) -> AsyncIterator[Replay]:
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
     """Wait for what another process will make true in the database, at most half a minute."""
-    with trio.fail_after(WITHIN_S):
+    with trio.fail_after(within_s):
         while not condition():  # noqa: ASYNC110 - no event crosses from another process
             await trio.sleep(0.02)
 

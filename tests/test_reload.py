@@ -1,0 +1,147 @@
+"""accounts.toml changes while the daemon runs: what it says is so within seconds, and nobody else notices."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from okxsync.sandbox.server import Sandbox
+from tests.replay import until
+from tests.test_truth import ACCOUNTS, differences, rows, status_of, trading
+
+TAKES_S = 5.0
+
+
+def phases(database: Path, listener: str) -> set[str]:
+    return {one.phase for one in status_of(database).connections if one.listener == listener}
+
+
+def nobody_else_noticed(database: Path, *concerned: str) -> bool:
+    others = [one for one in status_of(database).connections if one.listener not in concerned]
+    return all((one.phase, one.reconnects) == ("live", 0) for one in others) and len(others) >= 2 * (ACCOUNTS - 1)
+
+
+def replace(config: Path, text: str) -> None:
+    """Put another file in its place, as editors do."""
+    other = config.with_suffix(".new")
+    other.touch(mode=0o600)
+    other.write_text(text)
+    other.rename(config)
+
+
+@pytest.mark.parametrize("broken", ["[[accounts", "accounts = 3", 'database = "x.db"\nspeed = "fast"', "\ud800"])
+async def test_a_broken_edit_is_reported_and_what_runs_stays(tmp_path: Path, broken: str) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        config.write_bytes(broken.encode("utf-8", "surrogatepass"))
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
+        (said,) = rows(database, "SELECT detail FROM journal WHERE event = 'config-refused'")
+        assert str(config) in said["detail"]
+        assert nobody_else_noticed(database)
+        assert len(status_of(database).connections) == 2 * ACCOUNTS + 1
+        sandbox.exchange.add_member("late")
+        replace(config, sandbox.accounts_toml())
+        await until(lambda: phases(database, "late") == {"live"}, TAKES_S)
+        assert nobody_else_noticed(database, "late")
+
+
+async def test_a_file_that_is_gone_for_a_moment_changes_nothing(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        config.unlink()
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
+        replace(config, text)
+        await trio.sleep(1.5)  # long enough to be looked at
+        assert nobody_else_noticed(database)
+
+
+async def test_half_of_a_file_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        tables = [at for at in range(len(text)) if text.startswith("[[accounts]]", at)]
+        for part in (0, tables[2], tables[5]):  # each is a file that could be meant
+            config.write_text(text[:part])
+            await trio.sleep(0.4)
+        config.write_text(text)
+        await trio.sleep(2.5)  # long enough to be looked at
+        assert nobody_else_noticed(database)
+        assert len(status_of(database).connections) == 2 * ACCOUNTS + 1
+
+
+async def test_an_account_is_disabled_and_enabled_again(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        replace(config, text.replace('name = "a3"', 'name = "a3"\nenabled = false'))
+        await until(lambda: phases(database, "a3") == set(), TAKES_S)
+        assert nobody_else_noticed(database, "a3")
+        replace(config, text)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        await until(lambda: not rows(database, "SELECT * FROM gaps WHERE outcome IS NULL"))
+        assert rows(database, "SELECT * FROM gaps WHERE account = 'a3' AND reason = 'not subscribed'")
+        assert nobody_else_noticed(database, "a3")
+        await until(lambda: not differences(sandbox.exchange, database))
+
+
+async def test_a_renamed_account_is_another_one(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        replace(config, config.read_text().replace('name = "a3"', 'name = "three"'))
+        await until(lambda: phases(database, "three") == {"live"} and phases(database, "a3") == set(), TAKES_S)
+        assert nobody_else_noticed(database, "a3", "three")
+        removed = "SELECT name FROM accounts WHERE removed_at IS NOT NULL"
+        await until(lambda: [row["name"] for row in rows(database, removed)] == ["a3"])
+        assert rows(database, "SELECT * FROM journal WHERE event = 'same-uid'") == []
+
+
+async def test_two_names_of_one_account_are_said_to_be_one(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a3")
+        sandbox.add_key(uid, "twin")
+        replace(config, sandbox.accounts_toml())
+        found = "SELECT detail FROM journal WHERE event = 'same-uid'"
+        await until(lambda: bool(rows(database, found)))
+        assert rows(database, found)[0]["detail"] == '"a3" and "twin" are one account of OKX'
+        await until(lambda: phases(database, "twin") == {"live"})
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'channel-shared'")))
+
+
+def with_secret_file(sandbox: Sandbox, text: str) -> str:
+    """Let a3's passphrase stand in a file of its own."""
+    passphrase = next(one.credentials.passphrase for one in sandbox.exchange.members.values() if one.name == "a3")
+    return text.replace(f'passphrase = "{passphrase}"', 'passphrase = { file = "secret.txt" }')
+
+
+async def test_a_wrong_secret_stops_one_account_until_its_file_is_right(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        secret.write_text("wrong")
+        replace(config, with_secret_file(sandbox, config.read_text()))
+        await until(lambda: phases(database, "a3") == {"stopped"})
+        (reason,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert reason == "login: 60024 wrong passphrase (Wrong passphrase); check passphrase"
+        dials = sandbox_dials(database)
+        await trio.sleep(2)
+        assert sandbox_dials(database) == dials  # no hammering
+        member = next(one for one in sandbox.exchange.members.values() if one.name == "a3")
+        secret.write_text(member.credentials.passphrase)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        secret.unlink()
+        await until(lambda: phases(database, "a3") == {"stopped"}, TAKES_S)
+        (reason,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert str(reason).endswith("secret.txt cannot be read: No such file or directory")
+        secret.write_text(member.credentials.passphrase)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        assert nobody_else_noticed(database, "a3")
+        await until(lambda: status_of(database).exit_code == 0)
+        assert sandbox.violations == []
+
+
+def sandbox_dials(database: Path) -> int:
+    """How often a3 tried."""
+    found = rows(database, "SELECT count(*) AS n FROM journal WHERE account = 'a3' AND event = 'stopped'")
+    return int(found[0]["n"])
