@@ -55,6 +55,7 @@ class Connection:
         self._refusals = 0  # in a row
         self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
         self._last_error: str | None = None
+        self._hidden: Phase | None = None  # where the successor stands, while an older session is live
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -67,8 +68,9 @@ class Connection:
             if session and session.replaced:
                 return
             await self._tell_lost(session, ended)
-            if session and session.ends_soon.is_set():
-                await self._enter("waiting")  # as its successor does
+            if session and session.followed:
+                if self._hidden:
+                    await self._send.send(self._hidden)
                 return
             await self._rest(session, ended)
 
@@ -127,6 +129,7 @@ class Connection:
 
     async def _prepare_successor(self, session: Session, nursery: trio.Nursery) -> None:
         await session.ends_soon.wait()
+        session.followed = True
         nursery.start_soon(self._hold, nursery)
 
     async def _take_over(self, session: Session) -> None:
@@ -192,8 +195,6 @@ class Connection:
             self._lives += 1
             log.info("%s live: %s", plan.name, " ".join(newest.live))
             await self._take_over(newest)
-        elif any(session.live_since is not None for session in self._sessions):
-            return
         row = Phase(
             connection_id=self._id,
             listener=plan.listener,
@@ -210,7 +211,10 @@ class Connection:
             last_error=self._last_error,
             next_attempt_at=next_attempt_at,
         )
-        await self._send.send(row)
+        climbs_beside = phase != "live" and any(session.live_since is not None for session in self._sessions)
+        self._hidden = row if climbs_beside else None
+        if not climbs_beside:
+            await self._send.send(row)
 
 
 def _judge(error: SocketError) -> Ended:

@@ -75,6 +75,7 @@ class Session:
         self._beat_s: float | None = None  # of a clock that goes on through a suspend
         self._stood_still_s = 0.0
         self.ends_soon = trio.Event()  # the exchange has said so
+        self.followed = False  # by a successor, which climbs
         self.replaced = False  # by a successor, which is live
         self.over = False
         self._broken_off = trio.Event()

@@ -79,6 +79,47 @@ async def test_if_the_old_one_ends_first_there_is_a_gap_and_one_successor(
         assert (len(exchange.dials), exchange.open) == (2, 1)
 
 
+async def test_the_notice_and_the_end_may_come_at_once(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number % 2 == 0:
+            await announce(peer)
+            await peer.close(1001)
+        else:
+            await trio.sleep(1)
+            await announce(peer)
+            await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 10)
+        assert exchange.open <= 2
+        assert timeline.of(Phase)[-1].phase == "live"
+
+
+async def test_a_successor_that_is_refused_shows_once_the_old_one_has_ended(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number == 0:
+            await peer.go_live()
+            await announce(peer)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(peer.answer_pings)
+                await trio.sleep(60)
+                await peer.close(1001)
+        await peer.hear()
+        await peer.refuse("60032")
+        await peer.hear()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("stopped")
+        assert trio.current_time() == pytest.approx(60, abs=1)
+        assert "60032" in (row.last_error or "")
+        assert timeline.of(Phase)[-1] is row
+
+
 async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
