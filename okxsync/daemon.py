@@ -9,22 +9,18 @@ daemon with it.
 
 import logging
 import os
-import resource
 import signal
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from okxsync import __version__
+from okxsync import __version__, machine
 from okxsync.config import ConfigError, Settings, load, stamps
 from okxsync.feed.feed import Feed
-from okxsync.lock import AlreadyRunning, Lock, hold
 from okxsync.loop import Rest
-from okxsync.pace import steady_s
 from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
 from okxsync.rest.http import open_http
@@ -32,7 +28,8 @@ from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
 from okxsync.rest.unpushed import Unpushed
 from okxsync.store.batch import AccountRemoved, Beat, ClockSetBack, Keep, Message, Note
-from okxsync.store.database import WAL_TOO_LARGE, StoreError, open_database, wal_of
+from okxsync.store.database import StoreError, open_database
+from okxsync.store.lock import AlreadyRunning, Lock, hold
 from okxsync.store.process import run_writer
 from okxsync.store.queries import account_names, connection_ids
 from okxsync.store.writer import Written
@@ -44,9 +41,6 @@ log = logging.getLogger("okxsync")
 QUEUE: Final = 4096
 """Messages between the feed and the writer. When it is full the readers wait, and the exchange's TCP with them."""
 BEAT_S: Final = 1.0
-STEP_S: Final = 1.0
-"""A smaller step of the clock is within the overlap with which gaps are filled."""
-LOOK_S: Final = 5.0
 WATCH_S: Final = 1.0
 """How often accounts.toml is looked at."""
 DRAIN_S: Final = 30.0
@@ -61,8 +55,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         StoreError: the database cannot be used, or not all could be stored in time.
         WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
     """
-    _allow_many_files()
-    _leave_no_core()
+    machine.prepare()
     with hold(database) as lock:
         open_database(database).close()  # migrates, and says what is wrong with the file before anything connects
         ids = connection_ids(database)
@@ -84,7 +77,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
                         producers.start_soon(_produce, settings, database, ids, send)
-                        producers.start_soon(_watch_log, database, send)
+                        producers.start_soon(machine.watch_log, database, send)
                     log.info("stopping: storing what is queued")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     await send.send(_beat_of(send, started_at, stopped=True))
@@ -156,17 +149,15 @@ async def _beat(
     """Say every second that the daemon lives; the first beat stands before all else in the channel."""
     await send.send(_beat_of(send, started_at))
     task_status.started()
-    ahead_s = time.time() - steady_s()
+    clock = machine.Clock()
     while True:
         await trio.sleep(BEAT_S)
-        was_s, ahead_s = ahead_s, time.time() - steady_s()
-        if abs(ahead_s - was_s) > STEP_S:
-            where = "forward" if ahead_s > was_s else "back"
-            how = f"this machine's clock was set {where} by {abs(ahead_s - was_s):.1f} s"
+        if step_s := clock.step_s():
+            how = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
             log.warning("%s", how)
             await send.send(Note(_now_us(), "warning", None, "clock-set", how))
-            if ahead_s < was_s:
-                await send.send(ClockSetBack(int((was_s - ahead_s) * 1e6)))
+            if step_s < 0:
+                await send.send(ClockSetBack(int(-step_s * 1e6)))
         await send.send(_beat_of(send, started_at))
 
 
@@ -196,33 +187,6 @@ async def _obey_signals(
 
 def _say_trouble(lock: Lock, written: Written) -> None:
     lock.say(f"cannot be written: {written.error}" if written.error else "")
-
-
-def _allow_many_files() -> None:
-    """A thousand accounts are two thousand sockets, and a shell's usual limit is 1024."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # then as many as there may be
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _leave_no_core() -> None:
-    """A core file would hold the secrets."""
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
-
-
-async def _watch_log(database: Path, send: trio.MemorySendChannel[Message]) -> None:
-    """Say it if a reader keeps the write-ahead log from being taken into the database: it grows to the disk's end."""
-    path = wal_of(database)
-    told = False
-    while True:
-        await trio.sleep(LOOK_S)
-        size = path.stat().st_size if path.exists() else 0
-        if size > WAL_TOO_LARGE and not told:
-            detail = f"{path.name} has grown to {size >> 20} MiB: somebody reads this database without an end"
-            log.warning("%s", detail)
-            await send.send(Note(_now_us(), "warning", None, "log-held-up", detail))
-        told = size > WAL_TOO_LARGE
 
 
 def _now_us() -> int:

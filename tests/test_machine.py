@@ -127,8 +127,8 @@ async def test_a_frozen_daemon_is_seen_as_such_and_goes_on(tmp_path: Path) -> No
 async def test_a_reader_that_never_ends_is_named_before_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("okxsync.daemon.WAL_TOO_LARGE", 2**20)
-    monkeypatch.setattr("okxsync.daemon.LOOK_S", 0.1)
+    monkeypatch.setattr("okxsync.machine.WAL_TOO_LARGE", 2**20)
+    monkeypatch.setattr("okxsync.machine.LOOK_S", 0.1)
     monkeypatch.setattr("okxsync.terminal.table.WAL_TOO_LARGE", 2**20)
     async with trading(tmp_path, rate=100.0) as (sandbox, database):
         reader = sqlite3.connect(database, isolation_level=None)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from okxsync.lock import trouble
 from okxsync.store.database import Connection, reading, wal_of
+from okxsync.store.lock import trouble
 from okxsync.store.status import is_running
 
 
