@@ -60,6 +60,7 @@ def storm(rng: random.Random, lasts_s: float, accounts: list[str]) -> Iterator[F
                 Fault(do="subscribe-error", at_s=at_s, for_s=for_s, account=who, code="63999"),
                 Fault(do="double", at_s=at_s, for_s=for_s, account=who),
                 Fault(do="reorder", at_s=at_s, for_s=for_s, account=who, channel="orders"),
+                Fault(do="join", at_s=at_s, for_s=for_s),
                 Fault(do="rest", at_s=at_s, for_s=for_s, account=who, code=code, text=text, seconds=rng.choice([0, 3])),
                 Fault(do="skew", at_s=at_s, seconds=rng.choice([0, 5, -3600])),
             ]

@@ -69,6 +69,7 @@ class Connection:
                 return
             await self._tell_lost(session, ended)
             if session and session.followed:
+                await self._journal("disconnected", f"{ended}; its successor was not live yet")
                 if self._hidden:
                     await self._send.send(self._hidden)
                 return
@@ -173,13 +174,13 @@ class Connection:
                 phase, delay_s = "backing_off", self._back_off.next_delay(lived_s)
         self._last_error = reason
         log.warning("%s %s: %s; next attempt in %.1f s", self._plan.name, phase, reason, delay_s)
-        event = "stopped" if phase == "stopped" else "disconnected"
-        detail = f"{self._plan.endpoint}: {reason}"
-        await self._send.send(
-            Note(now_us(), "error" if phase == "stopped" else "warning", self._plan.account, event, detail)
-        )
+        await self._journal("stopped" if phase == "stopped" else "disconnected", reason)
         await self._enter(phase, next_attempt_at=now_us() + int(delay_s * 1e6))
         await trio.sleep(delay_s)
+
+    async def _journal(self, event: str, reason: str) -> None:
+        level = "error" if event == "stopped" else "warning"
+        await self._send.send(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {reason}"))
 
     def _temper(self, action: Action, *, was_live: bool) -> Action:
         """Lose patience with a login that is refused over and over, even for a reason that should pass."""

@@ -76,7 +76,7 @@ class Hub:
     def push_changes(self) -> None:
         """Push what has happened at the exchange and is not pushed yet."""
         pushes = self.exchange.take_pushes()
-        for push in _joined(pushes) if self.faults.join_orders else pushes:
+        for push in _joined(pushes) if self.faults.join_orders or self.faults.rule("join") else pushes:
             self.push(push)
 
     # Subscriptions

@@ -29,6 +29,7 @@ LASTING: Final = (
     "silent",
     "double",
     "reorder",
+    "join",
     "rest",
 )
 """What a `Rule` does while it holds."""
