@@ -237,3 +237,29 @@ async def test_a_clock_that_is_set_leaves_no_hole(tmp_path: Path, monkeypatch: p
 
 def open_gaps(database: Path) -> list[dict[str, Any]]:
     return rows(database, "SELECT * FROM gaps WHERE outcome IS NULL")
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, 7200])
+async def test_gaps_are_filled_by_the_exchange_s_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """Ours is hours off all the time: what our times call recent is the exchange's future, or its past."""
+    real_ns, real_s = time.time_ns, time.time
+    exchange = Exchange(lambda: real_ns() // 1_000_000, seed=7)
+    exchange.add_member("a0")
+    trader = Trader(exchange, 3)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + ahead_s * 10**9)
+    monkeypatch.setattr(time, "time", lambda: real_s() + ahead_s)
+    async with serve_sandbox(exchange, dials_per_second=0) as sandbox:
+        settings = load(write_config(tmp_path, sandbox.accounts_toml()))
+        database = settings.database
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_daemon, settings, database)
+            await until(lambda: is_live(database, 3) and not open_gaps(database))
+            sandbox.drop_all()
+            for _ in range(1200):  # several pages of orders and fills
+                sandbox.operate(trader.step)  # pushed to nobody
+            await until(lambda: is_live(database, 3) and not open_gaps(database))
+            await until(lambda: not differences(exchange, database))
+            nursery.cancel_scope.cancel(reason="the test is over")
+        assert sandbox.violations == []

@@ -62,7 +62,10 @@ async def calm(sandbox: Sandbox, database: Path) -> None:
     """Wait until all is live and whole, and equal to the truth."""
     await until(lambda: is_live(database, 2 * ACCOUNTS + 1), CALM_WITHIN_S)
     await until(lambda: status_of(database).exit_code == 0, CALM_WITHIN_S)
-    await until(lambda: not differences(sandbox.exchange, database), CALM_WITHIN_S)
+    try:
+        await until(lambda: not differences(sandbox.exchange, database), CALM_WITHIN_S)
+    except trio.TooSlowError:
+        raise AssertionError(differences(sandbox.exchange, database)) from None
 
 
 @pytest.mark.soak

@@ -147,7 +147,7 @@ class Filler:
     async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
         """Walk an endpoint as often as it takes to see all of it; add the order ids that it names to ``listed``."""
         for sweep in endpoint.sweeps:
-            walk = Walk(endpoint, sweep, window.since_ms, window.until_ms)
+            walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms)
             while walk.params is not None:
                 rows = await self._ask(endpoint.channel, endpoint.path, walk.params, priority=1)
                 if listed is not None:
@@ -156,6 +156,10 @@ class Filler:
                     walk.took(rows)
                 except ValueError as error:
                     raise _broken(endpoint.path, str(error)) from None
+
+    def _ahead_ms(self) -> int:
+        """Return by how much this machine's clock is ahead of the exchange's, or 0: our times are its future then."""
+        return max(0, _now_ms() - self._client.now_ms())
 
     async def _state(self, channel: str, path: str, params: Mapping[str, str]) -> None:
         await self._ask(channel, path, params, priority=0)

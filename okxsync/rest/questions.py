@@ -41,16 +41,17 @@ async def orders(database: Path, client: AccountClient, since_us: int, until_us:
     Raises:
         RestError: the exchange could not be asked.
     """
-    since_ms, until_ms = _by_their_clock(client, since_us, until_us)
+    since_ms = _by_their_clock(client, since_us)
     held = Held(database, client.name, until_us)
     before = held.open_orders()
     told = _times(await read_list(client, history.ORDERS_PENDING, 0))
     told |= _times(await read_list(client, history.ORDERS, since_ms))
-    then = {ord_id: at for ord_id, at in told.items() if since_ms < at < until_ms}
-    if ord_id := missing_order(database, client.name, then):
-        return f"order {ord_id} was not pushed"
-    if unlisted := {(ord_id, inst_id) for ord_id, inst_id in before if ord_id not in told}:
-        await trio.sleep(SETTLE_S)  # they have ended, perhaps just now
+    then = {ord_id: at for ord_id, at in told.items() if at > since_ms}
+    unlisted = {(ord_id, inst_id) for ord_id, inst_id in before if ord_id not in told}
+    if unlisted or missing_order(database, client.name, then):
+        await trio.sleep(SETTLE_S)  # it has happened perhaps just now
+        if ord_id := missing_order(database, client.name, then):
+            return f"order {ord_id} was not pushed"
         for ord_id, _ in unlisted & set(held.open_orders()):
             return f"the end of order {ord_id} was not pushed"
     return None
@@ -74,14 +75,18 @@ async def algo_orders(database: Path, client: AccountClient, since_us: int, unti
     def ours() -> Amounts:
         return {str(row["algo_id"]): Decimal(1) for row in rows_of(database, "algo_orders", client.name, where)}
 
-    if missing := await _compare("algo order", theirs, ours):
-        return missing
-    since_ms, until_ms = _by_their_clock(client, since_us, until_us)
+    if differing := await _compare("algo order", theirs, ours):
+        return differing
+    since_ms = _by_their_clock(client, since_us)
     ended = _convert(await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS), list[_Algo])
-    unknown = {one.algo_id for one in ended if since_ms < one.c_time < until_ms}
-    if unknown:
-        unknown -= {str(row["algo_id"]) for row in rows_of(database, "algo_orders", client.name, "1")}
-    return f"algo order {min(unknown)} was not pushed" if unknown else None
+
+    def unknown() -> set[str]:
+        known = {str(row["algo_id"]) for row in rows_of(database, "algo_orders", client.name, "1")}
+        return {one.algo_id for one in ended if one.c_time > since_ms} - known
+
+    if unknown():
+        await trio.sleep(SETTLE_S)  # it has happened perhaps just now
+    return f"algo order {min(missing)} was not pushed" if (missing := unknown()) else None
 
 
 async def balances(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
@@ -158,9 +163,8 @@ async def _compare(what: str, theirs: Callable[[], Awaitable[Amounts]], ours: Ca
     return f"{what} {min(differing or ())} has changed and was not pushed"
 
 
-def _by_their_clock(client: AccountClient, *at_us: int) -> list[int]:
-    ahead_ms = client.now_ms() - time.time_ns() // 1_000_000
-    return [at // 1000 + ahead_ms for at in at_us]
+def _by_their_clock(client: AccountClient, at_us: int) -> int:
+    return at_us // 1000 + client.now_ms() - time.time_ns() // 1_000_000
 
 
 def _times(rows: list[dict[str, object]]) -> dict[str, int]:
