@@ -7,12 +7,12 @@ import trio
 
 from okxsync.store.batch import Message
 
-REST_S: Final = 0.02
+REST_S: Final = 0.03
 BURST_S: Final = 0.2
 
 
 class Rest(trio.abc.Instrument):
-    """Lets the loop look at its sockets fifty times a second in the long run, unless messages wait to be written.
+    """Lets the loop look at its sockets some thirty times a second in the long run, unless messages wait to be written.
 
     What comes now and then is served at once. What comes steadily over many connections is read, handed over and
     written together, and not each frame for itself: at 2,000 frames a second that saves half of the processor time.

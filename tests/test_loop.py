@@ -23,14 +23,14 @@ def look(rest: Rest, timeout: float = 5.0) -> None:
     rest.after_io_wait(timeout)
 
 
-def test_what_comes_now_and_then_is_served_at_once_and_a_stream_fifty_times_a_second(slept: list[float]) -> None:
+def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_second(slept: list[float]) -> None:
     rest = Rest(trio.open_memory_channel[Message](10)[0])
     for _ in range(round(BURST_S / REST_S)):
         look(rest)
     assert sum(slept) == pytest.approx(0.0)
     for _ in range(50):
         look(rest)
-    assert sum(slept) == pytest.approx(1.0, abs=2 * REST_S)
+    assert sum(slept) == pytest.approx(50 * REST_S, abs=2 * REST_S)
     assert max(slept) <= REST_S + 1e-9
 
 
