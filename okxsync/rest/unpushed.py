@@ -54,9 +54,11 @@ class Unpushed:
         self._known: dict[Key, int] = {}  # the change up to which all was told
         self._asked: dict[Key, int] = {}  # when, by the exchange's clock; what came before the first, gaps ask for
         self._next: dict[Key, float] = {}
+        self._began = 0.0
         self._limit = trio.CapacityLimiter(AT_ONCE)
 
     async def run(self) -> None:
+        self._began = trio.current_time()
         async with trio.open_nursery() as nursery:
             while True:
                 with keep_going(log, "what is not pushed cannot be asked for"):
@@ -69,7 +71,10 @@ class Unpushed:
 
     def _consider(self, nursery: trio.Nursery, client: AccountClient, key: Key, changed_ms: int, accounts: int) -> None:
         if key not in self._asked:
-            self._asked[key], self._known[key] = client.now_ms(), changed_ms
+            runs_ms = int((trio.current_time() - self._began) * 1000)
+            self._asked[key] = client.now_ms() - runs_ms
+            # A change that was there when we began, gaps ask for; an account that had none so far has its first.
+            self._known[key] = changed_ms if runs_ms < LOOK_S * 500 else 0
         if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
             self._next[key] = trio.current_time() + max(AGAIN_S, accounts / PER_S)
             nursery.start_soon(self._ask, client, key, changed_ms)
