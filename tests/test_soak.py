@@ -91,6 +91,12 @@ async def test_storms_and_kills_lose_nothing_and_leak_nothing(tmp_path: Path) ->
                     await rage(sandbox, rng.randrange(10**6), STORM_S)
                 process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
                 await trio.to_thread.run_sync(process.wait)
+        sandbox.pause_trading()
+        sandbox.faults.clock_skew_ms = 0
+        with daemon(config, log) as process:  # what the last kill left is healed by one more life
+            await calm(sandbox, database)
+            process.send_signal(signal.SIGTERM)
+            await trio.to_thread.run_sync(process.wait)
         violations = sandbox.violations
         said = log.read_text(errors="replace")
         assert "Traceback" not in said
