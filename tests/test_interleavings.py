@@ -123,11 +123,10 @@ def told(plan: Plan, history: History) -> Iterator[batch.Message | None]:
     lost = {place for start, length in plan.lost for place in range(start, start + length)}
     line: list[tuple[int, int, list[batch.Message | None]]] = []
     line += [(place, 0, [frame(text)]) for place, text in enumerate(frames) if place not in lost]
-    line += [
-        (place + later, 1, [frame(frames[place])])
-        for place, later in plan.again
-        if place < len(frames) and not _is_empty_snapshot(frames[place])
-    ]
+    for place, later in plan.again:
+        if place < len(frames):
+            late = place + later >= LENGTH and _is_empty_snapshot(frames[place])
+            line.append((place + later, 1, [frame(frames[place]), *map(frame, history.snapshots if late else ())]))
     for which, later in plan.late:
         place, pages = history.pages[which % len(history.pages)]
         line.append((place + later, 2, [*rows(pages)]))
@@ -147,10 +146,7 @@ def rows(pages: Pages) -> Iterator[batch.Rows]:
 
 
 def _is_empty_snapshot(text: str) -> bool:
-    """Whether a frame says that there is nothing, and has no time: where it comes in its connection's order, it is so.
-
-    No connection repeats an old one; the next regular snapshot would mend it.
-    """
+    """Whether a frame says that there is nothing, and has no time to be judged by: the next snapshot mends it."""
     return '"eventType":"snapshot"' in text and '"data":[]' in text
 
 

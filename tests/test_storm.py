@@ -111,7 +111,7 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_after_a_storm_all_is_live_and_whole_and_no_secret_is_out(tmp_path: Path, seed: int) -> None:
     async with running(tmp_path, rate=20.0) as daemon:
         sandbox = daemon.sandbox

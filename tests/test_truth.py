@@ -259,7 +259,7 @@ async def test_bills_and_closed_positions_follow_what_is_pushed(
             closed = {(row["pos_id"], row["c_time"]) for row in rows(database, "SELECT * FROM positions_history")}
             return bills >= truth and closed >= ends  # what rests goes on to trade
 
-        await until(all_there, within_s=90.0)  # each account is asked every few seconds, within its budgets
+        await until(all_there)
         assert rows(database, "SELECT * FROM gaps WHERE outcome IS NULL") == []
         assert sandbox.violations == []
 

@@ -52,9 +52,10 @@ class Unpushed:
         self._client_of = client_of
         self._send = send
         self._known: dict[Key, int] = {}  # the change up to which all was told
-        self._asked: dict[Key, int] = {}  # when, by the exchange's clock; what came before the first, gaps ask for
+        self._asked: dict[Key, int] = {}  # when, by the exchange's clock, which nobody here sets
         self._next: dict[Key, float] = {}
         self._began = 0.0
+        self._looked = False
         self._limit = trio.CapacityLimiter(AT_ONCE)
 
     async def run(self) -> None:
@@ -67,14 +68,14 @@ class Unpushed:
                         for account, changed_ms in changes.items():
                             if client := self._client_of(account):
                                 self._consider(nursery, client, (subject, account), changed_ms, len(changes))
+                    self._looked = True
                 await trio.sleep(LOOK_S)
 
     def _consider(self, nursery: trio.Nursery, client: AccountClient, key: Key, changed_ms: int, accounts: int) -> None:
         if key not in self._asked:
-            runs_ms = int((trio.current_time() - self._began) * 1000)
-            self._asked[key] = client.now_ms() - runs_ms
-            # A change that was there when we began, gaps ask for; an account that had none so far has its first.
-            self._known[key] = changed_ms if runs_ms < LOOK_S * 500 else 0
+            self._asked[key] = client.now_ms() - int((trio.current_time() - self._began) * 1000)
+            # A change that was there at the first look, gaps ask for; what comes later is an account's first one.
+            self._known[key] = 0 if self._looked else changed_ms
         if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
             self._next[key] = trio.current_time() + max(AGAIN_S, accounts / PER_S)
             nursery.start_soon(self._ask, client, key, changed_ms)
