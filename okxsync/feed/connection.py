@@ -29,7 +29,7 @@ MEASURE_S: Final = 10.0
 GIVEN_UP_S: Final = 1800.0
 """A key that was refused is tried again this late; a changed configuration is tried at once."""
 PATIENCE: Final = 5
-"""So many attempts in a row may fail before live with an error of login that should pass; then it is given up."""
+"""So many attempts in a row may be refused before live for a reason that should pass; then it is given up."""
 
 
 class Connection:
@@ -183,8 +183,8 @@ class Connection:
         await self._send.send(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {reason}"))
 
     def _temper(self, action: Action, *, was_live: bool) -> Action:
-        """Lose patience with a login that is refused over and over, even for a reason that should pass."""
-        refused = not was_live and action is Action.RESYNC
+        """Lose patience with what is refused over and over, even for a reason that should pass."""
+        refused = not was_live and action in (Action.RESYNC, Action.PERSIST)
         self._refusals = self._refusals + 1 if refused else 0
         return Action.GIVE_UP if self._refusals >= PATIENCE else action
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from operator import itemgetter
 from typing import Final
 
 import trio
@@ -17,7 +18,7 @@ import trio
 from okxsync.feed.plan import Clock, Ended, Keys, Plan, slow_pause_s
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.okx.channels import Subscription
-from okxsync.okx.errors import Action, meaning_of
+from okxsync.okx.errors import OF_CHANNELS, Action, meaning_of
 from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said, subscribe_requests
 from okxsync.okx.limits import RequestBudget
 from okxsync.pace import steady_s
@@ -68,6 +69,7 @@ class Session:
         self.live: list[str] = []  # keys of the channels that are acknowledged and not known to be dead
         self.live_since: float | None = None  # trio's clock
         self._asked: list[Subscription] = []  # of the last request, without an acknowledgement so far
+        self._refused: list[Subscription] = []  # unless the refusal was none of theirs, and they are acknowledged yet
         self._crowded_out: list[Subscription] = []  # were live until too many connections held them
         self._pings: deque[tuple[int, float, trio.Event]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
@@ -167,6 +169,8 @@ class Session:
                     case Event(event="login", code=code) as event if str(code or "0") == "0":
                         self.conn_id = event.conn_id
                         return
+                    case Event(event="error", code=code) as event if str(code) in OF_CHANNELS:
+                        await self._heed(event)
                     case Event(event="login" | "error") as event:
                         raise _refused("login", event)
                     case Event() as event:
@@ -194,18 +198,21 @@ class Session:
                 said = "".join(f"; {_refused('but', refusal)}" for refusal in refusals)
                 raise Ended(f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}{said}")
             for subscription, refusal in _pair(self._asked, refusals):
+                self._refused.append(subscription)
                 await self._note("error", "channel-refused", str(_refused(f"subscribe {subscription.key}", refusal)))
             self._asked = []
         if not self.live:
-            raise Ended("no channel is left", Action.SLOW if self._crowded_out else Action.FIX)
+            # A refusal need not name what it refuses: one that was none of ours must not stop an account.
+            raise Ended("no channel is left", Action.SLOW if self._crowded_out else Action.PERSIST)
 
     async def _acknowledge(self, event: Event) -> None:
         """Count one channel as live: the acknowledgement repeats what was asked for, perhaps with keys added."""
         self.conn_id = event.conn_id or self.conn_id
-        named = [one for one in (*self._asked, *self._crowded_out) if event.names(one)]
+        waiting = (self._asked, self._crowded_out, self._refused)
+        named = [(len(one.arg), one, where) for where in waiting for one in where if event.names(one)]
         if named:
-            subscription = max(named, key=lambda one: len(one.arg))  # {channel, ccy} repeats {channel} too
-            (self._asked if subscription in self._asked else self._crowded_out).remove(subscription)
+            _, subscription, where = max(named, key=itemgetter(0))  # {channel, ccy} repeats {channel} too
+            where.remove(subscription)
             self.live.append(subscription.key)
             subscribed = Subscribed(self._id, self._plan.listener, [subscription.key], now_us(), self._initial_us)
             if self._untold is None:

@@ -15,6 +15,7 @@ class Action(Enum):
     RETRY = "retry with back-off"
     SLOW = "slow down, then retry"
     RESYNC = "measure the clock, sign again, retry; give up if that does not help"
+    PERSIST = "retry with back-off; give up if that does not help"
     GIVE_UP = "stop this account until the configuration changes, or for a long interval"
     FIX = "our request or the configuration is wrong; do not repeat it"
     IGNORE = "information only"
@@ -141,6 +142,9 @@ CODES: Final[dict[str, Meaning]] = {
     "51001": Meaning(F, "the instrument does not exist"),
     "51603": Meaning(F, "the order does not exist"),
 }
+
+OF_CHANNELS: Final = frozenset("60008 60013 60018 60020 60025 60029 60030 64000 64001 64002 64003 64004".split())
+"""Codes that speak of channels; where none was asked for yet, they answer nothing of ours."""
 _OF_ORDERS: Final[tuple[tuple[Action, str, str], ...]] = (
     (J, "the account is frozen by ADL, liquidation or funding", "50017 50018 50019 50020 50021 50022 50023"),
     (J, "the account, currency or instrument is restricted", "50027 50028 50029 50032 50033"),

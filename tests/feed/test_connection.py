@@ -369,6 +369,24 @@ async def test_patience_ends_with_the_fifth_refusal_in_a_row_and_comes_back_with
         assert clock.measured == 5
 
 
+async def test_an_account_whose_every_channel_is_refused_is_stopped_after_some_attempts(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        for _ in request["args"]:
+            await peer.refuse("60018", id=request["id"])
+        await peer.hear()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("stopped")
+        assert (delay_s(row), row.last_error) == (1800, "no channel is left")
+        ends = [row.phase for row in timeline.of(Phase) if row.phase in ("backing_off", "stopped")]
+        assert ends == ["backing_off"] * 4 + ["stopped"]
+
+
 async def test_a_refusal_after_another_failure_is_the_first_again(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:

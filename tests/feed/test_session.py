@@ -110,6 +110,17 @@ async def test_a_refused_login_ends_the_session_as_its_code_says_and_subscribes_
         assert exchange.open == 0
 
 
+async def test_a_refusal_of_a_channel_is_no_answer_to_a_login(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.hear()
+        await peer.refuse("60018")
+        await peer.hear()
+
+    exchange.script = script
+    async with living(plan_of()) as life:
+        assert (await life.ended()).action is Action.RETRY
+
+
 async def test_a_login_event_with_a_code_is_a_refusal_too(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.hear()
@@ -258,7 +269,7 @@ async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, a
         assert "tickers:instId=NOR-THIS: 60018" in second
 
 
-async def test_every_argument_refused_ends_the_session_for_good(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_every_argument_refused_ends_the_session(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
         request = await peer.hear()
@@ -268,8 +279,27 @@ async def test_every_argument_refused_ends_the_session_for_good(exchange: Exchan
 
     exchange.script = script
     async with living(plan_of("orders", "fills")) as life:
-        assert (await life.ended()).action is Action.FIX
+        assert (await life.ended()).action is Action.PERSIST
         assert len(life.heard.of(Note)) == 2
+
+
+async def test_what_is_acknowledged_after_a_refusal_of_something_else_is_live(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.refuse("60018")
+        for arg in request["args"]:
+            await peer.say({"id": request["id"], "event": "subscribe", "arg": arg})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(1)
+        assert acknowledged(life) == ["orders", "account"]
+        assert life.session
+        assert life.session.live == ["orders", "account"]
 
 
 @pytest.mark.parametrize(
