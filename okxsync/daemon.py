@@ -41,6 +41,8 @@ log = logging.getLogger("okxsync")
 QUEUE: Final = 4096
 """Messages between the feed and the writer. When it is full the readers wait, and the exchange's TCP with them."""
 BEAT_S: Final = 1.0
+AFTER_S: Final = 3.0
+"""The exchange's limits look back two seconds, and a run that was killed lived up to a beat longer than is known."""
 WATCH_S: Final = 1.0
 """How often accounts.toml is looked at."""
 DRAIN_S: Final = 30.0
@@ -72,11 +74,11 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         if for_s is not None:
                             producers.cancel_scope.deadline = trio.current_time() + for_s
                         await around.start(_obey_signals, producers.cancel_scope, nursery.cancel_scope)
-                        await producers.start(_beat, send, started_at)
+                        await producers.start(_beat, lock, send, started_at)
                         await send.send(Keep(settings.log.keep, settings.log.max_size))
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
-                        producers.start_soon(_produce, settings, database, ids, send)
+                        producers.start_soon(_produce, settings, database, ids, send, AFTER_S - lock.unheld_s)
                         producers.start_soon(machine.watch_log, database, send)
                     log.info("stopping: storing what is queued")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -87,9 +89,14 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
 
 
 async def _produce(
-    settings: Settings, database: Path, ids: dict[tuple[str, str], int], send: trio.MemorySendChannel[Message]
+    settings: Settings,
+    database: Path,
+    ids: dict[tuple[str, str], int],
+    send: trio.MemorySendChannel[Message],
+    wait_s: float,
 ) -> None:
     """Hold the feed, ask the accounts who they are, fill gaps, and follow accounts.toml."""
+    await trio.sleep(max(0.0, wait_s))  # what the run before has asked for just now counts against us too
     async with open_http() as http:
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
@@ -141,6 +148,7 @@ async def _watch(
 
 
 async def _beat(
+    lock: Lock,
     send: trio.MemorySendChannel[Message],
     started_at: int,
     *,
@@ -158,6 +166,7 @@ async def _beat(
             await send.send(Note(_now_us(), "warning", None, "clock-set", how))
             if step_s < 0:
                 await send.send(ClockSetBack(int(-step_s * 1e6)))
+        lock.touch()
         await send.send(_beat_of(send, started_at))
 
 

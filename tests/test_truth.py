@@ -236,6 +236,21 @@ async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, en
     assert rows(database, f"SELECT * FROM gaps WHERE reason = '{reason}' AND outcome = 'filled'")
 
 
+async def test_a_run_right_after_another_keeps_to_the_limits_together_with_it(tmp_path: Path) -> None:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(ACCOUNTS):
+        exchange.add_member(f"a{number}")
+    async with serve_sandbox(exchange) as sandbox:
+        settings = load(write_config(tmp_path, sandbox.accounts_toml()))
+        for _ in range(3):
+            await until(lambda: not sandbox.connections)
+            async with trio.open_nursery() as life:
+                life.start_soon(daemon.run, settings, settings.database)
+                await until(lambda: len(sandbox.connections) >= 3)
+                life.cancel_scope.cancel(reason="the next one takes over")
+        assert sandbox.violations == []
+
+
 async def test_bills_and_closed_positions_follow_what_is_pushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

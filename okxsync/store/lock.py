@@ -5,7 +5,9 @@ that cannot be written cannot say it.
 """
 
 import fcntl
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,11 +24,17 @@ class AlreadyRunning(Exception):
 
 
 class Lock:
-    """A held lock; ``descriptor`` keeps it, in this process and in those that inherit it."""
+    """A held lock; ``descriptor`` keeps it, in this process and in those that inherit it.
+
+    ``unheld_s`` is how long ago the holder before this one was last known to be there; infinite if there was none.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._said: str | None = None
+        before = os.fstat(descriptor)
+        since_s = time.time() - before.st_mtime
+        self.unheld_s = since_s if before.st_size and since_s >= 0 else math.inf
 
     def say(self, trouble: str) -> None:
         """Say what is wrong with the database, or "" if nothing is."""
@@ -34,6 +42,11 @@ class Lock:
             with suppress(OSError):  # it is the last that could be said
                 os.pwrite(self.descriptor, trouble.encode()[:_ROOM].ljust(_ROOM), 0)
             self._said = trouble
+
+    def touch(self) -> None:
+        """Say that the holder is still there."""
+        with suppress(OSError):
+            os.utime(self.descriptor)
 
 
 def _beside(database: Path) -> Path:
