@@ -15,6 +15,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
+from okxsync.feed.tcp import open_tcp
 from okxsync.okx.frames import said
 
 E = TypeVar("E", bound=BaseException)
@@ -83,7 +84,7 @@ async def _open(url: str) -> AsyncIterator[Socket]:
     parts = urlsplit(url)
     secure = parts.scheme == "wss"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    transport = _Transport(await trio.open_tcp_stream(host, port))
+    transport = _Transport(await open_tcp(host, port))
     try:
         stream = await _shake_hands(transport, host) if secure else transport
         async with trio.open_nursery() as nursery:
@@ -108,11 +109,11 @@ async def _open(url: str) -> AsyncIterator[Socket]:
 class _Transport(trio.abc.HalfCloseableStream):
     """A TCP stream that reports an end before the handshake is through; the library would wait on for an answer."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
         self._stream = stream
         self.open = False
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self.open:
             return await self._stream.receive_some(max_bytes)
         try:

@@ -113,7 +113,7 @@ class Exchange:
         self.open = 0  # sockets that the daemon's half has not closed
 
     async def dial(self, host: str, port: int) -> "trio.StapledStream[Any, Any]":
-        """What stands in for ``trio.open_tcp_stream``."""
+        """What stands in for ``open_tcp``."""
         await trio.lowlevel.checkpoint()
         self.dials.append(trio.current_time())
         if self.refuses:
