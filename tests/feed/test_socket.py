@@ -54,6 +54,23 @@ async def end_of(url: str) -> SocketError:
     return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
+def frame(text: bytes) -> bytes:
+    """A server's text frame, of less than 126 bytes (RFC 6455, 5.2)."""
+    return bytes([0x81, len(text)]) + text
+
+
+async def upgrade(stream: trio.SocketStream, and_then: bytes = b"") -> None:
+    """Answer the upgrade, and send more in the same segment."""
+    key = next(
+        line[19:] for line in (await stream.receive_some()).split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")
+    )
+    accept = base64.b64encode(hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    await stream.send_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + and_then
+    )
+
+
 async def test_a_peer_that_accepts_and_stays_silent_cannot_outlast_the_deadline() -> None:
     gone = trio.Event()
 
@@ -159,14 +176,7 @@ async def test_a_frame_larger_than_any_of_okx_is_refused() -> None:
 
 async def test_leaving_takes_a_second_at_most_even_if_the_peer_ignores_the_close() -> None:
     async def deaf(stream: trio.SocketStream) -> None:
-        key = next(
-            line[19:] for line in (await stream.receive_some()).split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")
-        )
-        accept = base64.b64encode(hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        await stream.send_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
+        await upgrade(stream)
         while await stream.receive_some():
             pass
 
@@ -185,3 +195,70 @@ async def test_a_failed_tls_handshake_is_noticed_at_once() -> None:
 
     async with tcp_peer(not_tls) as url:
         assert "TLS handshake failed" in str(await end_of(url.replace("ws://", "wss://")))
+
+
+async def test_what_comes_in_one_segment_with_the_handshake_or_the_close_is_not_lost() -> None:
+    closing = b"\x88\x06" + struct.pack("!H", 4006) + b"bye!"
+
+    async def hasty(stream: trio.SocketStream) -> None:
+        await upgrade(stream, frame(b"first") + frame(b"second")[:3])
+        await stream.send_all(frame(b"second")[3:] + b"\x89\x02hi" + frame(b"third") + closing)
+        while await stream.receive_some():
+            pass
+
+    async with tcp_peer(hasty) as url:
+        heard = []
+        with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
+            async with open_socket(url) as socket:
+                while True:
+                    heard.append(await socket.receive())
+        assert heard == ["first", "second", "third"]
+        error = first_error(caught.value) if isinstance(caught.value, BaseExceptionGroup) else caught.value
+        assert (error.code, str(error)) == (4006, "closed with 4006: bye!")
+
+
+async def test_a_control_ping_is_answered_while_data_flows() -> None:
+    async def pinging(stream: trio.SocketStream) -> None:
+        await upgrade(stream, b"\x89\x02hi" + frame(b"data"))
+        answer = await stream.receive_some()
+        assert answer[0] == 0x8A  # a pong, masked
+        assert bytes(byte ^ mask for byte, mask in zip(answer[6:8], answer[2:6], strict=False)) == b"hi"
+        await stream.send_all(frame(b"answered"))
+        await trio.sleep_forever()
+
+    async with tcp_peer(pinging) as url, open_socket(url) as socket:
+        assert [await socket.receive(), await socket.receive()] == ["data", "answered"]
+
+
+async def test_a_peer_that_breaks_the_protocol_is_left() -> None:
+    gone = trio.Event()
+
+    async def masking(stream: trio.SocketStream) -> None:
+        await upgrade(stream, frame(b"good") + b"\x81\x81\0\0\0\0x")
+        while await stream.receive_some():
+            pass
+        gone.set()
+
+    async with tcp_peer(masking) as url:
+        assert (await end_of(url)).code == 1002
+        await gone.wait()
+
+
+async def test_a_peer_that_pings_without_end_and_reads_no_answer_is_left() -> None:
+    async def flooding(stream: trio.SocketStream) -> None:
+        stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, 4096)
+        await upgrade(stream)
+        while True:
+            await stream.send_all((b"\x89\x7d" + b"p" * 125) * 5000)
+
+    async with tcp_peer(flooding) as url:
+        assert "pings" in str(await end_of(url))
+
+
+async def test_a_peer_that_vanishes_in_the_middle_of_a_frame_is_code_1006() -> None:
+    async def half(stream: trio.SocketStream) -> None:
+        await upgrade(stream, frame(b"whole") + frame(b"half")[:4])
+        await stream.aclose()
+
+    async with tcp_peer(half) as url:
+        assert (await end_of(url)).code == 1006
