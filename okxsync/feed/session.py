@@ -6,6 +6,7 @@ what was stored cannot disagree.
 """
 
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
@@ -28,6 +29,7 @@ LOGIN_S: Final = 10.0
 SUBSCRIBE_S: Final = 10.0
 PING_S: Final = 5.0
 """The beat of pings, and so of coverage; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
+TOGETHER_S: Final = 0.5
 ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
 UPGRADE: Final = "64008"
@@ -323,7 +325,9 @@ class Session:
         """Ping on a fixed beat, whatever else is sent; some frame must follow each ping."""
         while True:
             self._stood_still_s = self.stood_still_s()
-            beat, self._beat_us, self._beat_s = trio.current_time() + PING_S, now_us(), steady_s()
+            # All connections beat on the same half seconds, and so are answered, handed over and stored together.
+            beat = math.ceil((trio.current_time() + PING_S) / TOGETHER_S) * TOGETHER_S
+            self._beat_us, self._beat_s = now_us(), steady_s()
             self._heard = trio.Event()
             with trio.move_on_after(ANSWER_S) as waiting:
                 await self._ping()
