@@ -1,7 +1,8 @@
 """Signed requests to OKX's REST API (OKX docs: overview-rest-authentication).
 
 The signature covers the bytes that are sent: it is made by an ``httpx.Auth`` from the finished request, anew for each
-attempt. Replies are untrusted: a body that is not the JSON we know, whatever its status, is a ``RestError``.
+attempt. Replies are untrusted: what is not the JSON we know is a ``RestError``, and so is a success that the status
+denies.
 """
 
 import itertools
@@ -42,7 +43,7 @@ class RestError(Exception):
 class _Reply(msgspec.Struct):
     code: str | int
     msg: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"[]")
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class SignedBy(httpx.Auth):
@@ -136,6 +137,10 @@ class AccountClient:
             meaning = meaning_of(code)
             hint = f"; {meaning.hint}" if meaning.hint else ""
             raise RestError(f"{path}: {said(code)} {meaning.text} ({said(reply.msg)}){hint}", meaning.action, code)
+        # An empty answer is proof that there was nothing, so it must be one.
+        if status != httpx.codes.OK or not bytes(reply.data).startswith(b"["):
+            found = f"HTTP status {status}" if status != httpx.codes.OK else "no list of data"
+            raise RestError(f"{path}: code 0, but {found}", Action.RETRY)
         return bytes(reply.data)
 
     def _pace(self, path: str) -> Pace:
