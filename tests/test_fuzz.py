@@ -1,6 +1,7 @@
 """What comes from outside may be anything: it is read, or refused in one line, and nothing else happens."""
 
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -163,11 +164,21 @@ REPLIES = (
 )
 
 
+class Parts(httpx.AsyncByteStream):
+    """A body that comes as from a socket; one given as ``content`` has been read before anybody asks for it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(REPLIES, st.sampled_from([200, 401, 403, 429, 500, 502, 503]))
 def test_a_reply_is_rows_or_an_error_that_is_told(body: bytes, status: int) -> None:
     async def ask() -> None:
-        transport = httpx.MockTransport(lambda request: httpx.Response(status, content=body))
+        transport = httpx.MockTransport(lambda request: httpx.Response(status, stream=Parts(body)))
         async with httpx.AsyncClient(transport=transport) as http:
             site = Site("http://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1")
             key, secret, passphrase = (Secret(text, Path()) for text in ("key", "canary-secret", "canary-passphrase"))

@@ -1,5 +1,7 @@
 """Replies that do not end, or end too early, over real sockets: an error in time, and nothing left open."""
 
+import gzip
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,11 +13,15 @@ from okxsync.rest.http import MAX_REPLY_BYTES, fetch, open_http
 
 
 @asynccontextmanager
-async def saying(*parts: bytes, endless: bool = False, silent: bool = False) -> AsyncIterator[str]:
+async def saying(
+    *parts: bytes, endless: bool = False, silent: bool = False, heard: list[bytes] | None = None
+) -> AsyncIterator[str]:
     """Serve one answer to whoever asks: these parts, the last one again and again, or nothing more."""
 
     async def serve(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
+        request = await stream.receive_some()
+        if heard is not None:
+            heard.append(bytes(request))
         try:
             for part in parts:
                 await stream.send_all(part)
@@ -59,3 +65,49 @@ async def test_a_body_is_returned_whole() -> None:
     body = b"[" + b" " * (MAX_REPLY_BYTES - 2) + b"]"
     async with saying(HEAD + f"content-length: {len(body)}\r\n\r\n".encode(), body) as url, open_http() as http:
         assert await fetch(http, url) == (200, body)
+
+
+@pytest.mark.parametrize("chunk", [1, 1000, 10**9])
+async def test_a_packed_body_is_unpacked(chunk: int) -> None:
+    body = b'{"code":"0","data":[' + b"1," * 50_000 + b"1]}"
+    packed = gzip.compress(body)
+    parts = [packed[at : at + chunk] for at in range(0, len(packed), chunk)]
+    head = HEAD + b"content-encoding: gzip\r\n" + f"content-length: {len(packed)}\r\n\r\n".encode()
+    async with saying(head, *parts) as url, open_http() as http:
+        assert await fetch(http, url) == (200, body)
+
+
+async def test_a_little_that_unpacks_to_a_lot_takes_no_memory() -> None:
+    bomb = gzip.compress(bytes(200 * 2**20), compresslevel=9)
+    head = HEAD + b"content-encoding: gzip\r\n" + f"content-length: {len(bomb)}\r\n\r\n".encode()
+    async with saying(head, bomb) as url, open_http() as http:
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="more than 16 MiB"), trio.fail_after(20):
+            await fetch(http, url)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 4 * MAX_REPLY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "said"), [("zstd", b"", "packed as zstd"), ("gzip", b"{}", "says that it is gzip, and is not")]
+)
+async def test_a_body_packed_in_another_way_is_an_error(encoding: str, body: bytes, said: str) -> None:
+    head = HEAD + f"content-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    async with saying(head + body) as url, open_http() as http:
+        with pytest.raises(ValueError, match=said):
+            await fetch(http, url)
+
+
+async def test_neither_cookies_nor_the_environment_change_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:1")
+    heard: list[bytes] = []
+    answer = HEAD + b"set-cookie: who=alpha; Path=/\r\ncontent-length: 2\r\n\r\n{}"
+    async with saying(answer, heard=heard) as url, open_http() as http:
+        for _ in range(2):
+            assert await fetch(http, url) == (200, b"{}")
+    assert len(heard) == 2
+    for request in heard:
+        assert b"accept-encoding: gzip\r\n" in request.lower()
+        assert b"cookie" not in request.lower()
