@@ -113,7 +113,7 @@ class Connection:
                             beside.start_soon(self._prepare_successor, session, nursery)
                             await session.run()
         except* SocketError as group:
-            ended = _judge(first_error(group))
+            ended = _judge(first_error(group), was_live=session is not None and session.live_since is not None)
         except* ConfigError as group:
             ended = Ended(str(first_error(group)), Action.GIVE_UP)
         except* trio.TooSlowError:
@@ -218,8 +218,11 @@ class Connection:
             await self._send.send(row)
 
 
-def _judge(error: SocketError) -> Ended:
+def _judge(error: SocketError, *, was_live: bool) -> Ended:
     if error.code == 429:
         return Ended(f"{error} (too many connections per second from this address)")
     meaning = CLOSES.get(error.code or 1006)
-    return Ended(str(error), meaning.action if meaning else Action.RETRY)
+    action = meaning.action if meaning else Action.RETRY
+    if action is Action.FIX and was_live:
+        action = Action.RETRY  # our requests were fine when they were made: what is wrong now, the next ones will tell
+    return Ended(str(error), action)

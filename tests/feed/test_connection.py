@@ -302,6 +302,26 @@ async def test_a_close_code_means_what_the_table_says(
         assert row.last_error == f"closed with {code}"
 
 
+@pytest.mark.parametrize("code", [1009, 4002, 4003, 4008, 4009])
+async def test_a_live_socket_that_is_closed_for_a_fault_of_ours_comes_back(
+    exchange: Exchange, autojump_clock: MockClock, code: int
+) -> None:
+    """What we asked for was fine when we asked for it: one stray close must not stop an account for half an hour."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await trio.sleep(5)
+            await peer.close(code)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        row = await timeline.reaches("backing_off")
+        assert delay_s(row) <= 1.5
+        await timeline.reaches("live", 2)
+
+
 async def test_a_refused_upgrade_is_tried_again(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.rejects = 429
     async with kept(plan_of()) as timeline:
@@ -414,7 +434,7 @@ async def test_a_clock_that_cannot_be_measured_holds_nothing_up(exchange: Exchan
 async def test_cancellation_in_any_phase_leaves_no_socket(
     exchange: Exchange, autojump_clock: MockClock, phase: str
 ) -> None:
-    steps = {"logging_in": 0, "subscribing": 1, "live": 2, "backing_off": 2}.get(phase, 0)
+    steps = {"logging_in": 0, "subscribing": 1, "live": 2, "backing_off": 1}.get(phase, 0)
 
     async def script(peer: Peer) -> None:
         for step in (peer.log_in, peer.subscribe)[:steps]:
