@@ -32,6 +32,7 @@ class Event(msgspec.Struct, rename="camel"):
     channel: str | None = None
     conn_count: str | int | None = None
     conn_id: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
     def names(self, subscription: Subscription) -> bool:
         """Whether ``arg`` repeats what was sent for ``subscription``; the exchange may add keys of its own."""
@@ -49,9 +50,12 @@ def read_event(frame: str) -> Event | None:
     if '"event"' not in frame:  # fifty nanoseconds, for the frames that matter
         return None
     try:
-        return _decoder.decode(frame)
+        event = _decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # data with an event in it, half surrogates
         return None
+    rows = bytes(event.data)
+    is_push = event.arg is not None and rows.startswith(b"[") and bool(rows[1:-1].strip())
+    return None if is_push else event  # rows are rows, whatever else the frame says
 
 
 def login_frame(api_key: str, passphrase: str, secret_key: str, timestamp: int) -> str:

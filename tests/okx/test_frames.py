@@ -53,6 +53,15 @@ def test_codes_and_counts_may_be_text_or_numbers() -> None:
         assert str(event.conn_count) == "2"
 
 
+def test_a_push_that_says_event_too_is_a_push() -> None:
+    assert read_event('{"event":"update","arg":{"channel":"orders"},"data":[{"ordId":"1"}]}') is None
+    assert read_event('{"event":"error","code":"60012","msg":"","data":[]}') is not None
+    for data in ("[ ]", "null", "{}"):
+        assert (
+            read_event(f'{{"event":"subscribe","arg":{{"channel":"orders"}},"connId":"a","data":{data}}}') is not None
+        )
+
+
 @given(st.text())
 def test_nothing_that_is_no_control_frame_is_taken_for_one(text: str) -> None:
     assert read_event(text) is None

@@ -108,6 +108,12 @@ def test_control_frames_are_logged_under_their_event(desk: Desk) -> None:
     assert desk.rows("SELECT kind, channel FROM messages") == [("subscribe", "orders"), ("notice", None)]
 
 
+def test_rows_land_although_their_frame_has_an_event(desk: Desk) -> None:
+    desk.push("orders", order(1), event="update")
+    assert desk.rows("SELECT ord_id FROM orders") == [("1",)]
+    assert desk.rows("SELECT kind, channel FROM messages") == [("push", "orders")]
+
+
 def test_the_log_counts_bytes_as_received_and_as_stored(desk: Desk) -> None:
     desk.apply(raw(FINE, FINE))
     counters = dict(desk.rows("SELECT name, value FROM counters"))
