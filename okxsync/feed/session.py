@@ -43,6 +43,10 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+_socket_numbers: Final = itertools.count(1)
+"""Of all sockets of this process, as they follow upon each other."""
+
+
 class Session:
     """A logged-in life of one connection. ``run`` raises Ended or SocketError, and never returns."""
 
@@ -60,6 +64,7 @@ class Session:
         self._id = number
         self._plan = plan
         self._socket = socket
+        self._socket_number = next(_socket_numbers)
         self._send = send
         self._clock = clock
         self._enter = enter
@@ -112,7 +117,7 @@ class Session:
         if frame == PONG:
             await self._take_pong()
             return None
-        await self._pass_on(Frames(self._id, self._plan.listener, [(at, frame)]))
+        await self._pass_on(Frames(self._id, self._plan.listener, [(at, frame)], self._socket_number))
         if frame == PING:
             await self._socket.send(PONG)
         return read_event(frame)

@@ -10,11 +10,15 @@ import msgspec
 
 
 class Frames(msgspec.Struct, tag=True, array_like=True):
-    """Frames of one connection in the order received, each with the time it was received at."""
+    """Frames of one connection in the order received, each with the time it was received at.
+
+    ``socket`` tells the sockets apart that the connection has at once while one takes over from another.
+    """
 
     connection_id: int
     listener: str
     frames: list[tuple[int, str]]
+    socket: int = 0
 
 
 class Pong(msgspec.Struct, tag=True, array_like=True):

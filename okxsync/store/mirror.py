@@ -39,6 +39,7 @@ class Push(msgspec.Struct):
     event_type: str = ""
     page: int | None = None
     last_page: bool | None = None
+    socket: int = 0  # of several that tell the same
 
 
 Handler: TypeAlias = "Callable[[Mirror, Push], None]"
@@ -260,7 +261,7 @@ class Mirror:
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
-        return self._pages.add(source, push.page if whole else None, push.last_page, named, time)
+        return self._pages.add(source, push.socket, push.page if whole else None, push.last_page, named, time)
 
     def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
         told = snapshot.time if int(snapshot.time) else moment(str(push.at // 1000))

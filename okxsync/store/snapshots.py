@@ -14,27 +14,35 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Pages:
-    """Assembles the snapshots of each source; a run that is interrupted proves nothing and is dropped."""
+    """Assembles the snapshots of each source; a run that is interrupted proves nothing and is dropped.
+
+    While a socket takes over from another one, both tell their pages at once, each cut in its own way: a run is of one
+    socket. Sockets are numbered as they follow upon each other.
+    """
 
     def __init__(self) -> None:
-        self._begun: dict[Hashable, Snapshot] = {}
+        self._begun: dict[Hashable, dict[int, Snapshot]] = {}  # by source and socket
 
     def copy(self) -> "Pages":
         other = Pages()
-        other._begun = dict(self._begun)
+        other._begun = {source: dict(runs) for source, runs in self._begun.items()}
         return other
 
     def add(
-        self, source: Hashable, page: int | None, last: bool | None, names: Iterable[str], time: str
+        self, source: Hashable, socket: int, page: int | None, last: bool | None, names: Iterable[str], time: str
     ) -> Snapshot | None:
         """Add a page; return the snapshot if it is complete now."""
-        begun = Snapshot(0, frozenset(), "") if page == 1 else self._begun.get(source)
-        if page is None or begun is None or page != begun.pages + 1:
-            self._begun.pop(source, None)
-            return None
-        grown = Snapshot(page, begun.names.union(names), max(begun.time, time))
-        if not last:
-            self._begun[source] = grown
-            return None
-        self._begun.pop(source, None)
-        return grown
+        runs = self._begun.pop(source, {})
+        begun = Snapshot(0, frozenset(), "") if page == 1 else runs.get(socket)
+        runs.pop(socket, None)
+        whole: Snapshot | None = None
+        if page is not None and begun is not None and page == begun.pages + 1:
+            grown = Snapshot(page, begun.names.union(names), max(begun.time, time))
+            if last:
+                whole = grown
+                runs = {other: run for other, run in runs.items() if other > socket}  # the older ones will not go on
+            else:
+                runs[socket] = grown
+        if runs:
+            self._begun[source] = runs
+        return whole

@@ -166,7 +166,7 @@ def _each(messages: Sequence[Message]) -> Iterator[Message]:
     """Yield the messages, and each frame or row as one."""
     for message in messages:
         if isinstance(message, batch.Frames):
-            yield from (batch.Frames(message.connection_id, message.listener, [frame]) for frame in message.frames)
+            yield from (msgspec.structs.replace(message, frames=[frame]) for frame in message.frames)
         elif isinstance(message, batch.Rows):
             yield from (msgspec.structs.replace(message, rows=f"[{row}]") for row in _texts(message.rows))
         else:
@@ -295,7 +295,8 @@ class _Transaction:
                 continue
             self._odd.where = (account, arg.channel)
             self._log_frame(message, at, text, arg.channel, "push")
-            push = Push(message.listener, arg, at, frame.data, "ws", frame.event_type, frame.cur_page, frame.last_page)
+            pages = frame.cur_page, frame.last_page, message.socket
+            push = Push(message.listener, arg, at, frame.data, "ws", frame.event_type, *pages)
             if not self._mirror.take(push):
                 self._odd("unknown-channel", "no table")
             if key:

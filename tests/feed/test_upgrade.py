@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.store.batch import Lost, Note, Phase, Subscribed
+from okxsync.store.batch import Frames, Lost, Note, Phase, Subscribed
 from tests.feed.scripted import Exchange, Peer, plan_of
 from tests.feed.test_connection import CLIMB, kept
 from tests.feed.test_feed import account, running
@@ -37,6 +37,21 @@ async def test_the_successor_is_live_before_the_old_one_ends(exchange: Exchange,
         assert [row.phase for row in timeline.of(Phase)] == [*CLIMB, "live"]
         assert len(timeline.of(Subscribed)) == 2  # coverage goes on; nothing begins anew
         assert (len(exchange.dials), exchange.open) == (2, 1)
+
+
+async def test_frames_say_which_of_the_two_sockets_they_came_by(exchange: Exchange, autojump_clock: MockClock) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await announce(peer)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(plan_of()) as timeline:
+        await timeline.reaches("live", 2)
+        sockets = [frames.socket for frames in timeline.of(Frames)]
+        assert len(set(sockets)) == 2
+        assert sockets == sorted(sockets)
 
 
 async def test_a_second_upgrade_replaces_the_successor(exchange: Exchange, autojump_clock: MockClock) -> None:

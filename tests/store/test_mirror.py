@@ -168,6 +168,26 @@ def test_a_complete_snapshot_closes_what_it_does_not_name(desk: Desk) -> None:
     assert positions(desk) == {"1": "0", "2": "0"}
 
 
+def test_pages_of_two_sockets_do_not_make_one_snapshot(desk: Desk) -> None:
+    """While one takes over from the other, both tell their pages, and each cuts them in its own way."""
+
+    def page(socket: int, number: int, last: bool, *pos_ids: int, p_time: int = MS + 5000) -> batch.Frames:
+        rows = [position(pos_id, "1", p_time=p_time) for pos_id in pos_ids]
+        return msgspec.structs.replace(desk.frame("positions", *rows, **snapshot(number, last)), socket=socket)
+
+    desk.push("positions", *(position(pos_id, "1") for pos_id in range(1, 6)), **snapshot())
+    desk.apply(
+        page(2, 1, False, 2, 3, 4, p_time=MS + 5500),
+        page(1, 1, False, 1, 2, 3),
+        page(2, 2, True, 5, p_time=MS + 5500),
+    )
+    assert positions(desk) == {"1": "0", "2": "1", "3": "1", "4": "1", "5": "1"}
+    desk.apply(page(2, 1, False, 2, 3, 4, p_time=MS + 9500))
+    desk.apply(page(1, 2, True, 4, 5))  # of a run that the newer socket's snapshot has ended: it proves nothing
+    desk.apply(page(2, 2, True, p_time=MS + 9500))
+    assert positions(desk) == {"1": "0", "2": "1", "3": "1", "4": "1", "5": "0"}
+
+
 def test_a_snapshot_of_one_kind_of_instrument_closes_only_that_kind(desk: Desk) -> None:
     desk.push(
         "positions", position(1, "5"), position(2, "1", instType="FUTURES"), arg={"instType": "ANY"}, **snapshot()
