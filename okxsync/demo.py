@@ -1,5 +1,6 @@
 """``okxsync demo``: the built-in exchange, the daemon on it, and the status of both, in one process."""
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,17 +15,24 @@ from okxsync import config, daemon
 from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.server import serve_sandbox
 from okxsync.store.database import StoreError
-from okxsync.store.queries import row_counts
+from okxsync.store.queries import account_names, row_counts
 from okxsync.store.status import Status, read_status
 from okxsync.terminal.table import console, render
 
 RATE: Final = 10.0
 """Operations per second over all accounts: enough to see it live."""
 LOOK_S: Final = 0.5
+_OURS: Final = re.compile("demo[0-9]+")
 
 
 async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> None:
-    """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds."""
+    """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds.
+
+    Raises:
+        StoreError: the database cannot be used, or holds accounts of somebody else's.
+    """
+    if database:
+        _refuse_others(database)
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
     for number in range(1, accounts + 1):
         exchange.add_member(f"demo{number}")
@@ -60,6 +68,14 @@ class Show:
                     if self.console.is_terminal:
                         live.update(render(found, counts=row_counts(self._path)), refresh=True)
                 await trio.sleep(LOOK_S)
+
+
+def _refuse_others(database: Path) -> None:
+    """To the daemon, accounts that are not configured are removed ones: a demo must not remove real ones."""
+    if not database.exists() or not database.stat().st_size:
+        return
+    if others := sorted(name for name in account_names(database) if not _OURS.fullmatch(name)):
+        raise StoreError(f"{database}: holds other accounts ({', '.join(others)}); give the demo a path of its own")
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """``okxsync demo``."""
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import DatabaseOption, fail, leaves, log_to_stderr
+from okxsync.cli.common import fail, leaves, log_to_stderr
 
 
 def demo(
-    db: DatabaseOption = None,
+    # Not from OKXSYNC_DB: that is the database of real accounts.
+    db: Annotated[Path | None, typer.Option("--db", help="The database; default: one to throw away.")] = None,
     for_: Annotated[str | None, typer.Option("--for", help="End by itself after 20s, 5m ...")] = None,
     accounts: Annotated[int, typer.Option(min=1, help="How many accounts trade.")] = 5,
 ) -> None:
