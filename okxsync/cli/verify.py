@@ -38,6 +38,8 @@ def verify(
         chosen = configuration.accounts_named(settings, account or [])
         now_ms = time.time_ns() // 1_000_000
         since_ms = configuration.moment_ms(since, now_ms)
+        if not chosen:
+            fail(2, f"{settings.path}: no account is enabled: there is nothing to compare")
         if not ledger and (missing := configuration.missing_secrets(settings)):
             fail(2, *missing)
     except configuration.ConfigError as error:
