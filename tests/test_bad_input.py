@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.store.database import open_database
+from okxsync.store.database import open_database, open_reader
 from tests.replay import Replay, write_config
 
 runner = CliRunner()
@@ -48,6 +48,37 @@ def test_input_that_cannot_be_right_is_one_line(config: Path, words: str, code: 
     (line,) = result.stderr.splitlines()
     assert line.startswith("okxsync: ")
     assert said in line
+
+
+@pytest.mark.parametrize("words", ["verify", "verify --ledger"])
+def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
+    config = write_config(tmp_path, "")
+    open_database(tmp_path / "okxsync.db").close()
+    result = runner.invoke(app, [*words.split(), "--config", str(config)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"okxsync: {config}: no account is enabled: there is nothing to compare\n"
+
+
+def test_a_demo_removes_no_real_account(config: Path) -> None:
+    database = config.with_name("okxsync.db")
+    result = runner.invoke(app, ["demo", "--for", "1s", "--db", str(database)])
+    assert result.exit_code == 1
+    assert result.stderr == f"okxsync: {database}: holds other accounts (desk1); give the demo a path of its own\n"
+
+
+def test_a_demo_takes_no_database_from_the_environment(config: Path) -> None:
+    database = config.with_name("okxsync.db")
+    result = runner.invoke(app, ["demo", "--for", "1s", "--accounts", "1"], env={"OKXSYNC_DB": str(database)})
+    assert result.exit_code == 0
+    reader = open_reader(database)
+    assert reader.execute("SELECT name, removed_at FROM accounts").fetchall() == [("desk1", None)]
+    reader.close()
+
+
+def test_one_database_serves_many_demos(tmp_path: Path) -> None:
+    for accounts in ("2", "1"):
+        words = ["demo", "--for", "1s", "--accounts", accounts, "--db", str(tmp_path / "demo.db")]
+        assert runner.invoke(app, words).exit_code == 0
 
 
 @pytest.mark.parametrize("port", ["-1", "99999", "http"])

@@ -192,7 +192,7 @@ BROKEN = """
 from okxsync import cli
 @cli.app.command()
 def broken():
-    raise BaseExceptionGroup("of a nursery", [ValueError("it is\\nodd")])
+    raise BaseExceptionGroup("of a nursery", [ValueError("it is\\nodd \\x1b[2J")])
 cli.main()
 """
 
@@ -201,7 +201,7 @@ def test_what_nobody_expected_is_one_line_and_a_traceback_on_request() -> None:
     plain = run_command("broken")
     assert (plain.returncode, plain.stdout) == (1, "")
     (line,) = plain.stderr.splitlines()
-    assert line.startswith("okxsync: a bug: ValueError: it is odd")
+    assert line.startswith("okxsync: a bug: ValueError: it is odd \\u001b[2J")
     assert "Traceback" in run_command("--debug", "broken").stderr
 
 

@@ -17,6 +17,7 @@ from okxsync.cli.run import run
 from okxsync.cli.sandbox import sandbox
 from okxsync.cli.status import status
 from okxsync.cli.verify import verify
+from okxsync.okx.frames import CONTROLS
 
 app = typer.Typer(
     help="Keep an exact local copy of many OKX accounts, and prove that nothing is missing.",
@@ -58,6 +59,6 @@ def okxsync(
 def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say what nobody expected without a page of our own code."""
     found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
-    text = " ".join(str(found).split()) or "no more is known"
+    text = " ".join(str(found).split()).translate(CONTROLS) or "no more is known"
     what = "" if isinstance(found, OSError) else f"a bug: {type(found).__name__}: "  # the machine's refusals are no bug
     print(f"okxsync: {what}{text}; `okxsync --debug ...` shows where", file=sys.stderr)

@@ -7,7 +7,7 @@ write to or checkpoint at once; one file must never be open through both librari
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -61,6 +61,7 @@ def open_database(path: Path) -> Database:
         connection.execute("PRAGMA foreign_keys = ON")
         database = Database(connection, execute_plugins=False)
         _migrate(path, database)
+        _keep_private(path)
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"{path}: cannot be used ({_why(error)}); is it an okxsync database?") from None
@@ -129,6 +130,14 @@ def reading(path: Path) -> Iterator[Database]:
         raise
     finally:
         database.close()
+
+
+def _keep_private(path: Path) -> None:
+    """Let nobody else read what an earlier version, or a copy, has left readable."""
+    for file in (path, wal_of(path), path.with_name(path.name + "-shm")):
+        with suppress(FileNotFoundError, PermissionError):  # whoever may write it need not own it
+            if file.stat().st_mode & 0o077:
+                file.chmod(0o600)
 
 
 def _migrate(path: Path, database: Database) -> None:

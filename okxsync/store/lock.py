@@ -63,7 +63,8 @@ def hold(database: Path) -> Iterator[Lock]:
     """
     path = _beside(database)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not through a link: its text would be written over whatever file that names.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StoreError(f"{database}: cannot be used ({path}: {error.strerror})") from None
     try:

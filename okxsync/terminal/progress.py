@@ -9,6 +9,7 @@ import msgspec
 import rich.progress
 from rich.console import Console
 
+from okxsync.okx.frames import CONTROLS
 from okxsync.rest.backfill import Part
 
 
@@ -39,7 +40,8 @@ class Progress:
         name = f"{part.account} {part.subject}"
         if self._bars.disable:
             if part.done or part.error:
-                print(f"okxsync: {name}: {part.error or f'{part.rows} rows'}", file=sys.stderr)
+                said = part.error or f"{part.rows} rows"
+                print(f"okxsync: {name}: {said}".translate(CONTROLS), file=sys.stderr)
             return
         key = (part.account, part.subject)
         if key not in self._tasks:
@@ -67,7 +69,7 @@ def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> 
             ],
             "not_kept": list(too_deep),
         }
-        return msgspec.json.encode(document).decode()
+        return msgspec.json.encode(document).decode().translate(CONTROLS)
     if not parts:
         return "no open gaps"
     rows = sum(part.rows for part in parts)
@@ -75,4 +77,4 @@ def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> 
     said = [f"{rows} rows of {accounts} accounts" + (f", {len(failed)} parts failed:" if failed else ", complete")]
     said += [f"  {part.account} {part.subject}: {part.error}" for part in failed]
     said += [f"  {part.account} {part.unknown}" for part in parts if part.unknown]
-    return "\n".join(said)
+    return "\n".join(line.translate(CONTROLS) for line in said)

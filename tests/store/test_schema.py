@@ -22,6 +22,18 @@ def test_it_is_private_and_can_shrink(desk: Desk) -> None:
     assert desk.rows("PRAGMA auto_vacuum") == [(2,)]
 
 
+def test_what_others_could_read_is_private_once_a_writer_opens_it(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    reader = open_database(path)  # keeps -wal and -shm
+    reader.execute("INSERT INTO counters VALUES ('x', 1)")
+    files = [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")]
+    for file in files:
+        file.chmod(0o644)
+    open_database(path).close()
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+    reader.close()
+
+
 def test_every_table_is_strict_and_every_view_can_be_read(desk: Desk) -> None:
     ours = "name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%' AND schema = 'main'"
     assert desk.rows(f"SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict AND {ours}") == []
