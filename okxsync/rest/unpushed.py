@@ -1,9 +1,9 @@
 """What OKX tells over REST alone: bills, and the record of closed positions.
 
 Both follow from something that is pushed - cash that changed, a position that was adjusted (a record is there from the
-first partial close on) - so they are asked for when that has happened, and not otherwise. REST may lag behind the
-pushes, so what is asked for begins a while earlier, and is asked for again until the change that called for it is old
-enough.
+first partial close on) - so they are asked for when that has happened, and not otherwise. So are the fills of who
+listens to ``fills`` and not to ``orders``: its pushes add several executions up. REST may lag behind the pushes, so
+what is asked for begins a while earlier, and is asked for again until the change that called for it is old enough.
 """
 
 import logging
@@ -33,8 +33,10 @@ AT_ONCE: Final = 16
 CALLED_FOR: Final = {
     "bills": "SELECT account, max(u_time) FROM balances GROUP BY account",
     "positions": "SELECT account, max(u_time) FROM positions GROUP BY account",
+    "orders": "SELECT account, max(last_push_at) / 1000 FROM coverage WHERE channel || ':' LIKE 'fills:%' AND live = 1"
+    " AND account NOT IN (SELECT account FROM coverage WHERE channel = 'orders' AND live = 1) GROUP BY account",
 }
-"""By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds)."""
+"""By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds, or nearly so)."""
 
 Key = tuple[str, str]  # subject and account
 
