@@ -31,7 +31,7 @@ from okxsync.store.batch import AccountRemoved, Beat, ClockSetBack, Keep, Messag
 from okxsync.store.database import StoreError, open_database
 from okxsync.store.lock import AlreadyRunning, Lock, hold
 from okxsync.store.process import run_writer
-from okxsync.store.queries import account_names, connection_ids
+from okxsync.store.queries import account_names, connection_ids, identities
 from okxsync.store.writer import Written
 
 __all__ = ["AlreadyRunning", "run"]
@@ -100,21 +100,22 @@ async def _produce(
     async with open_http() as http:
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
-        roster = Roster(clients.of, send)
-        feed = Feed(send, clients.clock_of, ids)
-        changed, changes = trio.open_memory_channel[Settings](0)
+        changed, changes = trio.open_memory_channel[Settings | str](0)
+        roster = Roster(clients.of, send, identities(database), changed.send)
+        roster.expect(settings.accounts)
+        feed = Feed(send, clients.clock_of, ids, roster.barred)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.run, settings, changes)
             nursery.start_soon(roster.introduce, settings.accounts)
-            nursery.start_soon(Gaps(database, clients.of, send).run)
-            nursery.start_soon(Unpushed(database, clients.of, send).run)
-            nursery.start_soon(Probe(database, clients.of, send, feed.doubt).run)
+            nursery.start_soon(Gaps(database, roster.client_of, send).run)
+            nursery.start_soon(Unpushed(database, roster.client_of, send).run)
+            nursery.start_soon(Probe(database, roster.client_of, send, feed.doubt).run)
             nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
 
 
 async def _watch(
     settings: Settings,
-    changed: trio.MemorySendChannel[Settings],
+    changed: trio.MemorySendChannel[Settings | str],
     clients: Clients,
     roster: Roster,
     send: trio.MemorySendChannel[Message],
@@ -140,10 +141,12 @@ async def _watch(
         log.info("accounts.toml has changed")
         await send.send(Keep(new.log.keep, new.log.max_size))
         clients.configure(new.accounts)
-        await changed.send(new)
         old = {account.name: account for account in settings.accounts}
+        others = [one for one in new.accounts if old.get(one.name) != one]
+        roster.expect(others)
+        await changed.send(new)
         await roster.dismiss(old.keys() - {account.name for account in new.accounts})
-        nursery.start_soon(roster.introduce, [one for one in new.accounts if old.get(one.name) != one])
+        nursery.start_soon(roster.introduce, others)
         settings, seen = new, stamps(new)
 
 

@@ -1,11 +1,13 @@
 """accounts.toml changes while the daemon runs: what it says is so within seconds, and nobody else notices."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 import trio
 
 from okxsync.sandbox.server import Sandbox
+from okxsync.sandbox.state import Member
 from tests.replay import until
 from tests.test_truth import ACCOUNTS, differences, rows, status_of, trading
 
@@ -96,17 +98,67 @@ async def test_a_renamed_account_is_another_one(tmp_path: Path) -> None:
         assert rows(database, "SELECT * FROM journal WHERE event = 'same-uid'") == []
 
 
-async def test_two_names_of_one_account_are_said_to_be_one(tmp_path: Path) -> None:
+async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
+        alone = config.read_text()
         uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a3")
         sandbox.add_key(uid, "twin")
         replace(config, sandbox.accounts_toml())
-        found = "SELECT detail FROM journal WHERE event = 'same-uid'"
-        await until(lambda: bool(rows(database, found)))
-        assert rows(database, found)[0]["detail"] == '"a3" and "twin" are one account of OKX'
-        await until(lambda: phases(database, "twin") == {"live"})
-        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'channel-shared'")))
+        await until(lambda: phases(database, "twin") == {"stopped"})
+        (why,) = {one.last_error for one in status_of(database).connections if one.listener == "twin"}
+        assert why == (
+            f'"a3" and "twin" are one account of OKX (uid {uid}, demo); keep one of them: "twin" is not mirrored'
+        )
+        (noted,) = rows(database, "SELECT * FROM journal WHERE event = 'same-uid'")
+        assert (noted["level"], noted["account"], noted["detail"]) == ("error", "twin", why)
+        assert status_of(database).exit_code == 1
+        assert nobody_else_noticed(database, "twin")
+        replace(config, without(sandbox.accounts_toml(), "a3"))
+        await until(lambda: phases(database, "twin") == {"live"} and phases(database, "a3") == set(), TAKES_S)
+        replace(config, alone)  # and back
+        await until(lambda: phases(database, "a3") == {"live"} and phases(database, "twin") == set(), TAKES_S)
+
+
+async def test_the_key_of_another_account_mixes_no_rows(tmp_path: Path) -> None:
+    """A name stands for the account whose rows are here; it is held again once its own key is back."""
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        await until(lambda: len(rows(database, "SELECT * FROM accounts WHERE uid IS NOT NULL")) == ACCOUNTS)
+        balances = "SELECT ccy, cash_bal FROM balances WHERE account = 'a3' ORDER BY ccy"
+        text = config.read_text()
+        before = rows(database, balances)
+        assert before
+        a3 = next(one for one in sandbox.exchange.members.values() if one.name == "a3")
+        member = sandbox.operate(sandbox.exchange.add_member, "stranger", deposit={"USDT": "1", "BTC": "2"})
+        replace(config, with_keys_of(text, a3, member))
+        await until(lambda: phases(database, "a3") == {"stopped"})
+        (why,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert why == (
+            f'the key of "a3" is of another account of OKX (uid {member.uid}, demo) than its rows here (uid {a3.uid},'
+            " demo); give that account a name of its own"
+        )
+        assert rows(database, "SELECT detail FROM journal WHERE event = 'other-uid'") == [{"detail": why}]
+        await trio.sleep(1)  # whatever is on its way would be here by then
+        assert rows(database, balances) == before
+        assert rows(database, "SELECT uid FROM accounts WHERE name = 'a3'") == [{"uid": a3.uid}]
+        assert nobody_else_noticed(database, "a3")
+        replace(config, text)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        await until(lambda: status_of(database).exit_code == 0)
+
+
+def with_keys_of(text: str, one: Member, other: Member) -> str:
+    """Return accounts.toml with the keys of another account."""
+    for old, new in zip(astuple(one.credentials), astuple(other.credentials), strict=True):
+        text = text.replace(str(old), str(new))
+    return text
+
+
+def without(text: str, name: str) -> str:
+    """Return accounts.toml without the table of an account."""
+    head, *tables = text.split("[[accounts]]\n")
+    return "[[accounts]]\n".join([head, *(table for table in tables if f'name = "{name}"' not in table)])
 
 
 def with_secret_file(sandbox: Sandbox, text: str) -> str:

@@ -63,6 +63,10 @@ class Connection:
 
     async def _hold(self, nursery: trio.Nursery) -> None:
         """Hold a socket, and the next one after its end; a socket whose end was announced has a successor in time."""
+        if self._plan.barred:
+            self._last_error = self._plan.barred
+            await self._enter("stopped")
+            await trio.sleep_forever()
         while True:
             session, ended = await self._live_once(nursery)
             if session and session.replaced:

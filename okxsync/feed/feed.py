@@ -6,6 +6,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
 import trio
 
 from okxsync.config import MARKET, Account, Market, Settings
@@ -29,6 +30,7 @@ class Feed:
         send: Where everything goes that is received.
         clock_of: The exchange's clock of a site.
         known_ids: The register's ids of connections that an earlier run had, so that they keep them.
+        barred: Why a listener must not be held, "" for as long as that is being found out, None if it may.
     """
 
     def __init__(
@@ -36,32 +38,47 @@ class Feed:
         send: trio.MemorySendChannel[Message],
         clock_of: Callable[[Site], Clock],
         known_ids: Mapping[PlanKey, int],
+        barred: Callable[[str], str | None] = lambda listener: None,
     ) -> None:
         self._send = send
         self._clock_of = clock_of
         self._ids = dict(known_ids)
+        self._barred = barred
         self._initial_s = 0
         self._dialers: dict[str, Pace] = {}
         self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
         self._connections: dict[PlanKey, Connection] = {}
 
-    async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings]) -> None:
-        """Hold the connections until cancelled, or until the source of changes has closed and none is left."""
+    async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings | str]) -> None:
+        """Hold the connections until cancelled, or until the source of changes has closed and none is left.
+
+        A change is new settings, or the name of a listener about which ``barred`` says something else than before.
+        """
         async with trio.open_nursery() as nursery:
             await self._apply(settings, nursery)
             async for changed in changes:
-                await self._apply(changed, nursery)
+                if isinstance(changed, Settings):
+                    settings = changed
+                    await self._apply(settings, nursery)
+                else:
+                    await self._apply(settings, nursery, changed)
 
-    async def _apply(self, settings: Settings, nursery: trio.Nursery) -> None:
+    async def _apply(self, settings: Settings, nursery: trio.Nursery, only: str | None = None) -> None:
+        """Hold what the settings want, of all listeners or of one."""
         self._initial_s = settings.initial_s
-        wanted = {(plan.listener, plan.endpoint): (plan, site) for plan, site in plans(settings)}
+        wanted = {}
+        for plan, site in plans(settings, only):
+            if (barred := self._barred(plan.listener)) != "":
+                wanted[plan.listener, plan.endpoint] = msgspec.structs.replace(plan, barred=barred), site
         for key, (plan, scope, gone) in list(self._running.items()):
+            if only not in (None, plan.listener):
+                continue
             if key not in wanted or wanted[key][0] != plan:
                 scope.cancel(reason="configuration changed")
                 await gone.wait()
                 del self._running[key], self._connections[key]
                 await self._send.send(Forgotten(self._ids[key], plan.listener, now_us()))
-                log.info("%s stopped: the configuration changed", plan.name)
+                log.info("%s ended: what is wanted has changed", plan.name)
         for key, (plan, site) in wanted.items():
             if key not in self._running:
                 scope, gone = trio.CancelScope(), trio.Event()
@@ -90,12 +107,14 @@ class Feed:
             gone.set()
 
 
-def plans(settings: Settings) -> Iterator[tuple[Plan, Site]]:
-    """Return what connections the settings ask for, each with its site."""
+def plans(settings: Settings, only: str | None = None) -> Iterator[tuple[Plan, Site]]:
+    """Return what connections the settings ask for, of all listeners or of one, each with its site."""
     listeners: list[tuple[str, Account | Market]] = [(one.name, one) for one in settings.accounts if one.enabled]
     if settings.market:
         listeners.append((MARKET, settings.market))
     for name, one in listeners:
+        if only not in (None, name):
+            continue
         keys = Keys(one.api_key, one.secret_key, one.passphrase) if isinstance(one, Account) else None
         for endpoint in ENDPOINTS:
             subscriptions = tuple(asked for asked in one.subscriptions if asked.endpoint == endpoint)

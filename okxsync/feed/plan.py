@@ -39,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
     demo: bool
     subscriptions: tuple[Subscription, ...]
     keys: Keys | None
+    barred: str | None = None  # why it must not be held
 
     @property
     def name(self) -> str:

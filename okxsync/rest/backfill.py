@@ -5,7 +5,7 @@ nothing. Gaps that the window spans are closed with it, if nobody else has close
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,10 +17,12 @@ from okxsync.rest.client import RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
 from okxsync.rest.http import open_http
+from okxsync.rest.identity import refusals
+from okxsync.rest.roster import ask_who
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.database import open_database
 from okxsync.store.process import run_writer
-from okxsync.store.queries import Gap, Held, open_gaps
+from okxsync.store.queries import Gap, Held, Identity, identities, open_gaps
 
 ALL = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
 QUEUE = 256
@@ -86,11 +88,17 @@ async def _fill_all(
 ) -> list[Part]:
     limit = trio.CapacityLimiter(AT_ONCE)
     parts: list[Part] = []
+    known = identities(database)
 
     async def fill(account: Account, gaps: Sequence[Gap]) -> None:
         async with limit:
             wanted = _wanted(account.name, gaps, window)
             parts.extend(wanted)
+            if why := await _stranger(clients, account, known):
+                for part in wanted:
+                    part.error = why
+                    told(part)
+                return
             async with trio.open_nursery() as subjects:
                 for part in wanted:
                     subjects.start_soon(_fill, database, clients, part, send, told)
@@ -101,6 +109,18 @@ async def _fill_all(
         for account in accounts:
             nursery.start_soon(fill, account, open_gaps(database, account.name))
     return parts
+
+
+async def _stranger(clients: Clients, account: Account, known: Mapping[str, Identity]) -> str | None:
+    """Return why what this key is told does not belong to the rows under its name, or cannot be known to."""
+    if account.name not in known or (client := clients.of(account.name)) is None:
+        return None
+    try:
+        told = {account.name: (await ask_who(client, demo=account.demo)).identity}
+    except RestError as error:
+        return str(error)
+    refused = refusals(told, known).get(account.name)
+    return refused.why if refused else None
 
 
 def _wanted(account: str, gaps: Iterable[Gap], window: Window | None) -> list[Part]:

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -22,7 +22,9 @@ from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE, open_http
+from okxsync.rest.identity import refusals
 from okxsync.store.database import StoreError, open_reader
+from okxsync.store.queries import Identity, identities
 
 AT_ONCE: Final = 10
 HOST_S: Final = 10.0
@@ -69,7 +71,7 @@ async def check_all(settings: Settings, database: Path, secrets_missing: Sequenc
     async with open_http() as http:
         clients = Clients(http, accounts)
         findings += await _clocks(clients, {account.site for account in accounts})
-        findings += await _keys(clients, accounts)
+        findings += await _keys(clients, accounts, _identities(database))
     return findings
 
 
@@ -170,29 +172,36 @@ def skew(rest: str, offset_s: float | None) -> Finding:
     return Finding("ok", subject, found)
 
 
-async def _keys(clients: Clients, accounts: Sequence[Account]) -> list[Finding]:
+def _identities(database: Path) -> Mapping[str, Identity]:
+    try:
+        return identities(database) if database.exists() else {}
+    except StoreError:  # which is a finding already
+        return {}
+
+
+async def _keys(clients: Clients, accounts: Sequence[Account], known: Mapping[str, Identity]) -> list[Finding]:
     limit = trio.CapacityLimiter(AT_ONCE)
     asked: dict[str, list[Finding]] = {}
-    uids: dict[str, list[str]] = {}
+    told: dict[str, Identity] = {}
 
     async def ask(account: Account) -> None:
         client = clients.of(account.name)
         assert client
         async with limit:
-            asked[account.name] = await _key(client, account, uids)
+            asked[account.name] = await _key(client, account, told)
 
     async with trio.open_nursery() as nursery:
         for account in accounts:
             nursery.start_soon(ask, account)
     findings = [finding for account in accounts for finding in asked[account.name]]
-    for uid, names in uids.items():
-        if len(names) > 1:
-            found = f"{', '.join(sorted(names))} are one account of OKX (uid {uid})"
-            findings.append(Finding("fail", "accounts", found, "keep one of them"))
+    in_order = {account.name: told[account.name] for account in accounts if account.name in told}
+    for name, refusal in refusals(in_order, known).items():
+        found, _, todo = refusal.why.partition("; ")
+        findings.append(Finding("fail", f"account {name}", found, todo))
     return findings
 
 
-async def _key(client: AccountClient, account: Account, uids: dict[str, list[str]]) -> list[Finding]:
+async def _key(client: AccountClient, account: Account, told: dict[str, Identity]) -> list[Finding]:
     subject = f"account {account.name}"
     try:
         with trio.fail_after(KEY_S):
@@ -206,8 +215,10 @@ async def _key(client: AccountClient, account: Account, uids: dict[str, list[str
     except trio.TooSlowError:
         return [Finding("fail", subject, f"no answer within {KEY_S:.0f} s", "check the address, proxy, firewall")]
     except (*UNREADABLE, ValueError):
+        config = _Config()
+    if not config.uid:
         return [Finding("fail", subject, "account/config: not the reply that is documented", "is this site OKX?")]
-    uids.setdefault(config.uid, []).append(account.name)
+    told[account.name] = Identity(config.uid, account.demo)
     return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level)
 
 

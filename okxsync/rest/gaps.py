@@ -86,7 +86,7 @@ class Gaps:
 
         async def ask(subject: str, since_us: int) -> None:
             if client is None:
-                failures[subject] = "the account is not configured"
+                failures[subject] = "the account is not configured, or who it is is not known yet"
                 return
 
             def took(count: int) -> None:

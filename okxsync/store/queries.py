@@ -33,6 +33,23 @@ def account_names(path: Path) -> set[str]:
         return {name for (name,) in database.execute("SELECT name FROM accounts WHERE removed_at IS NULL")}
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """An account of OKX; that of demo trading is another one, whatever its uid."""
+
+    uid: str
+    demo: bool
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}{', demo' if self.demo else ''}"
+
+
+def identities(path: Path) -> dict[str, Identity]:
+    """Return whose rows are here, by name, also of accounts that are removed."""
+    with reading(path) as database:
+        rows = database.execute("SELECT name, uid, demo FROM accounts WHERE uid IS NOT NULL").fetchall()
+    return {name: Identity(uid, bool(demo)) for name, uid, demo in rows}
+
+
 def unknown_names(path: Path, names: Sequence[str]) -> dict[str, str | None]:
     """Return those of the names that no account here has or had, each with the nearest one that it might mean."""
     if not names:

@@ -201,7 +201,8 @@ def account(db: Connection, message: batch.Account) -> None:
     """Write an account as configured, and what the exchange says of it once known."""
     db.execute(
         "INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET site = excluded.site, demo = excluded.demo, removed_at = NULL",
+        " ON CONFLICT (name) DO UPDATE SET site = excluded.site, removed_at = NULL,"
+        " demo = iif(uid IS NULL, excluded.demo, demo)",  # once its rows are here, the name stands for that account
         (message.name, message.site, message.demo, message.at),
     )
     if message.config:

@@ -39,11 +39,19 @@ class Running:
     def __init__(self, exchange: Exchange, known_ids: dict[PlanKey, int]) -> None:
         self.exchange = exchange
         self.timeline = Timeline()
-        self.feed = Feed(self.timeline.send, lambda site: FixedClock(), known_ids)
-        self._changed, self.changes = trio.open_memory_channel[Settings](0)
+        self.barred: dict[str, str] = {}
+        self.feed = Feed(self.timeline.send, lambda site: FixedClock(), known_ids, self.barred.get)
+        self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
 
     async def change(self, *accounts: Account, market: Market | None = None) -> None:
         await self._changed.send(settings(*accounts, market=market))
+        await wait_all_tasks_blocked()
+
+    async def bar(self, name: str, why: str | None) -> None:
+        self.barred.pop(name, None)
+        if why is not None:
+            self.barred[name] = why
+        await self._changed.send(name)
         await wait_all_tasks_blocked()
 
     def since(self, number: int) -> list[Message]:
@@ -266,3 +274,38 @@ async def test_cancelling_the_feed_closes_every_socket(exchange: Exchange, autoj
         await feed.timeline.reaches("live", 5)
         assert exchange.open == 5
     assert exchange.open == 0
+
+
+async def test_an_account_that_is_refused_is_stopped_and_comes_back_and_no_other_notices(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta")) as feed:
+        await trio.sleep(5)
+        before = feed.said
+        await feed.bar("alpha", "two names")
+        said = [one for one in feed.since(before) if isinstance(one, Phase | Forgotten)]
+        assert [(type(one).__name__, one.listener) for one in said] == [("Forgotten", "alpha"), ("Phase", "alpha")]
+        assert isinstance(said[1], Phase)
+        assert (said[1].phase, said[1].last_error) == ("stopped", "two names")
+        assert exchange.open == 1
+        await trio.sleep(10_000)
+        assert exchange.open == 1
+        await feed.bar("alpha", None)
+        await trio.sleep(5)
+        assert exchange.open == 2
+        assert not any(isinstance(one, Phase | Lost) and one.listener == "beta" for one in feed.since(before))
+
+
+async def test_an_account_that_may_be_another_one_is_not_dialled(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.bar("alpha", "")
+        await trio.sleep(100)
+        assert exchange.open == 0
+        await feed.change(account("alpha"), account("beta"))
+        await trio.sleep(5)
+        assert exchange.open == 1
+        await feed.bar("alpha", None)
+        await trio.sleep(5)
+        assert exchange.open == 2

@@ -25,7 +25,7 @@ from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.faults import Answer
 from okxsync.sandbox.market import Trader
 from okxsync.sandbox.server import Sandbox, serve_sandbox
-from okxsync.store.database import open_database
+from okxsync.store.database import open_database, open_reader
 from okxsync.store.ledger import check_ledger
 from tests.replay import write_config
 from tests.test_truth import TRUTH, differences, snake
@@ -80,6 +80,23 @@ async def test_an_empty_database_is_filled_and_a_second_time_nothing_changes(
     before = dump(settings.database)
     await backfill(settings.database, settings.accounts, since(2))
     assert dump(settings.database) == before
+
+
+async def test_what_belongs_to_another_account_is_not_filled_in(sandbox: Sandbox, settings: Settings) -> None:
+    uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a0")
+    database = open_database(settings.database)
+    for name, known in (("a0", uid), ("a1", "4711")):
+        database.execute(
+            "INSERT INTO accounts (name, site, demo, first_seen_at, uid) VALUES (?, 'sandbox', 1, 0, ?)", [name, known]
+        )
+    database.conn.commit()
+    database.close()
+    parts = await backfill(settings.database, settings.accounts, since(2))
+    assert {part.account for part in parts if part.error} == {"a1"}
+    assert all("another account of OKX" in (part.error or "") for part in parts if part.account == "a1")
+    reader = open_reader(settings.database)
+    assert {name for (name,) in reader.execute("SELECT DISTINCT account FROM orders")} == {"a0", "a2"}
+    reader.close()
 
 
 async def test_two_backfills_in_a_row_stay_within_the_budgets(

@@ -15,6 +15,7 @@ from okxsync.okx.sites import built_in_site
 from okxsync.rest.check import Finding, dialling, disk, judge_key, skew, sqlite_version
 from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.server import serve_sandbox
+from okxsync.store.database import open_database
 from tests.replay import Replay, write_config
 
 
@@ -47,6 +48,25 @@ async def test_good_keys_and_bad_ones_on_an_exchange(tmp_path: Path) -> None:
         assert "uid" in fine.stdout
         assert (await check(config, "--account", "nobody")).exit_code == 2
         assert "not it" not in result.output + fine.output
+
+
+async def test_whose_key_it_is(tmp_path: Path) -> None:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
+    for name in ("one", "other"):
+        exchange.add_member(name, perm="read_only")
+    async with serve_sandbox(exchange) as sandbox:
+        sandbox.add_key(uid_of(exchange, "one"), "twin")
+        config = write_config(tmp_path, sandbox.accounts_toml())
+        database = open_database(tmp_path / "okxsync.db")
+        database.execute("INSERT INTO accounts (name, site, demo, first_seen_at, uid) VALUES ('other', 'x', 1, 0, '1')")
+        database.close()
+        result = await check(config, "--json")
+        assert result.exit_code == 1
+        failed = {one["subject"]: one for one in json.loads(result.stdout)["findings"] if one["level"] == "fail"}
+        assert failed.keys() == {"account twin", "account other"}
+        assert '"one" and "twin" are one account of OKX' in failed["account twin"]["found"]
+        assert "than its rows here (uid 1, demo)" in failed["account other"]["found"]
+        assert failed["account other"]["todo"] == "give that account a name of its own"
 
 
 def uid_of(exchange: Exchange, name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from okxsync.store import batch
+from okxsync.store.queries import Identity, identities
 from tests.store.desk import NOW, Desk, order, phase
 
 S = 1_000_000
@@ -201,6 +202,14 @@ def test_accounts_come_go_and_come_back(desk: Desk) -> None:
     assert desk.rows("SELECT removed_at FROM accounts") == [(NOW + 2,)]
     desk.apply(batch.Account("alpha", "eea", False, NOW + 3, None))
     assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
+
+
+def test_a_name_stands_for_the_account_whose_rows_are_here(desk: Desk) -> None:
+    desk.apply(batch.Account("alpha", "eea", True, NOW, None), batch.Account("alpha", "eea", False, NOW, None))
+    assert identities(desk.path) == {}
+    desk.apply(batch.Account("alpha", "eea", False, NOW, '{"uid":"7001"}'), batch.AccountRemoved("alpha", NOW))
+    desk.apply(batch.Account("alpha", "eea", True, NOW, None))  # configured in another way, and not yet asked
+    assert identities(desk.path) == {"alpha": Identity("7001", False)}
 
 
 @pytest.mark.parametrize("how", ["crash", "lost"])
