@@ -20,6 +20,7 @@ import trio
 from okxsync import __version__, machine
 from okxsync.config import ConfigError, Settings, load, stamps
 from okxsync.feed.feed import Feed
+from okxsync.guard import guarded
 from okxsync.loop import Rest
 from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
@@ -107,10 +108,19 @@ async def _produce(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.run, settings, changes)
             nursery.start_soon(roster.introduce, settings.accounts)
-            nursery.start_soon(Gaps(database, roster.client_of, send).run)
-            nursery.start_soon(Unpushed(database, roster.client_of, send).run)
-            nursery.start_soon(Probe(database, roster.client_of, send, feed.doubt).run)
+            for asks in (
+                Gaps(database, roster.client_of, send),
+                Unpushed(database, roster.client_of, send),
+                Probe(database, roster.client_of, send, feed.doubt),
+            ):
+                nursery.start_soon(_keep_asking, asks, send)
             nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
+
+
+async def _keep_asking(asks: Gaps | Unpushed | Probe, send: trio.MemorySendChannel[Message]) -> None:
+    """The work for each account has a guard of its own; this one is for the look at what there is to do."""
+    while not await guarded(send, None, type(asks).__name__.lower(), asks.run):
+        pass
 
 
 async def _watch(

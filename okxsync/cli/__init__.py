@@ -1,5 +1,6 @@
 """The commands, a file each: parse, call, print. Heavy modules are imported by the command that needs them."""
 
+import logging
 import sys
 from types import TracebackType
 from typing import Annotated
@@ -52,7 +53,9 @@ def okxsync(
 
     Example: okxsync demo --for 20s
     """
-    if not debug:
+    if debug:
+        logging.getLogger("okxsync.guard").setLevel(logging.DEBUG)  # it lets nothing through that ends us
+    else:
         sys.excepthook = _in_one_line
 
 

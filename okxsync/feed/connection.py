@@ -17,6 +17,7 @@ from okxsync.config import ConfigError
 from okxsync.feed.plan import Clock, Ended, Plan, slow_pause_s
 from okxsync.feed.session import Session, now_us
 from okxsync.feed.socket import SocketError, first_error, open_socket
+from okxsync.guard import PAUSE_S, guarded
 from okxsync.okx.errors import CLOSES, Action
 from okxsync.okx.limits import BackOff
 from okxsync.pace import Pace
@@ -58,8 +59,18 @@ class Connection:
         self._hidden: Phase | None = None  # where the successor stands, while an older session is live
 
     async def run(self) -> None:
+        while True:
+            await guarded(self._send, self._plan.account, self._plan.name, self._run_once, fallen=self._tell_fallen)
+
+    async def _run_once(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, nursery)
+
+    async def _tell_fallen(self, why: str) -> None:
+        """Nobody knows any more what was live, so nothing is."""
+        self._last_error = why
+        await self._lose([subscription.key for subscription in self._plan.subscriptions], why)
+        await self._enter("backing_off", next_attempt_at=now_us() + int(PAUSE_S * 1e6))
 
     async def _hold(self, nursery: trio.Nursery) -> None:
         """Hold a socket, and the next one after its end; a socket whose end was announced has a successor in time."""

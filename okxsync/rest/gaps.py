@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from okxsync.guard import guarded
 from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
@@ -67,14 +68,17 @@ class Gaps:
 
     async def _fill(self, account: str, gaps: list[Gap]) -> None:
         try:
-            async with self._limit:
-                failed = await self._ask(account, gaps)
-            if failed:
-                await trio.sleep(self._pauses.setdefault(account, BackOff(random.Random(), cap_s=60.0)).next_delay(0))
-            else:
-                self._pauses.pop(account, None)
+            await guarded(self._send, account, f"{account}: filling gaps", self._fill_once, account, gaps)
         finally:
             self._busy.discard(account)
+
+    async def _fill_once(self, account: str, gaps: list[Gap]) -> None:
+        async with self._limit:
+            failed = await self._ask(account, gaps)
+        if failed:
+            await trio.sleep(self._pauses.setdefault(account, BackOff(random.Random(), cap_s=60.0)).next_delay(0))
+        else:
+            self._pauses.pop(account, None)
 
     async def _ask(self, account: str, gaps: list[Gap]) -> bool:
         """Ask all that the gaps of one account need, each subject once; return whether some part failed."""

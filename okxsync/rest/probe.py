@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from okxsync.guard import guarded
 from okxsync.rest import questions
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.questions import QUESTIONS
@@ -72,7 +73,8 @@ class Probe:
                     for one in self._due(live_channels(self._database, QUESTIONS), _now_us()):
                         if client := self._client_of(one.account):
                             self._asked[one.key] = _now_us()
-                            nursery.start_soon(self._ask, client, one)
+                            subject = f"{one.account}: asking about {one.channel}"
+                            nursery.start_soon(guarded, self._send, one.account, subject, self._ask, client, one)
 
     def _due(self, live: list[LiveChannel], now_us: int) -> list[LiveChannel]:
         silent = [one for one in live if now_us - _spoke_at(one) >= PROBE_S * 1e6]

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from okxsync.config import Account
+from okxsync.guard import guarded
 from okxsync.okx.errors import Action
 from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
@@ -123,7 +124,7 @@ class Roster:
             nursery.start_soon(self._lose_patience, expected)
             for account in expected:
                 if account.enabled:
-                    nursery.start_soon(self._ask_until_known, account)
+                    nursery.start_soon(self._keep_asking, account)
 
     async def dismiss(self, names: Iterable[str]) -> None:
         """These accounts are no longer configured."""
@@ -134,6 +135,11 @@ class Roster:
             self._held_back.discard(name)
             await self._send.send(batch.AccountRemoved(name, _now_us()))
         await self._judge()
+
+    async def _keep_asking(self, account: Account) -> None:
+        subject = f"{account.name}: account/config"
+        while not await guarded(self._send, account.name, subject, self._ask_until_known, account):
+            pass
 
     async def _ask_until_known(self, account: Account) -> None:
         """Ask until there is an answer, or the account is configured in another way; say once what is wrong."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from okxsync.guard import guarded
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import Filler, Window
 from okxsync.store.batch import Message
@@ -80,7 +81,8 @@ class Unpushed:
             self._known[key] = 0 if self._looked else changed_ms
         if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
             self._next[key] = trio.current_time() + max(AGAIN_S, accounts / PER_S)
-            nursery.start_soon(self._ask, client, key, changed_ms)
+            about = f"{client.name}: asking for {key[0]}"
+            nursery.start_soon(guarded, self._send, client.name, about, self._ask, client, key, changed_ms)
 
     async def _ask(self, client: AccountClient, key: Key, changed_ms: int) -> None:
         subject, account = key

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -12,7 +13,7 @@ from okxsync.config import Account, LogSettings, Market, Secret, Settings
 from okxsync.feed.feed import Feed, PlanKey, plans
 from okxsync.okx.channels import Subscription, subscription
 from okxsync.okx.sites import Site
-from okxsync.store.batch import Forgotten, Lost, Message, Phase, Subscribed
+from okxsync.store.batch import Forgotten, Lost, Message, Note, Phase, Subscribed
 from tests.feed.scripted import Exchange, FixedClock, Peer, Timeline
 
 SITE = Site("http://peer", "ws://peer/public", "ws://peer/private", "ws://peer/business")
@@ -308,4 +309,49 @@ async def test_an_account_that_may_be_another_one_is_not_dialled(exchange: Excha
         assert exchange.open == 1
         await feed.bar("alpha", None)
         await trio.sleep(5)
+        assert exchange.open == 2
+
+
+# What nobody expected
+
+
+class MadSecret(Secret):
+    """What no code of ours foresees, from the second login on."""
+
+    asked = 0
+
+    def reveal(self) -> str:
+        self.asked += 1
+        return super().reveal() if self.asked != 2 else str(1 / 0)
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_what_nobody_expected_of_one_account_is_told_and_tried_again_and_the_others_do_not_notice(
+    exchange: Exchange, autojump_clock: MockClock, taken_over: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_all, peer)
+            if peer.number == 0:
+                await trio.sleep(3)
+                if taken_over:  # the first socket is live while the second one logs in
+                    await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+                else:
+                    await peer.close(1001)
+
+    exchange.script = script
+    mad = msgspec.structs.replace(account("alpha"), passphrase=MadSecret("secret", Path()))
+    async with running(exchange, mad) as feed:
+        await feed.timeline.reaches("live")
+        await feed.change(mad, account("beta"))
+        await feed.timeline.reaches("live", 3)
+        (note,) = [one for one in feed.timeline.of(Note) if one.event == "bug"]
+        assert (note.level, note.account) == ("error", "alpha")
+        assert note.detail.startswith("alpha/private: ZeroDivisionError at feed/session.py:")
+        row = next(one for one in feed.timeline.of(Phase) if (one.last_error or "").startswith("a bug: "))
+        assert (row.phase, row.listener) == ("backing_off", "alpha")
+        assert row.next_attempt_at == row.since_at + 60_000_000
+        assert feed.timeline.of(Phase)[-1].since_at >= row.next_attempt_at
+        assert {one.listener for one in feed.timeline.of(Lost)} == {"alpha"}
+        assert {key for one in feed.timeline.of(Lost) for key in one.channels} == {"orders", "account"}
         assert exchange.open == 2
