@@ -9,7 +9,7 @@ import re
 import stat
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,15 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Secret:
-    """A secret that knows where to find itself and never shows itself."""
+    """A secret that knows where to find itself and never shows itself.
+
+    Raises:
+        ValueError: (when made) the file that it stands in cannot be one.
+    """
 
     def __init__(self, source: SecretSource | str, folder: Path) -> None:
         self._source = source
-        self._folder = folder
+        self.path = _path(folder, source.file) if isinstance(source, SecretSource) and source.file else None
         # A file that has changed is another secret: who was refused with the old one tries at once with the new one.
         self.stamp = stamp(self.path) if self.path else None
 
@@ -60,12 +64,9 @@ class Secret:
         return isinstance(self._source, str)
 
     @property
-    def path(self) -> Path | None:
-        """The file that the secret stands in, if it has one of its own."""
-        match self._source:
-            case SecretSource(file=str(name)):
-                return self._folder / Path(name).expanduser()
-        return None
+    def may_wait(self) -> bool:
+        """Whether asking for it may take long: a desktop may ask its user first."""
+        return isinstance(self._source, SecretSource) and self._source.keyring is not None
 
     def reveal(self) -> str:
         """Return the secret. Raises ConfigError, naming the place but never the value, where there is none."""
@@ -75,11 +76,14 @@ class Secret:
             case SecretSource(env=str(name)):
                 found, place = os.environ.get(name, ""), f"environment variable {name}"
             case SecretSource(file=str(name)):
-                found, place = _read_secret_file(self._folder / Path(name).expanduser()), f"file {name}"
+                assert self.path
+                found, place = _read_secret_file(self.path), f"file {name}"
             case SecretSource(keyring=str(name)):
                 found, place = _ask_keyring(name), f"keyring entry {name}"
         if not found:
             raise ConfigError(f"{place} is not set")
+        if not (found.isascii() and found.isprintable() and found == found.strip()):  # no header may hold it
+            raise ConfigError(f"{place} holds what is no key: a line end, a blank at its begin or end, or no ASCII")
         return found
 
 
@@ -114,7 +118,11 @@ class Market(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """All of accounts.toml, checked. ``initial_s`` is how far back a new account is filled, in seconds."""
+    """All of accounts.toml, checked.
+
+    ``initial_s`` is how far back a new account is filled, in seconds; ``seen`` are the stamps of all files that it and
+    its secrets stand in, as they were read.
+    """
 
     path: Path
     database: Path
@@ -122,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True):
     initial_s: int
     market: Market | None
     accounts: tuple[Account, ...]
+    seen: Mapping[Path, "Stamp"] = {}
 
 
 # What the file may say, in its own words. Structure and types are msgspec's to check, meaning is ours.
@@ -168,20 +177,22 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 def load(path: Path) -> Settings:
     """Read and check the file. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as opened:
+            found = os.fstat(opened.fileno())  # of what is read, and before: what changes since is news
+            text = opened.read()
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; copy accounts.example.toml or give --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     try:
         file = msgspec.convert(table, _File)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_place(str(error), table)}") from None
-    settings, problems = _settings(path, file)
+    settings, problems = _settings(path, found, file)
     if problems:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return settings
@@ -193,16 +204,18 @@ Stamp = tuple[int, int, int]
 def stamp(path: Path) -> Stamp:
     """Return what changes with a file: in place, or by another one of its name."""
     try:
-        found = path.stat()
+        return _stamp(path.stat())
     except OSError:
         return (0, 0, 0)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def stamps(settings: Settings) -> dict[Path, Stamp]:
-    """Return the stamps of accounts.toml and of each file that a secret stands in."""
-    secrets = (secret for one in settings.accounts for secret in (one.api_key, one.secret_key, one.passphrase))
-    return {path: stamp(path) for path in [settings.path, *(secret.path for secret in secrets if secret.path)]}
+    """Return the stamps as they are now of all files that were read: accounts.toml, and those that secrets stand in."""
+    return {path: stamp(path) for path in settings.seen}
 
 
 def accounts_named(settings: Settings, names: Sequence[str]) -> list[Account]:
@@ -219,7 +232,7 @@ def accounts_named(settings: Settings, names: Sequence[str]) -> list[Account]:
 
 
 def missing_secrets(settings: Settings) -> list[str]:
-    """Return a line for each secret of an enabled account that is not there."""
+    """Return a line for each secret of an enabled account that is not there, or can be none."""
     lines = []
     for account in settings.accounts:
         for field in ("api_key", "secret_key", "passphrase"):
@@ -235,6 +248,9 @@ _DURATION = re.compile(r"(\d+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+_LONGEST_S = 100 * 366 * 86400
+_LARGEST = 10**18
+"""Beyond these no number is meant, and in microseconds it would not fit into 64 bits."""
 
 
 def duration_s(text: str) -> int:
@@ -243,7 +259,9 @@ def duration_s(text: str) -> int:
         return 0
     if not (match := _DURATION.fullmatch(text)):
         raise ValueError(f'"{text}" is no duration; write 90s, 15m, 2h, 14d or 0')
-    return int(match[1]) * _SECONDS[match[2]]
+    if (seconds := int(match[1]) * _SECONDS[match[2]]) > _LONGEST_S:
+        raise ValueError(f'"{text}" is more than a century')
+    return seconds
 
 
 def moment_ms(text: str, now_ms: int) -> int:
@@ -265,10 +283,12 @@ def size_bytes(text: str) -> int:
     """Return ``500MB`` or ``2GB`` in bytes. Raises ValueError."""
     if not (match := _SIZE.fullmatch(text)):
         raise ValueError(f'"{text}" is no size; write 500MB or 2GB')
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+    if (size := float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")) > _LARGEST:
+        raise ValueError(f'"{text}" is more than a million TB')
+    return int(size)
 
 
-def _settings(path: Path, file: _File) -> tuple[Settings, list[str]]:
+def _settings(path: Path, found: os.stat_result, file: _File) -> tuple[Settings, list[str]]:
     problems: list[str] = []
 
     def checked(where: str, function: Any, *args: Any) -> Any:
@@ -306,9 +326,9 @@ def _settings(path: Path, file: _File) -> tuple[Settings, list[str]]:
     site: Site | None
     if file.market:
         site = site_of("[market]", file.market.site, file.market.demo)
-        found = subscriptions("[market]", file.market.channels, public=True)
+        wanted = subscriptions("[market]", file.market.channels, public=True)
         if site:
-            market = Market(file.market.site, site, file.market.demo, found)
+            market = Market(file.market.site, site, file.market.demo, wanted)
     accounts = []
     for number, one in enumerate(file.accounts, 1):
         where = f'account "{one.name}"' if one.name else f"[[accounts]] number {number}"
@@ -316,38 +336,43 @@ def _settings(path: Path, file: _File) -> tuple[Settings, list[str]]:
             problems.append(f"{where}: a name is made of letters, digits, - _ and .")
         if one.name == MARKET:
             problems.append(f'{where}: the name "{MARKET}" is taken by the public connection')
+        keys = []
         for field in ("api_key", "secret_key", "passphrase"):
             source = getattr(one, field)
             if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
                 problems.append(f"{where}, {field}: name one of env, file, keyring")
+            keys.append(checked(f"{where}, {field}", Secret, source, path.parent))
         site = site_of(where, one.site, one.demo)
-        found = subscriptions(where, one.channels, public=False)
-        if site:
-            key, secret, passphrase = (Secret(s, path.parent) for s in (one.api_key, one.secret_key, one.passphrase))
-            accounts.append(Account(one.name, one.site, site, one.demo, key, secret, passphrase, found, one.enabled))
+        wanted = subscriptions(where, one.channels, public=False)
+        if site and None not in keys:
+            key, secret, passphrase = keys
+            accounts.append(Account(one.name, one.site, site, one.demo, key, secret, passphrase, wanted, one.enabled))
     for name, times in Counter(one.name for one in file.accounts).items():
         if times > 1:
             problems.append(f'account "{name}": {times} accounts have this name')
-    if any(secret.plain for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)):
-        mode = stat.S_IMODE(path.stat().st_mode)
+    secrets = [secret for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)]
+    if any(secret.plain for secret in secrets):
+        mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             problems.append(f"holds secrets and others can read it (mode {mode:04o}): chmod 600 {path}")
     keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
     max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
-    database = path.parent / Path(file.database).expanduser()
-    return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts)), problems
+    database = checked("database", _path, path.parent, file.database)
+    seen = {path: _stamp(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
+    return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts), seen), problems
 
 
 MARKET = "market"
 """The listener's name of the public connection, beside the accounts' names."""
+MOST_DIALS = 1000
 
 
 def _check_site(name: str, site: Site, problems: list[str]) -> None:
     if name in BUILT_IN:
         problems.append(f'[sites.{name}]: "{name}" is OKX\'s own site; choose another name')
-    if site.dials_per_second < 1:
-        problems.append(f"[sites.{name}] dials_per_second: must be 1 or more")
+    if not 1 <= site.dials_per_second <= MOST_DIALS:
+        problems.append(f"[sites.{name}] dials_per_second: must be 1 or more, and {MOST_DIALS} at most")
     urls = [("rest", site.rest, "https", "http")]
     urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ("public", "private", "business")]
     for key, url, secure, plain in urls:
@@ -373,6 +398,17 @@ def _place(message: str, table: dict[str, Any]) -> str:
     return f"{where.removeprefix('.')}: {what}" if where else what
 
 
+def _path(folder: Path, name: str) -> Path:
+    """Return the file of that name, from ``folder`` or from a home (``~``). Raises ValueError."""
+    if "\0" in name:
+        raise ValueError("no file has a NUL in its name")
+    os.fsencode(name)
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f'"{name}": there is no such user') from None
+
+
 def _read_secret_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -387,4 +423,7 @@ def _ask_keyring(name: str) -> str:
     except ImportError:
         raise ConfigError('the package "keyring" is not installed (pip install keyring)') from None
     service, _, user = name.partition("/")
-    return str(keyring.get_password(service, user) or "")
+    try:
+        return str(keyring.get_password(service, user) or "")
+    except Exception as error:  # whatever this desktop's keyring raises; its text is not ours to show
+        raise ConfigError(f"keyring entry {name} cannot be read: {type(error).__name__}") from None

@@ -1,8 +1,10 @@
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from okxsync.config import ConfigError, duration_s, load, missing_secrets, size_bytes
+from okxsync.config import ConfigError, duration_s, load, missing_secrets, size_bytes, stamps
 
 EXAMPLE = Path(__file__).parent.parent / "accounts.example.toml"
 
@@ -87,6 +89,15 @@ def test_demo_chooses_other_hosts(tmp_path: Path) -> None:
         ("[log]\nkeep = '14 days'", '[log] keep: "14 days" is no duration'),
         ("[log]\nmax_size = 'big'", '[log] max_size: "big" is no size'),
         ("[history]\ninitial = 'x'", "[history] initial"),
+        ("[history]\ninitial = '999999999999999d'", '[history] initial: "999999999999999d" is more than a century'),
+        ("[log]\nkeep = '99999999999999999999d'", "[log] keep: "),
+        ("[log]\nmax_size = '1" + "0" * 400 + "'", "[log] max_size: "),
+        ("x = " + "[" * 5000 + "]" * 5000, "not valid TOML"),
+        ("x = " + "9" * 5000, "not valid TOML"),
+        ("database = '~nosuchuser/x.db'", 'database: "~nosuchuser/x.db": there is no such user'),
+        ('database = "a\\u0000b"', "database: no file has a NUL in its name"),
+        (ACCOUNT.replace('env = "ALPHA_KEY"', "file = '~nosuchuser/k'"), 'account "alpha", api_key: "~nosuchuser/k"'),
+        (ACCOUNT.replace('env = "ALPHA_KEY"', 'file = "a\\u0000b"'), 'account "alpha", api_key: no file has a NUL'),
         (ACCOUNT.replace('{ env = "ALPHA_KEY" }', '{ env = "A", file = "b" }'), "name one of env, file, keyring"),
     ],
 )
@@ -113,6 +124,30 @@ def test_plain_text_is_for_loopback_only(tmp_path: Path) -> None:
     assert "must be a wss:// address" in problems(tmp_path, SITE.replace("ws://localhost", "localhost"))
 
 
+@pytest.mark.parametrize(
+    "private",
+    [
+        "ws://127.0.0.1:99999/x",
+        "ws://127.0.0.1:port/x",
+        "ws://[::1",
+        "wss://a..example/x",
+        "wss://exa mple.com/x",
+        "wss://example.com/\u00fc",
+        "wss://" + "a" * 64 + "/x",
+        "wss://1.2.3.999/x",
+    ],
+)
+def test_an_address_that_can_be_none_is_refused(tmp_path: Path, private: str) -> None:
+    said = problems(tmp_path, SITE.replace("ws://127.0.0.1:1/ws/v5/private", private))
+    assert f'[sites.local] private = "{private}": ' in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("rate", ["0", "1_000_000_000_000"])
+def test_a_rate_of_dials_that_can_be_none_is_refused(tmp_path: Path, rate: str) -> None:
+    assert "dials_per_second: must be 1 or more" in problems(tmp_path, SITE + f"dials_per_second = {rate}")
+
+
 def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path: Path) -> None:
     plain = ACCOUNT.replace('{ env = "ALPHA_KEY" }', '"canary-key"')
     assert load(write(tmp_path, plain, 0o600)).accounts[0].api_key.reveal() == "canary-key"
@@ -131,6 +166,49 @@ def test_secrets_are_found_late_and_never_shown(tmp_path: Path, monkeypatch: pyt
     assert "canary" not in repr(settings)
     assert len(missing_secrets(settings)) == 1
     assert "ALPHA_PASSPHRASE" in missing_secrets(settings)[0]
+
+
+@pytest.mark.parametrize("secret", ["canary\r", " canary", "canary\n", "can\x01ary", "can\udcffary", "canäry"])
+def test_what_can_be_no_secret_is_named_by_its_place_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    for field in ("KEY", "SECRET", "PASSPHRASE"):
+        monkeypatch.setenv(f"ALPHA_{field}", "set")
+    monkeypatch.setenv("ALPHA_PASSPHRASE", secret)
+    settings = load(write(tmp_path, ACCOUNT))
+    (line,) = missing_secrets(settings)
+    assert 'account "alpha", passphrase: environment variable ALPHA_PASSPHRASE holds what is no key' in line
+    assert "can" not in line.replace(str(tmp_path), "")
+
+
+def test_a_secret_may_have_a_blank_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_PASSPHRASE", "correct horse")
+    assert load(write(tmp_path, ACCOUNT)).accounts[0].passphrase.reveal() == "correct horse"
+
+
+def test_a_keyring_that_is_locked_is_a_secret_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KeyringLocked(Exception):
+        pass
+
+    def get_password(service: str, user: str) -> str:
+        raise KeyringLocked("canary")
+
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=get_password))
+    text = ACCOUNT.replace('env = "ALPHA_KEY"', 'keyring = "okx/alpha"')
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text)).accounts[0].api_key.reveal()
+    assert str(caught.value) == "keyring entry okx/alpha cannot be read: KeyringLocked"
+
+
+def test_what_is_seen_of_a_file_is_from_before_it_was_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("first")
+    settings = load(write(tmp_path, ACCOUNT.replace('env = "ALPHA_SECRET"', 'file = "secret"')))
+    assert settings.seen == stamps(settings)
+    (tmp_path / "secret").write_text("another")
+    changed = [path.name for path, found in stamps(settings).items() if settings.seen[path] != found]
+    assert changed == ["secret"]
 
 
 def test_durations_and_sizes() -> None:

@@ -105,10 +105,13 @@ async def open_socket(url: str) -> AsyncIterator[Socket]:
 
 @asynccontextmanager
 async def _open(url: str) -> AsyncIterator[Socket]:
-    parts = urlsplit(url)
-    secure = parts.scheme == "wss"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    tcp = await open_tcp(host, port)
+    try:
+        parts = urlsplit(url)
+        secure = parts.scheme == "wss"
+        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+        tcp = await open_tcp(host, port)
+    except ValueError as error:  # no such host or port can be
+        raise SocketError(f"cannot connect: {error}") from None
     try:
         transport = _Transport(await _shake_hands(tcp, host) if secure else tcp)
         async with trio.open_nursery() as nursery:

@@ -6,6 +6,7 @@ overview-production-trading-services, overview-demo-trading-services).
 """
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,6 +45,8 @@ _DEMO: Final = {
     "us": _site("us.okx.com", "wsuspap.okx.com"),
 }
 BUILT_IN: Final = tuple(_LIVE)
+_NUMBERS: Final = re.compile(r":|^[0-9.]+$")  # what can be no name
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
 
 def built_in_site(name: str, *, demo: bool) -> Site:
@@ -53,15 +56,20 @@ def built_in_site(name: str, *, demo: bool) -> Site:
 
 def why_unusable(url: str, secure: str, plain: str) -> str | None:
     """Say why ``url`` may not be used: it must be ``secure://``, or ``plain://`` to a loopback address."""
-    parts = urlsplit(url)
-    if parts.scheme == secure and parts.hostname:
-        return None
-    if parts.scheme != plain or not parts.hostname:
-        return f"must be a {secure}:// address"
-    if parts.hostname == "localhost":
-        return None
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        return "an address is made of ASCII without blanks"
     try:
-        loopback = ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:
-        loopback = False
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+        host = parts.hostname or ""
+        address = ipaddress.ip_address(host) if _NUMBERS.search(host) else None
+    except ValueError as error:
+        return f"no address: {error}"
+    if not host or parts.scheme not in (secure, plain):
+        return f"must be a {secure}:// address"
+    if not (address or _NAME.fullmatch(host)):
+        return f'"{host}" is no name of a host'
+    if parts.scheme == secure:
+        return None
+    loopback = address.is_loopback if address else host == "localhost"
     return None if loopback else f"{plain}:// is for loopback addresses only, use {secure}://"

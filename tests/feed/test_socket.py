@@ -133,6 +133,11 @@ async def test_nobody_listening_is_a_socket_error() -> None:
     assert "cannot connect" in str(error)
 
 
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:99999/", "ws://a..example/", "ws://[::1/"])
+async def test_an_address_that_can_be_none_is_a_socket_error(url: str) -> None:
+    assert "cannot connect" in str(await end_of(url))
+
+
 async def test_a_remote_close_tells_code_and_reason_and_leaves_no_socket_open() -> None:
     gone = trio.Event()
 
