@@ -23,6 +23,7 @@ from okxsync.okx.errors import OF_CHANNELS, Action, meaning_of
 from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said, subscribe_requests
 from okxsync.okx.limits import RequestBudget
 from okxsync.pace import steady_s
+from okxsync.secrets import reveal
 from okxsync.store.batch import Frames, Lost, Message, Note, Pong, Subscribed
 
 LOGIN_S: Final = 10.0
@@ -167,8 +168,9 @@ class Session:
         await self._socket.send(frame)
 
     async def _log_in(self, keys: Keys) -> None:
+        api_key, passphrase, secret_key = await reveal(keys.api_key, keys.passphrase, keys.secret_key)
         timestamp = int(self._clock.now_s())
-        frame = login_frame(keys.api_key.reveal(), keys.passphrase.reveal(), keys.secret_key.reveal(), timestamp)
+        frame = login_frame(api_key, passphrase, secret_key, timestamp)
         with trio.move_on_after(LOGIN_S):
             await self._request(frame)
             while True:

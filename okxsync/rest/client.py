@@ -7,7 +7,7 @@ denies.
 
 import itertools
 import random
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ from okxsync.okx.signing import sign_rest
 from okxsync.pace import Pace
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import UNREADABLE, fetch
+from okxsync.secrets import reveal
 
 ATTEMPT_S: Final = 10.0
 ATTEMPTS: Final = 6
@@ -49,19 +50,18 @@ class _Reply(msgspec.Struct):
 class SignedBy(httpx.Auth):
     """Signs the request target and body exactly as they are sent."""
 
-    requires_request_body = True
-
     def __init__(self, account: Account, clock: SiteClock) -> None:
         self._account = account
         self._clock = clock
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         account = self._account
+        api_key, passphrase, secret_key = await reveal(account.api_key, account.passphrase, account.secret_key)
+        await request.aread()
         now = datetime.fromtimestamp(self._clock.now_s(), UTC)
         timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        secret_key = account.secret_key.reveal()
-        request.headers["OK-ACCESS-KEY"] = account.api_key.reveal()
-        request.headers["OK-ACCESS-PASSPHRASE"] = account.passphrase.reveal()
+        request.headers["OK-ACCESS-KEY"] = api_key
+        request.headers["OK-ACCESS-PASSPHRASE"] = passphrase
         request.headers["OK-ACCESS-TIMESTAMP"] = timestamp
         request.headers["OK-ACCESS-SIGN"] = sign_rest(
             secret_key, timestamp, request.method, request.url.raw_path, request.content
@@ -122,8 +122,8 @@ class AccountClient:
                     status, body = await fetch(self._http, url, dict(params or {}), self._auth)
         except trio.TooSlowError:
             raise RestError(f"{path}: no answer within {ATTEMPT_S:.0f} s", Action.RETRY) from None
-        except UnicodeError:  # a header of ours; its text would say a part of the secret
-            raise RestError(f"{path}: a key or passphrase is not made of ASCII; check it", Action.GIVE_UP) from None
+        except (httpx.LocalProtocolError, UnicodeError) as error:  # a header of ours? its text would say a secret
+            raise RestError(f"{path}: {type(error).__name__}", Action.RETRY) from None
         except (httpx.HTTPError, OSError, ValueError) as error:
             raise RestError(f"{path}: {type(error).__name__}: {error}", Action.RETRY) from None
         except ConfigError as error:

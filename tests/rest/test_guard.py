@@ -119,7 +119,7 @@ async def gone_wrong_twice(
     assert second.at - first.at >= pause_s * 1e6
     for note in (first, second):
         assert (note.level, note.account, note.event) == ("error", "mad", "bug")
-        assert note.detail.startswith(f"{subject}: ZeroDivisionError at rest/")
+        assert note.detail.startswith(f"{subject}: ZeroDivisionError at secrets.py:")
 
 
 async def test_gaps(tmp_path: Path, autojump_clock: MockClock) -> None:
