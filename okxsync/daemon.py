@@ -20,7 +20,7 @@ import trio
 from okxsync import __version__, machine
 from okxsync.config import ConfigError, Settings, load, stamps
 from okxsync.feed.feed import Feed
-from okxsync.guard import guarded
+from okxsync.guard import described, guarded
 from okxsync.loop import Rest
 from okxsync.rest.clients import Clients
 from okxsync.rest.gaps import Gaps
@@ -135,7 +135,7 @@ async def _watch(
 
     A change counts when it has stood for a look: half of a file may be a file too, with half of the accounts.
     """
-    seen = found = stamps(settings)
+    seen = found = settings.seen
     while True:
         await trio.sleep(WATCH_S)
         before, found = found, stamps(settings)
@@ -144,9 +144,10 @@ async def _watch(
         seen = found
         try:
             new = load(settings.path)
-        except ConfigError as error:
-            log.error("accounts.toml is not used: %s", error)
-            await send.send(Note(_now_us(), "error", None, "config-refused", str(error)))
+        except Exception as error:
+            why = str(error) if isinstance(error, ConfigError) else f"{settings.path}: a bug: {described(error)}"
+            log.error("accounts.toml is not used: %s", why)
+            await send.send(Note(_now_us(), "error", None, "config-refused", why))
             continue
         log.info("accounts.toml has changed")
         await send.send(Keep(new.log.keep, new.log.max_size))
@@ -157,7 +158,7 @@ async def _watch(
         await changed.send(new)
         await roster.dismiss(old.keys() - {account.name for account in new.accounts})
         nursery.start_soon(roster.introduce, others)
-        settings, seen = new, stamps(new)
+        settings, seen = new, new.seen
 
 
 async def _beat(

@@ -3,11 +3,19 @@
 from dataclasses import astuple
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
+from okxsync import daemon
+from okxsync.config import Settings, load
+from okxsync.rest.clients import Clients
+from okxsync.rest.http import open_http
+from okxsync.rest.roster import Roster
 from okxsync.sandbox.server import Sandbox
 from okxsync.sandbox.state import Member
+from okxsync.store.batch import Message, Note
 from tests.replay import until
 from tests.test_truth import ACCOUNTS, differences, rows, status_of, trading
 
@@ -31,7 +39,10 @@ def replace(config: Path, text: str) -> None:
     other.rename(config)
 
 
-@pytest.mark.parametrize("broken", ["[[accounts", "accounts = 3", 'database = "x.db"\nspeed = "fast"', "\ud800"])
+@pytest.mark.parametrize(
+    "broken",
+    ["[[accounts", "accounts = 3", 'database = "x.db"\nspeed = "fast"', "\ud800", 'database = "~nosuchuser/x.db"'],
+)
 async def test_a_broken_edit_is_reported_and_what_runs_stays(tmp_path: Path, broken: str) -> None:
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
@@ -197,3 +208,81 @@ def sandbox_dials(database: Path) -> int:
     """How often a3 tried."""
     found = rows(database, "SELECT count(*) AS n FROM journal WHERE account = 'a3' AND event = 'stopped'")
     return int(found[0]["n"])
+
+
+class Watched:
+    """Who follows accounts.toml, on virtual time; what it says, and the settings that it hands on once ``taken``."""
+
+    def __init__(self, config: Path, accounts: str = "") -> None:
+        self.config = config
+        self.write(accounts)
+        self.settings = load(config)
+        self.send, self._heard = trio.open_memory_channel[Message](1000)
+        self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
+
+    def write(self, accounts: str) -> None:
+        keys = "".join(f'{field} = {{ env = "KEY" }}\n' for field in ("api_key", "secret_key", "passphrase"))
+        self.config.write_text("".join(f'[[accounts]]\nname = "{a}"\nenabled = false\n{keys}' for a in accounts))
+
+    async def run(self) -> None:
+        async with open_http() as http, trio.open_nursery() as nursery:
+            clients = Clients(http, self.settings.accounts)
+            roster = Roster(clients.of, self.send, {}, self._changed.send)
+            await daemon._watch(self.settings, self._changed, clients, roster, self.send, nursery)
+
+    async def settled(self) -> Settings:
+        """Return the next settings that are handed on."""
+        settings = await self.changes.receive()
+        assert isinstance(settings, Settings)
+        return settings
+
+    @property
+    def notes(self) -> list[Note]:
+        told = [self._heard.receive_nowait() for _ in range(self._heard.statistics().current_buffer_used)]
+        return [one for one in told if isinstance(one, Note)]
+
+
+async def test_an_edit_while_the_one_before_is_taken_up_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        watched.write("ab")
+        await trio.sleep(5)  # it is read, and handed to a feed that is busy
+        watched.write("abc")
+        with trio.fail_after(10):
+            applied = [await watched.settled() for _ in range(2)]
+        assert [[one.name for one in settings.accounts] for settings in applied] == [["a", "b"], ["a", "b", "c"]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_edit_before_anybody_watches_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    watched.write("ab")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        with trio.fail_after(10):
+            assert [one.name for one in (await watched.settled()).accounts] == ["a", "b"]
+        nursery.cancel_scope.cancel()
+
+
+class MadPath(type(Path())):  # type: ignore[misc]
+    """What no code of ours foresees."""
+
+    def open(self, *args: object, **named: object) -> object:
+        return 1 / 0
+
+
+async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    mad = MadPath(watched.config)
+    watched.settings = msgspec.structs.replace(watched.settings, path=mad)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        watched.write("ab")
+        await trio.sleep(5)
+        (note,) = watched.notes
+        assert (note.level, note.event) == ("error", "config-refused")
+        assert note.detail.startswith(f"{mad}: a bug: ZeroDivisionError at config.py:")
+        nursery.cancel_scope.cancel()
