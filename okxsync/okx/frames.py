@@ -107,9 +107,18 @@ def said(text: object) -> str:
 
 
 _LONGEST: Final = 10_000
-_SECRET: Final = re.compile(r'(\\*"(?:apiKey|passphrase|sign|secretKey)\\*"\s*:\s*\\*")[^"]*?(\\*"|$)')
+_SECRET: Final = re.compile(
+    r"""
+    ((?<!\\)(?P<quoting>\\*)"(?:apiKey|passphrase|sign|secretKey)(?P=quoting)"\s*:\s*(?P=quoting)")
+    (?:
+        (?:[^"\\]|(?P=quoting)\\(?:(?P=quoting)["\\]|[^"\\]))*(?=(?P=quoting)"\s*[,}])
+        |.*  # cut off in the middle, or no JSON: then who knows where it ends
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+"""JSON may stand as text in JSON: each time, what quoted is quoted once more, by one backslash, three, seven ..."""
 
 
 def redact(text: str) -> str:
     """Blank what may be ours to hide: the exchange echoes a request that it does not understand (60012)."""
-    return _SECRET.sub(r"\1***\2", text)
+    return _SECRET.sub(r"\1***", text)

@@ -1,10 +1,11 @@
 import json
+import time
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from okxsync.okx.channels import Subscription, subscription
-from okxsync.okx.frames import MAX_REQUEST_BYTES, login_frame, read_event, subscribe_requests
+from okxsync.okx.frames import MAX_REQUEST_BYTES, login_frame, read_event, redact, subscribe_requests
 
 
 def test_login_is_what_okx_documents() -> None:
@@ -67,3 +68,38 @@ def test_nothing_that_is_no_control_frame_is_taken_for_one(text: str) -> None:
     assert read_event(text) is None
     assert read_event('{"arg":{"channel":"orders"},"data":[{"tag":' + json.dumps('"event"' + text) + "}]}") is None
     assert read_event('{"event":' + text) is None
+
+
+def quoted(text: str, times: int) -> str:
+    """Let a text stand as text in JSON, so many times."""
+    for _ in range(times):
+        text = json.dumps({"event": "error", "msg": f"Illegal request: {text}", "code": "60012"})
+    return text
+
+
+@given(st.text(), st.integers(0, 4))
+@example('Abc"def123!', 1)
+@example('Abc\\"def123!\\', 2)
+@example('","', 1)
+def test_what_is_ours_to_hide_is_blanked_however_often_it_is_quoted(secret: str, times: int) -> None:
+    login = '{"op":"login","args":[{"apiKey":%s,"passphrase":%s,"timestamp":"1","sign":%s}]}'
+    said = quoted(login % ((json.dumps(secret),) * 3), times)
+    assert redact(said) == quoted(login % (('"***"',) * 3), times)
+
+
+@given(st.text(st.characters(codec="ascii"), min_size=6), st.integers(0, 3), st.data())
+def test_what_is_cut_off_shows_no_end_of_a_secret(secret: str, times: int, data: st.DataObject) -> None:
+    said = quoted(json.dumps({"passphrase": secret}), times)
+    begin = said.index(":", said.index("passphrase"))
+    cut = said[: data.draw(st.integers(begin, len(said)))]
+    assert redact(cut).partition("passphrase")[2].strip('\\": }*,code0612') == ""
+
+
+def test_json_that_is_none_shows_nothing_behind_a_secret() -> None:
+    assert redact('{"passphrase":"Abc"def","sign":"x"}') == '{"passphrase":"***'
+
+
+def test_a_frame_full_of_backslashes_takes_no_time() -> None:
+    begin = time.process_time()
+    redact("\\" * 1_000_000 + '"passphrase":' + '"' + '\\"' * 500_000)
+    assert time.process_time() - begin < 5
