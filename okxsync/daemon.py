@@ -150,6 +150,10 @@ async def _watch(
             await send.send(Note(_now_us(), "error", None, "config-refused", why))
             continue
         log.info("accounts.toml has changed")
+        if new.database != settings.database:
+            how = f"database: {new.database} is used from the next start on"
+            log.warning("accounts.toml: %s", how)
+            await send.send(Note(_now_us(), "warning", None, "needs-restart", how))
         await send.send(Keep(new.log.keep, new.log.max_size))
         clients.configure(new.accounts)
         old = {account.name: account for account in settings.accounts}

@@ -49,6 +49,16 @@ class Pace:
         self._queue: list[_Waiter] = []
         self._numbers = itertools.count()
 
+    @property
+    def slots(self) -> Slots:
+        return self._slots
+
+    @slots.setter
+    def slots(self, slots: Slots) -> None:
+        """Go by others from now on; those who have their turn keep their place in the old ones."""
+        self._slots = slots
+        self._wake_first()
+
     @asynccontextmanager
     async def turn(self, priority: int) -> AsyncIterator[Turn]:
         """Wait for a turn, and hold it until ``Turn.done``, at the latest until the block ends."""

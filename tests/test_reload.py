@@ -220,9 +220,10 @@ class Watched:
         self.send, self._heard = trio.open_memory_channel[Message](1000)
         self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
 
-    def write(self, accounts: str) -> None:
+    def write(self, accounts: str, first: str = "") -> None:
         keys = "".join(f'{field} = {{ env = "KEY" }}\n' for field in ("api_key", "secret_key", "passphrase"))
-        self.config.write_text("".join(f'[[accounts]]\nname = "{a}"\nenabled = false\n{keys}' for a in accounts))
+        tables = "".join(f'[[accounts]]\nname = "{a}"\nenabled = false\n{keys}' for a in accounts)
+        self.config.write_text(f"{first}\n{tables}")
 
     async def run(self) -> None:
         async with open_http() as http, trio.open_nursery() as nursery:
@@ -285,4 +286,20 @@ async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
         (note,) = watched.notes
         assert (note.level, note.event) == ("error", "config-refused")
         assert note.detail.startswith(f"{mad}: a bug: ZeroDivisionError at config.py:")
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_takes_effect_only_with_the_next_start_is_said_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        for accounts in ("a", "ab"):
+            watched.write(accounts, 'database = "other.db"')
+            with trio.fail_after(10):
+                await watched.changes.receive()
+        (note,) = watched.notes
+        assert (note.level, note.event) == ("warning", "needs-restart")
+        assert note.detail == f"database: {tmp_path / 'other.db'} is used from the next start on"
         nursery.cancel_scope.cancel()

@@ -4,7 +4,8 @@
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -45,7 +46,7 @@ class Feed:
         self._ids = dict(known_ids)
         self._barred = barred
         self._initial_s = 0
-        self._dialers: dict[str, Pace] = {}
+        self._dialers: dict[str, Pace] = {}  # by host
         self._running: dict[PlanKey, tuple[Plan, trio.CancelScope, trio.Event]] = {}
         self._connections: dict[PlanKey, Connection] = {}
 
@@ -66,6 +67,8 @@ class Feed:
     async def _apply(self, settings: Settings, nursery: trio.Nursery, only: str | None = None) -> None:
         """Hold what the settings want, of all listeners or of one."""
         self._initial_s = settings.initial_s
+        if only is None:
+            self._pace_dials({site for _, site in plans(settings)})
         wanted = {}
         for plan, site in plans(settings, only):
             if (barred := self._barred(plan.listener)) != "":
@@ -94,10 +97,25 @@ class Feed:
 
     def _connection(self, key: PlanKey, plan: Plan, site: Site) -> Connection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
-        # The limit is per IP: live and demo hosts of one site are dialled from the same address.
-        dialer = self._dialers.setdefault(plan.site, Pace(dial_slots(site.dials_per_second)))
         initial_us = int(self._initial_s * 1e6) if plan.keys else 0
-        return Connection(number, plan, self._send, dialer, self._clock_of(site), initial_us)
+        return Connection(number, plan, self._send, self._dialer_of(site), self._clock_of(site), initial_us)
+
+    def _dialer_of(self, site: Site) -> Pace:
+        """Return the one limiter for all sites that share a host, as live and demo do: OKX counts per IP."""
+        hosts = [urlsplit(url).hostname or "" for url in (site.rest, *map(site.url, ENDPOINTS))]
+        known = (self._dialers[host] for host in hosts if host in self._dialers)
+        dialer = next(known, None) or Pace(dial_slots(site.dials_per_second))
+        for host in hosts:
+            self._dialers.setdefault(host, dialer)
+        return dialer
+
+    def _pace_dials(self, sites: Collection[Site]) -> None:
+        """Let each limiter keep to the lowest rate that its sites are given."""
+        for dialer in {self._dialer_of(site) for site in sites}:
+            rate = min(site.dials_per_second for site in sites if self._dialer_of(site) is dialer)
+            if rate != dialer.slots.places:
+                # Nobody dials while the old rate still counts: both together would be too many.
+                dialer.slots = dial_slots(rate, dialer.slots.ends_at())
 
     async def _hold(self, connection: Connection, scope: trio.CancelScope, gone: trio.Event) -> None:
         try:

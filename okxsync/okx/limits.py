@@ -10,15 +10,16 @@ class Slots:
     The exchange counts a request at a moment that we do not see, somewhere between its start and its end. So a place
     is taken from the start of a request until a window after its end: whatever moments the exchange saw, no window
     holds more than ``places`` of them. One that hangs gives its place back after ``patience_s``: by then the exchange
-    saw it, or never will.
+    saw it, or never will. They open at ``opens_at``: at once, unless others held them before.
     """
 
     MARGIN_S = 0.005  # for a server's clock that is not ours
 
-    def __init__(self, places: int, window_s: float, patience_s: float) -> None:
+    def __init__(self, places: int, window_s: float, patience_s: float, opens_at: float = 0.0) -> None:
+        self.places = places
         self._window_s = window_s + self.MARGIN_S
         self._patience_s = patience_s
-        self._free_at = [0.0] * places
+        self._free_at = [opens_at] * places
 
     def opens_at(self) -> float:
         """Return when the next request may start."""
@@ -30,14 +31,18 @@ class Slots:
         self._free_at[place] = now + self._patience_s + self._window_s
         return place
 
+    def ends_at(self) -> float:
+        """Return when no request that has started counts any more."""
+        return max(self._free_at)
+
     def finish(self, place: int, now: float) -> None:
         """The request has ended, well or not."""
         self._free_at[place] = min(self._free_at[place], now + self._window_s)
 
 
-def dial_slots(per_second: int) -> Slots:
+def dial_slots(per_second: int, opens_at: float = 0.0) -> Slots:
     """Return the places for new connections per second and IP (OKX docs: overview-websocket-connect)."""
-    return Slots(per_second, window_s=1.0, patience_s=2.0)
+    return Slots(per_second, window_s=1.0, patience_s=2.0, opens_at=opens_at)
 
 
 class RequestBudget:

@@ -144,6 +144,36 @@ async def test_all_accounts_together_dial_at_the_pace_of_the_site(
             assert beyond - first > 1.0
 
 
+async def test_sites_that_share_a_host_share_its_pace_and_the_lowest_rate_counts(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    other = msgspec.structs.replace(SITE, rest="http://proxy", dials_per_second=1)
+    accounts = [account(f"a{number}") for number in range(5)]
+    accounts += [msgspec.structs.replace(account(f"b{n}", site=other), site_name="other") for n in range(5)]
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 10)
+        assert exchange.dials == pytest.approx([1.005 * number for number in range(10)])
+
+
+@pytest.mark.parametrize("rate", [1, 5])
+async def test_a_changed_rate_of_dials_counts_for_those_who_wait_and_never_adds_to_the_old_one(
+    exchange: Exchange, autojump_clock: MockClock, rate: int
+) -> None:
+    exchange.script = take_all
+    accounts = [account(f"a{number:02}") for number in range(20)]
+    faster = msgspec.structs.replace(SITE, dials_per_second=rate)
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 6)
+        changed = trio.current_time()
+        await feed.change(*(msgspec.structs.replace(one, site=faster) for one in accounts))
+        await feed.timeline.reaches("live", 20)
+        later = [at for at in exchange.dials if at > changed]
+        assert len(later) == 14
+        assert later[0] > changed + 1
+        assert later[-1] - later[0] == pytest.approx(((14 - 1) // rate) * 1.005)
+
+
 async def test_one_account_s_bad_key_does_not_disturb_the_others(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.script = take_all
     async with running(exchange, account("alpha"), account("beta", key="bad"), account("gamma")) as feed:
