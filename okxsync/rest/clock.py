@@ -20,6 +20,8 @@ MEASURE_S = 5.0
 FRESH_S = 5.0
 """A measurement this young is not repeated: hundreds of connections may ask at once, and the limit is per IP."""
 WARN_S = 1.0
+NO_TIME = (ValueError, ArithmeticError, IndexError)
+"""What a reply raises that is made like one, and tells no time."""
 
 
 class _Time(msgspec.Struct):
@@ -65,7 +67,7 @@ class SiteClock:
                     _, body = await fetch(self._client, self._url)
                     after = steady_s()
                 theirs = int(msgspec.json.decode(body, type=_Reply).data[0].ts) / 1000
-            except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, ValueError, IndexError) as error:
+            except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, *NO_TIME) as error:
                 log.warning("clock: %s gives no time: %s", self._url, error or type(error).__name__)
                 return
             self._ahead_s = theirs - (before + after) / 2
