@@ -32,8 +32,8 @@ LAG_S: Final = 10.0
 OVERLAP_MS: Final = 60_000
 AT_ONCE: Final = 16
 CALLED_FOR: Final = {
-    "bills": "SELECT account, max(u_time) FROM balances GROUP BY account",
-    "positions": "SELECT account, max(u_time) FROM positions GROUP BY account",
+    "bills": "SELECT name, (SELECT max(u_time) FROM balances WHERE account = name) FROM accounts",
+    "positions": "SELECT name, (SELECT max(u_time) FROM positions WHERE account = name) FROM accounts",
     "orders": "SELECT account, max(last_push_at) / 1000 FROM coverage WHERE channel || ':' LIKE 'fills:%' AND live = 1"
     " AND account NOT IN (SELECT account FROM coverage WHERE channel = 'orders' AND live = 1) GROUP BY account",
 }

@@ -128,12 +128,12 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
             one.open_orders = open_orders.get(one.name, 0)
         if "positions" in covered_channels or one.name in positions:
             one.positions = positions.get(one.name, 0)
-    gaps = db.execute(
-        "SELECT account, sum(outcome IS NULL), sum(outcome IS NULL AND to_at IS NOT NULL), sum(outcome = 'partial')"
-        " FROM gaps GROUP BY account"
-    ).fetchall()
-    for name, still, filling, partial in gaps:
+    still = db.execute("SELECT account, count(*), count(to_at) FROM gaps WHERE outcome IS NULL GROUP BY account")
+    for name, count, filling in still.fetchall():
         if one := found.get(name):
-            one.gaps_open, one.gaps_being_filled = still, filling if alive else 0
-            one.gaps_partial = partial or 0
+            one.gaps_open, one.gaps_being_filled = count, filling if alive else 0
+    partial = db.execute("SELECT account, count(*) FROM gaps WHERE outcome = 'partial' GROUP BY account")
+    for name, count in partial.fetchall():
+        if one := found.get(name):
+            one.gaps_partial = count
     return list(found.values())

@@ -74,7 +74,8 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
             if found[2] > message.at + _CLOCK_STEP_US:
                 _distrust(db, key, min(found[1], message.at - _DAY_US), message.at)
             db.execute(
-                "UPDATE gaps SET to_at = max(from_at, ?) WHERE account = ? AND channel = ? AND to_at IS NULL",
+                "UPDATE gaps SET to_at = max(from_at, ?)"
+                " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
                 (message.at, *key),
             )
         db.execute(
@@ -98,7 +99,7 @@ def _distrust(db: Connection, key: tuple[str, str], since: int, at: int) -> None
     """The clock was set back: what was covered until when in its new time, nobody knows, so the gap holds it all."""
     db.execute(
         "UPDATE gaps SET from_at = min(from_at, ?), reason = reason || '; the clock was set back'"
-        " WHERE account = ? AND channel = ? AND to_at IS NULL",
+        " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
         (since, *key),
     )
     db.execute(

@@ -217,3 +217,11 @@ def m003_views(database: Database) -> None:
 def m004_open_orders(database: Database) -> None:
     """Open orders are few among millions, and asked for often: by status, and whenever a gap is filled."""
     database.execute("CREATE INDEX orders_open ON orders (account) WHERE state IN ('live', 'partially_filled')")
+
+
+@migrations()
+def m009_closed_gaps(database: Database) -> None:
+    """Closed gaps are many, and a channel's last one is asked for again and again; it is one look into this."""
+    database.execute("CREATE INDEX gaps_closed ON gaps (account, channel, to_at, outcome) WHERE outcome IS NOT NULL")
+    database.execute("CREATE INDEX balances_changed ON balances (account, u_time)")
+    database.execute("CREATE INDEX positions_changed ON positions (account, u_time)")

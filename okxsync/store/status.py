@@ -169,9 +169,9 @@ def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionSta
 
 def _gaps(db: Connection, now_us: int, alive: bool) -> Gaps:
     """Count the gaps; an account that was removed misses nothing any more."""
-    counts = dict(
-        db.execute("SELECT outcome, count(*) FROM gaps WHERE outcome IS NOT NULL GROUP BY outcome").fetchall()
-    )
+    filled, partial = db.execute(
+        "SELECT sum(outcome = 'filled'), sum(outcome = 'partial') FROM gaps WHERE outcome IS NOT NULL"
+    ).fetchone()
     wanted = "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
     still = db.execute(
         f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
@@ -184,8 +184,8 @@ def _gaps(db: Connection, now_us: int, alive: bool) -> Gaps:
         ).fetchone()
     return Gaps(
         open=still[0] + unsaid[0],
-        filled=counts.get("filled", 0),
-        partial=counts.get("partial", 0),
+        filled=filled or 0,
+        partial=partial or 0,
         seconds_open=round(((still[1] or 0) + (unsaid[1] or 0)) / 1e6, 3),
     )
 
