@@ -8,8 +8,9 @@ it was proved. ``account`` and ``positions`` speak by themselves every few secon
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -63,41 +64,60 @@ class Probe:
         self._doubt = doubt
         self._proved: dict[Key, int] = {}  # until when, in local microseconds
         self._asked: dict[Key, int] = {}
-        self._limit = trio.CapacityLimiter(AT_ONCE)
+        self._due: deque[LiveChannel] = deque()  # as of the last look, what was asked longest ago first
+        self._busy: set[Key] = set()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(LOOK_S)
                 with keep_going(log, "channels cannot be proved"):
-                    for one in self._due(live_channels(self._database, QUESTIONS), _now_us()):
-                        if client := self._client_of(one.account):
-                            self._asked[one.key] = _now_us()
-                            subject = f"{one.account}: asking about {one.channel}"
-                            nursery.start_soon(guarded, self._send, one.account, subject, self._ask, client, one)
+                    self._due = self._find_due(live_channels(self._database, QUESTIONS), _now_us())
+                    for _ in range(min(len(self._due), AT_ONCE - len(self._busy))):
+                        nursery.start_soon(self._work)
 
-    def _due(self, live: list[LiveChannel], now_us: int) -> list[LiveChannel]:
+    def _find_due(self, live: list[LiveChannel], now_us: int) -> deque[LiveChannel]:
         silent = [one for one in live if now_us - _spoke_at(one) >= PROBE_S * 1e6]
         count = Counter(one.channel for one in silent)
         every_us = {name: max(PROBE_S, n / PER_S.get(name, OTHERS_PER_S)) * 1e6 for name, n in count.items()}
         due = []
         for one in silent:
             last = max(one.since_at, self._asked.get(one.key, 0))
-            if now_us >= last + every_us[one.channel] or last > now_us:  # or the clock was set back
-                due.append(one)
-        return due
+            is_due = now_us >= last + every_us[one.channel] or last > now_us  # or the clock was set back
+            if is_due and one.key not in self._busy:
+                due.append((last, one))
+        taken: Counter[str] = Counter()
+        found: deque[LiveChannel] = deque()
+        for _, one in sorted(due, key=itemgetter(0)):
+            taken[one.channel] += 1
+            if taken[one.channel] <= max(1.0, PER_S.get(one.channel, OTHERS_PER_S) * LOOK_S):  # else at the next look
+                found.append(one)
+        return found
+
+    async def _work(self) -> None:
+        """Ask what is due, one after the other: what is not asked yet has no task, and no window of time."""
+        while self._due:
+            one = self._due.popleft()
+            if client := self._client_of(one.account):
+                subject = f"{one.account}: asking about {one.channel}"
+                await guarded(self._send, one.account, subject, self._ask, client, one)
 
     async def _ask(self, client: AccountClient, one: LiveChannel) -> None:
+        self._asked[one.key] = _now_us()
+        self._busy.add(one.key)
+        try:
+            await self._prove(client, one)
+        except (RestError, StoreError) as error:
+            log.warning("%s: cannot ask whether its %s are pushed: %s", one.account, one.channel, error)
+        finally:
+            self._busy.discard(one.key)
+
+    async def _prove(self, client: AccountClient, one: LiveChannel) -> None:
         marks = (one.since_at, self._proved.get(one.key, 0), _spoke_at(one))
         proved = max((at for at in marks if 0 < at <= _now_us()), default=_now_us() - _DAY_US)
         until = _now_us() - int(questions.SETTLE_S * 1e6)
-        try:
-            async with self._limit:
-                missing = await QUESTIONS[one.channel](self._database, client, proved, until)
-            now = {other.key: other for other in live_channels(self._database, QUESTIONS)}.get(one.key)
-        except (RestError, StoreError) as error:
-            log.warning("%s: cannot ask whether its %s are pushed: %s", one.account, one.channel, error)
-            return
+        missing = await QUESTIONS[one.channel](self._database, client, proved, until)
+        now = {other.key: other for other in live_channels(self._database, QUESTIONS, one.account)}.get(one.key)
         if now is None or (now.since_at, _spoke_at(now)) != (one.since_at, _spoke_at(one)):
             return  # lost meanwhile, and others fill the gap; or it has spoken
         if missing:

@@ -8,7 +8,8 @@ what is asked for begins a while earlier, and is asked for again until the chang
 
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ CALLED_FOR: Final = {
 """By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds, or nearly so)."""
 
 Key = tuple[str, str]  # subject and account
+Due = tuple[Key, int, float]  # what has changed, when, and the least pause between two questions about it
 
 
 class Unpushed:
@@ -59,41 +61,64 @@ class Unpushed:
         self._next: dict[Key, float] = {}
         self._began = 0.0
         self._looked = False
-        self._limit = trio.CapacityLimiter(AT_ONCE)
+        self._due: deque[Due] = deque()  # as of the last look, what has waited longest first
+        self._busy: set[Key] = set()
 
     async def run(self) -> None:
         self._began = trio.current_time()
         async with trio.open_nursery() as nursery:
             while True:
                 with keep_going(log, "what is not pushed cannot be asked for"):
-                    for subject, sql in CALLED_FOR.items():
-                        changes = last_changes(self._database, sql)
-                        for account, changed_ms in changes.items():
-                            if client := self._client_of(account):
-                                self._consider(nursery, client, (subject, account), changed_ms, len(changes))
+                    changes = {subject: last_changes(self._database, sql) for subject, sql in CALLED_FOR.items()}
+                    self._due = self._find_due(changes)
+                    for _ in range(min(len(self._due), AT_ONCE - len(self._busy))):
+                        nursery.start_soon(self._work)
                     self._looked = True
                 await trio.sleep(LOOK_S)
 
-    def _consider(self, nursery: trio.Nursery, client: AccountClient, key: Key, changed_ms: int, accounts: int) -> None:
-        if key not in self._asked:
-            self._asked[key] = client.now_ms() - int((trio.current_time() - self._began) * 1000)
-            # A change that was there at the first look, gaps ask for; what comes later is an account's first one.
-            self._known[key] = 0 if self._looked else changed_ms
-        if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
-            self._next[key] = trio.current_time() + max(AGAIN_S, accounts / PER_S)
-            about = f"{client.name}: asking for {key[0]}"
-            nursery.start_soon(guarded, self._send, client.name, about, self._ask, client, key, changed_ms)
+    def _find_due(self, changes: Mapping[str, Mapping[str, int]]) -> deque[Due]:
+        found: list[Due] = []
+        for subject, by_account in changes.items():
+            due: list[Due] = []
+            pause_s = max(AGAIN_S, len(by_account) / PER_S)
+            for account, changed_ms in by_account.items():
+                key = subject, account
+                if (client := self._client_of(account)) is None or key in self._busy:
+                    continue
+                if key not in self._asked:
+                    self._asked[key] = client.now_ms() - int((trio.current_time() - self._began) * 1000)
+                    # A change that was there at the first look, gaps ask for; what comes later is an account's first.
+                    self._known[key] = 0 if self._looked else changed_ms
+                if changed_ms > self._known[key] and trio.current_time() >= self._next.get(key, 0.0):
+                    due.append((key, changed_ms, pause_s))
+            due.sort(key=self._waits_since)
+            found += due[: max(1, int(PER_S * LOOK_S))]  # the others at the next look
+        return deque(sorted(found, key=self._waits_since))
+
+    def _waits_since(self, due: Due) -> float:
+        return self._next.get(due[0], 0.0)
+
+    async def _work(self) -> None:
+        """Ask what is due, one after the other: what is not asked yet has no task, and no window of time."""
+        while self._due:
+            key, changed_ms, pause_s = self._due.popleft()
+            if client := self._client_of(key[1]):
+                self._next[key] = trio.current_time() + pause_s
+                about = f"{client.name}: asking for {key[0]}"
+                await guarded(self._send, client.name, about, self._ask, client, key, changed_ms)
 
     async def _ask(self, client: AccountClient, key: Key, changed_ms: int) -> None:
+        self._busy.add(key)
         subject, account = key
         now_ms = client.now_ms()
         filler = Filler(client, self._send, Held(self._database, account, time.time_ns() // 1000))
         try:
-            async with self._limit:
-                await filler.fill(subject, Window(self._asked[key] - OVERLAP_MS))
+            await filler.fill(subject, Window(self._asked[key] - OVERLAP_MS))
         except (RestError, StoreError) as error:
             log.warning("%s: %s cannot be asked for: %s", account, subject, error)
             return
+        finally:
+            self._busy.discard(key)
         self._asked[key] = now_ms
         if now_ms - changed_ms > LAG_S * 1000:
             self._known[key] = changed_ms
