@@ -35,6 +35,8 @@ ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
 UPGRADE: Final = "64008"
 """The notice that the socket will be closed, some 60 s before (OKX docs: overview-websocket-notification)."""
+NOTED_AT_MOST: Final = 100
+"""Lines of the journal, in one session, about what the exchange says of its own accord; each frame is kept anyway."""
 STALL_S: Final = 1.0
 """Held up for longer than this, we count as behind. Shorter is within the overlap with which gaps are filled."""
 
@@ -90,6 +92,7 @@ class Session:
         self.over = False
         self._broken_off = trio.Event()
         self._why_broken_off = ""
+        self._noted: set[tuple[str, str]] = set()  # events of the journal, and what they were about
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
         self._stalled_until = 0.0  # trio's clock
         self._behind_us: int | None = None  # up to where all has been read, while frames still lie behind a stall
@@ -238,7 +241,10 @@ class Session:
             await self._pass_on(Lost(self._id, self._plan.listener, [one.key for one in dead], now_us(), reason))
         if not self.live and not self._asked:
             raise Ended(reason, Action.SLOW)
-        await self._note("error", "channel-crowded-out", reason)
+        if dead:
+            await self._note("error", "channel-crowded-out", reason)
+        else:  # it may be repeated for what is not live any more, or not yet
+            await self._note_once("channel-crowded-out", channel, reason)
 
     async def _ask_again(self) -> None:
         """Ask for what was crowded out: slowly, for each attempt may crowd out another connection."""
@@ -259,9 +265,8 @@ class Session:
             case Event(event="channel-conn-count", channel=channel, conn_count=count) if (
                 str(count) not in self._own_counts
             ):
-                await self._note(
-                    "warning", "channel-shared", f"{said(channel)} is held by {said(count)} connections of this account"
-                )
+                held = f"{said(channel)} is held by {said(count)} connections of this account"
+                await self._note_once("channel-shared", said(channel), held)
             case Event(event="channel-conn-count-error", channel=str(channel), conn_count=count):
                 await self._crowd_out(
                     channel, f"{said(channel)}: too many connections ({said(count)}) hold it for this account"
@@ -269,15 +274,13 @@ class Session:
             case Event(event="subscribe"):
                 await self._acknowledge(event)
             case Event(event="notice"):
-                await self._note("warning", "notice", f"{said(event.code)}: {said(event.msg)}")
+                await self._note_once("notice", said(event.code), f"{said(event.code)}: {said(event.msg)}")
                 if str(event.code) == UPGRADE:
                     self.ends_soon.set()
             case Event(event="unsubscribe"):
                 raise Ended("the exchange ended a subscription")
-            case Event(event="login" | "channel-conn-count"):
+            case _:  # nothing to be done; whoever stores it journals what nobody knows
                 pass
-            case _:
-                await self._note("warning", "unknown-event", f"{said(event.event)}: {said(event.msg)}")
 
     @property
     def _own_counts(self) -> tuple[str, ...]:
@@ -347,6 +350,12 @@ class Session:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
         since_beat_s = steady_s() - self._beat_s if self._beat_s is not None else 0.0
         return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._stood_still_s
+
+    async def _note_once(self, event: str, about: str, detail: str) -> None:
+        """Journal what the exchange may repeat as often as it likes: once in this session, and not for ever."""
+        if (event, about) not in self._noted and len(self._noted) < NOTED_AT_MOST:
+            self._noted.add((event, about))
+            await self._note("warning", event, detail)
 
     async def _note(self, level: str, event: str, detail: str) -> None:
         await self._pass_on(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {detail}"))

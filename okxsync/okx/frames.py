@@ -21,6 +21,12 @@ MAX_REQUEST_BYTES: Final = 32 * 1024
 """The arguments of one request may be 64 KB together; half of it leaves room for whatever "together" means."""
 
 
+EVENTS: Final = frozenset(
+    {"login", "subscribe", "unsubscribe", "error", "notice", "channel-conn-count", "channel-conn-count-error"}
+)
+"""The control frames that OKX documents."""
+
+
 class Event(msgspec.Struct, rename="camel"):
     """A control frame. Numbers are accepted where OKX is known to have sent them in place of text."""
 

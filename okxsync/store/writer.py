@@ -14,7 +14,7 @@ import msgspec
 import zstandard
 
 from okxsync.config import MARKET
-from okxsync.okx.frames import read_event, redact
+from okxsync.okx.frames import EVENTS, read_event, redact
 from okxsync.store import batch, register
 from okxsync.store.batch import Message
 from okxsync.store.database import DATA_ERRORS, Connection, DatabaseError
@@ -286,6 +286,8 @@ class _Transaction:
             if event := read_event(text):
                 channel = event.channel or (event.arg or {}).get("channel")
                 self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
+                if event.event not in EVENTS:
+                    self._odd("unknown-event", clean(redact(event.event))[:60])
                 continue
             try:
                 frame = self._read_frame(text)

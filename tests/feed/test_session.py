@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from okxsync.feed.session import NOTED_AT_MOST
 from okxsync.feed.socket import SocketError
 from okxsync.okx.errors import Action
 from okxsync.store.batch import Frames, Lost, Note, Pong, Subscribed
@@ -437,17 +438,44 @@ async def test_the_notice_of_an_upgrade_is_noted_and_the_session_stays(
         assert "64008: The connection will soon be closed" in note.detail
 
 
-async def test_an_unknown_event_is_noted(exchange: Exchange, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("frame", "notes"),
+    [
+        ({"event": "novelty", "msg": "something new"}, 0),  # whoever stores it counts it
+        ({"event": "notice", "code": "64009", "msg": "hello"}, 1),
+        ({"event": "channel-conn-count", "channel": "orders", "connCount": "7"}, 1),
+        ({"event": "channel-conn-count-error", "channel": "positions", "connCount": "31"}, 1),  # was never live
+    ],
+)
+async def test_what_the_exchange_says_over_and_over_is_journalled_once(
+    exchange: Exchange, autojump_clock: MockClock, frame: dict[str, object], notes: int
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "novelty", "msg": "something new"})
+        for _ in range(500):
+            await peer.say(frame)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(1)
+        assert len(life.heard.of(Note)) == notes
+        assert sum(len(one.frames) for one in life.heard.of(Frames)) > 500  # and yet each is kept
+
+
+async def test_notices_that_all_differ_do_not_fill_the_journal_either(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for code in range(1000):
+            await peer.say({"event": "notice", "code": str(code), "msg": "hello"})
         await peer.answer_pings()
 
     exchange.script = script
     async with living(plan_of()) as life:
         await trio.sleep(1)
-        (note,) = life.heard.of(Note)
-        assert (note.event, note.detail) == ("unknown-event", "private: novelty: something new")
+        assert len(life.heard.of(Note)) == NOTED_AT_MOST
 
 
 async def test_a_channel_that_other_connections_hold_too_is_noted(

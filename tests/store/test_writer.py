@@ -114,6 +114,16 @@ def test_rows_land_although_their_frame_has_an_event(desk: Desk) -> None:
     assert desk.rows("SELECT kind, channel FROM messages") == [("push", "orders")]
 
 
+def test_an_event_that_nobody_knows_is_journalled_once_and_counted(desk: Desk) -> None:
+    for _ in range(3):
+        desk.apply(raw(*['{"event":"novelty","msg":"x"}'] * 100, '{"event":"notice","code":"1"}'))
+    assert desk.rows("SELECT kind, what, count FROM oddities") == [("unknown-event", "novelty", 300)]
+    assert desk.rows("SELECT level, account, event, detail FROM journal") == [
+        ("warning", "alpha", "unknown-event", "novelty")
+    ]
+    assert desk.rows("SELECT count(*) FROM messages WHERE kind = 'novelty'") == [(300,)]
+
+
 def test_the_log_counts_bytes_as_received_and_as_stored(desk: Desk) -> None:
     desk.apply(raw(FINE, FINE))
     counters = dict(desk.rows("SELECT name, value FROM counters"))
