@@ -1,14 +1,16 @@
-"""Pruning the raw log: the oldest frames go, by age and by total size, and the file gives their space back.
+"""Pruning the raw log: the oldest frames go, by age and by total size, and the file gives their space back. And what we
+know of ourselves, as far as it would grow for ever: the oldest lines of the journal, and the oldest closed gaps.
 
 Everything happens in small steps, each a transaction of its own that aims at ``STEP_S``: first rows are deleted from
 the old end, then the pages that became free are moved out of the file (``auto_vacuum`` is INCREMENTAL from the first
-day). Between two steps whoever writes gets its turn. Only ``messages`` and its three counters are touched; the
-dictionaries in ``codecs`` stay, for the bodies that stay need them. The newest frame always stays, so that numbers of
-frames never start anew: ``log --follow`` counts on it.
+day). Between two steps whoever writes gets its turn. Nothing that is mirrored is touched; the dictionaries in
+``codecs`` stay, for the bodies that stay need them. The newest frame always stays, so that numbers of frames never
+start anew: ``log --follow`` counts on it.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -25,6 +27,11 @@ SLACK_PAGES: Final = 1000
 """Free pages that the daemon keeps: the frames that come next use them."""
 ROW_BYTES: Final = 48
 """What a frame takes in the file beside its body: its other columns."""
+KEPT: Final = 100_000
+"""Lines of the journal, and gaps, that are kept."""
+FORGET_S: Final = 60.0
+"""How often the daemon looks whether there are more."""
+FORGOTTEN_AT_ONCE: Final = 500
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -95,8 +102,7 @@ class Pruner:
         if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only: no lock for nothing
             return False
         began = self._clock()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(self._db):
             going = due(_oldest(self._db, 0, self._rows), limits, _held(self._db))
             gone = _sum(going)
             if going:
@@ -105,11 +111,6 @@ class Pruner:
                     "UPDATE counters SET value = max(0, value - ?) WHERE name = ?",
                     [(gone.messages, "messages"), (gone.bytes, "bytes"), (gone.bytes_received, "bytes_received")],
                 )
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
         self.freed.add(gone)
         self._rows = _next_size(self._rows, self._clock() - began, 50, 1600)
         return bool(going)
@@ -134,9 +135,11 @@ class Tending:
     """
 
     def __init__(self, db: Connection, clock: Callable[[], float] = time.monotonic) -> None:
+        self._db = db
         self._pruner = Pruner(db)
         self._clock = clock
         self._next_at = clock()
+        self._forget_at = self._next_at
         self._told: tuple[int | None, int | None] = (None, None)
 
     def wait_s(self) -> float:
@@ -155,9 +158,73 @@ class Tending:
         self._told = keep_s, max_bytes
         self._next_at = began + LOOK_S
         limits = Limits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
-        if (keep_s is not None or max_bytes is not None) and self._pruner.step(limits, slack_pages=SLACK_PAGES):
+        more = self._forget(began)
+        if keep_s is not None or max_bytes is not None:
+            more = self._pruner.step(limits, slack_pages=SLACK_PAGES) or more
+        if more:
             ended = self._clock()
             self._next_at = ended + (ended - began) * (1 / SHARE - 1)
+
+    def _forget(self, now: float) -> bool:
+        if now < self._forget_at:
+            return False
+        more = forget(self._db)
+        if not more:
+            self._forget_at = now + FORGET_S
+        return more
+
+
+def forget(db: Connection, kept: int = KEPT, at_once: int = FORGOTTEN_AT_ONCE) -> bool:
+    """Delete some of the journal's lines and of the gaps beyond the newest ``kept``; return whether there may be more.
+
+    Coverage stays true: a gap that is open stays, and where one goes that could not be filled, coverage begins after
+    it. A channel's last gap stays too, for it says since when the channel is whole.
+
+    Raises:
+        DatabaseError: of the disk or a lock; nothing was done.
+    """
+    return any([_forget_journal(db, kept, at_once), _forget_gaps(db, kept, at_once)])
+
+
+def _forget_journal(db: Connection, kept: int, at_once: int) -> bool:
+    first, last = db.execute("SELECT min(id), max(id) FROM journal").fetchone()
+    if first is None or last - first < kept:
+        return False
+    until = min(last - kept, first + at_once - 1)
+    with _transaction(db):
+        db.execute("DELETE FROM journal WHERE id <= ?", [until])
+    return bool(until < last - kept)
+
+
+def _forget_gaps(db: Connection, kept: int, at_once: int) -> bool:
+    going = db.execute(
+        "SELECT id, account, channel, to_at, outcome FROM gaps AS old WHERE id <= (SELECT max(id) FROM gaps) - ?"
+        " AND outcome IS NOT NULL AND EXISTS (SELECT 1 FROM gaps AS later WHERE later.account = old.account"
+        " AND later.channel = old.channel AND later.outcome IS NOT NULL"
+        " AND later.to_at >= coalesce(old.to_at, 0) AND later.id > old.id) ORDER BY id LIMIT ?",
+        (kept, at_once),
+    ).fetchall()
+    if going:
+        with _transaction(db):
+            db.executemany(
+                "UPDATE coverage SET covered_since = max(covered_since, min(covered_until, ?))"
+                " WHERE account = ? AND channel = ?",
+                [(to_at, *key) for _, *key, to_at, outcome in going if outcome == "partial" and to_at is not None],
+            )
+            db.executemany("DELETE FROM gaps WHERE id = ?", [(number,) for number, *_ in going])
+    return len(going) == at_once
+
+
+@contextmanager
+def _transaction(db: Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def would_free(db: Connection, limits: Limits) -> Freed:

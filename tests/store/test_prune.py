@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.store.prune import LOOK_S, ROW_BYTES, Limits, Pruner, Row, Tending, due, would_free
+from okxsync.store import batch
+from okxsync.store import prune as pruning
+from okxsync.store.prune import LOOK_S, ROW_BYTES, Limits, Pruner, Row, Tending, due, forget, would_free
+from okxsync.store.queries import live_channels
 from okxsync.store.status import read_status
 from tests.store.desk import NOW, Desk, order
 
@@ -107,6 +110,72 @@ def test_the_daemon_rests_between_steps_and_longer_when_nothing_is_due(desk: Des
     while tending.wait_s() < LOOK_S / 2:
         tending.tend(0, None, NOW * 2)
     assert len(received(desk)) == 1
+
+
+def forget_all(desk: Desk, kept: int) -> int:
+    """Return how many steps it took."""
+    return 1 + sum(1 for _ in iter(lambda: forget(desk.db, kept, at_once=10), False))
+
+
+def test_the_newest_lines_of_the_journal_are_kept(desk: Desk) -> None:
+    desk.apply(*(batch.Note(NOW, "info", None, "note", str(number)) for number in range(100)))
+    assert forget_all(desk, 30) == 7
+    assert [int(detail) for (detail,) in desk.rows("SELECT detail FROM journal ORDER BY id")] == list(range(70, 100))
+    assert forget_all(desk, 30) == 1
+    desk.apply(batch.Note(NOW, "info", None, "note", "100"))
+    assert desk.rows("SELECT max(id) FROM journal") == [(101,)]
+
+
+def with_gaps(desk: Desk, *outcomes: str | None, channel: str = "orders") -> None:
+    """Gaps of a second each, one right after the other; the last one that is open has no end."""
+    first = desk.rows("SELECT coalesce(max(id), 0) FROM gaps")[0][0]
+    for number, outcome in enumerate(outcomes, first + 1):
+        at = desk.at + number * 1_000_000
+        desk.apply(batch.Pong(1, "alpha", at, 1), batch.Lost(1, "alpha", [channel], at, "reset"))
+        desk.apply(batch.Subscribed(1, "alpha", [channel], at + 500_000))
+        desk.apply(batch.GapAsked(number, at, outcome, 0, None))
+
+
+def gaps_left(desk: Desk) -> list[int]:
+    return [number for (number,) in desk.rows("SELECT id FROM gaps ORDER BY id")]
+
+
+def test_old_gaps_go_but_none_that_is_open_and_no_channels_last(desk: Desk) -> None:
+    desk.apply(batch.Subscribed(1, "alpha", ["deposit-info"], NOW))
+    with_gaps(desk, "filled", channel="deposit-info")  # 1, its only one
+    with_gaps(desk, "filled", None, *["filled"] * 28)  # 3 is open
+    since = live_channels(desk.path, ["orders", "deposit-info"])
+    status = read_status(desk.path, NOW)
+    assert forget_all(desk, 5) == 3
+    assert gaps_left(desk) == [1, 3, *range(27, 32)]
+    assert live_channels(desk.path, ["orders", "deposit-info"]) == since
+    assert read_status(desk.path, NOW).gaps.open == status.gaps.open == 1
+
+
+def test_where_nobody_says_any_more_what_is_unknown_nothing_is_claimed(desk: Desk) -> None:
+    (began,) = desk.rows("SELECT covered_since FROM coverage")
+    with_gaps(desk, "filled", "partial", "filled", "partial", "filled", "filled")
+    ends = dict(desk.rows("SELECT id, to_at FROM gaps"))
+    forget(desk.db, 5)
+    assert desk.rows("SELECT covered_since FROM coverage") == [began]  # what was filled is covered
+    forget(desk.db, 3)
+    assert desk.rows("SELECT covered_since FROM coverage") == [(ends[2],)]
+    forget(desk.db, 0)
+    assert desk.rows("SELECT covered_since FROM coverage") == [(ends[4],)]
+    assert gaps_left(desk) == [6]
+
+
+def test_the_daemon_forgets_by_itself_with_and_without_limits_of_the_log(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning.forget, "__defaults__", (10, 4))
+    now = itertools.count(step=1.0)
+    tending = Tending(desk.db, clock=lambda: next(now))
+    for keep_s in (None, 10**6):
+        desk.apply(*(batch.Note(NOW, "info", None, "note", str(number)) for number in range(30)))
+        for _ in range(150):
+            tending.tend(keep_s, None, NOW)
+        assert desk.rows("SELECT count(*) FROM journal") == [(10,)]
 
 
 def test_the_command(desk: Desk, tmp_path: Path) -> None:
