@@ -12,7 +12,7 @@ import msgspec
 
 from okxsync.store.database import Connection, reading, wal_of
 from okxsync.store.lock import trouble
-from okxsync.store.status import is_running
+from okxsync.store.status import LAST_RUN, is_running
 
 
 class ChannelState(msgspec.Struct, frozen=True):
@@ -90,9 +90,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
     with reading(path) as database:
         database.conn.execute("BEGIN")  # one moment for all of it
         accounts = _accounts(database.conn, now_us, alive)
-        pid = database.execute(
-            "SELECT pid FROM processes WHERE stopped_at IS NULL ORDER BY started_at DESC LIMIT 1"
-        ).fetchone()
+        last = database.execute(f"SELECT pid, stopped_at FROM processes {LAST_RUN}").fetchone()
     wal = wal_of(path)
     wal_bytes = wal.stat().st_size if wal.exists() else 0
     return Details(
@@ -100,7 +98,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
         path.stat().st_size + wal_bytes,
         wal_bytes,
         shutil.disk_usage(path.absolute().parent).free,
-        trouble(path) if pid and is_running(pid[0]) else None,
+        trouble(path) if last and last[1] is None and is_running(last[0]) else None,
     )
 
 

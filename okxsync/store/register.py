@@ -160,6 +160,10 @@ _PHASE_COLUMNS: Final = (
     "id listener account endpoint url site demo requires_auth phase since_at reconnects conn_id last_error"
     " next_attempt_at pid"
 ).split()
+_RUNS: Final = (
+    "INSERT INTO counters (name, value) VALUES ('pid', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+"""Which of ``processes`` is the last: their times are of clocks that may have been set since."""
 _PHASE: Final = (
     f"INSERT INTO connections ({', '.join(_PHASE_COLUMNS)}, messages)"
     f" VALUES ({', '.join('?' * len(_PHASE_COLUMNS))}, 0)"
@@ -175,6 +179,7 @@ def phase(db: Connection, message: batch.Phase, pid: int | None) -> None:
 def beat(db: Connection, message: batch.Beat, pid: int | None) -> None:
     """The daemon lives, begins (then whoever was here before is gone), or says good-bye."""
     if message.pid != pid:
+        db.execute(_RUNS, [message.pid])
         _lose_all(db, "crash")
         db.execute("DELETE FROM connections WHERE pid IS NOT ?", [message.pid])
     if message.stopped_at is not None:

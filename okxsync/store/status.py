@@ -15,6 +15,8 @@ from okxsync.store.database import Connection, reading
 
 FRESH_S: Final = 5.0
 """A heartbeat older than this is no sign of life; there is one a second."""
+LAST_RUN: Final = "ORDER BY pid = (SELECT value FROM counters WHERE name = 'pid') DESC, started_at DESC LIMIT 1"
+"""SQL, behind ``processes``: the run that wrote last. Older databases know it by its time only."""
 
 
 class Daemon(msgspec.Struct):
@@ -115,13 +117,14 @@ def _read(db: Connection, now_us: int) -> Status:
 
 def _daemon(db: Connection, now_us: int) -> Daemon:
     found = db.execute(
-        "SELECT pid, started_at, heartbeat_at, version, stopped_at FROM processes ORDER BY started_at DESC LIMIT 1"
+        f"SELECT pid, started_at, heartbeat_at, version, stopped_at FROM processes {LAST_RUN}"
     ).fetchone()
     if found is None:
         return Daemon(False, None, None, None, None)
     pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
-    alive = stopped_at is None and age_s <= FRESH_S and is_running(pid)
+    # A heartbeat of the future is of a clock that was set back since: a daemon that lives has beaten again.
+    alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(pid)
     return Daemon(alive, pid, _iso(started_at), age_s, version)
 
 

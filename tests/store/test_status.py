@@ -1,12 +1,14 @@
 """Status tells the truth of a daemon that lives, one that stopped and one that was killed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from okxsync.store import batch
+from okxsync.store.accounts import read_details
 from okxsync.store.database import StoreError
 from okxsync.store.status import read_status
 from tests.store.desk import NOW, Desk, order
@@ -102,3 +104,33 @@ def test_it_is_json(desk: Desk) -> None:
 def test_no_database_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such database"):
         read_status(tmp_path / "none.db", NOW)
+
+
+def test_a_heartbeat_of_the_future_is_no_sign_of_life(desk: Desk) -> None:
+    hour = 3600 * S
+    assert not read_status(desk.path, NOW - hour).daemon.alive  # the clock was set back, and it has not beaten since
+    assert read_status(desk.path, NOW - hour).exit_code == 3
+    desk.apply(batch.Beat(os.getpid(), NOW - hour, NOW, "0.1", 0))
+    assert read_status(desk.path, NOW - hour + S).daemon.alive
+
+
+def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: Callable[[], Desk]) -> None:
+    desk = make_desk()
+    gone = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(gone, 0)
+    hour = 3600 * S
+    desk.apply(batch.Beat(gone, NOW + hour, NOW + hour, "0.1", 0))  # killed
+    desk.database.close()
+    desk = make_desk()
+    desk.begin("orders", pid=os.getpid())
+    daemon = read_status(desk.path, NOW + S).daemon
+    details = read_details(desk.path, NOW + S, alive=daemon.alive)
+    desk.database.close()
+    assert (daemon.alive, daemon.pid, daemon.heartbeat_age_s) == (True, os.getpid(), 1.0)
+    assert details.trouble == ""  # of the daemon whose process is there
+
+
+def test_a_database_that_does_not_say_which_run_is_the_last_goes_by_their_times(desk: Desk) -> None:
+    desk.apply(batch.Beat(1, NOW - 5 * S, NOW - 5 * S, "0.1", 0))
+    desk.db.execute("DELETE FROM counters WHERE name = 'pid'")
+    assert read_status(desk.path, NOW + S).daemon.pid == os.getpid()
