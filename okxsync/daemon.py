@@ -29,7 +29,7 @@ from okxsync.rest.probe import Probe
 from okxsync.rest.roster import Roster
 from okxsync.rest.unpushed import Unpushed
 from okxsync.store.batch import AccountRemoved, Beat, ClockSetBack, Keep, Message, Note
-from okxsync.store.database import StoreError, open_database
+from okxsync.store.database import StoreError, open_database, real
 from okxsync.store.lock import AlreadyRunning, Lock, hold
 from okxsync.store.process import run_writer
 from okxsync.store.queries import account_names, connection_ids, identities
@@ -59,6 +59,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
     """
     machine.prepare()
+    database = real(database)  # once: where a link that is set anew leads, is another database
     with hold(database) as lock:
         open_database(database).close()  # migrates, and says what is wrong with the file before anything connects
         ids = connection_ids(database)

@@ -20,7 +20,7 @@ from okxsync.rest.http import open_http
 from okxsync.rest.identity import refusals
 from okxsync.rest.roster import ask_who
 from okxsync.store.batch import GapAsked, Message
-from okxsync.store.database import open_database
+from okxsync.store.database import open_database, wal_of
 from okxsync.store.process import run_writer
 from okxsync.store.queries import Gap, Held, Identity, identities, open_gaps
 
@@ -73,7 +73,7 @@ async def backfill(
 
 def _others_window_s(database: Path) -> float:
     """Return how long to wait for budgets that a daemon or another backfill may have spent: who asks, writes."""
-    files = [path for path in (database, database.with_name(database.name + "-wal")) if path.exists()]
+    files = [path for path in (database, wal_of(database)) if path.exists()]
     written_at = max((path.stat().st_mtime for path in files), default=0.0)
     return min(max(written_at + LONGEST_WINDOW_S - time.time(), 0.0), LONGEST_WINDOW_S)
 

@@ -98,9 +98,20 @@ def open_reader(path: Path) -> Database:
     return Database(connection, execute_plugins=False)
 
 
+def real(path: Path) -> Path:
+    """Return where a database is, whatever links lead there."""
+    return Path(os.path.realpath(path))  # unlike Path.resolve it leaves links that lead nowhere to whoever opens them
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return a file beside the database itself, not beside a link to it: that is where SQLite has its own."""
+    path = real(path)
+    return path.with_name(path.name + suffix)
+
+
 def wal_of(path: Path) -> Path:
     """Return where the write-ahead log of a database is, if it has one."""
-    return path.with_name(path.name + "-wal")
+    return beside(path, "-wal")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from okxsync.store.database import StoreError
+from okxsync.store.database import StoreError, beside
 
 _ROOM: Final = 512
 """Bytes of the text, which are there from the beginning: a full disk takes them all the same."""
@@ -49,10 +49,6 @@ class Lock:
             os.utime(self.descriptor)
 
 
-def _beside(database: Path) -> Path:
-    return database.with_name(database.name + "-lock")
-
-
 @contextmanager
 def hold(database: Path) -> Iterator[Lock]:
     """Hold the database for this daemon; the lock dies with the last process that holds its file descriptor.
@@ -61,7 +57,7 @@ def hold(database: Path) -> Iterator[Lock]:
         AlreadyRunning: another daemon holds it.
         StoreError: there is no such folder, or it may not be written to.
     """
-    path = _beside(database)
+    path = beside(database, "-lock")
     try:
         # Not through a link: its text would be written over whatever file that names.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -82,6 +78,6 @@ def hold(database: Path) -> Iterator[Lock]:
 def trouble(database: Path) -> str:
     """Return what the database's holder said was wrong last, "" for nothing."""
     try:
-        return _beside(database).read_text(encoding="utf-8", errors="replace").rstrip(" \0")
+        return beside(database, "-lock").read_text(encoding="utf-8", errors="replace").rstrip(" \0")
     except OSError:
         return ""

@@ -1,11 +1,47 @@
-"""The lock file beside the database."""
+"""One daemon per database, by whatever path it is named, and what its holder says beside it."""
 
 from pathlib import Path
 
 import pytest
 
-from okxsync.store.database import StoreError
-from okxsync.store.lock import hold, trouble
+from okxsync.store.database import StoreError, open_database, wal_of
+from okxsync.store.lock import AlreadyRunning, hold, trouble
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    """A link in a folder of its own to a link to a database."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+    real = tmp_path / "one" / "real.db"
+    open_database(real).close()
+    (tmp_path / "two" / "near.db").symlink_to(real)
+    (tmp_path / "three" / "far.db").symlink_to(Path("..", "two", "near.db"))
+    return tmp_path / "three" / "far.db"
+
+
+def test_a_link_leads_to_the_same_lock(link: Path) -> None:
+    with hold(link.resolve()) as lock:
+        with pytest.raises(AlreadyRunning), hold(link):
+            pytest.fail("two daemons on one database")
+        lock.say("the disk is full")
+        assert trouble(link) == "the disk is full"
+    with hold(link), pytest.raises(AlreadyRunning), hold(link.resolve()):
+        pytest.fail("two daemons on one database")
+
+
+def test_the_write_ahead_log_is_found_through_a_link(link: Path) -> None:
+    database = open_database(link)
+    database.execute("CREATE TABLE scratch (x)")
+    assert wal_of(link).stat().st_size > 0
+    database.close()
+
+
+def test_links_in_a_circle_are_an_error_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a.db").symlink_to(tmp_path / "b.db")
+    (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
+    assert trouble(tmp_path / "a.db") == ""
+    assert not wal_of(tmp_path / "a.db").exists()
 
 
 def test_what_is_said_stands_beside_the_database(tmp_path: Path) -> None:
