@@ -40,7 +40,8 @@ __all__ = ["AlreadyRunning", "run"]
 log = logging.getLogger("okxsync")
 
 QUEUE: Final = 4096
-"""Messages between the feed and the writer. When it is full the readers wait, and the exchange's TCP with them."""
+"""Messages between the feed and the writer, 128 MiB at most (see ``batch.room``). When it is full the readers wait,
+and the exchange's TCP with them."""
 BEAT_S: Final = 1.0
 AFTER_S: Final = 3.0
 """The exchange's limits look back two seconds, and a run that was killed lived up to a beat longer than is known."""

@@ -24,7 +24,7 @@ from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said,
 from okxsync.okx.limits import RequestBudget
 from okxsync.pace import steady_s
 from okxsync.secrets import reveal
-from okxsync.store.batch import Frames, Lost, Message, Note, Pong, Subscribed
+from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Subscribed, room
 
 LOGIN_S: Final = 10.0
 SUBSCRIBE_S: Final = 10.0
@@ -121,6 +121,9 @@ class Session:
         if frame == PONG:
             await self._take_pong()
             return None
+        if len(frame) >= PLACE_BYTES:
+            for bulk in room(len(frame)):
+                await self._pass_on(bulk)
         await self._pass_on(Frames(self._id, self._plan.listener, [(at, frame)], self._socket_number))
         if frame == PING:
             await self._socket.send(PONG)

@@ -17,7 +17,7 @@ from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
-from okxsync.store.batch import Message, Rows
+from okxsync.store.batch import Message, Rows, room
 from okxsync.store.queries import Held
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -175,6 +175,8 @@ class Filler:
         except UNREADABLE:
             raise _broken(path, "data is not a list of objects") from None
         if rows:
+            for bulk in room(len(body)):
+                await self._send.send(bulk)
             await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us))
         self._took(len(rows))
         return rows

@@ -4,7 +4,9 @@ Each is a small message of facts, cheap to make and to encode; the writer turns 
 are decoded once, where they are stored. Local times (``at``, ``received_at``) are integer microseconds UTC.
 """
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +21,10 @@ class Frames(msgspec.Struct, tag=True, array_like=True):
     listener: str
     frames: list[tuple[int, str]]
     socket: int = 0
+
+
+class Bulk(msgspec.Struct, tag=True, array_like=True):
+    """Says nothing, and takes a place in the channel for a message that is large: see ``room``."""
 
 
 class Pong(msgspec.Struct, tag=True, array_like=True):
@@ -165,6 +171,7 @@ class Beat(msgspec.Struct, tag=True, array_like=True):
 
 Message: TypeAlias = (
     Frames
+    | Bulk
     | Pong
     | Phase
     | Forgotten
@@ -180,3 +187,18 @@ Message: TypeAlias = (
     | Keep
     | Beat
 )
+
+PLACE_BYTES: Final = 32 * 1024
+"""What a place in the channel may hold; hardly any frame is larger."""
+
+
+def room(size: int) -> Iterator[Bulk]:
+    """Return what goes into the channel before a message of so many characters.
+
+    The channel, and the writer's batches, are bounded in messages. A message takes a place for each ``PLACE_BYTES``,
+    so both are bounded in bytes too, and what pushes back is the channel as ever.
+    """
+    return repeat(_BULK, size // PLACE_BYTES)
+
+
+_BULK: Final = Bulk()

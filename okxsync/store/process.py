@@ -35,7 +35,8 @@ from okxsync.store.writer import Writer, Written
 log = logging.getLogger("okxsync.store")
 
 MOST_AT_ONCE: Final = 2000
-"""Messages of one transaction: enough that a commit costs nothing, few enough that a reader sees rows soon."""
+"""Messages of one transaction: enough that a commit costs nothing, few enough that a reader sees rows soon, and no more
+than some 64 MiB (see ``batch.room``)."""
 IN_FLIGHT: Final = 2
 """Batches on their way: one is written while the next one is handed over."""
 AGAIN_S: Final = 1.0

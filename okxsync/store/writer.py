@@ -204,6 +204,8 @@ class _Transaction:
                 self._db.execute("UPDATE connections SET last_rtt_us = ? WHERE id = ?", [message.rtt_us, number])
             case batch.Rows():
                 self._rows(message)
+            case batch.Bulk():
+                pass
             case _:
                 self._coverage_up_to_here()
                 self._register(message)

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from okxsync.feed.session import NOTED_AT_MOST
 from okxsync.feed.socket import SocketError
 from okxsync.okx.errors import Action
-from okxsync.store.batch import Frames, Lost, Note, Pong, Subscribed
+from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Note, Pong, Subscribed
 from tests.feed.scripted import CONN_ID, START_NS, Exchange, Life, Peer, living, plan_of
 
 
@@ -782,3 +782,25 @@ async def test_if_nothing_is_left_after_crowding_out_the_session_ends_slowly(
     async with living(plan_of("orders")) as life:
         assert (await life.ended()).action is Action.SLOW
         assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
+
+
+@pytest.mark.parametrize(("size", "most"), [(1000, 100), (PLACE_BYTES - 1, 100), (PLACE_BYTES, 50), (2**20, 3)])
+async def test_what_waits_is_bounded_in_bytes_too(
+    exchange: Exchange, autojump_clock: MockClock, size: int, most: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for _ in range(200):
+            await peer.say("x" * size)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of(), capacity=100) as life:
+        await trio.sleep(1)
+        waiting = sum(len(frame) == size for frame in frames(life))
+        assert most - 5 < waiting <= most
+        assert waiting * size <= 100 * PLACE_BYTES
+        for _ in range(200):
+            await trio.sleep(0.1)
+            waiting = sum(len(frame) == size for frame in frames(life))
+        assert waiting == 200  # nothing is lost

@@ -114,6 +114,13 @@ def test_rows_land_although_their_frame_has_an_event(desk: Desk) -> None:
     assert desk.rows("SELECT kind, channel FROM messages") == [("push", "orders")]
 
 
+def test_what_only_takes_up_room_changes_nothing(desk: Desk) -> None:
+    before = desk.rows("SELECT * FROM counters")
+    desk.apply(*batch.room(2**20))
+    assert desk.rows("SELECT * FROM counters") == before
+    assert len(list(batch.room(2**20))) == 32
+
+
 def test_an_event_that_nobody_knows_is_journalled_once_and_counted(desk: Desk) -> None:
     for _ in range(3):
         desk.apply(raw(*['{"event":"novelty","msg":"x"}'] * 100, '{"event":"notice","code":"1"}'))
