@@ -20,7 +20,7 @@ from okxsync.guard import guarded
 from okxsync.rest import questions
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.questions import QUESTIONS
-from okxsync.store.batch import Message, Proved
+from okxsync.store.batch import Message, Proved, Unproved
 from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import LiveChannel, live_channels
 
@@ -66,6 +66,7 @@ class Probe:
         self._asked: dict[Key, int] = {}
         self._due: deque[LiveChannel] = deque()  # as of the last look, what was asked longest ago first
         self._busy: set[Key] = set()
+        self._failed: set[Key] = set()  # could not be asked about the last time
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -78,12 +79,14 @@ class Probe:
 
     def _find_due(self, live: list[LiveChannel], now_us: int) -> deque[LiveChannel]:
         silent = [one for one in live if now_us - _spoke_at(one) >= PROBE_S * 1e6]
-        count = Counter(one.channel for one in silent)
-        every_us = {name: max(PROBE_S, n / PER_S.get(name, OTHERS_PER_S)) * 1e6 for name, n in count.items()}
+        # What could not be asked about is counted for itself: one account does not wait for the turn of a thousand.
+        count = Counter((one.channel, one.key in self._failed) for one in silent)
+        every_us = {kind: max(PROBE_S, n / PER_S.get(kind[0], OTHERS_PER_S)) * 1e6 for kind, n in count.items()}
         due = []
         for one in silent:
             last = max(one.since_at, self._asked.get(one.key, 0))
-            is_due = now_us >= last + every_us[one.channel] or last > now_us  # or the clock was set back
+            pause_us = every_us[one.channel, one.key in self._failed]
+            is_due = now_us >= last + pause_us or last > now_us  # or the clock was set back
             if is_due and one.key not in self._busy:
                 due.append((last, one))
         taken: Counter[str] = Counter()
@@ -107,8 +110,12 @@ class Probe:
         self._busy.add(one.key)
         try:
             await self._prove(client, one)
+            self._failed.discard(one.key)
         except (RestError, StoreError) as error:
             log.warning("%s: cannot ask whether its %s are pushed: %s", one.account, one.channel, error)
+            if isinstance(error, RestError):
+                self._failed.add(one.key)
+                await self._send.send(Unproved(one.account, one.channel, _now_us(), str(error)))
         finally:
             self._busy.discard(one.key)
 

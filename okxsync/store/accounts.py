@@ -12,6 +12,7 @@ import msgspec
 
 from okxsync.store.database import Connection, reading, wal_of
 from okxsync.store.lock import trouble
+from okxsync.store.register import UNPROVED
 from okxsync.store.status import LAST_RUN, is_running
 
 
@@ -130,6 +131,10 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     for name, count, filling in still.fetchall():
         if one := found.get(name):
             one.gaps_open, one.gaps_being_filled = count, filling if alive else 0
+    unproved = db.execute(f"SELECT account, count(*) FROM {UNPROVED} GROUP BY account")
+    for name, count in unproved.fetchall() if alive else ():
+        if one := found.get(name):
+            one.gaps_open += count
     partial = db.execute("SELECT account, count(*) FROM gaps WHERE outcome = 'partial' GROUP BY account")
     for name, count in partial.fetchall():
         if one := found.get(name):

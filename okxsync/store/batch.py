@@ -98,6 +98,15 @@ class Proved(msgspec.Struct, tag=True, array_like=True):
     at: int
 
 
+class Unproved(msgspec.Struct, tag=True, array_like=True):
+    """REST could not be asked about a live channel: nothing but what it says itself proves it up to ``at``."""
+
+    listener: str
+    channel: str
+    at: int
+    why: str
+
+
 class Account(msgspec.Struct, tag=True, array_like=True):
     """An account as configured, and what ``account/config`` said of it once asked (``config`` is that JSON row)."""
 
@@ -178,6 +187,7 @@ Message: TypeAlias = (
     | Subscribed
     | Lost
     | Proved
+    | Unproved
     | Account
     | AccountRemoved
     | Rows

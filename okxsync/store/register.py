@@ -29,6 +29,9 @@ _CLOCK_STEP_US: Final = 1_000_000
 """A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
 _DAY_US: Final = 86_400_000_000
 
+UNPROVED: Final = "unproved JOIN coverage USING (account, channel) WHERE live = 1 AND covered_until < at"
+"""SQL: the live channels that REST could not be asked about, and that have said nothing since."""
+
 ASKED_ABOUT: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
 """The channels that REST is asked about when they say nothing (see ``rest.questions``)."""
 _ADVANCE: Final = (
@@ -49,6 +52,26 @@ def proved(db: Connection, message: batch.Proved) -> None:
         "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1",
         (message.at, message.listener, message.channel),
     )
+    was_unproved = db.execute("DELETE FROM unproved WHERE account = ? AND channel = ?",
+                              (message.listener, message.channel)).rowcount  # fmt: skip
+    if was_unproved and not _has_unproved(db, message.listener):
+        note(db, batch.Note(message.at, "info", message.listener, "proved-again", message.channel))
+
+
+def unproved(db: Connection, message: batch.Unproved) -> None:
+    """From what a live channel is covered up to it counts as open; an account's first is journalled."""
+    if not _has_unproved(db, message.listener):
+        detail = f"{message.channel}: {message.why}"
+        note(db, batch.Note(message.at, "warning", message.listener, "not-proved", detail))
+    db.execute(
+        "INSERT INTO unproved (account, channel, at, why) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (account, channel) DO UPDATE SET at = excluded.at, why = excluded.why",
+        msgspec.structs.astuple(message),
+    )
+
+
+def _has_unproved(db: Connection, account: str) -> bool:
+    return db.execute(f"SELECT 1 FROM {UNPROVED} AND account = ?", [account]).fetchone() is not None
 
 
 def subscribed(db: Connection, message: batch.Subscribed) -> None:

@@ -225,3 +225,9 @@ def m009_closed_gaps(database: Database) -> None:
     database.execute("CREATE INDEX gaps_closed ON gaps (account, channel, to_at, outcome) WHERE outcome IS NOT NULL")
     database.execute("CREATE INDEX balances_changed ON balances (account, u_time)")
     database.execute("CREATE INDEX positions_changed ON positions (account, u_time)")
+
+
+@migrations()
+def m009_unproved(database: Database) -> None:
+    """Live channels that REST could not be asked about: until when nothing proves them, and why."""
+    _create(database, "unproved", "account channel", "account! channel! at:i! why!")

@@ -1,7 +1,8 @@
 """The state of a daemon as its database tells it, for ``okxsync status``. Reads, and believes nobody's word:
 
 a daemon lives if its heartbeat is fresh and its process is there. If it does not, no connection is live whatever its
-row says, and what it had covered when it died is an open gap although nobody has written that down yet.
+row says, and what it had covered when it died is an open gap although nobody has written that down yet. So is what is
+live by its own word only: a channel that REST cannot be asked about.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from okxsync.store.database import Connection, reading
+from okxsync.store.register import UNPROVED
 
 FRESH_S: Final = 5.0
 """A heartbeat older than this is no sign of life; there is one a second."""
@@ -180,11 +182,11 @@ def _gaps(db: Connection, now_us: int, alive: bool) -> Gaps:
         f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
         {"now": now_us},
     ).fetchone()
-    unsaid = (0, 0)
-    if not alive:
-        unsaid = db.execute(
-            f"SELECT count(*), sum(:now - covered_until) FROM coverage WHERE live = 1 AND {wanted}", {"now": now_us}
-        ).fetchone()
+    unsaid = db.execute(
+        f"SELECT count(*), sum(:now - covered_until) FROM {UNPROVED if alive else 'coverage WHERE live = 1'}"
+        f" AND {wanted}",
+        {"now": now_us},
+    ).fetchone()
     return Gaps(
         open=still[0] + unsaid[0],
         filled=filled or 0,

@@ -222,6 +222,8 @@ class _Transaction:
                 register.lost(self._db, message)
             case batch.Proved():
                 register.proved(self._db, message)
+            case batch.Unproved():
+                register.unproved(self._db, message)
             case batch.Forgotten():
                 register.forgotten(self._db, message)
             case batch.Account():

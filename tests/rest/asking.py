@@ -1,5 +1,6 @@
 """Accounts that are live in a real database, their clients, and an exchange that answers as told, in virtual time."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -60,6 +61,7 @@ class Asking:
         config.chmod(0o600)
         self.clients = Clients(httpx.AsyncClient(transport=exchange, timeout=None), load(config).accounts)
         self.send, self.receive = trio.open_memory_channel[Message](10_000)
+        desk.apply(batch.Beat(os.getpid(), NOW, NOW, "0.1", 0))
         for number, name in enumerate(self.names, 1):
             desk.apply(
                 batch.Account(name, "global", False, NOW, None), batch.Subscribed(number, name, list(channels), NOW)

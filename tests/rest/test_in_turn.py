@@ -1,5 +1,6 @@
 """What REST is asked by itself is asked in turn, and a REST that does not answer piles up no tasks."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from trio.testing import MockClock
 
 from okxsync.rest import probe, unpushed
 from okxsync.rest.questions import SETTLE_S
+from okxsync.store import batch
 from okxsync.store.batch import Proved
+from okxsync.store.status import read_status
 from tests.rest.asking import Asking, Exchange, nothing, silence, virtual_time
 from tests.store.desk import MS, NOW, Desk
 
@@ -153,3 +156,27 @@ async def test_what_happened_while_rest_did_not_answer_is_asked_for_afterwards_b
         nursery.cancel_scope.cancel()
     assert len(exchange.asked) >= 20
     assert all(at <= MS + 10_000 - unpushed.OVERLAP_MS + unpushed.LAG_S * 1000 for at in began)
+
+
+async def test_status_says_while_nothing_can_be_proved_and_no_longer(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    accounts = asking(200, "orders")
+
+    def now_us() -> int:
+        accounts.heard()
+        at = NOW + int(trio.current_time() * S)
+        accounts.desk.apply(batch.Beat(os.getpid(), at, NOW, "0.1", 0))
+        return at
+
+    async with trio.open_nursery() as nursery:
+        await probed(accounts, nursery)
+        await trio.sleep(300)
+        assert read_status(accounts.desk.path, now_us()).gaps.open == 0
+        exchange.answer = silence
+        await trio.sleep(1200)
+        assert read_status(accounts.desk.path, now_us()).gaps.open > 50
+        exchange.answer = nothing
+        await trio.sleep(ONE_QUESTION_S + 200 / probe.PER_S["orders"] + 2 * probe.LOOK_S)
+        assert read_status(accounts.desk.path, now_us()).gaps.open == 0
+        nursery.cancel_scope.cancel()

@@ -235,3 +235,17 @@ def test_a_clock_set_back_beyond_the_beginning_leaves_a_gap_too(desk: Desk) -> N
     desk.begin("orders", pid=2)
     ((from_at, to_at),) = desk.rows("SELECT from_at, to_at FROM gaps")
     assert from_at < to_at == desk.at
+
+
+def test_a_channel_that_cannot_be_asked_about_is_journalled_once_an_account_and_when_it_can_again(desk: Desk) -> None:
+    desk.begin("orders", "orders-algo")
+    for second in (100, 200, 300):
+        for channel in ("orders", "orders-algo"):
+            desk.apply(batch.Unproved("alpha", channel, NOW + second * S, "no answer"))
+    said = "SELECT level, account, event, detail FROM journal"
+    warned = ("warning", "alpha", "not-proved", "orders: no answer")
+    assert desk.rows(said) == [warned]
+    desk.apply(batch.Proved("alpha", "orders", NOW + 400 * S), batch.Proved("alpha", "orders-algo", NOW + 400 * S))
+    assert desk.rows(said) == [warned, ("info", "alpha", "proved-again", "orders-algo")]
+    desk.apply(batch.Proved("alpha", "orders", NOW + 460 * S))
+    assert len(desk.rows(said)) == 2

@@ -134,3 +134,26 @@ def test_a_database_that_does_not_say_which_run_is_the_last_goes_by_their_times(
     desk.apply(batch.Beat(1, NOW - 5 * S, NOW - 5 * S, "0.1", 0))
     desk.db.execute("DELETE FROM counters WHERE name = 'pid'")
     assert read_status(desk.path, NOW + S).daemon.pid == os.getpid()
+
+
+def test_a_live_channel_that_cannot_be_asked_about_is_open_since_it_was_proved(desk: Desk) -> None:
+    desk.apply(batch.Account("alpha", "sandbox", True, NOW, None))
+    desk.apply(batch.Proved("alpha", "orders", NOW + 2 * S), batch.Beat(os.getpid(), NOW + 62 * S, NOW, "0.1", 0))
+    desk.apply(batch.Unproved("alpha", "orders", NOW + 60 * S, "trade/orders-pending: no answer within 10 s"))
+    status = read_status(desk.path, NOW + 62 * S)
+    assert (status.exit_code, status.gaps.open, status.gaps.seconds_open) == (1, 1, 60.0)
+    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    assert (alpha.gaps_open, alpha.is_well) == (1, False)
+    desk.apply(batch.Proved("alpha", "orders", NOW + 61 * S))
+    assert read_status(desk.path, NOW + 62 * S).exit_code == 0
+    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    assert alpha.is_well
+
+
+def test_what_it_says_by_itself_afterwards_proves_it_too(desk: Desk) -> None:
+    desk.apply(batch.Unproved("alpha", "orders", NOW + S, "no answer"))
+    assert read_status(desk.path, NOW + S).gaps.open == 1
+    desk.at = NOW + 3 * S
+    desk.push("orders", order())
+    desk.apply(batch.Pong(1, "alpha", NOW + 4 * S, 1))
+    assert read_status(desk.path, NOW + 4 * S).gaps.open == 0
