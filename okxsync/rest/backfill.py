@@ -15,7 +15,7 @@ from okxsync.config import Account
 from okxsync.okx.history import ENDPOINTS
 from okxsync.rest.client import RestError
 from okxsync.rest.clients import Clients
-from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
+from okxsync.rest.fill import SETTLE_S, SUBJECTS, Filler, Window, outcome_of
 from okxsync.rest.http import open_http
 from okxsync.rest.identity import refusals
 from okxsync.rest.roster import ask_who
@@ -91,6 +91,7 @@ async def _fill_all(
     known = identities(database)
 
     async def fill(account: Account, gaps: Sequence[Gap]) -> None:
+        await trio.sleep(_unsettled_s(gaps))
         async with limit:
             wanted = _wanted(account.name, gaps, window)
             parts.extend(wanted)
@@ -121,6 +122,12 @@ async def _stranger(clients: Clients, account: Account, known: Mapping[str, Iden
         return str(error)
     refused = refusals(told, known).get(account.name)
     return refused.why if refused else None
+
+
+def _unsettled_s(gaps: Iterable[Gap]) -> float:
+    """Return how long to wait until REST knows of all that happened before the last of the gaps ended."""
+    ended_s = max((gap.to_at / 1e6 for gap in gaps if gap.to_at is not None), default=0.0)
+    return min(max(ended_s + SETTLE_S - time.time(), 0.0), SETTLE_S)
 
 
 def _wanted(account: str, gaps: Iterable[Gap], window: Window | None) -> list[Part]:

@@ -36,6 +36,8 @@ UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
 DEEPEST_MS: Final = 90 * history.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
+SETTLE_S: Final = 2.0
+"""REST may lag behind the pushes by a second: what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
 """Simulated accounts have no deposits and withdrawals to ask for (OKX docs: overview-demo-trading-services)."""
 _NO_SUCH_ORDER: Final = ("51603", "51001")
@@ -73,6 +75,7 @@ class Filler:
         self._send = send
         self._held = held
         self._took = took
+        self._unknown: list[str] = []  # what OKX does not tell
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
             "algo orders": self._algo_orders,
@@ -95,7 +98,8 @@ class Filler:
             if error.code != _NOT_IN_DEMO:
                 raise
             return f"{subject}: {error}"
-        return None
+        more = f" (and {len(self._unknown) - 1} more)" if len(self._unknown) > 1 else ""
+        return f"{self._unknown[0]}{more}" if self._unknown else None
 
     async def _orders(self, window: Window) -> None:
         held = self._held.open_orders()  # before we ask: an order placed later is not missing from the answer
@@ -109,13 +113,19 @@ class Filler:
                 await self._look_up(ord_id, inst_id)
         await self._sweep(self._reach(history.FILLS, history.FILLS_ARCHIVE, window), window)
 
-    async def _look_up(self, ord_id: str, inst_id: str) -> None:
-        """Ask for one order that no list names; one that is nowhere is gone."""
+    async def _look_up(self, ord_id: str, inst_id: str | None) -> None:
+        """Ask for one order that no list names; one that is nowhere is gone, and one that OKX will never tell of too:
+        it is not pending, and else all other orders would wait for it.
+        """
         try:
+            if inst_id is None:
+                raise RestError("its instrument is not known", Action.FIX)
             await self._state("orders", "trade/order", {"instId": inst_id, "ordId": ord_id})
         except RestError as error:
             if error.code not in _NO_SUCH_ORDER:
-                raise
+                if error.action not in (Action.FIX, Action.REJECT):
+                    raise
+                self._unknown.append(f"the end of order {ord_id}: {error}")
             gone = {"ordId": ord_id, "instId": inst_id, "state": "gone", "uTime": str(_now_ms())}
             await self._send.send(Rows(self._client.name, "orders", msgspec.json.encode([gone]).decode(), _now_us()))
 

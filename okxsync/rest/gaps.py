@@ -16,7 +16,7 @@ import trio
 from okxsync.guard import guarded
 from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.fill import SUBJECTS, Filler, Window, outcome_of
+from okxsync.rest.fill import SETTLE_S, SUBJECTS, Filler, Window, outcome_of
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import Gap, Held, live_gaps
@@ -24,8 +24,6 @@ from okxsync.store.queries import Gap, Held, live_gaps
 log = logging.getLogger("okxsync.rest")
 
 LOOK_S: Final = 1.0
-SETTLE_S: Final = 2.0
-"""REST may lag behind the pushes by a second: what happened just before the subscription must be visible."""
 AT_ONCE: Final = 32
 """Accounts that are filled side by side; each has its own budgets."""
 

@@ -182,6 +182,83 @@ async def test_a_gap_that_a_simulated_account_cannot_answer_ends_as_partial(
     db.close()
 
 
+def make_gap(settings: Settings, channel: str, from_us: int, to_us: int | None) -> None:
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute(
+            "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
+            " VALUES ('a0', ?, ?, ?, 'crash', 0, 0)",
+            (channel, from_us, to_us),
+        )
+    db.close()
+
+
+def gaps_of(settings: Settings) -> dict[str, tuple[str | None, str | None]]:
+    """Channel -> outcome and note."""
+    db = pysqlite3.connect(settings.database)
+    found = {
+        channel: (outcome, note) for channel, outcome, note in db.execute("SELECT channel, outcome, note FROM gaps")
+    }
+    db.close()
+    return found
+
+
+async def test_a_gap_that_ended_just_now_is_asked_for_once_rest_knows_of_its_end(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    """REST lags behind the pushes by a second."""
+    await backfill(settings.database, settings.accounts, since(2))
+    sandbox.faults.rest_lags_ms = 1000
+    trader, from_us = Trader(sandbox.exchange, 6), now_us()
+    for _ in range(100):
+        sandbox.operate(trader.step)
+    for name in ("orders", "account", "orders-algo"):
+        make_gap(settings, name, from_us, now_us())
+    await backfill(settings.database, settings.accounts[:1], None)
+    assert set(gaps_of(settings).values()) == {("filled", None)}
+    uid = next(iter(sandbox.exchange.members))
+    db = pysqlite3.connect(settings.database)
+    ours = {ord_id for (ord_id,) in db.execute("SELECT ord_id FROM orders WHERE account = 'a0'")}
+    db.close()
+    assert ours >= {row["ordId"] for row in sandbox.exchange.order_rows(uid)}
+
+
+@pytest.mark.parametrize("instrument", ["BTC-USDT-SWAP", None])
+async def test_an_order_that_cannot_be_looked_up_does_not_keep_the_gaps_of_all_others_open(
+    sandbox: Sandbox, settings: Settings, instrument: str | None
+) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute("UPDATE orders SET ord_id = '42', inst_id = ?, received_at = 0 WHERE rowid IN (SELECT rowid"
+                   " FROM orders WHERE state = 'live' AND account = 'a0' LIMIT 1)", [instrument])  # fmt: skip
+    db.close()
+    refused = '{"code":"51000","msg":"Parameter instId error","data":[]}'
+    sandbox.faults.answers += [Answer("trade/order", 200, refused)] * 2
+    make_gap(settings, "orders", now_us() - 60_000_000, now_us() - 5_000_000)
+    parts = await backfill(settings.database, settings.accounts[:1], None)
+    assert all(part.done for part in parts)
+    outcome, note = gaps_of(settings)["orders"]
+    assert (outcome, "the end of order 42" in str(note)) == ("partial", True)
+    db = pysqlite3.connect(settings.database)
+    assert db.execute("SELECT state FROM orders WHERE ord_id = '42'").fetchall() == [("gone",)]
+    db.close()
+
+
+async def test_a_look_up_that_the_key_may_not_make_leaves_the_gap_open(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        db.execute("UPDATE orders SET ord_id = '42', received_at = 0 WHERE rowid IN (SELECT rowid"
+                   " FROM orders WHERE state = 'live' AND account = 'a0' LIMIT 1)")  # fmt: skip
+    db.close()
+    sandbox.faults.answers += [Answer("trade/order", 200, '{"code":"50030","msg":"no permission","data":[]}')]
+    make_gap(settings, "orders", now_us() - 60_000_000, now_us() - 5_000_000)
+    parts = await backfill(settings.database, settings.accounts[:1], None)
+    assert [part.subject for part in parts if part.error] == ["orders"]
+    assert gaps_of(settings)["orders"][0] is None
+
+
 def now_us() -> int:
     return time.time_ns() // 1000
 
