@@ -19,7 +19,7 @@ import trio
 
 from okxsync import __version__, machine
 from okxsync.config import ConfigError, Settings, load, stamps
-from okxsync.feed.feed import Feed
+from okxsync.feed.feed import Feed, wanted
 from okxsync.guard import described, guarded
 from okxsync.loop import Rest
 from okxsync.rest.clients import Clients
@@ -79,6 +79,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         await around.start(_obey_signals, producers.cancel_scope, nursery.cancel_scope)
                         await producers.start(_beat, lock, send, started_at)
                         await send.send(Keep(settings.log.keep, settings.log.max_size))
+                        await send.send(wanted(settings))
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
                         producers.start_soon(_produce, settings, database, ids, send, AFTER_S - lock.unheld_s)
@@ -157,6 +158,7 @@ async def _watch(
             log.warning("accounts.toml: %s", how)
             await send.send(Note(_now_us(), "warning", None, "needs-restart", how))
         await send.send(Keep(new.log.keep, new.log.max_size))
+        await send.send(wanted(new))
         clients.configure(new.accounts)
         old = {account.name: account for account in settings.accounts}
         others = [one for one in new.accounts if old.get(one.name) != one]

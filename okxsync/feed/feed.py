@@ -17,7 +17,7 @@ from okxsync.feed.session import now_us
 from okxsync.okx.limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.pace import Pace
-from okxsync.store.batch import Forgotten, Message
+from okxsync.store.batch import Forgotten, Message, Wanted
 
 log = logging.getLogger("okxsync.feed")
 
@@ -123,6 +123,11 @@ class Feed:
                 await connection.run()
         finally:
             gone.set()
+
+
+def wanted(settings: Settings) -> Wanted:
+    """Return all channels that the settings ask for."""
+    return Wanted([(plan.listener, one.key) for plan, _ in plans(settings) for one in plan.subscriptions])
 
 
 def plans(settings: Settings, only: str | None = None) -> Iterator[tuple[Plan, Site]]:

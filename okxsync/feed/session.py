@@ -24,7 +24,7 @@ from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said,
 from okxsync.okx.limits import RequestBudget
 from okxsync.pace import steady_s
 from okxsync.secrets import reveal
-from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Subscribed, room
+from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Refused, Subscribed, room
 
 LOGIN_S: Final = 10.0
 SUBSCRIBE_S: Final = 10.0
@@ -81,6 +81,7 @@ class Session:
         self._asked: list[Subscription] = []  # of the last request, without an acknowledgement so far
         self._refused: list[Subscription] = []  # unless the refusal was none of theirs, and they are acknowledged yet
         self._crowded_out: list[Subscription] = []  # were live until too many connections held them
+        self._asked_again: dict[str, float] = {}  # ids of requests for these two: when their answers are due
         self._pings: deque[tuple[int, float, trio.Event]] = deque()  # unanswered: local time, trio's clock
         self._heard = trio.Event()  # since the last ping
         self._beat_us = 0
@@ -213,8 +214,7 @@ class Session:
                 said = "".join(f"; {_refused('but', refusal)}" for refusal in refusals)
                 raise Ended(f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}{said}")
             for subscription, refusal in _pair(self._asked, refusals):
-                self._refused.append(subscription)
-                await self._note("error", "channel-refused", str(_refused(f"subscribe {subscription.key}", refusal)))
+                await self._refuse(subscription, str(_refused(f"subscribe {subscription.key}", refusal)))
             self._asked = []
         if not self.live:
             # A refusal need not name what it refuses: one that was none of ours must not stop an account.
@@ -235,6 +235,12 @@ class Session:
             else:
                 self._untold[subscription.key] = subscribed
 
+    async def _refuse(self, subscription: Subscription, reason: str) -> None:
+        self._refused.append(subscription)
+        key = subscription.key
+        await self._pass_on(Refused(self._id, self._plan.listener, [key], now_us(), reason, self._initial_us))
+        await self._note("error", "channel-refused", reason)
+
     async def _crowd_out(self, channel: str, reason: str) -> None:
         """The subscriptions to ``channel`` are dead, and the others of this connection are not."""
         dead = [one for one in self._plan.subscriptions if one.channel == channel and one.key in self.live]
@@ -250,16 +256,29 @@ class Session:
             await self._note_once("channel-crowded-out", channel, reason)
 
     async def _ask_again(self) -> None:
-        """Ask for what was crowded out: slowly, for each attempt may crowd out another connection."""
-        numbers = itertools.count(len(self._plan.subscriptions) + 1)  # beyond the ids of all requests so far
+        """Ask for what was crowded out or refused: slowly, for each attempt may crowd out another connection."""
+        first_id = len(self._plan.subscriptions) + 1  # beyond the ids of all requests so far
         while True:
             await trio.sleep(slow_pause_s())
-            for request in subscribe_requests(tuple(self._crowded_out), next(numbers)):
+            self._asked_again.clear()
+            for request in subscribe_requests((*self._crowded_out, *self._refused), first_id):
+                self._asked_again[request.id] = trio.current_time() + SUBSCRIBE_S
                 await self._request(request.frame)
+            first_id += len(self._asked_again)
+
+    def _is_refused_again(self, event: Event) -> bool:
+        """Whether an error answers what was asked for again, and so changes nothing."""
+        if event.id:
+            ours = event.id in self._asked_again
+        else:  # live error frames may name nothing at all
+            ours = any(trio.current_time() < due for due in self._asked_again.values())
+        return ours and meaning_of(event.code).action is Action.FIX
 
     async def _heed(self, event: Event) -> None:
-        """Act on a control frame that is no answer to login or refusal of a subscribe request."""
+        """Act on a control frame that is no answer to login or refusal of the first subscribe requests."""
         match event:
+            case Event(event="error") if self._is_refused_again(event):
+                pass
             case Event(event="error"):
                 refused = _refused("error frame", event)
                 if refused.action is not Action.IGNORE:

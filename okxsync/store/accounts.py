@@ -107,7 +107,7 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     names = db.execute("SELECT name FROM accounts WHERE removed_at IS NULL").fetchall()
     found = {name: AccountState(name, []) for (name,) in names}
     rows = db.execute("SELECT account, channel, live, covered_until, last_push_at, connection_id FROM coverage"
-                      " ORDER BY channel").fetchall()  # fmt: skip
+                      " WHERE wanted = 1 ORDER BY channel").fetchall()  # fmt: skip
     for name, channel, live, covered, pushed, number in rows:
         if one := found.get(name):
             push_age_s = (now_us - pushed) / 1e6 if pushed is not None else None
@@ -127,7 +127,10 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
             one.open_orders = open_orders.get(one.name, 0)
         if "positions" in covered_channels or one.name in positions:
             one.positions = positions.get(one.name, 0)
-    still = db.execute("SELECT account, count(*), count(to_at) FROM gaps WHERE outcome IS NULL GROUP BY account")
+    wanted = "(account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
+    still = db.execute(
+        f"SELECT account, count(*), count(to_at) FROM gaps WHERE outcome IS NULL AND {wanted} GROUP BY account"
+    )
     for name, count, filling in still.fetchall():
         if one := found.get(name):
             one.gaps_open, one.gaps_being_filled = count, filling if alive else 0

@@ -76,6 +76,26 @@ class Subscribed(msgspec.Struct, tag=True, array_like=True):
     initial_us: int = 0
 
 
+class Refused(msgspec.Struct, tag=True, array_like=True):
+    """The exchange refuses these channels, though their connection lives: from ``at`` on they are a gap.
+
+    Of a channel that was never subscribed, so is what was ``initial_us`` before.
+    """
+
+    connection_id: int
+    listener: str
+    channels: list[str]
+    at: int
+    reason: str
+    initial_us: int = 0
+
+
+class Wanted(msgspec.Struct, tag=True, array_like=True):
+    """All channels that the settings ask for, each with its listener: what others miss, nobody misses."""
+
+    channels: list[tuple[str, str]]
+
+
 class Lost(msgspec.Struct, tag=True, array_like=True):
     """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest.
 
@@ -185,6 +205,8 @@ Message: TypeAlias = (
     | Phase
     | Forgotten
     | Subscribed
+    | Refused
+    | Wanted
     | Lost
     | Proved
     | Unproved

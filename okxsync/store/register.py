@@ -5,9 +5,9 @@ was sent before it has arrived. A frame read just now proves less, for it may ha
 or suspended, with others behind it. And a channel may be dead while its socket lives, so one that REST can be asked
 about is covered no further than its own last push, or the last time that REST was asked and knew of nothing else.
 
-A channel that is lost leaves a gap which begins
-where its coverage ended and is open at the front until the channel is live again; a daemon that died left no gap, so
-the next one finds its channels still marked live and makes it then.
+A channel that is lost, or refused, leaves a gap which begins where its coverage ended and is open at the front until
+the channel is live again; a daemon that died left no gap, so the next one finds its channels still marked live and
+makes it then. What is not ``wanted`` any more misses nothing until it is again.
 """
 
 from collections.abc import Iterable
@@ -82,10 +82,7 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
             "SELECT live, covered_since, covered_until FROM coverage WHERE account = ? AND channel = ?", key
         ).fetchone()
         if found is None:
-            db.execute(
-                "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
-                (*key, message.at, message.at),
-            )
+            _first_covered(db, key, message.at)
             if message.initial_us:
                 db.execute(
                     "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
@@ -106,6 +103,35 @@ def subscribed(db: Connection, message: batch.Subscribed) -> None:
             " WHERE account = ? AND channel = ?",
             (message.connection_id, message.at, *key),
         )
+
+
+def refused(db: Connection, message: batch.Refused) -> None:
+    """The channels are not live, and no new connection need make them so: their gap says why.
+
+    One that another session of the connection still holds is lost when that one ends.
+    """
+    for channel in message.channels:
+        key = (message.listener, channel)
+        found = db.execute("SELECT live FROM coverage WHERE account = ? AND channel = ?", key).fetchone()
+        if found is None:
+            _first_covered(db, key, message.at)
+        if found is None or not found[0]:
+            _open_gap(db, key, message.reason)
+            db.execute(
+                "UPDATE gaps SET note = ?, from_at = from_at - ?"
+                " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
+                (message.reason, message.initial_us if found is None else 0, *key),
+            )
+
+
+def wanted(db: Connection, message: batch.Wanted) -> None:
+    """Gaps of channels that nobody asks for wait until somebody does again; who looks at them is told so."""
+    db.execute("UPDATE coverage SET wanted = 0 WHERE wanted = 1")
+    db.executemany("UPDATE coverage SET wanted = 1 WHERE account = ? AND channel = ?", message.channels)
+    db.execute(
+        "UPDATE gaps SET note = 'no longer subscribed' WHERE outcome IS NULL"
+        " AND (account, channel) IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
+    )
 
 
 def clock_set_back(db: Connection, message: batch.ClockSetBack) -> None:
@@ -167,6 +193,13 @@ def _no_longer_live(db: Connection, key: tuple[str, str], connection_id: int) ->
         (*key, connection_id),
     )
     return bool(changed.rowcount)
+
+
+def _first_covered(db: Connection, key: tuple[str, str], at: int) -> None:
+    db.execute(
+        "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
+        (*key, at, at),
+    )
 
 
 def _open_gap(db: Connection, key: tuple[str, str], reason: str) -> None:

@@ -220,7 +220,22 @@ def m004_open_orders(database: Database) -> None:
 
 
 @migrations()
-def m009_closed_gaps(database: Database) -> None:
+def m005_wanted(database: Database) -> None:
+    """A channel that nobody asks for any more misses nothing. And gaps of channels with arguments, and of ``fills``,
+    were closed without a question: they are asked for after all.
+    """
+    database.execute("ALTER TABLE coverage ADD COLUMN wanted INTEGER NOT NULL DEFAULT 1")
+    database.execute("CREATE INDEX coverage_unwanted ON coverage (account, channel) WHERE wanted = 0")
+    asked = "orders orders-algo algo-advance account positions deposit-info withdrawal-info fills".split()
+    named = " OR ".join(f"channel LIKE '{name}:%'" for name in asked)
+    database.execute(
+        "UPDATE gaps SET outcome = NULL, filled_at = NULL, note = NULL WHERE outcome = 'partial' AND"
+        f" note = 'OKX keeps no history of this channel' AND (channel = 'fills' OR {named})"
+    )
+
+
+@migrations()
+def m006_closed_gaps(database: Database) -> None:
     """Closed gaps are many, and a channel's last one is asked for again and again; it is one look into this."""
     database.execute("CREATE INDEX gaps_closed ON gaps (account, channel, to_at, outcome) WHERE outcome IS NOT NULL")
     database.execute("CREATE INDEX balances_changed ON balances (account, u_time)")
@@ -228,6 +243,6 @@ def m009_closed_gaps(database: Database) -> None:
 
 
 @migrations()
-def m009_unproved(database: Database) -> None:
+def m007_unproved(database: Database) -> None:
     """Live channels that REST could not be asked about: until when nothing proves them, and why."""
     _create(database, "unproved", "account channel", "account! channel! at:i! why!")

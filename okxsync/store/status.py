@@ -173,11 +173,14 @@ def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionSta
 
 
 def _gaps(db: Connection, now_us: int, alive: bool) -> Gaps:
-    """Count the gaps; an account that was removed misses nothing any more."""
+    """Count the gaps; a channel, or an account, that nobody asks for misses nothing any more."""
     filled, partial = db.execute(
         "SELECT sum(outcome = 'filled'), sum(outcome = 'partial') FROM gaps WHERE outcome IS NOT NULL"
     ).fetchone()
-    wanted = "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
+    wanted = (
+        "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
+        " AND (account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
+    )
     still = db.execute(
         f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
         {"now": now_us},

@@ -217,6 +217,10 @@ class _Transaction:
             case batch.Subscribed():
                 self._writer.args.clear()
                 register.subscribed(self._db, message)
+            case batch.Refused():
+                register.refused(self._db, message)
+            case batch.Wanted():
+                register.wanted(self._db, message)
             case batch.Lost():
                 self._writer.args.clear()
                 register.lost(self._db, message)

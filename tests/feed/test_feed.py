@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.config import Account, LogSettings, Market, Secret, Settings
-from okxsync.feed.feed import Feed, PlanKey, plans
+from okxsync.feed.feed import Feed, PlanKey, plans, wanted
 from okxsync.okx.channels import Subscription, subscription
 from okxsync.okx.sites import Site
 from okxsync.store.batch import Forgotten, Lost, Message, Note, Phase, Subscribed
@@ -113,6 +113,16 @@ def test_one_connection_per_endpoint_and_account_and_a_public_one_for_the_market
         ("market/public", None, ["status"], "ws://peer/public"),
     ]
     assert [(plan.keys is None, plan.demo) for plan in found] == [(False, False)] * 3 + [(True, True)]
+
+
+def test_what_is_wanted_is_what_the_connections_ask_for() -> None:
+    market = Market("peer", SITE, True, channels("status"))
+    alpha, beta = account("alpha", "orders", "orders-algo"), account("beta", enabled=False)
+    assert wanted(settings(alpha, beta, market=market)).channels == [
+        ("alpha", "orders"),
+        ("alpha", "orders-algo"),
+        ("market", "status"),
+    ]
 
 
 def test_a_plan_shows_no_secret() -> None:

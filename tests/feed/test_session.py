@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from okxsync.feed.session import NOTED_AT_MOST
 from okxsync.feed.socket import SocketError
 from okxsync.okx.errors import Action
-from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Note, Pong, Subscribed
+from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Note, Pong, Refused, Subscribed
 from tests.feed.scripted import CONN_ID, START_NS, Exchange, Life, Peer, living, plan_of
 
 
@@ -246,8 +246,72 @@ async def test_one_refused_argument_leaves_the_others_live_and_is_reported(
         (note,) = life.heard.of(Note)
         assert (note.level, note.event, note.account) == ("error", "channel-refused", "alpha")
         assert "subscribe fills: 64003" in note.detail
+        (refused,) = life.heard.of(Refused)
+        assert (refused.channels, "subscribe fills: 64003" in refused.reason) == (["fills"], True)
         assert life.session
         assert life.session.live == ["orders", "account"]
+
+
+@pytest.mark.parametrize("named", ["by id", "not at all"])
+@pytest.mark.parametrize("code", ["60018", "60012"])
+async def test_what_is_refused_is_asked_for_again_slowly_and_a_second_refusal_changes_nothing(
+    exchange: Exchange, autojump_clock: MockClock, named: str, code: str
+) -> None:
+    asked: list[float] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        orders, account = request["args"]
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": account})
+        await peer.refuse(code, id=request["id"])
+        while True:
+            match await peer.hear():
+                case "ping":
+                    await peer.say("pong")
+                case {"op": "subscribe", "id": id, "args": args}:
+                    assert args == [orders]
+                    asked.append(trio.current_time())
+                    if len(asked) < 3:
+                        await peer.refuse(code, **({"id": id} if named == "by id" else {}))
+                    else:
+                        await peer.say({"id": id, "event": "subscribe", "arg": orders})
+                case other:
+                    pytest.fail(str(other))
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        await trio.sleep(140)
+        assert (life.phases[-1], acknowledged(life), asked) == ("live", ["account"], [])
+        await trio.sleep(1000)
+        assert len(asked) == 3
+        assert all(later - earlier >= 149 for earlier, later in zip([0.0, *asked], asked, strict=False))
+        assert (life.phases[-1], acknowledged(life)) == ("live", ["account", "orders"])
+        assert [(one.channels, one.connection_id) for one in life.heard.of(Refused)] == [(["orders"], 7)]
+        assert [note.event for note in life.heard.of(Note)] == ["channel-refused"]
+
+
+async def test_an_error_that_comes_long_after_what_was_asked_for_again_still_ends_the_session(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await peer.refuse("60018", id=request["id"])
+        while await peer.hear() == "ping":
+            await peer.say("pong")
+        await peer.refuse("60018")
+        for _ in range(4):
+            assert await peer.hear() == "ping"
+            await peer.say("pong")
+        await peer.refuse("60018")
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of("orders", "account")) as life:
+        ended = await life.ended()
+        assert (ended.action, str(ended).startswith("error frame: 60018")) == (Action.RETRY, True)
 
 
 async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, autojump_clock: MockClock) -> None:

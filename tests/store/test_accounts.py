@@ -51,6 +51,12 @@ def test_a_lost_channel_makes_the_account_stale(desk: Desk) -> None:
     assert (alpha.stale_s, alpha.gaps_open, alpha.gaps_being_filled, alpha.is_well) == (None, 1, 1, False)
 
 
+def test_a_channel_that_nobody_asks_for_makes_no_account_stale(desk: Desk) -> None:
+    desk.apply(batch.Lost(1, "alpha", ["orders"], NOW, "stopped"), batch.Wanted([("alpha", "account")]))
+    alpha = states(desk, later_s=60)["alpha"]
+    assert ([one.channel for one in alpha.channels], alpha.gaps_open, alpha.is_well) == (["account"], 0, True)
+
+
 def test_without_a_daemon_all_is_stale(desk: Desk) -> None:
     assert states(desk, alive=False, later_s=60)["alpha"].stale_s == 60.0
 

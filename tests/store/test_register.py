@@ -249,3 +249,55 @@ def test_a_channel_that_cannot_be_asked_about_is_journalled_once_an_account_and_
     assert desk.rows(said) == [warned, ("info", "alpha", "proved-again", "orders-algo")]
     desk.apply(batch.Proved("alpha", "orders", NOW + 460 * S))
     assert len(desk.rows(said)) == 2
+
+
+# Channels that are refused
+
+
+def refused(second: int, *channels: str, initial_us: int = 0, number: int = 1) -> batch.Refused:
+    return batch.Refused(number, "alpha", list(channels), NOW + second * S, "subscribe: 60018", initial_us)
+
+
+def test_a_channel_that_was_never_live_and_is_refused_is_a_gap_with_its_reason(desk: Desk) -> None:
+    desk.begin("account")
+    desk.apply(refused(1, "orders", initial_us=100 * S))
+    assert coverage(desk)["orders"] == (1, 1, 0)
+    assert gaps(desk) == [("orders", -99, None, "subscribe: 60018")]
+    desk.apply(refused(2, "orders", initial_us=100 * S), subscribed(9, "orders"))
+    assert gaps(desk) == [("orders", -99, 9, "subscribe: 60018")]
+    assert coverage(desk)["orders"] == (1, 9, 1)
+
+
+def test_a_channel_that_is_refused_after_a_loss_has_one_gap_and_the_note_says_why_it_stays(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(lost(3, "orders"), refused(5, "orders", initial_us=100 * S))
+    assert gaps(desk) == [("orders", 0, None, "reset by peer")]
+    assert desk.rows("SELECT note FROM gaps") == [("subscribe: 60018",)]
+
+
+def test_a_channel_that_came_back_into_the_settings_and_is_refused_is_a_gap(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(*heard_at(desk, 3), batch.Forgotten(1, "alpha", NOW + 4 * S), refused(9, "orders"))
+    assert gaps(desk) == [("orders", 3, None, "subscribe: 60018")]
+
+
+def test_a_channel_that_a_successor_is_refused_is_live_as_long_as_the_older_session(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(refused(3, "orders"))
+    assert (gaps(desk), coverage(desk)) == ([], {"orders": (0, 0, 1)})
+    desk.apply(lost(5, "orders"))
+    assert gaps(desk) == [("orders", 0, None, "reset by peer")]
+
+
+# Channels that nobody asks for
+
+
+def test_a_gap_of_a_channel_that_nobody_asks_for_waits_and_says_so(desk: Desk) -> None:
+    desk.begin("orders", "account")
+    desk.apply(lost(3, "orders", "account"), batch.Wanted([("alpha", "account")]))
+    assert desk.rows("SELECT channel, wanted FROM coverage ORDER BY channel") == [("account", 1), ("orders", 0)]
+    noted = "SELECT channel, to_at, outcome, note FROM gaps ORDER BY channel"
+    assert desk.rows(noted) == [("account", None, None, None), ("orders", None, None, "no longer subscribed")]
+    desk.apply(batch.Wanted([("alpha", "orders"), ("alpha", "account")]), subscribed(9, "orders"))
+    assert gaps(desk) == [("orders", 0, 9, "reset by peer"), ("account", 0, None, "reset by peer")]
+    assert desk.rows("SELECT min(wanted) FROM coverage") == [(1,)]

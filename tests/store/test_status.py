@@ -71,6 +71,29 @@ def test_an_account_that_was_removed_misses_nothing(desk: Desk) -> None:
     assert read_status(desk.path, NOW + S).gaps.open == 0
 
 
+def test_a_channel_that_nobody_asks_for_misses_nothing_until_somebody_does(desk: Desk) -> None:
+    desk.apply(
+        batch.Subscribed(1, "market", ["status"], NOW),
+        batch.Lost(1, "market", ["status"], NOW, "stopped"),
+        batch.Lost(1, "alpha", ["orders"], NOW, "stopped"),
+        batch.Subscribed(1, "alpha", ["orders"], NOW + S),  # and is not filled yet
+    )
+    assert read_status(desk.path, NOW + S).gaps.open == 2
+    desk.apply(batch.Wanted([("alpha", "account")]))
+    status = read_status(desk.path, NOW + S)
+    assert (status.gaps.open, status.gaps.seconds_open, status.exit_code) == (0, 0.0, 0)
+    desk.apply(batch.Wanted([("alpha", "orders"), ("market", "status")]))
+    assert read_status(desk.path, NOW + S).gaps.open == 2
+
+
+def test_a_channel_that_was_refused_from_the_first_is_something_down(desk: Desk) -> None:
+    assert read_status(desk.path, NOW + S).exit_code == 0
+    desk.apply(batch.Refused(1, "alpha", ["account"], NOW, "subscribe account: 60018"))
+    status = read_status(desk.path, NOW + S)
+    assert (status.exit_code, status.gaps.open) == (1, 1)
+    assert status.connections[0].channels == ["orders"]
+
+
 def test_a_daemon_that_stopped(desk: Desk) -> None:
     desk.apply(batch.Beat(os.getpid(), NOW + S, NOW, "0.1", 0, NOW + S, 0))
     status = read_status(desk.path, NOW + 2 * S)
