@@ -5,6 +5,7 @@ own arguments is sent as it stands.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -49,6 +50,18 @@ COUNTED: Final = frozenset(
 """At most 30 connections of an account may hold one of these (OKX docs: overview-websocket-connection-count-limit)"""
 
 
+UNTOLD: Final = frozenset({"extraParams"})
+"""What leaves nothing out, but says how often to repeat it; no push repeats it (OKX docs: account channel)."""
+_INSTRUMENTS: Final = frozenset({"instType", "instFamily", "instId"})
+_NARROWED: Final[Mapping[str, frozenset[str]]] = {
+    "account": frozenset({"ccy"}),
+    "positions": _INSTRUMENTS,
+    "orders": _INSTRUMENTS,
+    "orders-algo": _INSTRUMENTS,
+}
+"""By what a channel's own arguments leave something out (OKX docs: the channel of each)."""
+
+
 class Subscription(msgspec.Struct, frozen=True):
     """One channel of one connection: ``key`` names it in coverage and status, ``arg`` is what OKX is sent."""
 
@@ -77,6 +90,30 @@ def subscription(wanted: str | Mapping[str, str]) -> Subscription:
     arg = {**(needed or {}), **given}
     named = ",".join(f"{name}={value}" for name, value in sorted(arg.items()) if (needed or {}).get(name) != value)
     return Subscription(f"{channel}:{named}" if named else channel, channel, endpoint, {"channel": channel, **arg})
+
+
+def channel_of(key: str) -> str:
+    """Return the channel that a subscription's key names, whatever its arguments."""
+    return key.partition(":")[0]
+
+
+def arguments_of(key: str) -> dict[str, str]:
+    """Return those arguments of the user's own that a subscription's key names and pushes repeat."""
+    _, *parts = re.split(r"(?:^|,)(\w+)=", key.partition(":")[2])  # a value may be JSON, with commas of its own
+    return {name: value for name, value in zip(parts[::2], parts[1::2], strict=True) if name not in UNTOLD}
+
+
+def is_understood(key: str) -> bool:
+    """Whether it is known what the arguments of a subscription's key leave out."""
+    return arguments_of(key).keys() <= _NARROWED.get(channel_of(key), frozenset())
+
+
+def tells_of(arguments: Mapping[str, str], row: Mapping[str, object]) -> bool:
+    """Whether a subscription with these arguments tells of a row, by OKX's names of its fields."""
+    family = arguments.get("instFamily")
+    if family is not None and not str(row.get("instId")).startswith(f"{family}-"):
+        return False
+    return all(row.get(name) == value for name, value in arguments.items() if name != "instFamily")
 
 
 def _unknown(channel: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from okxsync.okx.channels import Subscription
+from okxsync.okx.channels import UNTOLD, Subscription
 from okxsync.okx.signing import sign_login
 
 PING: Final = "ping"
@@ -44,7 +44,7 @@ class Event(msgspec.Struct, rename="camel"):
         """Whether ``arg`` repeats what was sent for ``subscription``; the exchange may add keys of its own."""
         if self.arg is None:
             return False
-        return all(self.arg.get(key) == value for key, value in subscription.arg.items())
+        return all(self.arg.get(key) == value for key, value in subscription.arg.items() if key not in UNTOLD)
 
 
 _encode = msgspec.json.encode

@@ -15,7 +15,7 @@ from okxsync.config import Account
 from okxsync.okx.history import ENDPOINTS
 from okxsync.rest.client import RestError
 from okxsync.rest.clients import Clients
-from okxsync.rest.fill import SETTLE_S, SUBJECTS, Filler, Window, outcome_of
+from okxsync.rest.fill import SETTLE_S, SUBJECTS, Filler, Window, outcome_of, subjects_of
 from okxsync.rest.http import open_http
 from okxsync.rest.identity import refusals
 from okxsync.rest.roster import ask_who
@@ -135,7 +135,7 @@ def _wanted(account: str, gaps: Iterable[Gap], window: Window | None) -> list[Pa
         return [Part(account, subject, window) for subject in ALL]
     since: dict[str, int] = {}
     for gap in gaps:
-        for subject in SUBJECTS.get(gap.channel, ()):
+        for subject in subjects_of(gap.channel):
             since[subject] = min(since.get(subject, gap.from_at // 1000), gap.from_at // 1000)
     return [Part(account, subject, Window(at)) for subject, at in since.items()]
 
@@ -164,7 +164,7 @@ async def _fill(
 
 async def _close(gap: Gap, parts: Iterable[Part], send: trio.MemorySendChannel[Message]) -> None:
     """Close a gap that has ended, if all it needs was asked since before it began."""
-    needed = SUBJECTS.get(gap.channel, ())
+    needed = subjects_of(gap.channel)
     mine = [part for part in parts if part.subject in needed and _spans(part.window, gap)]
     if gap.to_at is None or len(mine) < len(needed):
         return

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from okxsync.okx import history
+from okxsync.okx.channels import channel_of
 from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk
 from okxsync.rest.client import AccountClient, RestError
@@ -21,7 +22,8 @@ from okxsync.store.batch import Message, Rows, room
 from okxsync.store.queries import Held
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "orders": ("orders",),
+    "orders": ("orders", "fills"),
+    "fills": ("fills",),
     "orders-algo": ("algo orders",),
     "algo-advance": ("algo orders",),
     "account": ("money", "bills"),
@@ -30,12 +32,13 @@ SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "deposit-info": ("deposits",),
     "withdrawal-info": ("withdrawals",),
 }
-"""What must be asked to prove a channel; of other channels OKX keeps no history."""
+"""What must be asked to prove a channel, by its name; of others nothing is asked."""
 
 UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
 DEEPEST_MS: Final = 90 * history.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
+NOT_ASKED: Final = "REST is not asked for this channel; the next push tells how things are"
 SETTLE_S: Final = 2.0
 """REST may lag behind the pushes by a second: what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
@@ -78,6 +81,7 @@ class Filler:
         self._unknown: list[str] = []  # what OKX does not tell
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
+            "fills": self._fills,
             "algo orders": self._algo_orders,
             "money": self._money,
             "bills": self._bills,
@@ -111,6 +115,8 @@ class Filler:
         for ord_id, inst_id in held:
             if ord_id not in listed:
                 await self._look_up(ord_id, inst_id)
+
+    async def _fills(self, window: Window) -> None:
         await self._sweep(self._reach(history.FILLS, history.FILLS_ARCHIVE, window), window)
 
     async def _look_up(self, ord_id: str, inst_id: str | None) -> None:
@@ -192,16 +198,23 @@ class Filler:
         return rows
 
 
-def outcome_of(channel: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
+def subjects_of(key: str) -> tuple[str, ...]:
+    """Return what must be asked to prove a channel; whatever its arguments leave out may come too."""
+    return SUBJECTS.get(channel_of(key), ())
+
+
+def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
     """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note.
 
     Args:
+        key: The channel's, as in coverage.
         unknown: What the answers said that cannot be known.
     """
     if unknown:
         return "partial", unknown
+    channel = channel_of(key)
     if channel not in SUBJECTS:
-        return "partial", NOT_KEPT
+        return "partial", NOT_ASKED if channel == "instruments" else NOT_KEPT
     if now_ms - from_ms > DEEPEST_MS:
         return "partial", "OKX keeps three months"
     if channel == "orders" and now_ms - from_ms > UNFILLED_KEPT_MS:

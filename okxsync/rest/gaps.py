@@ -16,7 +16,7 @@ import trio
 from okxsync.guard import guarded
 from okxsync.okx.limits import BackOff
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.fill import SETTLE_S, SUBJECTS, Filler, Window, outcome_of
+from okxsync.rest.fill import SETTLE_S, Filler, Window, outcome_of, subjects_of
 from okxsync.store.batch import GapAsked, Message
 from okxsync.store.database import StoreError, keep_going
 from okxsync.store.queries import Gap, Held, live_gaps
@@ -106,7 +106,7 @@ class Gaps:
             for subject, since_us in self._subjects(gaps).items():
                 nursery.start_soon(ask, subject, since_us)
         for gap in gaps:
-            subjects = SUBJECTS.get(gap.channel, ())
+            subjects = subjects_of(gap.channel)
             why = "; ".join(failures[subject] for subject in subjects if subject in failures) or None
             not_known = "; ".join(unknown[subject] for subject in subjects if subject in unknown) or None
             outcome, note = (
@@ -123,7 +123,7 @@ class Gaps:
         """Return what must be asked, each since the earliest gap that needs it."""
         since: dict[str, int] = {}
         for gap in gaps:
-            for subject in SUBJECTS.get(gap.channel, ()):
+            for subject in subjects_of(gap.channel):
                 since[subject] = min(since.get(subject, gap.from_at), gap.from_at)
         return since
 

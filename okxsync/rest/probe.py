@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from okxsync.guard import guarded
+from okxsync.okx.channels import arguments_of, is_understood
 from okxsync.rest import questions
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.questions import QUESTIONS
@@ -78,22 +79,23 @@ class Probe:
                         nursery.start_soon(self._work)
 
     def _find_due(self, live: list[LiveChannel], now_us: int) -> deque[LiveChannel]:
-        silent = [one for one in live if now_us - _spoke_at(one) >= PROBE_S * 1e6]
+        known = [one for one in live if is_understood(one.channel)]
+        silent = [one for one in known if now_us - _spoke_at(one) >= PROBE_S * 1e6]
         # What could not be asked about is counted for itself: one account does not wait for the turn of a thousand.
-        count = Counter((one.channel, one.key in self._failed) for one in silent)
+        count = Counter((one.name, one.key in self._failed) for one in silent)
         every_us = {kind: max(PROBE_S, n / PER_S.get(kind[0], OTHERS_PER_S)) * 1e6 for kind, n in count.items()}
         due = []
         for one in silent:
             last = max(one.since_at, self._asked.get(one.key, 0))
-            pause_us = every_us[one.channel, one.key in self._failed]
+            pause_us = every_us[one.name, one.key in self._failed]
             is_due = now_us >= last + pause_us or last > now_us  # or the clock was set back
             if is_due and one.key not in self._busy:
                 due.append((last, one))
         taken: Counter[str] = Counter()
         found: deque[LiveChannel] = deque()
         for _, one in sorted(due, key=itemgetter(0)):
-            taken[one.channel] += 1
-            if taken[one.channel] <= max(1.0, PER_S.get(one.channel, OTHERS_PER_S) * LOOK_S):  # else at the next look
+            taken[one.name] += 1
+            if taken[one.name] <= max(1.0, PER_S.get(one.name, OTHERS_PER_S) * LOOK_S):  # else at the next look
                 found.append(one)
         return found
 
@@ -123,7 +125,8 @@ class Probe:
         marks = (one.since_at, self._proved.get(one.key, 0), _spoke_at(one))
         proved = max((at for at in marks if 0 < at <= _now_us()), default=_now_us() - _DAY_US)
         until = _now_us() - int(questions.SETTLE_S * 1e6)
-        missing = await QUESTIONS[one.channel](self._database, client, proved, until)
+        only = arguments_of(one.channel)
+        missing = await QUESTIONS[one.name](self._database, client, proved, until, only)
         now = {other.key: other for other in live_channels(self._database, QUESTIONS, one.account)}.get(one.key)
         if now is None or (now.since_at, _spoke_at(now)) != (one.since_at, _spoke_at(one)):
             return  # lost meanwhile, and others fill the gap; or it has spoken
@@ -137,7 +140,7 @@ class Probe:
 
 def _spoke_at(one: LiveChannel) -> int:
     """Return when it last said something that it says in any case; 0 where it never does."""
-    return one.pushed_at if one.channel in SPEAK else 0
+    return one.pushed_at if one.name in SPEAK else 0
 
 
 def _now_us() -> int:

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from okxsync.okx import history
+from okxsync.okx.channels import tells_of
 from okxsync.okx.errors import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.lists import read_list, read_page
@@ -23,8 +24,11 @@ from okxsync.store.queries import Held, missing_order, rows_of
 T = TypeVar("T")
 Amounts: TypeAlias = dict[str, Decimal]
 """By what names them; what is nought is left out."""
-Question: TypeAlias = Callable[[Path, AccountClient, int, int], Awaitable[str | None]]
-"""Takes database, client, since when and until when (local microseconds); returns what was not pushed, in words."""
+Arguments: TypeAlias = Mapping[str, str]
+"""Those of the subscription in question: it tells of nothing else."""
+Question: TypeAlias = Callable[[Path, AccountClient, int, int, Arguments], Awaitable[str | None]]
+"""Takes database, client, since when and until when (local microseconds), and the subscription's arguments; returns
+what was not pushed, in words."""
 
 SETTLE_S: Final = 5.0
 """What has just happened may still be on its way to our tables, or to REST's."""
@@ -34,7 +38,7 @@ _ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
 """What ``orders-algo`` tells of; the others are told by ``algo-advance``."""
 
 
-async def orders(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+async def orders(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
     """Each order that is pending, or was placed since and has ended, must stand in our tables as it is, and each that
     we hold as open must be pending.
 
@@ -42,22 +46,31 @@ async def orders(database: Path, client: AccountClient, since_us: int, until_us:
         RestError: the exchange could not be asked.
     """
     since_ms = _by_their_clock(client, since_us)
-    held = Held(database, client.name, until_us)
-    before = held.open_orders()
-    told = _times(await read_list(client, history.ORDERS_PENDING, 0))
-    told |= _times(await read_list(client, history.ORDERS, since_ms))
+
+    def held() -> set[str]:
+        ours = {ord_id for ord_id, _ in Held(database, client.name, until_us).open_orders()}
+        if ours and only:
+            open_ones = rows_of(database, "orders", client.name, "state IN ('live', 'partially_filled')")
+            ours &= {str(row["ord_id"]) for row in _told(only, open_ones)}
+        return ours
+
+    before = held()
+    told = _times(_told(only, await read_list(client, history.ORDERS_PENDING, 0)))
+    told |= _times(_told(only, await read_list(client, history.ORDERS, since_ms)))
     then = {ord_id: at for ord_id, at in told.items() if at > since_ms}
-    unlisted = {(ord_id, inst_id) for ord_id, inst_id in before if ord_id not in told}
+    unlisted = before - told.keys()
     if unlisted or missing_order(database, client.name, then):
         await trio.sleep(SETTLE_S)  # it has happened perhaps just now
         if ord_id := missing_order(database, client.name, then):
             return f"order {ord_id} was not pushed"
-        for ord_id, _ in unlisted & set(held.open_orders()):
+        for ord_id in unlisted & held():
             return f"the end of order {ord_id} was not pushed"
     return None
 
 
-async def algo_orders(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+async def algo_orders(
+    database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments
+) -> str | None:
     """The pending algo orders must be those that we hold as pending, and we must know those that ended since.
 
     Raises:
@@ -65,7 +78,7 @@ async def algo_orders(database: Path, client: AccountClient, since_us: int, unti
     """
 
     async def theirs() -> Amounts:
-        listed = _convert(await read_list(client, history.ALGO_PENDING, 0, _ALGOS), list[_Algo])
+        listed = _convert(_told(only, await read_list(client, history.ALGO_PENDING, 0, _ALGOS)), list[_Algo])
         return {one.algo_id: Decimal(1) for one in listed}
 
     kinds = ", ".join(f"'{kind}'" for kinds in _ALGOS["ordType"] for kind in kinds.split(","))
@@ -73,12 +86,13 @@ async def algo_orders(database: Path, client: AccountClient, since_us: int, unti
     where = f"ord_type IN ({kinds}) AND state IN ('live', 'pause', 'partially_effective')"
 
     def ours() -> Amounts:
-        return {str(row["algo_id"]): Decimal(1) for row in rows_of(database, "algo_orders", client.name, where)}
+        rows = _told(only, rows_of(database, "algo_orders", client.name, where))
+        return {str(row["algo_id"]): Decimal(1) for row in rows}
 
     if differing := await _compare("algo order", theirs, ours):
         return differing
     since_ms = _by_their_clock(client, since_us)
-    ended = _convert(await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS), list[_Algo])
+    ended = _convert(_told(only, await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS)), list[_Algo])
 
     def unknown() -> set[str]:
         known = {str(row["algo_id"]) for row in rows_of(database, "algo_orders", client.name, "1")}
@@ -89,35 +103,41 @@ async def algo_orders(database: Path, client: AccountClient, since_us: int, unti
     return f"algo order {min(missing)} was not pushed" if (missing := unknown()) else None
 
 
-async def balances(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+async def balances(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
     """The cash of each currency must be what we hold."""
 
     async def theirs() -> Amounts:
         rows = _convert(await read_page(client, "account/balance", {}), list[_Account])
-        return _amounts((one.ccy, one.cash_bal) for row in rows for one in row.details)
+        details = (one for row in rows for one in row.details if tells_of(only, {"ccy": one.ccy}))
+        return _amounts((one.ccy, one.cash_bal) for one in details)
 
     def ours() -> Amounts:
-        return _amounts((row["ccy"], row["cash_bal"]) for row in rows_of(database, "balances", client.name, "1"))
+        rows = _told(only, rows_of(database, "balances", client.name, "1"))
+        return _amounts((row["ccy"], row["cash_bal"]) for row in rows)
 
     return await _compare("balance of", theirs, ours)
 
 
-async def positions(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+async def positions(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
     """The size of each position must be what we hold."""
 
     async def theirs() -> Amounts:
-        rows = _convert(await read_page(client, "account/positions", {}), list[_Position])
+        rows = _convert(_told(only, await read_page(client, "account/positions", {})), list[_Position])
         return _amounts((one.pos_id, one.pos) for one in rows)
 
     def ours() -> Amounts:
-        return _amounts((row["pos_id"], row["pos"]) for row in rows_of(database, "positions", client.name, "1"))
+        rows = _told(only, rows_of(database, "positions", client.name, "1"))
+        return _amounts((row["pos_id"], row["pos"]) for row in rows)
 
     return await _compare("position", theirs, ours)
 
 
-async def balances_and_positions(database: Path, client: AccountClient, since_us: int, until_us: int) -> str | None:
+async def balances_and_positions(
+    database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments
+) -> str | None:
     """Both must be what we hold."""
-    return await balances(database, client, since_us, until_us) or await positions(database, client, since_us, until_us)
+    asked = database, client, since_us, until_us, only
+    return await balances(*asked) or await positions(*asked)
 
 
 QUESTIONS: Final[Mapping[str, Question]] = {
@@ -127,7 +147,8 @@ QUESTIONS: Final[Mapping[str, Question]] = {
     "positions": positions,
     "balance_and_position": balances_and_positions,
 }
-"""By the channel that the question can prove, subscribed to without arguments of the user's own."""
+"""By the channel that the question can prove."""
+_OURS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
 
 
 class _Algo(msgspec.Struct, rename="camel"):
@@ -165,6 +186,13 @@ async def _compare(what: str, theirs: Callable[[], Awaitable[Amounts]], ours: Ca
 
 def _by_their_clock(client: AccountClient, at_us: int) -> int:
     return at_us // 1000 + client.now_ms() - time.time_ns() // 1_000_000
+
+
+def _told(only: Arguments, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return those of REST's rows, or of our tables', that the subscription tells of."""
+    if not only:
+        return rows
+    return [row for row in rows if tells_of(only, {name: row.get(name, row.get(ours)) for name, ours in _OURS.items()})]
 
 
 def _times(rows: list[dict[str, object]]) -> dict[str, int]:

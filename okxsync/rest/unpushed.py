@@ -1,9 +1,10 @@
-"""What OKX tells over REST alone: bills, and the record of closed positions.
+"""What OKX tells over REST alone: bills, the record of closed positions, and fills where only ``fills`` is listened to,
+for that channel adds several up and leaves some out (OKX docs: fills channel).
 
-Both follow from something that is pushed - cash that changed, a position that was adjusted (a record is there from the
-first partial close on) - so they are asked for when that has happened, and not otherwise. So are the fills of who
-listens to ``fills`` and not to ``orders``: its pushes add several executions up. REST may lag behind the pushes, so
-what is asked for begins a while earlier, and is asked for again until the change that called for it is old enough.
+They follow from something that is pushed - cash that changed, a position that was adjusted (a record is there from the
+first partial close on), a push of ``fills`` - so they are asked for when that has happened, and not otherwise. REST may
+lag behind the pushes, so what is asked for begins a while earlier, and is asked for again until the change that called
+for it is old enough.
 """
 
 import logging
@@ -19,7 +20,7 @@ from okxsync.guard import guarded
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.fill import Filler, Window
 from okxsync.store.batch import Message
-from okxsync.store.database import StoreError, keep_going
+from okxsync.store.database import CHANNEL_NAME, StoreError, keep_going
 from okxsync.store.queries import Held, last_changes
 
 log = logging.getLogger("okxsync.rest")
@@ -35,10 +36,10 @@ AT_ONCE: Final = 16
 CALLED_FOR: Final = {
     "bills": "SELECT name, (SELECT max(u_time) FROM balances WHERE account = name) FROM accounts",
     "positions": "SELECT name, (SELECT max(u_time) FROM positions WHERE account = name) FROM accounts",
-    "orders": "SELECT account, max(last_push_at) / 1000 FROM coverage WHERE channel || ':' LIKE 'fills:%' AND live = 1"
+    "fills": f"SELECT account, max(last_push_at) / 1000 FROM coverage WHERE {CHANNEL_NAME} = 'fills'"
     " AND account NOT IN (SELECT account FROM coverage WHERE channel = 'orders' AND live = 1) GROUP BY account",
 }
-"""By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds, or nearly so)."""
+"""By subject of ``rest.fill``: when what calls for it last happened (the exchange's milliseconds; ours for fills)."""
 
 Key = tuple[str, str]  # subject and account
 Due = tuple[Key, int, float]  # what has changed, when, and the least pause between two questions about it

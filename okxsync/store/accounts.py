@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from okxsync.okx.channels import channel_of
 from okxsync.store.database import Connection, reading, wal_of
 from okxsync.store.lock import trouble
 from okxsync.store.register import UNPROVED
@@ -122,7 +123,7 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
         db.execute("SELECT account, count(*) FROM positions WHERE CAST(pos AS REAL) <> 0 GROUP BY account").fetchall()
     )
     for one in found.values():
-        covered_channels = {channel.channel for channel in one.channels}
+        covered_channels = {channel_of(channel.channel) for channel in one.channels}
         if "orders" in covered_channels or one.name in open_orders:
             one.open_orders = open_orders.get(one.name, 0)
         if "positions" in covered_channels or one.name in positions:

@@ -33,6 +33,8 @@ WAL_BYTES: Final = 64 * 2**20
 """What the write-ahead log keeps of the disk when nobody holds it up."""
 WAL_TOO_LARGE: Final = 4 * WAL_BYTES
 """A write-ahead log of this size somebody holds up, by reading without an end."""
+CHANNEL_NAME: Final = "substr(channel, 1, instr(channel || ':', ':') - 1)"
+"""SQL: the name of a column ``channel`` without its arguments, as ``okx.channels.channel_of`` has it."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from okxsync.store.database import reading
+from okxsync.store.database import CHANNEL_NAME, reading
 
 Row = Mapping[str, Any]
 _LAG_MS = 10_000
@@ -53,7 +53,7 @@ def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
             found += _bills(account, bills)
             proved = rows(
                 "SELECT max(to_at) / 1000 AS ms FROM gaps WHERE account = ? AND outcome IS NOT NULL"
-                " AND channel IN ('account', 'balance_and_position')"
+                f" AND {CHANNEL_NAME} IN ('account', 'balance_and_position')"
             )[0]["ms"]
             if proved is not None:
                 found += _balances(account, rows("SELECT * FROM balances WHERE account = ?"), bills, proved - _LAG_MS)

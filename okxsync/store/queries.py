@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from okxsync.config import MARKET
-from okxsync.store.database import reading
+from okxsync.okx.channels import channel_of
+from okxsync.store.database import CHANNEL_NAME, reading
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -117,8 +118,8 @@ class Held:
         """
         with reading(self._path) as database:
             proved_at = database.execute(
-                "SELECT max(to_at) FROM gaps WHERE account = ? AND channel IN ('account', 'balance_and_position')"
-                " AND outcome IS NOT NULL",
+                f"SELECT max(to_at) FROM gaps WHERE account = ? AND {CHANNEL_NAME} IN ('account',"
+                " 'balance_and_position') AND outcome IS NOT NULL",
                 [self._account],
             ).fetchone()[0]
         return proved_at // 1000 if proved_at is not None else None
@@ -137,7 +138,10 @@ def last_changes(path: Path, sql: str) -> dict[str, int]:
 
 
 class LiveChannel(msgspec.Struct, frozen=True):
-    """A channel that is live and without a gap to fill: since when, and when it last pushed; local microseconds."""
+    """A channel that is live and without a gap to fill: since when, and when it last pushed; local microseconds.
+
+    ``channel`` is its key in coverage, ``name`` that without arguments.
+    """
 
     account: str
     channel: str
@@ -148,9 +152,14 @@ class LiveChannel(msgspec.Struct, frozen=True):
     def key(self) -> tuple[str, str]:
         return self.account, self.channel
 
+    @property
+    def name(self) -> str:
+        return channel_of(self.channel)
+
 
 def live_channels(path: Path, channels: Collection[str], account: str | None = None) -> list[LiveChannel]:
-    """Return those of the accounts' ``channels``, or of one account's, that are live, with all earlier gaps closed.
+    """Return those of the ``channels`` of all accounts or of one, whatever their arguments, that are live, with all
+    earlier gaps closed.
 
     The loop waits for it, so a channel costs two looks into an index, however many gaps it has had.
     """
@@ -161,7 +170,7 @@ def live_channels(path: Path, channels: Collection[str], account: str | None = N
         rows = database.execute(
             f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel}"
             " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0) FROM coverage"
-            f" WHERE {whose}live = 1 AND channel IN ({marks})"
+            f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
             f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",
             [*([] if account is None else [account]), *channels],
         ).fetchall()

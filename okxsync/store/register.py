@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from okxsync.store import batch
-from okxsync.store.database import Connection
+from okxsync.store.database import CHANNEL_NAME, Connection
 
 _NEW_GAP: Final = (
     "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
@@ -33,10 +33,10 @@ UNPROVED: Final = "unproved JOIN coverage USING (account, channel) WHERE live = 
 """SQL: the live channels that REST could not be asked about, and that have said nothing since."""
 
 ASKED_ABOUT: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
-"""The channels that REST is asked about when they say nothing (see ``rest.questions``)."""
+"""The channels that REST is asked about when they say nothing, whatever their arguments (see ``rest.questions``)."""
 _ADVANCE: Final = (
     "UPDATE coverage SET covered_until"
-    " = max(covered_until, min(?, iif(channel IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"
+    f" = max(covered_until, min(?, iif({CHANNEL_NAME} IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"
     " WHERE connection_id = ? AND live = 1"
 )
 

@@ -14,6 +14,7 @@ import msgspec
 import zstandard
 
 from okxsync.config import MARKET
+from okxsync.okx.channels import arguments_of, channel_of
 from okxsync.okx.frames import EVENTS, read_event, redact
 from okxsync.store import batch, register
 from okxsync.store.batch import Message
@@ -402,6 +403,5 @@ def _read_envelope(text: str) -> Frame:
 
 def _fits(key: str, arg: dict[str, object]) -> bool:
     """Whether a push with ``arg`` belongs to the subscription ``key`` (``channel`` or ``channel:name=value,...``)."""
-    channel, _, named = key.partition(":")
-    pairs = [pair.partition("=") for pair in named.split(",") if pair]
-    return arg.get("channel") == channel and all(arg.get(name) == value for name, _, value in pairs)
+    named = arguments_of(key)
+    return arg.get("channel") == channel_of(key) and all(arg.get(name) == value for name, value in named.items())

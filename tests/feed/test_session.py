@@ -314,6 +314,22 @@ async def test_an_error_that_comes_long_after_what_was_asked_for_again_still_end
         assert (ended.action, str(ended).startswith("error frame: 60018")) == (Action.RETRY, True)
 
 
+async def test_an_acknowledgement_need_not_repeat_extra_params(exchange: Exchange, autojump_clock: MockClock) -> None:
+    wanted = {"channel": "account", "extraParams": '{"updateInterval":"0"}'}
+
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        assert request["args"] == [wanted]
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": {"channel": "account"}})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(plan_of(wanted)) as life:
+        await trio.sleep(1)
+        assert acknowledged(life) == ['account:extraParams={"updateInterval":"0"}']
+
+
 async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, autojump_clock: MockClock) -> None:
     one, other = ({"channel": "tickers", "instId": name} for name in ("NO-SUCH", "NOR-THIS"))
 

@@ -1,6 +1,14 @@
 import pytest
 
-from okxsync.okx.channels import CHANNELS, DEFAULT_CHANNELS, subscription
+from okxsync.okx.channels import (
+    CHANNELS,
+    DEFAULT_CHANNELS,
+    arguments_of,
+    channel_of,
+    is_understood,
+    subscription,
+    tells_of,
+)
 
 
 def test_a_name_gets_the_arguments_that_okx_needs() -> None:
@@ -37,3 +45,51 @@ def test_every_channel_that_needs_no_instrument_can_be_named_alone() -> None:
 def test_what_cannot_be_subscribed_says_what_is_expected(wanted: str, says: str) -> None:
     with pytest.raises(ValueError, match=says.replace("?", r"\?")):
         subscription(wanted)
+
+
+EVENTS_ONLY = '{"updateInterval":"0","x":"1"}'
+
+
+@pytest.mark.parametrize(
+    ("wanted", "arguments", "understood"),
+    [
+        ({"channel": "orders"}, {}, True),
+        ({"channel": "orders", "instType": "ANY"}, {}, True),
+        ({"channel": "orders", "instType": "SWAP"}, {"instType": "SWAP"}, True),
+        (
+            {"channel": "orders", "instId": "BTC-USDT", "instType": "SPOT"},
+            {"instId": "BTC-USDT", "instType": "SPOT"},
+            True,
+        ),
+        ({"channel": "positions", "instFamily": "BTC-USD"}, {"instFamily": "BTC-USD"}, True),
+        ({"channel": "account", "ccy": "BTC"}, {"ccy": "BTC"}, True),
+        ({"channel": "account", "extraParams": EVENTS_ONLY}, {}, True),
+        ({"channel": "account", "extraParams": EVENTS_ONLY, "ccy": "BTC"}, {"ccy": "BTC"}, True),
+        ({"channel": "account", "instType": "SWAP"}, {"instType": "SWAP"}, False),
+        ({"channel": "orders", "novelty": "1"}, {"novelty": "1"}, False),
+        ({"channel": "mark-price", "instId": "BTC-USDT"}, {"instId": "BTC-USDT"}, False),
+    ],
+)
+def test_a_key_tells_its_channel_and_what_its_arguments_leave_out(
+    wanted: dict[str, str], arguments: dict[str, str], understood: bool
+) -> None:
+    key = subscription(wanted).key
+    assert (channel_of(key), arguments_of(key), is_understood(key)) == (wanted["channel"], arguments, understood)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inst_ids"),
+    [
+        ({}, ["BTC-USDT", "BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP"]),
+        ({"instType": "SWAP"}, ["BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP"]),
+        ({"instId": "BTC-USDT"}, ["BTC-USDT"]),
+        ({"instFamily": "BTC-USD"}, ["BTC-USD-SWAP"]),
+        ({"instType": "SPOT", "instId": "BTC-USDT-SWAP"}, []),
+    ],
+)
+def test_a_subscription_tells_of_what_its_arguments_leave(arguments: dict[str, str], inst_ids: list[str]) -> None:
+    rows = [
+        {"instId": inst_id, "instType": "SWAP" if inst_id.endswith("SWAP") else "SPOT"}
+        for inst_id in ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP")
+    ]
+    assert [row["instId"] for row in rows if tells_of(arguments, row)] == inst_ids

@@ -203,6 +203,43 @@ def gaps_of(settings: Settings) -> dict[str, tuple[str | None, str | None]]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("channel", "subjects"),
+    [
+        ("orders:instType=SWAP", {"orders", "fills"}),
+        ("orders:instFamily=BTC-USDT", {"orders", "fills"}),
+        ('account:extraParams={"updateInterval":"0"}', {"money", "bills"}),
+        ("account:ccy=BTC", {"money", "bills"}),
+        ("fills", {"fills"}),
+        ("deposit-info:ccy=BTC", {"deposits"}),
+    ],
+)
+async def test_a_gap_of_a_channel_with_arguments_is_asked_for_as_without(
+    sandbox: Sandbox, settings: Settings, channel: str, subjects: set[str]
+) -> None:
+    make_gap(settings, channel, now_us() - 60_000_000, now_us() - 5_000_000)
+    parts = await backfill(settings.database, settings.accounts[:1], None)
+    assert {part.subject for part in parts} == subjects
+    assert gaps_of(settings) == {channel: ("filled", None)}
+
+
+async def test_a_gap_of_orders_with_arguments_is_partial_for_the_same_reason_as_without(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    make_gap(settings, "orders:instType=SWAP", now_us() - 3 * 3600 * 1_000_000, now_us() - 5_000_000)
+    await backfill(settings.database, settings.accounts[:1], None)
+    outcome, note = gaps_of(settings)["orders:instType=SWAP"]
+    assert (outcome, "two hours" in str(note)) == ("partial", True)
+
+
+async def test_a_window_that_begins_after_a_gap_does_not_close_it_whatever_its_arguments(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    make_gap(settings, "orders:instType=SWAP", now_us() - 3 * DAY_MS * 1000, now_us() - 5_000_000)
+    await backfill(settings.database, settings.accounts[:1], since(2))
+    assert gaps_of(settings) == {"orders:instType=SWAP": (None, None)}
+
+
 async def test_a_gap_that_ended_just_now_is_asked_for_once_rest_knows_of_its_end(
     sandbox: Sandbox, settings: Settings
 ) -> None:

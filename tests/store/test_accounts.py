@@ -57,6 +57,11 @@ def test_a_channel_that_nobody_asks_for_makes_no_account_stale(desk: Desk) -> No
     assert ([one.channel for one in alpha.channels], alpha.gaps_open, alpha.is_well) == (["account"], 0, True)
 
 
+def test_a_channel_with_arguments_counts_as_its_own(desk: Desk) -> None:
+    desk.apply(batch.Subscribed(2, "beta", ["orders:instType=SWAP"], NOW))
+    assert states(desk)["beta"].open_orders == 0
+
+
 def test_without_a_daemon_all_is_stale(desk: Desk) -> None:
     assert states(desk, alive=False, later_s=60)["alpha"].stale_s == 60.0
 

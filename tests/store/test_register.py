@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from okxsync.okx.channels import channel_of, subscription
 from okxsync.store import batch
+from okxsync.store.database import CHANNEL_NAME
 from okxsync.store.queries import Identity, identities
 from tests.store.desk import NOW, Desk, order, phase
 
@@ -249,6 +251,42 @@ def test_a_channel_that_cannot_be_asked_about_is_journalled_once_an_account_and_
     assert desk.rows(said) == [warned, ("info", "alpha", "proved-again", "orders-algo")]
     desk.apply(batch.Proved("alpha", "orders", NOW + 460 * S))
     assert len(desk.rows(said)) == 2
+
+
+# Channels with arguments
+
+
+ONES_OWN = [
+    "orders:instType=SWAP",
+    "orders-algo:instId=BTC-USDT-SWAP",
+    "account:ccy=BTC",
+    "positions:instFamily=BTC-USD",
+]
+
+
+@pytest.mark.parametrize("channel", ONES_OWN)
+def test_a_channel_with_arguments_is_covered_by_a_busy_socket_as_little_as_one_without(
+    desk: Desk, channel: str
+) -> None:
+    desk.begin(channel, "deposit-info", "deposit-info:ccy=BTC")
+    desk.apply(pong(60))
+    assert coverage(desk) == {channel: (0, 0, 1), "deposit-info": (0, 60, 1), "deposit-info:ccy=BTC": (0, 60, 1)}
+    desk.apply(batch.Proved("alpha", channel, NOW + 55 * S))
+    assert coverage(desk)[channel] == (0, 55, 1)
+
+
+@pytest.mark.parametrize("extra", ['{"updateInterval":"0"}', '{"updateInterval":"0","novelty":"1"}'])
+def test_pushes_do_not_repeat_extra_params_and_are_still_their_channels(desk: Desk, extra: str) -> None:
+    key = subscription({"channel": "account", "extraParams": extra}).key
+    desk.begin(key)
+    desk.push("account", {"uTime": "5", "details": []})
+    assert desk.rows("SELECT channel FROM coverage WHERE last_push_at IS NOT NULL") == [(key,)]
+
+
+def test_sql_knows_a_channels_name_as_we_do(desk: Desk) -> None:
+    for key in (*ONES_OWN, "orders", 'account:extraParams={"updateInterval":"0"}'):
+        ((name,),) = desk.rows(f"SELECT {CHANNEL_NAME} FROM (SELECT ? AS channel)", key)
+        assert name == channel_of(key)
 
 
 # Channels that are refused

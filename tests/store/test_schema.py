@@ -60,6 +60,24 @@ def test_opening_twice_changes_nothing(desk: Desk) -> None:
     assert desk.rows("SELECT * FROM sqlite_schema") == before
 
 
+def test_gaps_that_were_closed_without_a_question_are_open_again(desk: Desk) -> None:
+    channels = ["orders:instType=SWAP", "fills", "account:ccy=BTC", "orders", "mark-price:instId=X-Y"]
+    for channel in channels:
+        desk.db.execute(
+            "INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome, filled_at, rows, attempts, note)"
+            " VALUES ('alpha', ?, 1, 2, 'closed', 'partial', 3, 0, 1, 'OKX keeps no history of this channel')",
+            [channel],
+        )
+    desk.db.execute("DROP INDEX coverage_unwanted")  # as it was before
+    desk.db.execute("ALTER TABLE coverage DROP COLUMN wanted")
+    desk.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm005_wanted'")
+    open_database(desk.path).close()
+    found = desk.rows(
+        "SELECT channel FROM gaps WHERE outcome IS NULL AND filled_at IS NULL AND note IS NULL ORDER BY id"
+    )
+    assert [channel for (channel,) in found] == channels[:3]
+
+
 def test_another_program_may_hold_the_write_lock_meanwhile(desk: Desk) -> None:
     other = open_database(desk.path)
     other.execute("BEGIN IMMEDIATE")
