@@ -105,7 +105,10 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
 
 
 def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
-    names = db.execute("SELECT name FROM accounts WHERE removed_at IS NULL").fetchall()
+    names = db.execute(  # one that is not enabled any more wants nothing
+        "SELECT name FROM accounts WHERE removed_at IS NULL"
+        " AND name NOT IN (SELECT account FROM coverage GROUP BY account HAVING max(wanted) = 0)"
+    ).fetchall()
     found = {name: AccountState(name, []) for (name,) in names}
     rows = db.execute("SELECT account, channel, live, covered_until, last_push_at, connection_id FROM coverage"
                       " WHERE wanted = 1 ORDER BY channel").fetchall()  # fmt: skip

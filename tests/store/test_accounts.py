@@ -57,6 +57,13 @@ def test_a_channel_that_nobody_asks_for_makes_no_account_stale(desk: Desk) -> No
     assert ([one.channel for one in alpha.channels], alpha.gaps_open, alpha.is_well) == (["account"], 0, True)
 
 
+def test_an_account_that_is_not_enabled_any_more_is_not_among_the_worst(desk: Desk) -> None:
+    desk.apply(batch.Wanted([("beta", "orders")]))
+    assert list(states(desk)) == ["beta"]
+    desk.apply(batch.Wanted([("alpha", "orders")]))
+    assert list(states(desk)) == ["beta", "alpha"]
+
+
 def test_a_channel_with_arguments_counts_as_its_own(desk: Desk) -> None:
     desk.apply(batch.Subscribed(2, "beta", ["orders:instType=SWAP"], NOW))
     assert states(desk)["beta"].open_orders == 0
