@@ -6,7 +6,7 @@ times in a row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -24,6 +24,7 @@ from okxsync.rest.http import open_http
 from okxsync.rest.lists import read_list, read_page
 from okxsync.store.ledger import Difference
 from okxsync.store.queries import rows_of
+from okxsync.store.records import read_number
 
 Records: TypeAlias = dict[str, Mapping[str, object]]
 """Columns by key; the key is text for people, its parts with slashes between."""
@@ -243,10 +244,8 @@ def _value(value: object) -> object:
     text = _text(value)
     if text in (None, "", "[]"):
         return Decimal(0)
-    try:
-        return Decimal(text).normalize() if text is not None and text.isascii() else text
-    except InvalidOperation:
-        return text
+    number = read_number(text) if text is not None and text.isascii() else None
+    return text if number is None else number.normalize()
 
 
 def _text(value: object) -> str | None:

@@ -5,7 +5,7 @@ was opened, and each balance is what its bills make it, one after the other.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from okxsync.store.database import CHANNEL_NAME, reading
+from okxsync.store.records import number
 
 Row = Mapping[str, Any]
 _LAG_MS = 10_000
@@ -113,11 +114,3 @@ def _balances(account: str, balances: Iterable[Row], bills: Iterable[Row], prove
         ccy, held = balance["ccy"], balance["cash_bal"]
         if ccy in last and (balance["u_time"] or 0) < proved and number(last[ccy]) != number(held):
             yield Difference(account, "balances", ccy, "cash_bal", held, last[ccy])
-
-
-def number(text: str | None) -> Decimal:
-    """Return a decimal; what is absent or no number is zero."""
-    try:
-        return Decimal(text or 0)
-    except InvalidOperation:
-        return Decimal(0)

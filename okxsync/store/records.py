@@ -7,6 +7,7 @@ that it can be journalled once and counted. A field that was new once belongs to
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -35,6 +36,20 @@ def moment(text: str) -> str:
 
 def is_moment(text: str) -> bool:
     return len(text) <= MOMENT_DIGITS and text.isascii() and text.isdigit()
+
+
+def number(text: object) -> Decimal:
+    """Return a decimal; what is absent or no number is zero. NaN is none: it equals nothing, not even itself."""
+    return read_number(text) or Decimal(0)
+
+
+def read_number(text: object) -> Decimal | None:
+    """Return a decimal that can be reckoned with, zero for what is absent, or None if it is anything else."""
+    try:
+        found = Decimal(str(text or 0))
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() and abs(found.adjusted()) < 100 else None
 
 
 class Record(Generic[R]):
