@@ -17,7 +17,10 @@ A channel may have been dead for two probes (see ``rest.probe``) when a crash ke
 bounds of time are inclusive is not certain, and clocks differ.
 """
 
-_INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
+_NEW_TYPES: Final = frozenset({"EVENTS"})
+_INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", *_NEW_TYPES)
+_NOT_OFFERED: Final = frozenset("50014 50016 50041 50046 50062 51000 51001 51010".split())
+"""A parameter that is wrong or does not match, a feature that is off, an account that is not on the list."""
 _ALGO_TYPES: Final = ("conditional,oco", "trigger", "move_order_stop", "iceberg", "twap", "chase")
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
 
@@ -138,6 +141,11 @@ def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: in
     """Return the endpoint that still has what is since ``since_ms``: the near one if it reaches so far."""
     depth = near.depth_ms
     return near if archive is None or depth is None or since_ms > now_ms - depth + DAY_MS // 24 else archive
+
+
+def is_not_offered(sweep: Mapping[str, str], code: str) -> bool:
+    """Whether a refusal of a sweep says that it asks for a type of instrument that is new, and not offered here."""
+    return sweep.get("instType") in _NEW_TYPES and code in _NOT_OFFERED
 
 
 class Walk:

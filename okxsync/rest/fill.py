@@ -15,10 +15,10 @@ import trio
 from okxsync.okx import history
 from okxsync.okx.channels import channel_of
 from okxsync.okx.errors import Action
-from okxsync.okx.history import Endpoint, Walk
+from okxsync.okx.history import Endpoint, Walk, is_not_offered
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
-from okxsync.store.batch import Message, Rows, room
+from okxsync.store.batch import Gone, Message, Rows, room
 from okxsync.store.queries import Held
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -44,6 +44,13 @@ SETTLE_S: Final = 2.0
 _NOT_IN_DEMO: Final = "50038"
 """Simulated accounts have no deposits and withdrawals to ask for (OKX docs: overview-demo-trading-services)."""
 _NO_SUCH_ORDER: Final = ("51603", "51001")
+LAG_MS: Final = 2000
+"""REST may answer with what was true so long ago. No gap is asked for sooner after its end, so what has changed in it
+is told."""
+HEARD_US: Final = 5_000_000
+"""What we heard of so shortly before we ask may not be in REST's lists yet, nor be found by its id."""
+AGAIN_S: Final = 2.0
+"""What is not found is asked for again so much later, before it counts as gone."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -106,41 +113,55 @@ class Filler:
         return f"{self._unknown[0]}{more}" if self._unknown else None
 
     async def _orders(self, window: Window) -> None:
-        held = self._held.open_orders()  # before we ask: an order placed later is not missing from the answer
+        held = self._held.open_orders(HEARD_US)  # before we ask: an order placed later is not missing from the answer
         listed: set[str] = set()
         await self._sweep(history.ORDERS_PENDING, NOW, listed)
         await self._sweep(history.ORDERS, window, listed)
         if self._reach(history.ORDERS, history.ORDERS_ARCHIVE, window) is history.ORDERS_ARCHIVE:
             await self._sweep(history.ORDERS_ARCHIVE, window, listed)  # it lacks the cancelled ones without a fill
-        for ord_id, inst_id in held:
-            if ord_id not in listed:
-                await self._look_up(ord_id, inst_id)
+        ids = {ord_id: {"instId": inst_id or "", "ordId": ord_id} for ord_id, inst_id in held if ord_id not in listed}
+        await self._look_up("orders", "trade/order", ids)
 
     async def _fills(self, window: Window) -> None:
         await self._sweep(self._reach(history.FILLS, history.FILLS_ARCHIVE, window), window)
 
-    async def _look_up(self, ord_id: str, inst_id: str | None) -> None:
-        """Ask for one order that no list names; one that is nowhere is gone, and one that OKX will never tell of too:
-        it is not pending, and else all other orders would wait for it.
-        """
-        try:
-            if inst_id is None:
-                raise RestError("its instrument is not known", Action.FIX)
-            await self._state("orders", "trade/order", {"instId": inst_id, "ordId": ord_id})
-        except RestError as error:
-            if error.code not in _NO_SUCH_ORDER:
-                if error.action not in (Action.FIX, Action.REJECT):
-                    raise
-                self._unknown.append(f"the end of order {ord_id}: {error}")
-            gone = {"ordId": ord_id, "instId": inst_id, "state": "gone", "uTime": str(_now_ms())}
-            await self._send.send(Rows(self._client.name, "orders", msgspec.json.encode([gone]).decode(), _now_us()))
-
     async def _algo_orders(self, window: Window) -> None:
-        await self._sweep(history.ALGO_PENDING, NOW)
-        await self._sweep(history.ALGO_HISTORY, window)
+        held = self._held.open_algo_orders(HEARD_US)
+        listed: set[str] = set()
+        await self._sweep(history.ALGO_PENDING, NOW, listed)
+        await self._sweep(history.ALGO_HISTORY, window, listed)  # by cTime: where old ones end is not reached
+        ids = {algo_id: {"algoId": algo_id} for algo_id in held if algo_id not in listed}
+        await self._look_up("orders-algo", "trade/order-algo", ids)
+
+    async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> None:
+        """Ask for orders that no list names, each by its id; those that are nowhere, and still are, are gone.
+
+        So are those that OKX will not tell of: they are not pending, and else all others would wait for them.
+        """
+        missing = [*ids]
+        for wait_s in (0.0, AGAIN_S):
+            if missing:
+                await trio.sleep(wait_s)
+            asked_us, as_of_ms = _now_us(), self._as_of_ms()
+            refused = {name: await self._refused(channel, path, ids[name]) for name in missing}
+            missing = [name for name, why in refused.items() if why is not None]
+        if missing:
+            self._unknown += [f"the end of order {name}: {why}" for name, why in refused.items() if why]
+            await self._send.send(Gone(self._client.name, channel, missing, asked_us, as_of_ms))
+
+    async def _refused(self, channel: str, path: str, params: Mapping[str, str]) -> str | None:
+        """Ask for one order; return None if it is told of, ``""`` if there is none, or why it is not told of."""
+        try:
+            return None if await self._ask(channel, path, params) else ""
+        except RestError as error:
+            if error.code in _NO_SUCH_ORDER:
+                return ""
+            if error.action not in (Action.FIX, Action.REJECT):
+                raise
+            return str(error)
 
     async def _money(self, window: Window) -> None:
-        await self._state("account", "account/balance", {})
+        await self._ask("account", "account/balance", {}, whole=True)
 
     async def _bills(self, window: Window) -> None:
         if (asked := self._held.bills_until_ms()) is not None:
@@ -148,7 +169,7 @@ class Filler:
         await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, window), window)
 
     async def _positions(self, window: Window) -> None:
-        await self._state("positions", "account/positions", {})
+        await self._ask("positions", "account/positions", {}, whole=True)
         await self._sweep(history.CLOSED_POSITIONS, window)
 
     async def _deposits(self, window: Window) -> None:
@@ -161,13 +182,19 @@ class Filler:
         return history.reaching(near, archive, window.since_ms, _now_ms())
 
     async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
-        """Walk an endpoint as often as it takes to see all of it; add the order ids that it names to ``listed``."""
+        """Walk an endpoint as often as it takes to see all of it; add the ids that it names to ``listed``."""
         for sweep in endpoint.sweeps:
             walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms)
             while walk.params is not None:
-                rows = await self._ask(endpoint.channel, endpoint.path, walk.params, priority=1)
+                try:
+                    rows = await self._ask(endpoint.channel, endpoint.path, walk.params, priority=1)
+                except RestError as error:
+                    if not is_not_offered(sweep, error.code):
+                        raise
+                    self._unknown.append(f"{sweep['instType']}: {error}")
+                    break
                 if listed is not None:
-                    listed.update(str(row.get("ordId", "")) for row in rows)
+                    listed.update(str(row.get(endpoint.cursor, "")) for row in rows)
                 try:
                     walk.took(rows)
                 except ValueError as error:
@@ -177,23 +204,28 @@ class Filler:
         """Return by how much this machine's clock is ahead of the exchange's, or 0: our times are its future then."""
         return max(0, _now_ms() - self._client.now_ms())
 
-    async def _state(self, channel: str, path: str, params: Mapping[str, str]) -> None:
-        await self._ask(channel, path, params, priority=0)
+    def _as_of_ms(self) -> int:
+        """Return as of when the answer to a question of now is true, by the exchange's clock."""
+        return self._client.now_ms() - LAG_MS
 
     async def _ask(
-        self, channel: str, path: str, params: Mapping[str, str], *, priority: int
+        self, channel: str, path: str, params: Mapping[str, str], *, priority: int = 0, whole: bool = False
     ) -> list[dict[str, object]]:
-        """Ask for one page, and pass its rows on, as of before the question: what is pushed meanwhile is newer."""
-        asked_us = _now_us()
+        """Ask for one page, and pass its rows on, as of before the question: what is pushed meanwhile is newer.
+
+        Args:
+            whole: The page names all that there is.
+        """
+        asked_us, as_of_ms = _now_us(), self._as_of_ms()
         body = await self._client.get(path, params, priority=priority)
         try:
             rows = msgspec.json.decode(body, type=list[dict[str, object]])
         except UNREADABLE:
             raise _broken(path, "data is not a list of objects") from None
-        if rows:
+        if rows or whole:
             for bulk in room(len(body)):
                 await self._send.send(bulk)
-            await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us))
+            await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us, as_of_ms, whole))
         self._took(len(rows))
         return rows
 

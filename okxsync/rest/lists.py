@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from okxsync.okx.errors import Action
-from okxsync.okx.history import Endpoint, Walk
+from okxsync.okx.history import Endpoint, Walk, is_not_offered
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 
@@ -25,7 +25,7 @@ async def read_page(client: AccountClient, path: str, params: Mapping[str, str])
 async def read_list(
     client: AccountClient, endpoint: Endpoint, since_ms: int, only: Mapping[str, Collection[str]] | None = None
 ) -> list[dict[str, object]]:
-    """Return all rows of an endpoint, of all its sweeps, back to a time.
+    """Return all rows of an endpoint, of all its sweeps that are offered here, back to a time.
 
     Args:
         only: Leaves out the sweeps that ask for another value of a parameter.
@@ -38,7 +38,12 @@ async def read_list(
     for sweep in (sweep for sweep in endpoint.sweeps if all(sweep[name] in values for name, values in wanted)):
         walk = Walk(endpoint, sweep, since_ms)
         while walk.params is not None:
-            page = await read_page(client, endpoint.path, walk.params)
+            try:
+                page = await read_page(client, endpoint.path, walk.params)
+            except RestError as error:
+                if is_not_offered(sweep, error.code):
+                    break
+                raise
             rows += page
             try:
                 walk.took(page)

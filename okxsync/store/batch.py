@@ -145,12 +145,28 @@ class AccountRemoved(msgspec.Struct, tag=True, array_like=True):
 
 
 class Rows(msgspec.Struct, tag=True, array_like=True):
-    """Rows of one REST reply (a JSON array as text), of the record that ``channel`` names, for one account or site."""
+    """Rows of one REST reply (a JSON array as text), of the record that ``channel`` names, for one account or site.
+
+    What they say was true at ``as_of_ms`` or later, by the exchange's clock (0: nobody knows). If they are the
+    ``whole`` state, what they do not name was not there then.
+    """
 
     listener: str
     channel: str
     rows: str
     at: int
+    as_of_ms: int = 0
+    whole: bool = False
+
+
+class Gone(msgspec.Struct, tag=True, array_like=True):
+    """REST was asked for orders by their ids, and knew none of them as of ``as_of_ms`` by the exchange's clock."""
+
+    listener: str
+    channel: str
+    ids: list[str]
+    at: int
+    as_of_ms: int
 
 
 class GapAsked(msgspec.Struct, tag=True, array_like=True):
@@ -213,6 +229,7 @@ Message: TypeAlias = (
     | Account
     | AccountRemoved
     | Rows
+    | Gone
     | GapAsked
     | ClockSetBack
     | Note

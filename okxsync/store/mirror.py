@@ -1,7 +1,7 @@
 """What the exchange says, row by row, made into rows of our tables. One Mirror lives as long as one transaction.
 
 Rows are staged per table and written together; whatever their order, the versions decide (see ``tables``). What a
-complete snapshot does not name is closed afterwards, unless it is newer than the snapshot.
+complete snapshot or a whole REST reply does not name is closed afterwards, unless it is newer than that.
 """
 
 from collections import defaultdict
@@ -12,6 +12,7 @@ import msgspec
 
 from okxsync.okx import models
 from okxsync.store import records, tables
+from okxsync.store.batch import Gone
 from okxsync.store.database import Connection
 from okxsync.store.records import Odd, Value, moment
 from okxsync.store.snapshots import Pages, Snapshot
@@ -40,6 +41,12 @@ class Push(msgspec.Struct):
     page: int | None = None
     last_page: bool | None = None
     socket: int = 0  # of several that tell the same
+    as_of_ms: int = 0  # of REST, see ``batch.Rows``
+    whole: bool = False
+
+    def told(self, text: str) -> str:
+        """Return as of when this was true: by a time of the row's own, or at least when REST was asked."""
+        return max(moment(text), moment(str(self.as_of_ms)))
 
 
 Handler: TypeAlias = "Callable[[Mirror, Push], None]"
@@ -71,6 +78,16 @@ class Mirror:
             table.write(db, staged)
         for statement, values, spared in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(spared)).decode()))
+        for written in (self._staged, self._closings, self._spared):
+            written.clear()
+
+    def gone(self, message: Gone, db: Connection) -> None:
+        """Write what REST knows nowhere, after what was told before: a state, and no more, changes."""
+        self.write(db)
+        statement = {"orders": _ORDER_GONE, "orders-algo": _ALGO_GONE}[message.channel]
+        version = tables.gone_version(message.channel, moment(str(message.as_of_ms)))
+        for name in message.ids:
+            db.execute(statement, (message.at, version, message.listener, name, message.as_of_ms, version))
 
     def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
         """Stage a position; a snapshot that came before it in this batch does not close it."""
@@ -149,7 +166,7 @@ class Mirror:
             if (row := records.EQUITY.read(raw, self._odd)) is None:
                 self._odd("bad-row", "account")
                 continue
-            told = moment(row.u_time)
+            told = push.told(row.u_time)
             values = records.EQUITY.values(row, self._odd)
             self._put(tables.EQUITY, [*values, push.account, push.at, told, _text(raw)])
             named = []
@@ -174,7 +191,7 @@ class Mirror:
                 whole = False
                 continue
             named.append(row.pos_id)
-            told = moment(row.p_time)
+            told = push.told(row.p_time)
             latest = max(latest, told)
             version = f"{moment(row.u_time)} {told}"
             values = records.POSITION.values(row, self._odd)
@@ -212,8 +229,8 @@ class Mirror:
                 self._odd("bad-row", "deposit")
                 continue
             account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
-            version = moment(row.p_time or str(push.at // 1000))
-            self._put(tables.DEPOSITS, [*records.DEPOSIT.values(row, self._odd), account, push.at, version, _text(raw)])
+            values = records.DEPOSIT.values(row, self._odd)
+            self._put(tables.DEPOSITS, [*values, account, push.at, push.told(row.p_time), _text(raw)])
 
     def withdrawals(self, push: Push) -> None:
         for raw in push.rows:
@@ -221,9 +238,8 @@ class Mirror:
                 self._odd("bad-row", "withdrawal")
                 continue
             account = self._account_of(row.uid) or push.account
-            version = moment(row.p_time or str(push.at // 1000))
             values = records.WITHDRAWAL.values(row, self._odd)
-            self._put(tables.WITHDRAWALS, [*values, account, push.at, version, _text(raw)])
+            self._put(tables.WITHDRAWALS, [*values, account, push.at, push.told(row.p_time), _text(raw)])
 
     def mark_prices(self, push: Push) -> None:
         for raw in push.rows:
@@ -257,39 +273,64 @@ class Mirror:
             self._put(tables.BILLS, [*records.BILL.values(row, self._odd), push.account, push.at, _text(raw)])
 
     def _snapshot(self, push: Push, named: Iterable[str], time: str, whole: bool) -> Snapshot | None:
-        """Return the snapshot that this push completes; without page marks, or with a row unread, it proves nothing."""
+        """Return the snapshot that this push completes, or REST's whole state as of the time of the question.
+
+        Without page marks, or with a row unread, it proves nothing.
+        """
+        if push.source == "rest":
+            told = push.whole and whole and push.as_of_ms
+            return Snapshot(1, frozenset(named), moment(str(push.as_of_ms))) if told else None
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
         return self._pages.add(source, push.socket, push.page if whole else None, push.last_page, named, time)
 
     def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
-        told = snapshot.time if int(snapshot.time) else moment(str(push.at // 1000))
-        self._closings.append((_ZERO_BALANCES, (int(told), push.at, f"{told} {told}", push.account, int(told),
-                                                push.arg.ccy, push.arg.ccy), set(snapshot.names)))  # fmt: skip
+        version, before = _closing(snapshot)
+        told = int(snapshot.time or 0) or None
+        values = (told, push.at, version, push.account, int(before), before, push.arg.ccy, push.arg.ccy)
+        self._closings.append((_ZERO_BALANCES, values, set(snapshot.names)))
 
     def _close_positions(self, push: Push, snapshot: Snapshot) -> None:
-        before = int(snapshot.time or 0) or _NEVER  # an empty one has no time, and is newer than what came before it
         spared = set(snapshot.names)
         self._spared[push.account].append(spared)
+        version, before = _closing(snapshot)
         inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
-        self._closings.append((_CLOSE_POSITIONS, (push.at, snapshot.time, push.account, before, inst_type, inst_type,
-                                                  push.arg.inst_id, push.arg.inst_id), spared))  # fmt: skip
+        where = (inst_type, inst_type, push.arg.inst_id, push.arg.inst_id)
+        values = (push.at, version, push.account, int(before), before, *where)
+        self._closings.append((_CLOSE_POSITIONS, values, spared))
 
 
-_NEVER: Final = 10**records.MOMENT_DIGITS
+_NEVER: Final = str(10**records.MOMENT_DIGITS)
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 _ZERO_BALANCES: Final = (
     "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
-    " eq_usd = '0', dis_eq = '0', upl = '0', u_time = ?, received_at = ?, version = ?"
-    " WHERE account = ? AND coalesce(u_time, 0) < ? AND (? = '' OR ccy = ?) AND (eq IS NOT '0' OR cash_bal IS NOT '0')"
-    " AND ccy NOT IN (SELECT value FROM json_each(?))"
+    " eq_usd = '0', dis_eq = '0', upl = '0', u_time = coalesce(?, u_time), received_at = ?,"
+    " version = coalesce(?, version)"
+    " WHERE account = ? AND coalesce(u_time, 0) < ? AND substr(version, 17) < ? AND (? = '' OR ccy = ?)"
+    " AND (eq IS NOT '0' OR cash_bal IS NOT '0') AND ccy NOT IN (SELECT value FROM json_each(?))"
 )
 _CLOSE_POSITIONS: Final = (
-    "UPDATE positions SET pos = '0', received_at = ?, version = substr(version, 1, 16) || max(substr(version, 17), ?)"
-    " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND (? = '' OR inst_type = ?)"
-    " AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
+    "UPDATE positions SET pos = '0', received_at = ?, version = coalesce(?, version)"
+    " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND substr(version, 17) < ?"
+    " AND (? = '' OR inst_type = ?) AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
 )
+_GONE: Final = (
+    "UPDATE {0} SET state = 'gone', source = 'rest', received_at = ?, version = ? WHERE account = ? AND {1} = ?"
+    " AND state IN ({2}, 'gone') AND coalesce(u_time, 0) <= ? AND version < ?"
+)
+_ORDER_GONE: Final = _GONE.format("orders", "ord_id", tables.PENDING)
+_ALGO_GONE: Final = _GONE.format("algo_orders", "algo_id", tables.ALGO_PENDING)
+
+
+def _closing(snapshot: Snapshot) -> tuple[str | None, str]:
+    """Return the version of what a snapshot does not name, and the time before which that must have been told.
+
+    One that names nothing may have no time. It is newer than what came before it, and whatever comes is newer.
+    """
+    if not int(snapshot.time or 0):
+        return None, _NEVER
+    return f"{snapshot.time} {snapshot.time}{tables.ABSENT}", snapshot.time
 
 
 def _text(raw: msgspec.Raw) -> str:

@@ -1,6 +1,6 @@
 """What others ask the database, each as one function; readers never write."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import msgspec
 from okxsync.config import MARKET
 from okxsync.okx.channels import channel_of
 from okxsync.store.database import CHANNEL_NAME, reading
+from okxsync.store.records import number
+from okxsync.store.tables import ALGO_PENDING, PENDING
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -101,13 +103,24 @@ class Held:
         self._account = account
         self._before_us = before_us
 
-    def open_orders(self) -> list[tuple[str, str]]:
-        """Return (ord_id, inst_id) of the orders that have not ended as far as is known."""
+    def open_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
+        """Return (ord_id, inst_id) of the orders that have not ended as far as is known.
+
+        Args:
+            lag_us: What we heard of so shortly before the question may be missing from its answer as well.
+        """
+        sql = f"SELECT ord_id, inst_id FROM orders WHERE state IN ({PENDING})"
+        return [(ord_id, inst_id) for ord_id, inst_id in self._pending(sql, lag_us)]
+
+    def open_algo_orders(self, lag_us: int = 0) -> list[str]:
+        """Return the ids of the algo orders that have not ended as far as is known."""
+        found = self._pending(f"SELECT algo_id FROM algo_orders WHERE state IN ({ALGO_PENDING})", lag_us)
+        return [algo_id for (algo_id,) in found]
+
+    def _pending(self, sql: str, lag_us: int) -> list[tuple[str, ...]]:
         with reading(self._path) as database:
-            rows: list[tuple[str, str]] = database.execute(
-                "SELECT ord_id, inst_id FROM orders WHERE account = ? AND state IN ('live', 'partially_filled')"
-                " AND received_at < ?",
-                [self._account, self._before_us],
+            rows: list[tuple[str, ...]] = database.execute(
+                f"{sql} AND account = ? AND received_at < ?", [self._account, self._before_us - lag_us]
             ).fetchall()
         return rows
 
@@ -125,10 +138,10 @@ class Held:
         return proved_at // 1000 if proved_at is not None else None
 
 
-def rows_of(path: Path, table: str, account: str, where: str) -> list[dict[str, object]]:
-    """Return an account's rows of a table, as columns by name; ``where`` is SQL of ours."""
+def rows_of(path: Path, table: str, account: str, where: str = "true", columns: str = "*") -> list[dict[str, object]]:
+    """Return an account's rows of a table, as columns by name; ``where`` and ``columns`` are SQL of ours."""
     with reading(path) as database:
-        return list(database.query(f"SELECT * FROM {table} WHERE account = ? AND {where}", [account]))
+        return list(database.query(f"SELECT {columns} FROM {table} WHERE account = ? AND {where}", [account]))
 
 
 def last_changes(path: Path, sql: str) -> dict[str, int]:
@@ -185,3 +198,56 @@ def missing_order(path: Path, account: str, told: Mapping[str, int]) -> str | No
             if (row := found.fetchone()) is None or (row[0] or 0) < u_time:
                 return ord_id
     return None
+
+
+def wrongly_gone(path: Path, account: str, pending: Iterable[str]) -> str | None:
+    """Return one of the pending orders that we hold as gone; None if there is none."""
+    with reading(path) as database:
+        found = database.execute(
+            "SELECT ord_id FROM json_each(?) JOIN orders ON account = ? AND ord_id = value WHERE state = 'gone'",
+            [_json(pending), account],
+        ).fetchone()
+    return found[0] if found else None
+
+
+def unfilled_order(path: Path, account: str, ord_ids: Iterable[str], since_ms: int) -> str | None:
+    """Return one of the orders whose fills, as we hold them, do not add up to what it says is filled.
+
+    Those that were placed before a time are left out: they may have fills that nobody told us of.
+    """
+    with reading(path) as database:
+        rows = database.execute(
+            "SELECT orders.ord_id, acc_fill_sz, fills.fill_sz FROM json_each(?)"
+            " JOIN orders ON orders.account = ? AND orders.ord_id = value AND c_time >= ?"
+            " LEFT JOIN fills ON fills.account = orders.account AND fills.inst_id = orders.inst_id"
+            " AND fills.ord_id = orders.ord_id",
+            [_json(ord_ids), account, since_ms],
+        ).fetchall()
+    missing = {ord_id: number(filled) for ord_id, filled, _ in rows}
+    for ord_id, _, fill in rows:
+        missing[ord_id] -= number(fill)
+    return next((ord_id for ord_id, size in missing.items() if size > 0), None)
+
+
+def unknown_algo_orders(path: Path, account: str, algo_ids: Iterable[str]) -> list[str]:
+    """Return those of the algo orders that we do not hold."""
+    with reading(path) as database:
+        rows = database.execute(
+            "SELECT value FROM json_each(?) LEFT JOIN algo_orders ON account = ? AND algo_id = value"
+            " WHERE algo_id IS NULL",
+            [_json(algo_ids), account],
+        ).fetchall()
+    return [algo_id for (algo_id,) in rows]
+
+
+def covered_since_us(path: Path, account: str, channel: str) -> int | None:
+    """Return when we began to listen to a channel; local microseconds."""
+    with reading(path) as database:
+        row = database.execute(
+            "SELECT covered_since FROM coverage WHERE account = ? AND channel = ?", [account, channel]
+        ).fetchone()
+    return row[0] if row else None
+
+
+def _json(values: Iterable[str]) -> str:
+    return msgspec.json.encode(sorted(values)).decode()

@@ -246,3 +246,12 @@ def m006_closed_gaps(database: Database) -> None:
 def m007_unproved(database: Database) -> None:
     """Live channels that REST could not be asked about: until when nothing proves them, and why."""
     _create(database, "unproved", "account channel", "account! channel! at:i! why!")
+
+
+@migrations()
+def m008_open_algo_orders(database: Database) -> None:
+    """The same of algo orders. And the few fills whose id was made: REST may tell of them under another one."""
+    database.execute(
+        "CREATE INDEX algo_orders_open ON algo_orders (account) WHERE state IN ('live', 'pause', 'partially_effective')"
+    )
+    database.execute("CREATE INDEX fills_made ON fills (account, inst_id, ord_id) WHERE trade_id_made = 1")

@@ -19,8 +19,13 @@ from okxsync.store.records import MOMENT_DIGITS, Value, is_moment, moment
 ZERO: Final = "000"
 """``amount("0")``"""
 TERMINAL: Final = frozenset({"filled", "canceled", "mmp_canceled"})
+PENDING: Final = "'live', 'partially_filled'"
+ALGO_PENDING: Final = "'live', 'pause', 'partially_effective'"
+"""States of what has not ended, as SQL has them in a list; the partial indexes name them in this order."""
 GONE: Final = "gone"
-"""Our own state of an order that was live and is now known nowhere; weaker than anything that OKX says."""
+"""Our own state of an order that was pending and that REST knows nowhere; any end that OKX tells of replaces it."""
+ABSENT: Final = " absent"
+"""Ends the version of what is closed because a whole state did not name it."""
 
 _LATEST = 10**MOMENT_DIGITS - 1
 _ALGO_RANK = {"live": 0, "pause": 0, "partially_effective": 1}
@@ -58,8 +63,12 @@ def order_version(row: Order, source: str) -> str:
         last_word = "3" if row.state == "filled" and row.trade_id in ("", "0") and source == "ws" else "2"
         since = str(_LATEST - int(row.u_time)) if is_moment(row.u_time) else "0"
         return f"{last_word}{amount(row.acc_fill_sz)} {mine} {since.zfill(MOMENT_DIGITS)}"
-    rank = "1" if row.state == GONE else "0"
-    return f"{rank}{amount(row.acc_fill_sz)} {moment(row.u_time)} {mine}"
+    return f"0{amount(row.acc_fill_sz)} {moment(row.u_time)} {mine}"
+
+
+def gone_version(channel: str, as_of: str) -> str:
+    """Return the version of what is gone: over all that is pending, of algo orders over what was so by then."""
+    return f"1{as_of}" if channel == "orders" else f"{as_of} "
 
 
 def algo_version(row: AlgoOrder, source: str) -> str:
@@ -133,9 +142,24 @@ ORDER_PUSH_ONLY: Final = (
 """What only a push says of an order; a REST row must not wipe it out (OKX docs: GET trade/orders-history)."""
 
 _ORDER = (*records.ORDER.columns, "source", *_OWN)
-ORDERS = Table("orders", _ORDER, ("account", "ord_id"))
-ORDERS_BY_REST = Table("orders", _ORDER, ("account", "ord_id"), keep=ORDER_PUSH_ONLY)
-ALGO_ORDERS = Table("algo_orders", (*records.ALGO_ORDER.columns, "source", *_OWN), ("account", "algo_id"))
+_NEWER = "excluded.version >= {table}.version"
+_NAMED_SINCE = "{table}.state = 'gone' AND excluded.source = 'rest' AND excluded.received_at > {table}.received_at"
+"""REST was asked again, and knows it: that it did not before was its delay."""
+_CHANGED_SINCE = "{table}.state = 'gone' AND excluded.u_time > CAST(substr({table}.version, 2) AS INTEGER)"
+ORDERS = Table("orders", _ORDER, ("account", "ord_id"), guard=f"{_NEWER} OR {_CHANGED_SINCE}")
+ORDERS_BY_REST = Table(
+    "orders",
+    _ORDER,
+    ("account", "ord_id"),
+    keep=ORDER_PUSH_ONLY,
+    guard=f"{_NEWER} OR {_CHANGED_SINCE} OR {_NAMED_SINCE}",
+)
+ALGO_ORDERS = Table(
+    "algo_orders",
+    (*records.ALGO_ORDER.columns, "source", *_OWN),
+    ("account", "algo_id"),
+    guard=f"{_NEWER} OR {_NAMED_SINCE} OR {{table}}.state = 'gone' AND excluded.state NOT IN ({ALGO_PENDING})",
+)
 FILLS = Table(
     "fills",
     (*records.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw"),
@@ -145,11 +169,13 @@ FILLS = Table(
     guard="{table}.bill_id IS NULL AND excluded.bill_id IS NOT NULL",  # only REST has something to add
 )
 _POSITION = (*records.POSITION.columns, *_OWN)
+_TOLD_SINCE = f"{{table}}.version LIKE '%{ABSENT}' AND substr(excluded.version, 17) > {{table}}.version"
+"""It was absent, and was named later: so it was the absence that was not true."""
 POSITIONS = Table(
     "positions",
     _POSITION,
     ("account", "pos_id"),
-    guard="excluded.version >= {table}.version"
+    guard=f"({_NEWER} OR {_TOLD_SINCE})"
     " AND (excluded.raw IS NOT {table}.raw OR excluded.pos IS NOT {table}.pos)",  # the latter after a close by absence
 )
 _TOLD_OF_CHANGES: Final = (
@@ -168,7 +194,7 @@ BALANCES = Table(
     (*records.BALANCE.columns, *_OWN),
     ("account", "ccy"),
     # regular snapshots repeat what has not changed
-    guard="excluded.version >= {table}.version AND (excluded.raw IS NOT {table}.raw OR excluded.eq IS NOT {table}.eq)",
+    guard=f"({_NEWER} OR {_TOLD_SINCE}) AND (excluded.raw IS NOT {{table}}.raw OR excluded.eq IS NOT {{table}}.eq)",
 )
 CASH_BALANCES = Table(
     "balances",

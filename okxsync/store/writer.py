@@ -169,7 +169,10 @@ def _each(messages: Sequence[Message]) -> Iterator[Message]:
         if isinstance(message, batch.Frames):
             yield from (msgspec.structs.replace(message, frames=[frame]) for frame in message.frames)
         elif isinstance(message, batch.Rows):
-            yield from (msgspec.structs.replace(message, rows=f"[{row}]") for row in _texts(message.rows))
+            one = msgspec.structs.replace(message, whole=False)
+            yield from (msgspec.structs.replace(one, rows=f"[{row}]") for row in _texts(message.rows))
+            if message.whole:  # closes what it does not name, if all its rows can be stored; these change nothing now
+                yield message
         else:
             yield message
 
@@ -207,6 +210,8 @@ class _Transaction:
                 self._rows(message)
             case batch.Bulk():
                 pass
+            case batch.Gone():
+                self._mirror.gone(message, self._db)
             case _:
                 self._coverage_up_to_here()
                 self._register(message)
@@ -357,7 +362,9 @@ class _Transaction:
         except _UNREADABLE:
             self._odd("bad-frame", "REST rows are not a list")
             return
-        self._mirror.take(Push(message.listener, Arg(message.channel), message.at, rows, "rest"))
+        push = Push(message.listener, Arg(message.channel), message.at, rows, "rest",
+                    as_of_ms=message.as_of_ms, whole=message.whole)  # fmt: skip
+        self._mirror.take(push)
 
     def _arg_of(self, message: batch.Frames, raw: msgspec.Raw) -> tuple[Arg, str]:
         """Return what a frame is of, and the key of the coverage that it belongs to, or ""."""

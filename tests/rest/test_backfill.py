@@ -115,7 +115,7 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     names = {table: [column[1] for column in db.execute(f"PRAGMA table_info({table})")] for table in tables}
     db.close()
     kept = {table: [index for index, name in enumerate(names[table]) if not name.endswith("_at")] for table in tables}
-    moving = {"deposits": "version", "balances": "version"}  # the time of the question
+    moving = dict.fromkeys(("deposits", "balances", "positions"), "version")  # the time of the question
     return {
         table: [tuple(row[index] for index in kept[table] if names[table][index] != moving.get(table)) for row in rows]
         for table, rows in found.items()

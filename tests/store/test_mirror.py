@@ -83,6 +83,79 @@ def test_a_rest_row_does_not_wipe_out_what_only_pushes_say(desk: Desk) -> None:
     assert desk.rows("SELECT state, exec_type, source FROM orders") == [("filled", "M", "rest")]
 
 
+def gone(as_of_ms: int, channel: str = "orders", at: int = NOW) -> batch.Gone:
+    return batch.Gone("alpha", channel, ["1"], at, as_of_ms)
+
+
+def state(desk: Desk, table: str = "orders") -> str:
+    ((found,),) = desk.rows(f"SELECT state FROM {table}")
+    return str(found)
+
+
+def test_what_is_gone_loses_its_state_and_no_more(desk: Desk) -> None:
+    row = order(state="partially_filled", accFillSz="5", fillSz="5", tradeId="7", px="10", clOrdId="c1")
+    desk.push("orders", row)
+    before = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
+    desk.apply(gone(MS + 5))
+    assert state(desk) == "gone"
+    after = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
+    assert after == before
+
+
+PAST_GONE: dict[str, tuple[dict[str, str], str]] = {
+    "a fill from before": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 4)}, "gone"),
+    "alive later": ({"state": "live", "uTime": str(MS + 6)}, "live"),
+    "a fill later": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 6)}, "partially_filled"),
+    "an end from before": ({"state": "canceled", "uTime": str(MS + 1)}, "canceled"),
+    "an end later": ({"state": "filled", "accFillSz": "10", "uTime": str(MS + 9)}, "filled"),
+}
+
+
+@pytest.mark.parametrize("case", PAST_GONE)
+@pytest.mark.parametrize("gone_first", [True, False])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whether_gone_or_told_first_is_all_the_same(desk: Desk, case: str, gone_first: bool, at_once: bool) -> None:
+    fields, expected = PAST_GONE[case]
+    desk.push("orders", order())
+    pushed = desk.frame("orders", order(1, **fields))
+    messages: list[batch.Message] = [gone(MS + 5), pushed] if gone_first else [pushed, gone(MS + 5)]
+    for part in [messages] if at_once else [[one] for one in messages]:
+        desk.apply(*part)
+    desk.apply(gone(MS + 5))
+    assert state(desk) == expected
+
+
+def by_rest(rows: list[dict[str, str]], at: int, channel: str = "orders") -> batch.Rows:
+    return batch.Rows("alpha", channel, text(rows), at)
+
+
+def test_an_order_that_rest_names_later_was_not_gone(desk: Desk) -> None:
+    desk.push("orders", order())
+    desk.apply(by_rest([order()], NOW - 1), gone(MS + 5, at=NOW), by_rest([order()], NOW - 1))
+    assert state(desk) == "gone"
+    desk.apply(by_rest([order()], NOW + 1))
+    assert state(desk) == "live"
+
+
+def test_an_algo_order_goes_the_same_ways(desk: Desk) -> None:
+    row = {"algoId": "1", "instId": "X", "ordType": "trigger", "state": "live", "uTime": str(MS), "sz": "3"}
+    desk.push("orders-algo", row)
+    desk.apply(gone(MS + 5, "orders-algo"))
+    desk.push("orders-algo", row | {"uTime": str(MS + 4)})
+    assert desk.rows("SELECT state, sz FROM algo_orders") == [("gone", "3")]
+    desk.push("orders-algo", row | {"uTime": str(MS + 6)})
+    assert state(desk, "algo_orders") == "live"
+    desk.apply(gone(MS + 9, "orders-algo"), by_rest([row | {"uTime": str(MS + 6)}], NOW - 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "gone"
+    desk.apply(by_rest([row | {"uTime": str(MS + 6)}], NOW + 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "live"
+    desk.apply(gone(MS + 12, "orders-algo"))
+    desk.apply(by_rest([row | {"state": "canceled", "uTime": str(MS + 7)}], NOW - 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "canceled"
+    desk.apply(gone(MS + 20, "orders-algo"))
+    assert state(desk, "algo_orders") == "canceled"
+
+
 def balance(ccy: str, amount: str, u_time: int = MS) -> dict[str, str]:
     return {"ccy": ccy, "eq": amount, "cashBal": amount, "availBal": amount, "uTime": str(u_time)}
 
@@ -210,6 +283,69 @@ def test_what_was_closed_by_absence_comes_back_with_the_same_row(desk: Desk) -> 
     desk.push("positions", **snapshot())
     desk.push("positions", row, **snapshot())
     assert positions(desk) == {"1": "5"}
+
+
+def whole(channel: str, as_of_ms: int, *rows: object, is_whole: bool = True) -> batch.Rows:
+    return batch.Rows("alpha", channel, text(rows), NOW, as_of_ms, is_whole)
+
+
+def test_a_whole_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), position(2, "-3"), position(3, "1", MS + 8), eventType="event_update")
+    told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "-3", "uTime": str(MS)}
+    desk.apply(whole("positions", MS + 5, told, is_whole=False))
+    desk.apply(whole("positions", 0, told))
+    desk.apply(whole("positions", MS + 5, told, "unreadable"))
+    assert positions(desk) == {"1": "5", "2": "-3", "3": "1"}
+    desk.apply(whole("positions", MS + 5, told))
+    assert positions(desk) == {"1": "0", "2": "-3", "3": "1"}  # the last is newer
+    desk.apply(whole("positions", MS + 9))
+    assert positions(desk) == {"1": "0", "2": "0", "3": "0"}
+
+
+def test_a_whole_rest_reply_zeroes_what_it_does_not_name(desk: Desk) -> None:
+    held = [balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2", MS + 8)]
+    desk.push("account", account(MS, *held), eventType="event_update")
+    desk.apply(whole("account", MS + 5))  # no account at all
+    desk.apply(whole("account", MS + 5, {"uTime": str(MS + 4)}))  # no list
+    assert balances(desk) == {"USDT": "5", "BTC": "1", "ETH": "2"}
+    desk.apply(whole("account", MS + 5, account(MS + 4, balance("USDT", "5"))))
+    assert balances(desk) == {"USDT": "5", "BTC": "0", "ETH": "2"}
+    desk.apply(whole("account", MS + 9, account(MS + 8)))
+    assert balances(desk) == {"USDT": "0", "BTC": "0", "ETH": "0"}
+
+
+def test_an_empty_account_has_no_time_and_ours_is_not_the_exchanges(desk: Desk) -> None:
+    desk.at = NOW + 600_000_000  # our clock is ahead
+    desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
+    desk.push("account", {"uTime": "", "details": []}, **snapshot())
+    assert balances(desk) == {"BTC": "0"}
+    desk.push("account", account(MS + 9, balance("BTC", "2", MS + 9)), eventType="event_update")
+    assert balances(desk) == {"BTC": "2"}
+
+
+def test_absence_is_a_word_of_its_time(desk: Desk) -> None:
+    """What is older changes nothing any more; what names it later was right, and the absence was not."""
+    desk.push("positions", position(1, "5"), eventType="event_update")
+    desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
+    for _ in range(2):
+        desk.apply(whole("positions", MS + 5), whole("account", MS + 5, account(MS + 5)))
+        desk.push("positions", position(1, "4", MS + 3, MS + 3), eventType="event_update")
+        desk.push("account", account(MS + 3, balance("BTC", "2", MS + 3)), eventType="event_update")
+        assert (positions(desk), balances(desk)) == ({"1": "0"}, {"BTC": "0"})
+    desk.apply(
+        whole("positions", MS + 7, position(1, "5", p_time=0)),
+        whole("account", MS + 7, account(MS + 3, balance("BTC", "1"))),
+        whole("positions", MS + 6),
+        whole("account", MS + 6, account(MS + 6)),
+    )
+    assert (positions(desk), balances(desk)) == ({"1": "5"}, {"BTC": "1"})
+
+
+def test_a_whole_reply_closes_though_something_else_cannot_be_stored(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), position(2, "5"), eventType="event_update")
+    told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)}
+    desk.apply(whole("positions", MS + 5, told), batch.Note(NOW, "info", None, "\ud800", ""))
+    assert positions(desk) == {"1": "0", "2": "5"}
 
 
 def test_a_value_that_empties_is_null_again(desk: Desk) -> None:

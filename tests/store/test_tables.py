@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from okxsync.okx.models import AlgoOrder, Order
-from okxsync.store.tables import GONE, algo_version, amount, order_version
+from okxsync.store.records import moment, number
+from okxsync.store.tables import algo_version, amount, gone_version, order_version
 
 amounts = st.decimals(min_value=0, max_value=10**15, places=12).map(lambda number: f"{number:f}")
 
@@ -61,8 +62,23 @@ def test_a_push_beats_the_same_state_by_rest_but_not_a_later_one() -> None:
     assert rest("live", "0", 1001) > push("live", "0", 1000)
 
 
-def test_gone_is_weaker_than_what_the_exchange_says() -> None:
-    assert push("live", "3", 1000) < rest(GONE, "3", 1000) < rest("canceled", "0", 900)
+def test_what_is_gone_is_over_all_that_is_pending_and_under_every_end() -> None:
+    assert push("partially_filled", "3", 1000) < gone_version("orders", moment("900")) < rest("canceled", "0", 900)
+    assert gone_version("orders", moment("900")) < gone_version("orders", moment("901"))
+
+
+def test_an_algo_order_that_is_gone_was_so_at_its_time() -> None:
+    def version(u_time: int) -> str:
+        return algo_version(AlgoOrder(state="live", u_time=str(u_time)), "ws")
+
+    assert version(899) < gone_version("orders-algo", moment("900")) < version(900)
+
+
+@given(st.text() | st.sampled_from(["NaN", "sNaN", "-Infinity", "1E+999999", "1E-999999"]))
+def test_whatever_is_told_as_a_number_can_be_reckoned_with(text: str) -> None:
+    found = number(text)
+    assert found == found + 0
+    assert number("1") + found - found == 1 or found.adjusted() > 20
 
 
 def test_algo_orders_go_by_time_then_by_state() -> None:
