@@ -14,6 +14,7 @@ from okxsync.okx import models
 from okxsync.store import records, tables
 from okxsync.store.batch import Gone
 from okxsync.store.database import Connection
+from okxsync.store.fills import Order, drop_made, made_id
 from okxsync.store.records import Odd, Value, moment
 from okxsync.store.snapshots import Pages, Snapshot
 from okxsync.store.tables import Table
@@ -61,6 +62,7 @@ class Mirror:
         self._odd = odd
         self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
         self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that it spares
+        self._made: set[Order] = set()  # those some of whose fills may stand twice
         self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
         self.rows = 0
 
@@ -78,7 +80,8 @@ class Mirror:
             table.write(db, staged)
         for statement, values, spared in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(spared)).decode()))
-        for written in (self._staged, self._closings, self._spared):
+        drop_made(db, self._made)
+        for written in (self._staged, self._closings, self._made, self._spared):
             written.clear()
 
     def gone(self, message: Gone, db: Connection) -> None:
@@ -113,12 +116,12 @@ class Mirror:
 
     def _fill_of(self, row: models.Order, push: Push) -> list[Value]:
         """Return the fill that an order push tells of (OKX docs: order channel, ``fill*`` are of this push only)."""
-        made = row.trade_id in ("", "0")
+        if made := row.trade_id in ("", "0"):
+            self._made.add((push.account, row.inst_id, row.ord_id))
         fill = models.Fill(
             inst_id=row.inst_id,
             ord_id=row.ord_id,
-            # Neither repeats nor a later uTime change how much was filled when.
-            trade_id=f"{row.acc_fill_sz}@{row.fill_time}" if made else row.trade_id,
+            trade_id=made_id(row.acc_fill_sz, row.fill_time) if made else row.trade_id,
             inst_type=row.inst_type,
             cl_ord_id=row.cl_ord_id,
             tag=row.tag,
@@ -160,6 +163,7 @@ class Mirror:
                 continue
             values = records.FILL.values(row, self._odd)
             self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
+            self._made.add((push.account, row.inst_id, row.ord_id))
 
     def account(self, push: Push) -> None:
         for raw in push.rows:

@@ -156,6 +156,47 @@ def test_an_algo_order_goes_the_same_ways(desk: Desk) -> None:
     assert state(desk, "algo_orders") == "canceled"
 
 
+LIQUIDATED = {"ordId": "1", "instId": "BTC-USDT-SWAP", "fillPx": "9"}
+
+
+def liquidation(filled: str, size: str, at: int) -> dict[str, str]:
+    """A push: its trade id is 0."""
+    fill = {"accFillSz": filled, "fillSz": size, "tradeId": "0", "fillTime": str(at), "uTime": str(at)}
+    return order(1, state="partially_filled", category="full_liquidation", **fill)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_fill_whose_id_was_made_stands_once_when_rest_tells_its_own(desk: Desk, seed: int) -> None:
+    pushes = [liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2), liquidation("10", "2", MS + 2)]
+    told = [("-1", "3", MS + 1), ("-2", "5", MS + 2), ("-3", "2", MS + 2)]
+    messages: list[batch.Message] = [desk.frame("orders", row) for row in pushes + pushes[1:]]
+    for name, size, at in told:
+        fill = LIQUIDATED | {"tradeId": name, "billId": f"b{name}", "fillSz": size, "fillTime": str(at), "ts": str(at)}
+        messages.append(by_rest([fill], NOW, "fills"))
+    random = Random(seed)
+    random.shuffle(messages)
+    while messages:
+        cut = random.randint(1, len(messages))
+        desk.apply(*messages[:cut])
+        messages = messages[cut:]
+    assert desk.rows("SELECT trade_id, fill_sz, trade_id_made FROM fills ORDER BY 1") == [
+        ("-1", "3", 0),
+        ("-2", "5", 0),
+        ("-3", "2", 0),
+    ]
+
+
+def test_a_made_fill_stays_while_rest_tells_of_others(desk: Desk) -> None:
+    desk.push("orders", liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2))
+    fill = LIQUIDATED | {"tradeId": "-1", "billId": "1", "fillSz": "3", "fillTime": str(MS + 1)}
+    later = LIQUIDATED | {"tradeId": "-3", "billId": "3", "fillSz": "9", "fillTime": str(MS + 3)}
+    desk.apply(by_rest([later, fill], NOW, "fills"))
+    assert desk.rows("SELECT trade_id_made, fill_sz FROM fills ORDER BY fill_time") == [(0, "3"), (1, "5"), (0, "9")]
+    other = LIQUIDATED | {"ordId": "2", "tradeId": "-7", "billId": "7", "fillSz": "9", "fillTime": str(MS)}
+    desk.apply(by_rest([other], NOW, "fills"))
+    assert desk.rows("SELECT count(*) FROM fills WHERE trade_id_made = 1") == [(1,)]
+
+
 def balance(ccy: str, amount: str, u_time: int = MS) -> dict[str, str]:
     return {"ccy": ccy, "eq": amount, "cashBal": amount, "availBal": amount, "uTime": str(u_time)}
 

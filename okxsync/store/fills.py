@@ -1,0 +1,38 @@
+"""Fills that were pushed without a trade id, and are told by REST under one.
+
+Liquidations and ADL are pushed with the id "0", and have a negative one in REST's lists (OKX docs: order channel; GET
+trade/fills). The row that is made of a push has an id of its own, so the same fill would stand twice. What was made
+says how much of its order was filled by then; once REST's own fills up to that moment add up to as much, they are the
+same ones told better, and what was made goes. That depends on nothing but the rows, so the order of telling is nothing.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+from okxsync.store.database import Connection
+from okxsync.store.records import number
+
+Order: TypeAlias = tuple[str, str, str]
+"""Account, instrument and order id."""
+
+_OF_ORDER: Final = "FROM fills WHERE account = ? AND inst_id = ? AND ord_id = ?"
+
+
+def made_id(acc_fill_sz: str, fill_time: str) -> str:
+    """Return a stable id: neither repeats nor a later uTime change how much was filled when."""
+    return f"{acc_fill_sz}@{fill_time}"
+
+
+def drop_made(db: Connection, orders: Iterable[Order]) -> None:
+    """Remove the made fills of some orders that REST has told of as well."""
+    for order in orders:
+        made = db.execute(f"SELECT trade_id, fill_time {_OF_ORDER} AND trade_id_made = 1", order).fetchall()
+        if not made:
+            continue
+        told = db.execute(f"SELECT fill_time, fill_sz {_OF_ORDER} AND bill_id IS NOT NULL", order).fetchall()
+        for trade_id, until in made:
+            filled = number(trade_id.partition("@")[0])
+            total = sum((number(size) for at, size in told if (at or 0) <= (until or 0)), Decimal(0))
+            if 0 < filled <= total:
+                db.execute(f"DELETE {_OF_ORDER} AND trade_id = ?", (*order, trade_id))
