@@ -7,7 +7,7 @@ told counts: cash and contracts, not what moves with the price.
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -19,7 +19,17 @@ from okxsync.okx.channels import tells_of
 from okxsync.okx.errors import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.lists import read_list, read_page
-from okxsync.store.queries import Held, missing_order, rows_of
+from okxsync.store.queries import (
+    Held,
+    covered_since_us,
+    missing_order,
+    rows_of,
+    unfilled_order,
+    unknown_algo_orders,
+    wrongly_gone,
+)
+from okxsync.store.records import number, read_number
+from okxsync.store.tables import ALGO_PENDING, PENDING
 
 T = TypeVar("T")
 Amounts: TypeAlias = dict[str, Decimal]
@@ -40,7 +50,8 @@ _ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
 
 async def orders(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
     """Each order that is pending, or was placed since and has ended, must stand in our tables as it is, and each that
-    we hold as open must be pending.
+    we hold as open must be pending. And of each that was filled since we must hold all fills: an order that is told of
+    once more hides a push that was lost before, but not what that push was of.
 
     Raises:
         RestError: the exchange could not be asked.
@@ -50,21 +61,34 @@ async def orders(database: Path, client: AccountClient, since_us: int, until_us:
     def held() -> set[str]:
         ours = {ord_id for ord_id, _ in Held(database, client.name, until_us).open_orders()}
         if ours and only:
-            open_ones = rows_of(database, "orders", client.name, "state IN ('live', 'partially_filled')")
+            open_ones = rows_of(database, "orders", client.name, f"state IN ({PENDING})", f"ord_id, {_TOLD_BY}")
             ours &= {str(row["ord_id"]) for row in _told(only, open_ones)}
         return ours
 
     before = held()
-    told = _times(_told(only, await read_list(client, history.ORDERS_PENDING, 0)))
-    told |= _times(_told(only, await read_list(client, history.ORDERS, since_ms)))
+    pending = _times(_told(only, await read_list(client, history.ORDERS_PENDING, 0)))
+    told = pending | _times(_told(only, await read_list(client, history.ORDERS, since_ms)))
     then = {ord_id: at for ord_id, at in told.items() if at > since_ms}
+    filled = _convert(_told(only, await read_list(client, history.FILLS, since_ms)), list[_Fill])
+    touched = {*then, *(one.ord_id for one in filled if one.ts > since_ms)}
+    begun_us = covered_since_us(database, client.name, "orders")
+    listened_ms = since_ms if begun_us is None else _by_their_clock(client, begun_us)
     unlisted = before - told.keys()
-    if unlisted or missing_order(database, client.name, then):
-        await trio.sleep(SETTLE_S)  # it has happened perhaps just now
+
+    def missing() -> str | None:
         if ord_id := missing_order(database, client.name, then):
             return f"order {ord_id} was not pushed"
+        if ord_id := wrongly_gone(database, client.name, pending):
+            return f"order {ord_id} is pending, and here it is gone"
+        if ord_id := unfilled_order(database, client.name, touched, listened_ms):
+            return f"a fill of order {ord_id} was not pushed"
+        return None
+
+    if unlisted or missing():
+        await trio.sleep(SETTLE_S)  # it has happened perhaps just now
         for ord_id in unlisted & held():
             return f"the end of order {ord_id} was not pushed"
+        return missing()
     return None
 
 
@@ -82,25 +106,22 @@ async def algo_orders(
         return {one.algo_id: Decimal(1) for one in listed}
 
     kinds = ", ".join(f"'{kind}'" for kinds in _ALGOS["ordType"] for kind in kinds.split(","))
-
-    where = f"ord_type IN ({kinds}) AND state IN ('live', 'pause', 'partially_effective')"
+    where = f"ord_type IN ({kinds}) AND state IN ({ALGO_PENDING})"
 
     def ours() -> Amounts:
-        rows = _told(only, rows_of(database, "algo_orders", client.name, where))
+        rows = _told(only, rows_of(database, "algo_orders", client.name, where, f"algo_id, {_TOLD_BY}"))
         return {str(row["algo_id"]): Decimal(1) for row in rows}
 
     if differing := await _compare("algo order", theirs, ours):
         return differing
     since_ms = _by_their_clock(client, since_us)
-    ended = _convert(_told(only, await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS)), list[_Algo])
-
-    def unknown() -> set[str]:
-        known = {str(row["algo_id"]) for row in rows_of(database, "algo_orders", client.name, "1")}
-        return {one.algo_id for one in ended if one.c_time > since_ms} - known
-
-    if unknown():
+    listed = _convert(_told(only, await read_list(client, history.ALGO_HISTORY, since_ms, _ALGOS)), list[_Algo])
+    ended = {one.algo_id for one in listed if one.c_time > since_ms}
+    if unknown_algo_orders(database, client.name, ended):
         await trio.sleep(SETTLE_S)  # it has happened perhaps just now
-    return f"algo order {min(missing)} was not pushed" if (missing := unknown()) else None
+        for algo_id in unknown_algo_orders(database, client.name, ended):
+            return f"algo order {algo_id} was not pushed"
+    return None
 
 
 async def balances(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
@@ -109,11 +130,11 @@ async def balances(database: Path, client: AccountClient, since_us: int, until_u
     async def theirs() -> Amounts:
         rows = _convert(await read_page(client, "account/balance", {}), list[_Account])
         details = (one for row in rows for one in row.details if tells_of(only, {"ccy": one.ccy}))
-        return _amounts((one.ccy, one.cash_bal) for one in details)
+        return _amounts((one.ccy, _finite(one.cash_bal)) for one in details)
 
     def ours() -> Amounts:
-        rows = _told(only, rows_of(database, "balances", client.name, "1"))
-        return _amounts((row["ccy"], row["cash_bal"]) for row in rows)
+        rows = _told(only, rows_of(database, "balances", client.name, columns="ccy, cash_bal"))
+        return _amounts((str(row["ccy"]), number(row["cash_bal"])) for row in rows)
 
     return await _compare("balance of", theirs, ours)
 
@@ -123,11 +144,11 @@ async def positions(database: Path, client: AccountClient, since_us: int, until_
 
     async def theirs() -> Amounts:
         rows = _convert(_told(only, await read_page(client, "account/positions", {})), list[_Position])
-        return _amounts((one.pos_id, one.pos) for one in rows)
+        return _amounts((one.pos_id, _finite(one.pos)) for one in rows)
 
     def ours() -> Amounts:
-        rows = _told(only, rows_of(database, "positions", client.name, "1"))
-        return _amounts((row["pos_id"], row["pos"]) for row in rows)
+        rows = _told(only, rows_of(database, "positions", client.name, "pos IS NOT '0'", f"pos_id, pos, {_TOLD_BY}"))
+        return _amounts((str(row["pos_id"]), number(row["pos"])) for row in rows)
 
     return await _compare("position", theirs, ours)
 
@@ -149,11 +170,17 @@ QUESTIONS: Final[Mapping[str, Question]] = {
 }
 """By the channel that the question can prove."""
 _OURS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
+_TOLD_BY: Final = ", ".join(_OURS.values())
 
 
 class _Algo(msgspec.Struct, rename="camel"):
     algo_id: str
     c_time: int = 0
+
+
+class _Fill(msgspec.Struct, rename="camel"):
+    ord_id: str
+    ts: int
 
 
 class _Detail(msgspec.Struct, rename="camel"):
@@ -203,12 +230,19 @@ def _times(rows: list[dict[str, object]]) -> dict[str, int]:
         raise RestError(f"orders: not the rows that are documented: {error}", Action.RETRY) from None
 
 
-def _amounts(pairs: Iterable[tuple[object, object]]) -> Amounts:
-    try:
-        found = {str(name): Decimal(str(amount or 0)) for name, amount in pairs}
-    except InvalidOperation:
-        raise RestError("an amount is not a number", Action.RETRY) from None
-    return {name: amount for name, amount in found.items() if amount}
+def _amounts(pairs: Iterable[tuple[str, Decimal]]) -> Amounts:
+    return {name: amount for name, amount in pairs if amount}
+
+
+def _finite(text: str) -> Decimal:
+    """Return a number of theirs.
+
+    Raises:
+        RestError: it is none, and proves nothing.
+    """
+    if (amount := read_number(text)) is None:
+        raise RestError("an amount is not a number", Action.RETRY)
+    return amount
 
 
 def _convert(rows: list[dict[str, object]], to: type[T]) -> T:
