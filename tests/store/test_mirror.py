@@ -383,10 +383,10 @@ def test_absence_is_a_word_of_its_time(desk: Desk) -> None:
 
 
 def test_a_whole_reply_closes_though_something_else_cannot_be_stored(desk: Desk) -> None:
-    desk.push("positions", position(1, "5"), position(2, "5"), eventType="event_update")
-    told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)}
-    desk.apply(whole("positions", MS + 5, told), batch.Note(NOW, "info", None, "\ud800", ""))
-    assert positions(desk) == {"1": "0", "2": "5"}
+    desk.push("positions", *(position(number, "5") for number in (1, 2, 3)), eventType="event_update")
+    told = [{"posId": name, "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)} for name in "23"]
+    desk.apply(whole("positions", MS + 5, *told), batch.Note(NOW, "info", None, "\ud800", ""))
+    assert positions(desk) == {"1": "0", "2": "5", "3": "5"}
 
 
 def test_a_value_that_empties_is_null_again(desk: Desk) -> None:
