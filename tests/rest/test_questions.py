@@ -29,10 +29,10 @@ def desk(desk: Desk) -> Desk:
     return desk
 
 
-def window() -> tuple[int, int]:
+def window() -> tuple[int, int, dict[str, str]]:
     """Since a minute ago, up to what cannot be on its way any more."""
     now_us = time.time_ns() // 1000
-    return now_us - MINUTE_MS * 1000, now_us - 5_000_000
+    return now_us - MINUTE_MS * 1000, now_us - 5_000_000, {}
 
 
 def filled(acc: str, size: str, trade_id: str, ago_ms: int, state: str = "partially_filled") -> dict[str, str]:
