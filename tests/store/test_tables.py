@@ -77,8 +77,8 @@ def test_an_algo_order_that_is_gone_was_so_at_its_time() -> None:
 @given(st.text() | st.sampled_from(["NaN", "sNaN", "-Infinity", "1E+999999", "1E-999999"]))
 def test_whatever_is_told_as_a_number_can_be_reckoned_with(text: str) -> None:
     found = number(text)
-    assert found == found + 0
-    assert number("1") + found - found == 1 or found.adjusted() > 20
+    assert found == found
+    assert (found * found + 1).is_finite()
 
 
 def test_algo_orders_go_by_time_then_by_state() -> None:
