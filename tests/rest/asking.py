@@ -14,6 +14,7 @@ from okxsync.config import load
 from okxsync.rest.clients import Clients
 from okxsync.store import batch
 from okxsync.store.batch import Message
+from tests.rest.replies import reply
 from tests.store.desk import NOW, Desk
 
 START_NS = NOW * 1000
@@ -29,7 +30,7 @@ async def silence(request: httpx.Request) -> httpx.Response:
 async def nothing(request: httpx.Request) -> httpx.Response:
     """The answer that there is nothing."""
     await trio.lowlevel.checkpoint()
-    return httpx.Response(200, json={"code": "0", "msg": "", "data": []})
+    return reply({"code": "0", "msg": "", "data": []})
 
 
 class Exchange(httpx.AsyncBaseTransport):

@@ -1,6 +1,5 @@
 """An exchange that answers REST from a table, so that what it says, and when, is the test's; time may be virtual."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -9,6 +8,7 @@ import httpx
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
 from tests.feed.test_feed import SITE, account
+from tests.rest.replies import reply
 
 Row: TypeAlias = Mapping[str, Any]
 Reply: TypeAlias = str | Sequence[Row] | Callable[[dict[str, str]], "Reply"]
@@ -31,9 +31,9 @@ class Exchange:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         path, params = request.url.path.removeprefix("/api/v5/"), dict(request.url.params)
         self.asked.append((path, params))
-        reply = self.replies.get(path, [])
-        while callable(reply):
-            reply = reply(params)
-        if isinstance(reply, str):
-            return httpx.Response(200, text=json.dumps({"code": reply, "msg": "as scripted", "data": []}))
-        return httpx.Response(200, text=json.dumps({"code": "0", "msg": "", "data": reply}))
+        told = self.replies.get(path, [])
+        while callable(told):
+            told = told(params)
+        if isinstance(told, str):
+            return reply({"code": told, "msg": "as scripted", "data": []})
+        return reply({"code": "0", "msg": "", "data": told})

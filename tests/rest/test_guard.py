@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ from okxsync.store import batch
 from okxsync.store.batch import Message, Note
 from okxsync.store.database import open_database
 from okxsync.store.writer import Writer
+from tests.rest.replies import reply
 
 NOW_S = 1_700_000_000
 SITE = Site("http://127.0.0.1:1", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/")
@@ -40,13 +41,6 @@ def account(name: str) -> Account:
     return Account(name, "local", SITE, False, secret, secret, secret, (subscription("orders"),), True)
 
 
-class Nothing(httpx.AsyncByteStream):
-    """The body of a reply that has no rows, to be read as it comes."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b'{"code": "0", "data": []}'
-
-
 class Office:
     """Account "mad", whose every question fails, and "sane", whose every answer is empty; both have all to ask."""
 
@@ -62,7 +56,7 @@ class Office:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path.removeprefix("/api/v5/"))
-        return httpx.Response(200, stream=Nothing())
+        return reply({"code": "0", "data": []})
 
     def store(self, *messages: Message) -> None:
         database = open_database(self.database)
@@ -77,6 +71,7 @@ class Office:
 
     def change_cash(self) -> None:
         for name in ("mad", "sane"):
+            self.store(batch.Account(name, "local", False, now_us(), None))
             balance = {"ccy": "USDT", "cashBal": "5", "uTime": str(now_us() // 1000)}
             push = {"arg": {"channel": "account"}, "data": [{"uTime": balance["uTime"], "details": [balance]}]}
             self.store(batch.Frames(1, name, [(now_us(), json.dumps(push))]))
