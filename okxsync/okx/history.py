@@ -19,8 +19,10 @@ bounds of time are inclusive is not certain, and clocks differ.
 
 _NEW_TYPES: Final = frozenset({"EVENTS"})
 _INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", *_NEW_TYPES)
-_NOT_OFFERED: Final = frozenset("50014 50016 50041 50046 50062 51000 51001 51010".split())
-"""A parameter that is wrong or does not match, a feature that is off, an account that is not on the list."""
+_NOT_KNOWN: Final = frozenset("50014 50016 51000 51001".split())
+"""A parameter that is wrong or does not match: where a type of instrument is none, there are no orders of it."""
+_NOT_OFFERED: Final = _NOT_KNOWN | frozenset("50041 50046 50062 51010".split())
+"""And a feature that is off, an account that is not on the list: it may have been once."""
 _ALGO_TYPES: Final = ("conditional,oco", "trigger", "move_order_stop", "iceberg", "twap", "chase")
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
 
@@ -146,6 +148,11 @@ def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: in
 def is_not_offered(sweep: Mapping[str, str], code: str) -> bool:
     """Whether a refusal of a sweep says that it asks for a type of instrument that is new, and not offered here."""
     return sweep.get("instType") in _NEW_TYPES and code in _NOT_OFFERED
+
+
+def has_none(code: str) -> bool:
+    """Whether a refusal of what is not offered says as much as an empty answer."""
+    return code in _NOT_KNOWN
 
 
 class Walk:

@@ -15,7 +15,7 @@ import trio
 from okxsync.okx import history
 from okxsync.okx.channels import channel_of
 from okxsync.okx.errors import Action
-from okxsync.okx.history import Endpoint, Walk, is_not_offered
+from okxsync.okx.history import Endpoint, Walk, has_none, is_not_offered
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 from okxsync.store.batch import Gone, Message, Rows, room
@@ -191,7 +191,8 @@ class Filler:
                 except RestError as error:
                     if not is_not_offered(sweep, error.code):
                         raise
-                    self._unknown.append(f"{sweep['instType']}: {error}")
+                    if not has_none(error.code):
+                        self._unknown.append(f"{sweep['instType']}: {error}")
                     break
                 if listed is not None:
                     listed.update(str(row.get(endpoint.cursor, "")) for row in rows)
