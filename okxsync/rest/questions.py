@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -42,6 +42,8 @@ what was not pushed, in words."""
 
 SETTLE_S: Final = 5.0
 """What has just happened may still be on its way to our tables, or to REST's."""
+HEARD_MS: Final = 5000
+"""A push and the fill that it tells of may be so far apart, and clocks too."""
 TRIES: Final = 3
 AGAIN_S: Final = 1.0
 _ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
@@ -95,7 +97,8 @@ async def orders(database: Path, client: AccountClient, since_us: int, until_us:
 async def algo_orders(
     database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments
 ) -> str | None:
-    """The pending algo orders must be those that we hold as pending, and we must know those that ended since.
+    """The pending algo orders must be those that we hold as pending, as they are, and we must know those that ended
+    since.
 
     Raises:
         RestError: the exchange could not be asked.
@@ -103,14 +106,18 @@ async def algo_orders(
 
     async def theirs() -> Amounts:
         listed = _convert(_told(only, await read_list(client, history.ALGO_PENDING, 0, _ALGOS)), list[_Algo])
-        return {one.algo_id: Decimal(1) for one in listed}
+        latest.clear()
+        latest.update((one.algo_id, int(one.u_time or 0)) for one in listed)
+        return {algo_id: Decimal(at + 1) for algo_id, at in latest.items()}
 
+    latest: dict[str, int] = {}  # what is newer here is as good
     kinds = ", ".join(f"'{kind}'" for kinds in _ALGOS["ordType"] for kind in kinds.split(","))
     where = f"ord_type IN ({kinds}) AND state IN ({ALGO_PENDING})"
 
     def ours() -> Amounts:
-        rows = _told(only, rows_of(database, "algo_orders", client.name, where, f"algo_id, {_TOLD_BY}"))
-        return {str(row["algo_id"]): Decimal(1) for row in rows}
+        rows = _told(only, rows_of(database, "algo_orders", client.name, where, f"algo_id, u_time, {_TOLD_BY}"))
+        held = {str(row["algo_id"]): int(str(row["u_time"] or 0)) for row in rows}
+        return {algo_id: Decimal(min(at, latest.get(algo_id, at)) + 1) for algo_id, at in held.items()}
 
     if differing := await _compare("algo order", theirs, ours):
         return differing
@@ -125,7 +132,7 @@ async def algo_orders(
 
 
 async def balances(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
-    """The cash of each currency must be what we hold."""
+    """The cash of each currency must be what we hold, and what has changed it must have been told."""
 
     async def theirs() -> Amounts:
         rows = _convert(await read_page(client, "account/balance", {}), list[_Account])
@@ -136,11 +143,13 @@ async def balances(database: Path, client: AccountClient, since_us: int, until_u
         rows = _told(only, rows_of(database, "balances", client.name, columns="ccy, cash_bal"))
         return _amounts((str(row["ccy"]), number(row["cash_bal"])) for row in rows)
 
-    return await _compare("balance of", theirs, ours)
+    return await _compare("balance of", theirs, ours) or await _unheard(
+        client, since_us, until_us, only, lambda fill: fill.inst_type == "SPOT" or bool(number(fill.fee))
+    )
 
 
 async def positions(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
-    """The size of each position must be what we hold."""
+    """The size of each position must be what we hold, and what has changed it must have been told."""
 
     async def theirs() -> Amounts:
         rows = _convert(_told(only, await read_page(client, "account/positions", {})), list[_Position])
@@ -150,15 +159,33 @@ async def positions(database: Path, client: AccountClient, since_us: int, until_
         rows = _told(only, rows_of(database, "positions", client.name, "pos IS NOT '0'", f"pos_id, pos, {_TOLD_BY}"))
         return _amounts((str(row["pos_id"]), number(row["pos"])) for row in rows)
 
-    return await _compare("position", theirs, ours)
+    return await _compare("position", theirs, ours) or await _unheard(
+        client, since_us, until_us, only, lambda fill: fill.inst_type in ("SWAP", "FUTURES", "OPTION")
+    )
 
 
 async def balances_and_positions(
     database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments
 ) -> str | None:
-    """Both must be what we hold."""
+    """Both must be what we hold, and what has changed them must have been told."""
     asked = database, client, since_us, until_us, only
-    return await balances(*asked) or await positions(*asked)
+    if differing := await balances(*asked) or await positions(*asked):
+        return differing
+    return await _unheard(client, since_us, until_us, only, lambda fill: True)
+
+
+async def _unheard(
+    client: AccountClient, since_us: int, until_us: int, only: Arguments, changes: Callable[["_Fill"], bool]
+) -> str | None:
+    """No fill that ``changes`` what the channel tells of may have come while the channel said nothing.
+
+    Our tables alone do not tell: another channel may have brought them up to date.
+    """
+    since_ms, until_ms = _by_their_clock(client, since_us) + HEARD_MS, _by_their_clock(client, until_us)
+    for fill in _convert(_told(only, await read_list(client, history.FILLS, since_ms)), list[_Fill]):
+        if since_ms < fill.ts <= until_ms and changes(fill):
+            return f"what a fill of order {fill.ord_id} has changed was not pushed"
+    return None
 
 
 QUESTIONS: Final[Mapping[str, Question]] = {
@@ -176,11 +203,14 @@ _TOLD_BY: Final = ", ".join(_OURS.values())
 class _Algo(msgspec.Struct, rename="camel"):
     algo_id: str
     c_time: int = 0
+    u_time: int | Literal[""] = ""
 
 
 class _Fill(msgspec.Struct, rename="camel"):
     ord_id: str
     ts: int
+    inst_type: str = ""
+    fee: str = ""
 
 
 class _Detail(msgspec.Struct, rename="camel"):

@@ -301,7 +301,8 @@ class Mirror:
         version, before = _closing(snapshot)
         inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
         where = (inst_type, inst_type, push.arg.inst_id, push.arg.inst_id)
-        values = (push.at, version, push.account, int(before), before, *where)
+        told = int(snapshot.time or 0) or None  # a time of change: the record of what was closed is asked for
+        values = (told, push.at, version, push.account, int(before), before, *where)
         self._closings.append((_CLOSE_POSITIONS, values, spared))
 
 
@@ -315,7 +316,7 @@ _ZERO_BALANCES: Final = (
     " AND (eq IS NOT '0' OR cash_bal IS NOT '0') AND ccy NOT IN (SELECT value FROM json_each(?))"
 )
 _CLOSE_POSITIONS: Final = (
-    "UPDATE positions SET pos = '0', received_at = ?, version = coalesce(?, version)"
+    "UPDATE positions SET pos = '0', u_time = coalesce(?, u_time), received_at = ?, version = coalesce(?, version)"
     " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND substr(version, 17) < ?"
     " AND (? = '' OR inst_type = ?) AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
 )

@@ -166,3 +166,40 @@ def test_of_many_algo_orders_only_those_asked_for_are_read(desk: Desk) -> None:
     sql = "SELECT value FROM json_each('[]') LEFT JOIN algo_orders ON account = 'a' AND algo_id = value"
     sql += " WHERE algo_id IS NULL"
     assert "SEARCH algo_orders USING" in plan_of(desk.path, sql)
+
+
+async def test_an_algo_order_that_was_amended_unheard_is_missed(desk: Desk, autojump_clock: MockClock) -> None:
+    ours = algo(1, "live")
+    desk.push("orders-algo", ours)
+    exchange = Exchange({"trade/orders-algo-pending": lambda asked: [ours] if asked["ordType"] == "trigger" else []})
+    assert await questions.algo_orders(desk.path, exchange.client, *window()) is None
+    for u_time, missed in ((str(int(ours["uTime"]) + 1), True), (str(int(ours["uTime"]) - 1), False), ("", False)):
+        theirs = ours | {"uTime": u_time}
+        exchange.replies["trade/orders-algo-pending"] = lambda asked, theirs=theirs: (
+            [theirs] if asked["ordType"] == "trigger" else []
+        )
+        found = await questions.algo_orders(desk.path, exchange.client, *window())
+        assert found == ("algo order 1 has changed and was not pushed" if missed else None)
+
+
+# Channels whose tables others bring up to date
+
+
+@pytest.mark.parametrize(
+    ("inst_type", "fee", "account", "positions"),
+    [("SWAP", "-0.1", True, True), ("SWAP", "0", False, True), ("SPOT", "0", True, False), ("SPOT", "-1", True, False)],
+)
+async def test_a_fill_after_which_a_channel_said_nothing_shows_that_it_is_dead(
+    desk: Desk, autojump_clock: MockClock, inst_type: str, fee: str, account: bool, positions: bool
+) -> None:
+    fill = {"ordId": "1", "tradeId": "9", "billId": "3", "instType": inst_type, "fee": fee}
+    exchange = Exchange({"account/balance": [{"details": []}]})
+
+    async def dead(ago_ms: int) -> list[bool]:
+        exchange.replies["trade/fills"] = [fill | {"ts": str(now_ms() - ago_ms)}]
+        asked = (questions.balances, questions.positions, questions.balances_and_positions)
+        return [await ask(desk.path, exchange.client, *window()) is not None for ask in asked]
+
+    assert await dead(30_000) == [account, positions, True]
+    assert await dead(2_000) == [False, False, False]  # its push may be on its way
+    assert await dead(58_000) == [False, False, False]  # or was the last one that we heard

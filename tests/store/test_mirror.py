@@ -475,3 +475,12 @@ def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
         database.close()
     assert orders == [("filled", "10", MS + 3, "ws", "0")]
     assert (len(fills), sum(fills)) == (3, 10)
+
+
+def test_a_position_that_a_snapshot_does_not_name_has_changed_then(desk: Desk) -> None:
+    """Options expire without a push; the record of what was closed is asked for when a position has changed."""
+    one, two = ({"posId": name, "pos": "3", "uTime": str(MS), "pTime": str(MS + 1)} for name in "12")
+    desk.push("positions", one, two)
+    desk.push("positions", two | {"pTime": str(MS + 900)}, **snapshot())
+    told = [("1", "0", MS + 900), ("2", "3", MS)]
+    assert desk.rows("SELECT pos_id, pos, u_time FROM positions ORDER BY pos_id") == told
