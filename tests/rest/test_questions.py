@@ -171,13 +171,12 @@ def test_of_many_algo_orders_only_those_asked_for_are_read(desk: Desk) -> None:
 async def test_an_algo_order_that_was_amended_unheard_is_missed(desk: Desk, autojump_clock: MockClock) -> None:
     ours = algo(1, "live")
     desk.push("orders-algo", ours)
-    exchange = Exchange({"trade/orders-algo-pending": lambda asked: [ours] if asked["ordType"] == "trigger" else []})
+    pending: list[Row] = [ours]
+    exchange = Exchange({"trade/orders-algo-pending": lambda asked: pending if asked["ordType"] == "trigger" else []})
     assert await questions.algo_orders(desk.path, exchange.client, *window()) is None
     for u_time, missed in ((str(int(ours["uTime"]) + 1), True), (str(int(ours["uTime"]) - 1), False), ("", False)):
-        theirs = ours | {"uTime": u_time}
-        exchange.replies["trade/orders-algo-pending"] = lambda asked, theirs=theirs: (
-            [theirs] if asked["ordType"] == "trigger" else []
-        )
+        pending.clear()
+        pending.append(ours | {"uTime": u_time})
         found = await questions.algo_orders(desk.path, exchange.client, *window())
         assert found == ("algo order 1 has changed and was not pushed" if missed else None)
 
