@@ -43,7 +43,7 @@ what was not pushed, in words."""
 SETTLE_S: Final = 5.0
 """What has just happened may still be on its way to our tables, or to REST's."""
 HEARD_MS: Final = 5000
-"""A push and the fill that it tells of may be so far apart, and clocks too."""
+"""A push and what it tells of may be so far apart, and clocks too."""
 TRIES: Final = 3
 AGAIN_S: Final = 1.0
 _ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
@@ -143,9 +143,7 @@ async def balances(database: Path, client: AccountClient, since_us: int, until_u
         rows = _told(only, rows_of(database, "balances", client.name, columns="ccy, cash_bal"))
         return _amounts((str(row["ccy"]), number(row["cash_bal"])) for row in rows)
 
-    return await _compare("balance of", theirs, ours) or await _unheard(
-        client, since_us, until_us, only, lambda fill: fill.inst_type == "SPOT" or bool(number(fill.fee))
-    )
+    return await _compare("balance of", theirs, ours) or await _unheard(client, history.BILLS, since_us, until_us, only)
 
 
 async def positions(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:
@@ -159,9 +157,7 @@ async def positions(database: Path, client: AccountClient, since_us: int, until_
         rows = _told(only, rows_of(database, "positions", client.name, "pos IS NOT '0'", f"pos_id, pos, {_TOLD_BY}"))
         return _amounts((str(row["pos_id"]), number(row["pos"])) for row in rows)
 
-    return await _compare("position", theirs, ours) or await _unheard(
-        client, since_us, until_us, only, lambda fill: fill.inst_type in ("SWAP", "FUTURES", "OPTION")
-    )
+    return await _compare("position", theirs, ours) or await _unheard(client, history.FILLS, since_us, until_us, only)
 
 
 async def balances_and_positions(
@@ -169,23 +165,25 @@ async def balances_and_positions(
 ) -> str | None:
     """Both must be what we hold, and what has changed them must have been told."""
     asked = database, client, since_us, until_us, only
-    if differing := await balances(*asked) or await positions(*asked):
-        return differing
-    return await _unheard(client, since_us, until_us, only, lambda fill: True)
+    return await balances(*asked) or await positions(*asked)
 
 
 async def _unheard(
-    client: AccountClient, since_us: int, until_us: int, only: Arguments, changes: Callable[["_Fill"], bool]
+    client: AccountClient, endpoint: history.Endpoint, since_us: int, until_us: int, only: Arguments
 ) -> str | None:
-    """No fill that ``changes`` what the channel tells of may have come while the channel said nothing.
+    """No bill that moved cash, or fill that moved a position, may have come while the channel said nothing.
 
     Our tables alone do not tell: another channel may have brought them up to date.
     """
     since_ms, until_ms = _by_their_clock(client, since_us) + HEARD_MS, _by_their_clock(client, until_us)
-    for fill in _convert(_told(only, await read_list(client, history.FILLS, since_ms)), list[_Fill]):
-        if since_ms < fill.ts <= until_ms and changes(fill):
-            return f"what a fill of order {fill.ord_id} has changed was not pushed"
+    for one in _convert(_told(only, await read_list(client, endpoint, since_ms)), list[_Change]):
+        moved = number(one.bal_chg) if endpoint is history.BILLS else one.inst_type in _WITH_POSITIONS
+        if since_ms < one.ts <= until_ms and moved:
+            return f"what order {one.ord_id} has changed was not pushed" if one.ord_id else "a change was not pushed"
     return None
+
+
+_WITH_POSITIONS: Final = ("SWAP", "FUTURES", "OPTION")
 
 
 QUESTIONS: Final[Mapping[str, Question]] = {
@@ -209,8 +207,13 @@ class _Algo(msgspec.Struct, rename="camel"):
 class _Fill(msgspec.Struct, rename="camel"):
     ord_id: str
     ts: int
+
+
+class _Change(msgspec.Struct, rename="camel"):
+    ts: int
+    ord_id: str = ""
     inst_type: str = ""
-    fee: str = ""
+    bal_chg: str = ""
 
 
 class _Detail(msgspec.Struct, rename="camel"):
