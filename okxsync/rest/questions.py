@@ -23,6 +23,7 @@ from okxsync.store.queries import (
     Held,
     covered_since_us,
     missing_order,
+    pushed_us,
     rows_of,
     unfilled_order,
     unknown_algo_orders,
@@ -164,7 +165,8 @@ async def balances_and_positions(
     database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments
 ) -> str | None:
     """Both must be what we hold, and what has changed them must have been told."""
-    asked = database, client, since_us, until_us, only
+    spoke_us = pushed_us(database, client.name, "balance_and_position")  # it is asked about whether it speaks or not
+    asked = database, client, max(since_us, spoke_us), until_us, only
     return await balances(*asked) or await positions(*asked)
 
 

@@ -249,5 +249,14 @@ def covered_since_us(path: Path, account: str, channel: str) -> int | None:
     return row[0] if row else None
 
 
+def pushed_us(path: Path, account: str, channel: str) -> int:
+    """Return when a channel pushed last, 0 if it never did; local microseconds."""
+    with reading(path) as database:
+        row = database.execute(
+            "SELECT last_push_at FROM coverage WHERE account = ? AND channel = ?", [account, channel]
+        ).fetchone()
+    return (row[0] if row else None) or 0
+
+
 def _json(values: Iterable[str]) -> str:
     return msgspec.json.encode(sorted(values)).decode()

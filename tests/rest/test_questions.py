@@ -201,3 +201,17 @@ async def test_a_change_after_which_a_channel_said_nothing_shows_that_it_is_dead
     assert await dead(30_000) == [cash, position, cash or position]
     assert await dead(2_000) == [False, False, False]  # its push may be on its way
     assert await dead(58_000) == [False, False, False]  # or was the last one that we heard
+
+
+async def test_a_channel_that_is_asked_about_although_it_speaks_is_not_dead(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    """``balance_and_position`` is: its pushes since the last question are no part of the silence."""
+    desk.begin("balance_and_position")
+    told = {"ordId": "1", "billId": "3", "instType": "SWAP", "ts": str(now_ms() - 30_000), "balChg": "1"}
+    exchange = Exchange({"account/balance": [{"details": []}], "account/bills": [told], "trade/fills": [told]})
+    dead = "what order 1 has changed was not pushed"
+    assert await questions.balances_and_positions(desk.path, exchange.client, *window()) == dead
+    desk.at = (now_ms() - 30_000) * 1000
+    desk.push("balance_and_position", {"pTime": told["ts"], "eventType": "filled", "balData": [], "posData": []})
+    assert await questions.balances_and_positions(desk.path, exchange.client, *window()) is None
