@@ -2,7 +2,7 @@
 
     parent (trio)                                     child (no loop)
     channel -> drained until dry -> one batch  ---->  one transaction
-               at most two batches in flight   <----  what it has done
+               at most three batches in flight   <----  what it has done
 
 The child lives as long as the parent's end of the socket pair is open: it ignores signals, writes what it was handed
 in full, and ends at the end of the stream. A disk that fails costs nothing: the child keeps the batch, says so, and
@@ -34,11 +34,11 @@ from okxsync.store.writer import Writer, Written
 
 log = logging.getLogger("okxsync.store")
 
-MOST_AT_ONCE: Final = 2000
+MOST_AT_ONCE: Final = 500
 """Messages of one transaction: enough that a commit costs nothing, few enough that a reader sees rows soon, and no more
 than some 64 MiB (see ``batch.room``)."""
-IN_FLIGHT: Final = 2
-"""Batches on their way: one is written while the next one is handed over."""
+IN_FLIGHT: Final = 3
+"""Batches on their way: one is written while the next ones are handed over."""
 AGAIN_S: Final = 1.0
 _SIZE: Final = struct.Struct("!I")
 
