@@ -20,7 +20,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ import msgspec
 import trio
 
 from okxsync.store.batch import Message
+from okxsync.store.checkpoint import checkpointing
 from okxsync.store.database import DatabaseError, StoreError, open_database
 from okxsync.store.prune import Tending
 from okxsync.store.writer import Writer, Written
@@ -162,19 +163,20 @@ def main(path: Path, parent: socket.socket) -> None:
     writer = Writer(database.conn)
     decode = msgspec.msgpack.Decoder(list[Message]).decode
     tending = Tending(database.conn)
-    while (body := _receive_next(parent, tending, writer)) is not None:
-        messages = decode(body)
-        while True:
-            try:
-                written = writer.apply(messages)
-            except DatabaseError as error:
-                _answer(parent, Written(error=str(error)))
-                if _has_gone(parent, AGAIN_S):
-                    return
-            else:
-                _answer(parent, written)
-                break
-    database.close()
+    with closing(database), checkpointing(database.conn, path) as checkpoints:
+        while (body := _receive_next(parent, tending, writer)) is not None:
+            messages = decode(body)
+            while True:
+                try:
+                    written = writer.apply(messages)
+                except DatabaseError as error:
+                    _answer(parent, Written(error=str(error)))
+                    if _has_gone(parent, AGAIN_S):
+                        return
+                else:
+                    _answer(parent, written)
+                    break
+            checkpoints.look()
 
 
 def _receive_next(parent: socket.socket, tending: Tending, writer: Writer) -> bytes | None:
