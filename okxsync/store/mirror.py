@@ -112,37 +112,15 @@ class Mirror:
             values += [push.source, push.account, push.at, tables.order_version(row, push.source), _text(raw)]
             self._put(table, values)
             if push.source == "ws" and tables.amount(row.fill_sz) != tables.ZERO:
-                self._put(tables.FILLS, self._fill_of(row, push))
+                self._put(tables.FILLS, self._fill_of(row, values, push))
 
-    def _fill_of(self, row: models.Order, push: Push) -> list[Value]:
+    def _fill_of(self, row: models.Order, of_order: list[Value], push: Push) -> list[Value]:
         """Return the fill that an order push tells of (OKX docs: order channel, ``fill*`` are of this push only)."""
+        values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
         if made := row.trade_id in ("", "0"):
             self._made.add((push.account, row.inst_id, row.ord_id))
-        fill = models.Fill(
-            inst_id=row.inst_id,
-            ord_id=row.ord_id,
-            trade_id=made_id(row.acc_fill_sz, row.fill_time) if made else row.trade_id,
-            inst_type=row.inst_type,
-            cl_ord_id=row.cl_ord_id,
-            tag=row.tag,
-            side=row.side,
-            pos_side=row.pos_side,
-            fill_px=row.fill_px,
-            fill_sz=row.fill_sz,
-            fill_time=row.fill_time,
-            exec_type=row.exec_type,
-            fee=row.fill_fee,
-            fee_ccy=row.fill_fee_ccy,
-            fill_pnl=row.fill_pnl,
-            fill_idx_px=row.fill_idx_px,
-            fill_mark_px=row.fill_mark_px,
-            fill_px_vol=row.fill_px_vol,
-            fill_px_usd=row.fill_px_usd,
-            fill_mark_vol=row.fill_mark_vol,
-            fill_fwd_px=row.fill_fwd_px,
-            trade_quote_ccy=row.trade_quote_ccy,
-        )
-        return [*records.FILL.values(fill, _ignore), int(made), "ws", push.account, push.at, ""]
+            values[_TRADE_ID] = made_id(row.acc_fill_sz, row.fill_time)
+        return [*values, int(made), "ws", push.account, push.at, ""]
 
     def algo_orders(self, push: Push) -> None:
         for raw in push.rows:
@@ -306,6 +284,13 @@ class Mirror:
         self._closings.append((_CLOSE_POSITIONS, values, spared))
 
 
+_OF_THE_FILL: Final = {"fee": "fill_fee", "fee_ccy": "fill_fee_ccy"}
+"""An order push has the fill's own under these names; ``fee`` and ``fee_ccy`` are of the whole order."""
+_FROM_ORDER: Final = [
+    records.ORDER.columns.index(name) if (name := _OF_THE_FILL.get(column, column)) in records.ORDER.columns else None
+    for column in records.FILL.columns
+]
+_TRADE_ID: Final = records.FILL.columns.index("trade_id")
 _NEVER: Final = str(10**records.MOMENT_DIGITS)
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 _ZERO_BALANCES: Final = (
@@ -339,7 +324,7 @@ def _closing(snapshot: Snapshot) -> tuple[str | None, str]:
 
 
 def _text(raw: msgspec.Raw) -> str:
-    return bytes(raw).decode()
+    return str(raw, "utf-8")
 
 
 class _Details(msgspec.Struct):
@@ -352,10 +337,6 @@ def _lists_nothing(account: msgspec.Raw) -> bool:
         return not msgspec.json.decode(account, type=_Details).details
     except msgspec.DecodeError:
         return False
-
-
-def _ignore(kind: str, what: str) -> None:
-    """For values that were looked at before."""
 
 
 HANDLERS: Final[dict[str, Handler]] = {
