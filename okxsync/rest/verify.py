@@ -5,7 +5,8 @@ either is fine; what differs is asked for again, and counts only if it stands st
 times in a row.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -15,6 +16,7 @@ import trio
 
 from okxsync.config import Account
 from okxsync.okx import history
+from okxsync.okx.channels import Subscription, arguments_of, is_understood, tells_of
 from okxsync.okx.errors import Action
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
@@ -42,11 +44,13 @@ class Subject(msgspec.Struct, frozen=True):
     """One list of REST's, and the rows of our tables that it must name.
 
     Attributes:
+        channels: Those that tell of it.
         moving: Columns that move by themselves, or that the two sides tell differently.
         late: Columns that only REST tells, and that we may not have been told yet.
     """
 
     name: str
+    channels: str
     key: tuple[str, ...]
     model: type[msgspec.Struct]
     where: str
@@ -75,6 +79,7 @@ _BY_EQUITY: Final = (
 SUBJECTS: Final = (
     Subject(
         "orders",
+        "orders",
         ("ord_id",),
         Order,
         "state IN ('live', 'partially_filled')",
@@ -82,6 +87,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         ENDED,
+        "orders",
         ("ord_id",),
         Order,
         "state IN ('filled', 'canceled', 'mmp_canceled') AND c_time >= {since_ms}"
@@ -91,6 +97,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "algo_orders",
+        "orders-algo algo-advance",
         ("algo_id",),
         AlgoOrder,
         "state IN ('live', 'pause', 'partially_effective')",
@@ -98,14 +105,23 @@ SUBJECTS: Final = (
     ),
     Subject(
         "positions",
+        "positions balance_and_position",
         ("pos_id",),
         Position,
         "pos IS NOT '0'",
         frozenset(f"{_BY_PRICE} trade_id close_order_algo".split()),
     ),
-    Subject("balances", ("ccy",), Balance, "eq IS NOT '0'", frozenset(_BY_EQUITY.split())),
+    Subject(
+        "balances",
+        "account balance_and_position",
+        ("ccy",),
+        Balance,
+        "eq IS NOT '0'",
+        frozenset(_BY_EQUITY.split()),
+    ),
     Subject(
         "fills",
+        "orders",
         ("inst_id", "ord_id", "trade_id"),
         Fill,
         "trade_id_made = 0 AND fill_time >= {since_ms}",
@@ -128,10 +144,10 @@ async def verify_all(
     unasked: dict[str, str] = {}
     limit = trio.CapacityLimiter(AT_ONCE)
 
-    async def one(client: AccountClient) -> None:
+    async def one(client: AccountClient, subscriptions: Sequence[Subscription]) -> None:
         try:
             async with limit:
-                found[client.name] = await verify(database, client, since_ms)
+                found[client.name] = await verify(database, client, subscriptions, since_ms)
         except RestError as error:
             unasked[client.name] = str(error)
 
@@ -141,12 +157,14 @@ async def verify_all(
         async with trio.open_nursery() as nursery:
             for account in accounts:
                 if client := clients.of(account.name):
-                    nursery.start_soon(one, client)
+                    nursery.start_soon(one, client, account.subscriptions)
     return [difference for name in sorted(found) for difference in found[name]], unasked
 
 
-async def verify(database: Path, client: AccountClient, since_ms: int) -> list[Difference]:
-    """Return what differs for one account; fills are compared since a time.
+async def verify(
+    database: Path, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int
+) -> list[Difference]:
+    """Return what differs for one account, of what its subscriptions tell; fills are compared since a time.
 
     Raises:
         RestError: the exchange could not be asked.
@@ -157,7 +175,7 @@ async def verify(database: Path, client: AccountClient, since_ms: int) -> list[D
     for _ in range(MOST):
         found = set()
         for subject in SUBJECTS:
-            found |= await _compare(database, client, subject, since_ms)
+            found |= await _compare(database, client, subject, subscriptions, since_ms)
         stood = stood + 1 if found == before else 1
         if not found or stood == STANDS:
             break
@@ -166,14 +184,30 @@ async def verify(database: Path, client: AccountClient, since_ms: int) -> list[D
     return sorted(found, key=lambda one: (one.table, one.key, one.column))
 
 
-async def _compare(database: Path, client: AccountClient, subject: Subject, since_ms: int) -> set[Difference]:
+async def _compare(
+    database: Path, client: AccountClient, subject: Subject, subscriptions: Sequence[Subscription], since_ms: int
+) -> set[Difference]:
+    told_by = [one.key for one in subscriptions if one.channel in subject.channels.split()]
+    if not told_by:
+        return set()
+
+    def told(rows: list[dict[str, object]]) -> Records:
+        """Return the rows that a subscription tells of; what its arguments mean must be known to leave any out."""
+        names = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
+        if all(is_understood(key) for key in told_by):
+            only = [arguments_of(key) for key in told_by]
+            rows = [
+                row for row in rows if any(tells_of(one, {o: row.get(c) for o, c in names.items()}) for one in only)
+            ]
+        return {"/".join(str(row.get(name)) for name in subject.key): row for row in rows}
+
     def ours() -> Records:
         where = subject.where.format(since_ms=since_ms, kept_ms=kept_ms)
-        return _by_key(subject, rows_of(database, subject.table, client.name, where))
+        return told(rows_of(database, subject.table, client.name, where))
 
     kept_ms = client.now_ms() - KEPT_MS
     before = ours()
-    theirs = _by_key(subject, await _theirs(client, subject, since_ms, kept_ms))
+    theirs = told(await _theirs(client, subject, since_ms, kept_ms))
     after = ours()
     return _differences(client.name, subject, before, theirs) & _differences(client.name, subject, after, theirs)
 
@@ -219,8 +253,9 @@ def _number(row: Mapping[str, object], *names: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _by_key(subject: Subject, rows: Iterable[Mapping[str, object]]) -> Records:
-    return {"/".join(str(row.get(name)) for name in subject.key): row for row in rows}
+def _named(row: Mapping[str, object]) -> dict[str, object]:
+    """Return what a subscription's arguments may name, by OKX's names."""
+    return {"instType": row.get("inst_type"), "instId": row.get("inst_id"), "ccy": row.get("ccy")}
 
 
 def _differences(account: str, subject: Subject, ours: Records, theirs: Records) -> set[Difference]:
@@ -242,10 +277,16 @@ def _differences(account: str, subject: Subject, ours: Records, theirs: Records)
 def _value(value: object) -> object:
     """Return what counts of a value: numbers as numbers, and nothing for what is absent, empty or zero."""
     text = _text(value)
-    if text in (None, "", "[]"):
+    if text is None or text in ("", "[]"):
         return Decimal(0)
-    number = read_number(text) if text is not None and text.isascii() else None
+    if text.startswith(("[", "{")):  # JSON means the same in any order and spacing
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.encode(_read_json(text), order="sorted")
+    number = read_number(text) if text.isascii() else None
     return text if number is None else number.normalize()
+
+
+_read_json: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 def _text(value: object) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pysqlite3
 import pytest
 import trio
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from okxsync.cli import app
 from okxsync.config import Settings, load
+from okxsync.okx.channels import subscription
 from okxsync.rest.backfill import ALL, LONGEST_WINDOW_S, backfill, deeper_than_kept
 from okxsync.rest.fill import Window
 from okxsync.rest.verify import SUBJECTS, verify_all
@@ -316,6 +318,34 @@ async def test_verify_finds_nothing_in_a_true_copy(sandbox: Sandbox, settings: S
     found, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
     assert (found, unasked) == ([], {})
     assert check_ledger(settings.database, [account.name for account in settings.accounts]) == []
+
+
+async def test_verify_compares_what_the_subscriptions_tell(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    swaps = (subscription({"channel": "orders", "instType": "SWAP"}),)
+    accounts = [msgspec.structs.replace(account, subscriptions=swaps) for account in settings.accounts]
+    db = pysqlite3.connect(settings.database)
+    with db:
+        for table in ("orders", "fills"):
+            assert db.execute(f"DELETE FROM {table} WHERE inst_type = 'SPOT'").rowcount
+        for table in ("balances", "algo_orders", "positions"):
+            assert db.execute(f"DELETE FROM {table}").rowcount
+    assert await verify_all(settings.database, accounts, since(1).since_ms) == ([], {})
+    with db:
+        db.execute("DELETE FROM fills WHERE rowid = (SELECT max(rowid) FROM fills)")
+    db.close()
+    found, _ = await verify_all(settings.database, accounts, since(1).since_ms)
+    assert {one.table for one in found} == {"fills"}
+
+
+async def test_verify_does_not_mind_how_json_is_written(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        assert db.execute("UPDATE orders SET linked_algo_ord = replace(linked_algo_ord, ':', ' : ')"
+                          " WHERE linked_algo_ord LIKE '{%:%}'").rowcount  # fmt: skip
+    db.close()
+    assert await verify_all(settings.database, settings.accounts, since(1).since_ms) == ([], {})
 
 
 WRONG = {  # each of another account, so that one does not hide another
