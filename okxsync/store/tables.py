@@ -171,11 +171,14 @@ FILLS = Table(
 _POSITION = (*records.POSITION.columns, *_OWN)
 _TOLD_SINCE = f"{{table}}.version LIKE '%{ABSENT}' AND substr(excluded.version, 17) > {{table}}.version"
 """It was absent, and was named later: so it was the absence that was not true."""
+_ONLY_A_CHANGE = f"substr({{table}}.version, 17) = '{moment('')}'"
+_TOLD_IN_FULL = f"{_ONLY_A_CHANGE} AND substr(excluded.version, 17) > substr({{table}}.version, 1, 15)"
+"""It was told of as a change, and later in full: that counts, should its time of change differ by a millisecond."""
 POSITIONS = Table(
     "positions",
     _POSITION,
     ("account", "pos_id"),
-    guard=f"({_NEWER} OR {_TOLD_SINCE})"
+    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL})"
     " AND (excluded.raw IS NOT {table}.raw OR excluded.pos IS NOT {table}.pos)",  # the latter after a close by absence
 )
 _TOLD_OF_CHANGES: Final = (
@@ -194,7 +197,8 @@ BALANCES = Table(
     (*records.BALANCE.columns, *_OWN),
     ("account", "ccy"),
     # regular snapshots repeat what has not changed
-    guard=f"({_NEWER} OR {_TOLD_SINCE}) AND (excluded.raw IS NOT {{table}}.raw OR excluded.eq IS NOT {{table}}.eq)",
+    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL})"
+    " AND (excluded.raw IS NOT {table}.raw OR excluded.eq IS NOT {table}.eq)",
 )
 CASH_BALANCES = Table(
     "balances",
