@@ -136,6 +136,8 @@ def reading(path: Path) -> Iterator[Database]:
     try:
         yield database
     except sqlite3.OperationalError as error:
+        if _is_older(database):
+            raise StoreError(f"{path}: made by an older okxsync; `okxsync run` brings it up to date") from None
         raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:  # "malformed"; its other kinds are bugs of ours
@@ -164,6 +166,13 @@ def _migrate(path: Path, database: Database) -> None:
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrations.apply(database)
         database.execute("COMMIT")
+
+
+def _is_older(database: Database) -> bool:
+    """Whether the database lacks what this version's queries may ask for."""
+    with suppress(sqlite3.DatabaseError):
+        return bool(migrations.pending(database))
+    return False
 
 
 def _is_new(path: Path, connection: Connection) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from okxsync.store import tables
 from okxsync.store.database import StoreError, open_database, open_reader
+from okxsync.store.queries import rows_of
 from okxsync.store.tables import Table
 from tests.store.desk import Desk
 
@@ -96,6 +97,15 @@ def test_a_database_of_a_newer_version_is_refused(desk: Desk) -> None:
     desk.db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('okxsync', 'm999_x', '')")
     with pytest.raises(StoreError, match="newer okxsync"):
         open_database(desk.path)
+
+
+def test_a_reader_of_an_older_database_says_what_to_do(desk: Desk) -> None:
+    desk.db.execute("DROP TABLE unproved")
+    with pytest.raises(StoreError, match=r"cannot be read \(no such table: unproved\)"):
+        rows_of(desk.path, "unproved", "alpha")
+    desk.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm007_unproved'")
+    with pytest.raises(StoreError, match="older okxsync; `okxsync run`"):
+        rows_of(desk.path, "unproved", "alpha")
 
 
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
