@@ -7,7 +7,7 @@ no harm. A gap is asked for only once its channel is live again: what is asked t
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -55,9 +55,10 @@ class Gaps:
                         nursery.start_soon(self._fill, account, gaps)
                 await trio.sleep(LOOK_S)
 
-    def _by_account(self, gaps: Iterable[Gap]) -> list[tuple[str, list[Gap]]]:
+    def _by_account(self, gaps: Sequence[Gap]) -> list[tuple[str, list[Gap]]]:
         """Return what nobody works at yet, and mark it as taken."""
         found: dict[str, list[Gap]] = {}
+        self._closed &= {gap.id for gap in gaps}
         for gap in gaps:
             if gap.account not in self._busy and gap.id not in self._closed:
                 found.setdefault(gap.account, []).append(gap)
