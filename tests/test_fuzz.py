@@ -99,7 +99,7 @@ def damaged(draw: st.DrawFn, whole: str) -> bytes:
     return bytes(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(damaged(WHOLE))
 def test_a_configuration_is_read_or_refused_line_by_line_and_tells_no_secret(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def test_a_configuration_is_read_or_refused_line_by_line_and_tells_no_secret(con
         assert "canary" not in repr(found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damaged(FAULTS))
 def test_a_script_of_faults_is_read_or_refused_in_one_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ class Parts(httpx.AsyncByteStream):
         yield self._body
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(REPLIES, st.sampled_from([200, 401, 403, 429, 500, 502, 503]))
 def test_a_reply_is_rows_or_an_error_that_is_told(body: bytes, status: int) -> None:
     async def ask() -> None:

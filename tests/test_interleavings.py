@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okxsync.sandbox.channels import CHANNELS
@@ -233,7 +233,7 @@ def _is_empty_snapshot(text: str) -> bool:
     return '"eventType":"snapshot"' in text and '"data":[]' in text
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(PLANS)
 def test_the_final_tables_are_the_truth_however_it_was_told(plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as folder:

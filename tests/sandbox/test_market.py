@@ -126,7 +126,7 @@ def check_readable(exchange: Exchange, pushes: list[Push]) -> None:
 
 
 @given(seed=st.integers(0, 10**6), steps=st.integers(1, 120))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_is_pushed_can_be_read_at_once(seed: int, steps: int) -> None:
     world = World(seed, funding_ms=500)
     exchange = world.exchange
@@ -140,7 +140,7 @@ def test_what_is_pushed_can_be_read_at_once(seed: int, steps: int) -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_order_pushes_never_go_back(seed: int) -> None:
     world = World(seed)
     seen: dict[str, tuple[int, float, bool]] = {}
