@@ -3,6 +3,7 @@
     parent (trio)                                     child (no loop)
     channel -> drained until dry -> one batch  ---->  one transaction
                at most three batches in flight   <----  what it has done
+                                                  a thread: checkpoints
 
 The child lives as long as the parent's end of the socket pair is open: it ignores signals, writes what it was handed
 in full, and ends at the end of the stream. A disk that fails costs nothing: the child keeps the batch, says so, and
