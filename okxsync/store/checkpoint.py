@@ -4,6 +4,7 @@ SQLite does it within a commit, which then waits until the disk has it all; in a
 tenth of its time. SQLite runs without the interpreter lock, so that a thread is enough.
 """
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -12,15 +13,19 @@ from typing import Final
 
 from okxsync.store.database import WAL_BYTES, Connection, DatabaseError, open_database
 
-PAGES: Final = 4000
-"""What is worth a checkpoint: some 16 MB. SQLite's own measure is 1000; a page that changes again moves once only."""
+PAGES: Final = 1000
+"""What is worth a checkpoint, in pages of 4 KB; SQLite's own measure."""
+PAGES_OF_A_FLOOD: Final = 4000
+"""The same within ``REST_S`` of the last one: a page that changes again and again is moved once."""
+REST_S: Final = 2.0
 
 
 class Checkpoints:
     """Calls for a checkpoint when one is due.
 
     The log begins anew at a commit that finds all of it moved, and a thread is always a little behind a flood. So from
-    ``WAL_BYTES`` on the commit itself moves what the thread has left.
+    ``WAL_BYTES`` on the commit itself moves what the thread has left. While that one waits for the disk nobody else can
+    move anything, and at twice the size the writer waits for it.
 
     Args:
         db: The writer's connection.
@@ -33,21 +38,26 @@ class Checkpoints:
         self._other = other
         self._thread = thread
         self._running: Future[None] | None = None
-        page_bytes = db.execute("PRAGMA page_size").fetchone()[0]
-        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes}")
+        self._ended = -REST_S
+        self._enough = WAL_BYTES // int(db.execute("PRAGMA page_size").fetchone()[0])
+        db.execute(f"PRAGMA wal_autocheckpoint = {self._enough}")
 
     def look(self) -> None:
         """Start one if it is due; called after each commit, and as cheap as that asks for."""
-        if self._running and not self._running.done():
-            return
         with suppress(DatabaseError):  # a disk that fails is the next commit's to tell
             _, pages, moved = self._db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
-            if pages - moved >= PAGES:
+            if self._running and not self._running.done():
+                if pages >= 2 * self._enough:
+                    self._running.result()
+                return
+            rested = time.monotonic() - self._ended >= REST_S
+            if pages - moved >= (PAGES if rested else PAGES_OF_A_FLOOD):
                 self._running = self._thread.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
         with suppress(DatabaseError):
             self._other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._ended = time.monotonic()
 
 
 @contextmanager

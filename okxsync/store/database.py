@@ -49,7 +49,10 @@ def open_database(path: Path) -> Database:
         StoreError: it is no database of ours, of a newer version, or cannot be written.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives -wal and -shm the same mode
+        # Made here for its mode, which SQLite gives -wal and -shm too. One that is there is not opened: closing it
+        # drops the locks on it of all connections of this process (POSIX), and the next reader deletes their log.
+        with suppress(FileExistsError):
+            os.close(os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=256)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
@@ -136,7 +139,7 @@ def reading(path: Path) -> Iterator[Database]:
     try:
         yield database
     except sqlite3.OperationalError as error:
-        if _is_older(database):
+        if _is_unknown(error) and _is_older(database):
             raise StoreError(f"{path}: made by an older okxsync; `okxsync run` brings it up to date") from None
         raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
     except sqlite3.DatabaseError as error:
@@ -166,6 +169,10 @@ def _migrate(path: Path, database: Database) -> None:
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrations.apply(database)
         database.execute("COMMIT")
+
+
+def _is_unknown(error: Exception) -> bool:
+    return str(error).startswith(("no such table", "no such column"))
 
 
 def _is_older(database: Database) -> bool:

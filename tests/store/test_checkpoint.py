@@ -1,13 +1,16 @@
 """Checkpoints beside the writing: the database gets what was committed, and the log ends somewhere."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from okxsync.store.checkpoint import PAGES, checkpointing
+from okxsync.store.checkpoint import PAGES, PAGES_OF_A_FLOOD, Checkpoints, checkpointing
 from okxsync.store.database import WAL_BYTES, Connection, open_database, open_reader, wal_of
 
 
@@ -25,6 +28,11 @@ def db(path: Path) -> Iterator[Connection]:
 def write(db: Connection, pages: int) -> None:
     """Commit some ``pages``."""
     db.execute("INSERT INTO codecs (name, body) VALUES ('ballast', zeroblob(?))", [pages * 4096])
+
+
+def wait(checkpoints: Checkpoints) -> None:
+    assert checkpoints._running
+    checkpoints._running.result()
 
 
 def standing(db: Connection) -> tuple[int, int]:
@@ -47,6 +55,59 @@ def test_many_are_moved_by_a_thread(path: Path, db: Connection) -> None:
         checkpoints.look()
     pages, moved = standing(db)
     assert moved == pages >= PAGES
+
+
+def test_in_a_flood_they_are_moved_in_larger_lots(path: Path, db: Connection) -> None:
+    with checkpointing(db, path) as checkpoints:
+        write(db, PAGES)
+        checkpoints.look()
+        wait(checkpoints)
+        write(db, PAGES)
+        checkpoints.look()
+        wait(checkpoints)
+        assert standing(db)[1] == 0, "the log began anew, and none of it was moved"
+        write(db, PAGES_OF_A_FLOOD)
+        checkpoints.look()
+    pages, moved = standing(db)
+    assert moved == pages
+
+
+def test_a_tool_that_reads_with_another_sqlite_leaves_the_log_alone(path: Path, db: Connection) -> None:
+    """One closes as the last who has the database open, if it finds no lock: and deletes the log."""
+    with checkpointing(db, path):
+        write(db, 1)
+        log = wal_of(path).stat().st_ino
+        read = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT count(*) FROM codecs').fetchall()"
+        subprocess.run([sys.executable, "-c", read], check=True)
+        open_database(path).close()
+        subprocess.run([sys.executable, "-c", read], check=True)
+        assert wal_of(path).stat().st_ino == log
+        assert locks(path), "by which all others see that somebody has it open"
+        write(db, 1)
+        with closing(open_reader(path)) as reader:
+            assert reader.execute("SELECT count(*) FROM codecs").fetchone() == (2,)
+
+
+def locks(path: Path) -> list[str]:
+    """Return the locks that any process holds on a file."""
+    inode = f":{path.stat().st_ino}"
+    return [line for line in Path("/proc/locks").read_text().splitlines() if line.split()[5].endswith(inode)]
+
+
+def test_the_writer_waits_for_a_disk_that_does_not_keep_up(path: Path, db: Connection) -> None:
+    goes_on = threading.Event()
+    with closing(open_database(path)) as other, ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(1) as writer:
+        thread.submit(goes_on.wait)
+        checkpoints = Checkpoints(db, other.conn, thread)
+        write(db, PAGES)
+        checkpoints.look()
+        checkpoints.look()  # it is under way, and nobody waits
+        write(db, 2 * WAL_BYTES // 4096)
+        looking = writer.submit(checkpoints.look)
+        with pytest.raises(TimeoutError):
+            looking.result(timeout=0.1)
+        goes_on.set()
+        looking.result()
 
 
 def test_the_thread_ends_with_the_block(path: Path, db: Connection) -> None:
