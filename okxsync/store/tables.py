@@ -26,6 +26,8 @@ GONE: Final = "gone"
 """Our own state of an order that was pending and that REST knows nowhere; any end that OKX tells of replaces it."""
 ABSENT: Final = " absent"
 """Ends the version of what is closed because a whole state did not name it."""
+ASIDE_MS: Final = 1000
+"""So far the times of one change may lie apart that two channels tell."""
 
 _LATEST = 10**MOMENT_DIGITS - 1
 _ALGO_RANK = {"live": 0, "pause": 0, "partially_effective": 1}
@@ -172,14 +174,19 @@ _POSITION = (*records.POSITION.columns, *_OWN)
 _TOLD_SINCE = f"{{table}}.version LIKE '%{ABSENT}' AND substr(excluded.version, 17) > {{table}}.version"
 """It was absent, and was named later: so it was the absence that was not true."""
 _ONLY_A_CHANGE = f"substr({{table}}.version, 17) = '{moment('')}'"
-_TOLD_IN_FULL = f"{_ONLY_A_CHANGE} AND substr(excluded.version, 17) > substr({{table}}.version, 1, 15)"
-"""It was told of as a change, and later in full: that counts, should its time of change differ by a millisecond."""
+_TOLD_IN_FULL = (
+    f"{_ONLY_A_CHANGE} AND substr(excluded.version, 17) > substr({{table}}.version, 1, 15)"
+    f" AND excluded.u_time >= {{table}}.u_time - {ASIDE_MS}"
+)
+"""It was told of as a change, and in full after that: this counts, should its time of change differ a little."""
+_TOLD_ANEW = f"excluded.raw IS NOT {{table}}.raw OR {_ONLY_A_CHANGE}"
+"""Regular snapshots repeat what has not changed."""
 POSITIONS = Table(
     "positions",
     _POSITION,
     ("account", "pos_id"),
     guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL})"
-    " AND (excluded.raw IS NOT {table}.raw OR excluded.pos IS NOT {table}.pos)",  # the latter after a close by absence
+    f" AND ({_TOLD_ANEW} OR excluded.pos IS NOT {{table}}.pos)",  # the latter after a close by absence
 )
 _TOLD_OF_CHANGES: Final = (
     "pos_id trade_id inst_id inst_type mgn_mode pos_side pos ccy pos_ccy avg_px non_settle_avg_px settled_pnl u_time"
@@ -196,9 +203,7 @@ BALANCES = Table(
     "balances",
     (*records.BALANCE.columns, *_OWN),
     ("account", "ccy"),
-    # regular snapshots repeat what has not changed
-    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL})"
-    " AND (excluded.raw IS NOT {table}.raw OR excluded.eq IS NOT {table}.eq)",
+    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL}) AND ({_TOLD_ANEW} OR excluded.eq IS NOT {{table}}.eq)",
 )
 CASH_BALANCES = Table(
     "balances",

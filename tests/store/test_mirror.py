@@ -279,6 +279,24 @@ def test_what_is_told_in_full_after_a_change_counts_though_its_time_is_a_little_
     assert desk.rows("SELECT pos, lever FROM positions") == [("6", "3")]
 
 
+def test_what_was_true_long_before_a_change_does_not_undo_it(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", MS - 60_000), **snapshot())
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS)}
+    desk.push("balance_and_position", {"pTime": str(MS), "balData": [cash], "posData": [position(1, "0", MS)]})
+    desk.push("positions", position(1, "5", MS - 60_000, MS + 3), eventType="event_update")
+    desk.push("account", account(MS + 3, balance("USDT", "9", MS - 60_000)), eventType="event_update")
+    assert positions(desk) == {"1": "0"}
+    assert desk.rows("SELECT cash_bal FROM balances") == [("4",)]
+
+
+def test_what_is_told_in_full_in_the_same_words_counts_after_a_change(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "4", MS)), **snapshot())
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 1)}
+    desk.push("balance_and_position", {"pTime": str(MS + 1), "balData": [cash], "posData": []})
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS)), **snapshot())
+    assert desk.rows("SELECT cash_bal, u_time FROM balances") == [("4", MS)]
+
+
 def position(number: int, pos: str, u_time: int = MS, p_time: int = MS, **fields: str) -> dict[str, str]:
     row = {"posId": str(number), "instId": "BTC-USDT-SWAP", "instType": "SWAP", "pos": pos, "avgPx": "100"}
     return row | {"uTime": str(u_time), "pTime": str(p_time)} | fields
