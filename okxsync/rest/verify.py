@@ -16,7 +16,7 @@ import trio
 
 from okxsync.config import Account
 from okxsync.okx import history
-from okxsync.okx.channels import Subscription, arguments_of, is_understood, tells_of
+from okxsync.okx.channels import Subscription, arguments_of, channel_of, is_understood, tells_of
 from okxsync.okx.errors import Action
 from okxsync.okx.models import AlgoOrder, Balance, Fill, Order, Position
 from okxsync.rest.client import AccountClient, RestError
@@ -121,7 +121,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "fills",
-        "orders",
+        "orders fills",
         ("inst_id", "ord_id", "trade_id"),
         Fill,
         "trade_id_made = 0 AND fill_time >= {since_ms}",
@@ -167,14 +167,18 @@ async def verify(
     """Return what differs for one account, of what its subscriptions tell; fills are compared since a time.
 
     Raises:
-        RestError: the exchange could not be asked.
+        RestError: the exchange could not be asked, or there is nothing to ask it for.
         StoreError: the database cannot be read.
     """
+    channels = {one.channel for one in subscriptions}
+    subjects = [subject for subject in SUBJECTS if channels & set(subject.channels.split())]
+    if not subjects:
+        raise RestError("none of its channels has something to compare", Action.FIX)
     before: set[Difference] | None = None
     stood = 1
     for _ in range(MOST):
         found = set()
-        for subject in SUBJECTS:
+        for subject in subjects:
             found |= await _compare(database, client, subject, subscriptions, since_ms)
         stood = stood + 1 if found == before else 1
         if not found or stood == STANDS:
@@ -188,17 +192,9 @@ async def _compare(
     database: Path, client: AccountClient, subject: Subject, subscriptions: Sequence[Subscription], since_ms: int
 ) -> set[Difference]:
     told_by = [one.key for one in subscriptions if one.channel in subject.channels.split()]
-    if not told_by:
-        return set()
 
     def told(rows: list[dict[str, object]]) -> Records:
-        """Return the rows that a subscription tells of; what its arguments mean must be known to leave any out."""
-        names = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
-        if all(is_understood(key) for key in told_by):
-            only = [arguments_of(key) for key in told_by]
-            rows = [
-                row for row in rows if any(tells_of(one, {o: row.get(c) for o, c in names.items()}) for one in only)
-            ]
+        rows = [row for row in rows if any(_tells_of(key, row) for key in told_by)]
         return {"/".join(str(row.get(name)) for name in subject.key): row for row in rows}
 
     def ours() -> Records:
@@ -253,9 +249,16 @@ def _number(row: Mapping[str, object], *names: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _named(row: Mapping[str, object]) -> dict[str, object]:
-    """Return what a subscription's arguments may name, by OKX's names."""
-    return {"instType": row.get("inst_type"), "instId": row.get("inst_id"), "ccy": row.get("ccy")}
+def _tells_of(key: str, row: Mapping[str, object]) -> bool:
+    """Whether a subscription tells of a row; it does unless it is known what its arguments leave out."""
+    channel = channel_of(key)
+    if channel in ("orders-algo", "algo-advance") and (row.get("ord_type") in _ADVANCED) != (channel == "algo-advance"):
+        return False
+    named = {"instType": row.get("inst_type"), "instId": row.get("inst_id"), "ccy": row.get("ccy")}
+    return not is_understood(key) or tells_of(arguments_of(key), named)
+
+
+_ADVANCED: Final = ("move_order_stop", "iceberg", "twap")
 
 
 def _differences(account: str, subject: Subject, ours: Records, theirs: Records) -> set[Difference]:
@@ -280,7 +283,7 @@ def _value(value: object) -> object:
     if text is None or text in ("", "[]"):
         return Decimal(0)
     if text.startswith(("[", "{")):  # JSON means the same in any order and spacing
-        with suppress(msgspec.DecodeError, RecursionError):
+        with suppress(msgspec.DecodeError, ArithmeticError, RecursionError):
             return msgspec.json.encode(_read_json(text), order="sorted")
     number = read_number(text) if text.isascii() else None
     return text if number is None else number.normalize()

@@ -338,6 +338,42 @@ async def test_verify_compares_what_the_subscriptions_tell(sandbox: Sandbox, set
     assert {one.table for one in found} == {"fills"}
 
 
+async def test_verify_compares_fills_that_no_order_tells_of(sandbox: Sandbox, settings: Settings) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    alone = [msgspec.structs.replace(one, subscriptions=(subscription("fills"),)) for one in settings.accounts]
+    db = pysqlite3.connect(settings.database)
+    with db:
+        gone = db.execute("DELETE FROM fills").rowcount
+    db.close()
+    found, _ = await verify_all(settings.database, alone, since(1).since_ms)
+    assert len(found) == gone > 0
+    assert {one.table for one in found} == {"fills"}
+
+
+async def test_verify_leaves_out_the_algo_orders_that_another_channel_tells_of(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    await backfill(settings.database, settings.accounts, since(2))
+    db = pysqlite3.connect(settings.database)
+    with db:
+        algo_id, account = db.execute("SELECT algo_id, account FROM algo_orders WHERE state = 'live'").fetchone()
+        changed = "UPDATE algo_orders SET ord_type = 'twap', algo_id = 'x' || algo_id WHERE algo_id = ?"
+        assert db.execute(changed, [algo_id]).rowcount
+    db.close()
+    (one,) = [one for one in settings.accounts if one.name == account]
+    found, _ = await verify_all(settings.database, [one], since(1).since_ms)
+    assert [one.key for one in found] == [algo_id], "it is there, and here it is not; and twap is not compared"
+    advanced = msgspec.structs.replace(one, subscriptions=(subscription("algo-advance"),))
+    found, _ = await verify_all(settings.database, [advanced], since(1).since_ms)
+    assert [one.key for one in found] == [f"x{algo_id}"]
+
+
+async def test_verify_says_when_there_is_nothing_to_compare(sandbox: Sandbox, settings: Settings) -> None:
+    one = msgspec.structs.replace(settings.accounts[0], subscriptions=(subscription("deposit-info"),))
+    _, unasked = await verify_all(settings.database, [one], since(1).since_ms)
+    assert unasked == {one.name: "none of its channels has something to compare"}
+
+
 async def test_verify_does_not_mind_how_json_is_written(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
