@@ -66,8 +66,8 @@ def prune(
                 more = pruner.step(limits)
                 time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
             for _ in range(CHECKPOINTS):  # the file shrinks once all of the WAL is in it; a writer may be ahead of us
-                _, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if frames == copied:
+                busy, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if not busy and frames == copied:
                     break
                 time.sleep(0.05)
         finally:

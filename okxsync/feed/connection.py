@@ -30,7 +30,7 @@ MEASURE_S: Final = 10.0
 GIVEN_UP_S: Final = 1800.0
 """A key that was refused is tried again this late; a changed configuration is tried at once."""
 PATIENCE: Final = 5
-"""So many attempts in a row may be refused before live for a reason that should pass; then it is given up."""
+"""So many attempts in a row may be refused before live for a reason that should pass; then it is given up, or slow."""
 
 
 class Connection:
@@ -177,7 +177,7 @@ class Connection:
         live_since = session.live_since if session else None
         lived_s = trio.current_time() - live_since if live_since is not None else 0.0
         action = self._temper(ended.action, was_live=live_since is not None)
-        if action is Action.RESYNC:
+        if ended.action in (Action.RESYNC, Action.RESIGN):
             with trio.move_on_after(MEASURE_S):
                 await self._clock.measure()
         match action:
@@ -199,9 +199,11 @@ class Connection:
 
     def _temper(self, action: Action, *, was_live: bool) -> Action:
         """Lose patience with what is refused over and over, even for a reason that should pass."""
-        refused = not was_live and action in (Action.RESYNC, Action.PERSIST)
+        refused = not was_live and action in (Action.RESYNC, Action.RESIGN, Action.PERSIST)
         self._refusals = self._refusals + 1 if refused else 0
-        return Action.GIVE_UP if self._refusals >= PATIENCE else action
+        if self._refusals < PATIENCE:
+            return action
+        return Action.SLOW if action is Action.RESYNC else Action.GIVE_UP  # clocks are set right, keys are not
 
     async def _enter(self, phase: str, next_attempt_at: int | None = None) -> None:
         """Write the register; while an older session is live, the steps of its successor do not show there."""

@@ -14,7 +14,8 @@ class Action(Enum):
 
     RETRY = "retry with back-off"
     SLOW = "slow down, then retry"
-    RESYNC = "measure the clock, sign again, retry; give up if that does not help"
+    RESYNC = "measure the clock, sign again, retry; slow down if that does not help"
+    RESIGN = "measure the clock, sign again, retry; give up if that does not help"
     PERSIST = "retry with back-off; give up if that does not help"
     GIVE_UP = "stop this account until the configuration changes, or for a long interval"
     FIX = "our request or the configuration is wrong; do not repeat it"
@@ -45,7 +46,7 @@ CODES: Final[dict[str, Meaning]] = {
     "60004": Meaning(Y, "invalid timestamp", _CLOCK),
     "60005": Meaning(G, "invalid api key", _KEY),
     "60006": Meaning(Y, "timestamp expired", _CLOCK),
-    "60007": Meaning(Y, "invalid signature", "check secret_key"),
+    "60007": Meaning(Action.RESIGN, "invalid signature", "check secret_key"),
     "60008": Meaning(F, "this endpoint does not serve the channel"),
     "60009": Meaning(R, "login failed"),
     "60010": Meaning(I, "already logged in"),
@@ -128,7 +129,7 @@ CODES: Final[dict[str, Meaning]] = {
     "50110": Meaning(G, "this machine's IP is not on the key's list", "add the IP to the key"),
     "50111": Meaning(G, "invalid api key", _KEY),
     "50112": Meaning(Y, "invalid timestamp", _CLOCK),
-    "50113": Meaning(Y, "invalid signature", "check secret_key"),
+    "50113": Meaning(Action.RESIGN, "invalid signature", "check secret_key"),
     "50114": Meaning(G, "invalid authorization"),
     "50115": Meaning(F, "wrong method"),
     "50119": Meaning(G, "the api key does not exist", _KEY),

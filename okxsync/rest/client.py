@@ -108,7 +108,7 @@ class AccountClient:
             except RestError as error:
                 if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == ATTEMPTS:
                     raise
-                if error.action is Action.RESYNC:
+                if error.action in (Action.RESYNC, Action.RESIGN):
                     await self._clock.measure()
                 slow_s = SLOW_S if error.action is Action.SLOW else 0.0
             await trio.sleep(slow_s + back_off.next_delay(0))

@@ -17,8 +17,9 @@ from okxsync.rest.http import UNREADABLE, fetch
 log = logging.getLogger("okxsync.rest")
 
 MEASURE_S = 5.0
-FRESH_S = 5.0
-"""A measurement this young is not repeated: hundreds of connections may ask at once, and the limit is per IP."""
+FRESH_S = 1.0
+"""A measurement this young is not repeated: hundreds of connections may ask at once, and the limit is 10 in 2 s per IP.
+One that was wrong is mended before many logins are refused for it."""
 WARN_S = 1.0
 NO_TIME = (ValueError, ArithmeticError, IndexError)
 """What a reply raises that is made like one, and tells no time."""

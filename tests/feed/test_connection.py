@@ -386,7 +386,19 @@ async def test_patience_ends_with_the_fifth_refusal_in_a_row_and_comes_back_with
         await timeline.reaches("backing_off", 6)
         ends = [row.phase for row in timeline.of(Phase) if row.phase in ("backing_off", "stopped", "live")]
         assert ends == ["backing_off"] * 4 + ["stopped"] * 2 + ["live"] + ["backing_off"] * 2
-        assert clock.measured == 5
+        assert clock.measured == 7
+
+
+async def test_a_login_refused_for_its_time_is_never_given_up(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = refusing_login(*["60006"] * 7)
+    clock = FixedClock()
+    async with kept(plan_of(), clock) as timeline:
+        await timeline.reaches("live")
+        pauses = [delay_s(row) for row in timeline.of(Phase) if row.phase == "backing_off"]
+        assert "stopped" not in {row.phase for row in timeline.of(Phase)}
+        assert max(pauses[:4]) <= 60
+        assert min(pauses[4:]) >= 150
+        assert clock.measured == 7
 
 
 async def test_an_account_whose_every_channel_is_refused_is_stopped_after_some_attempts(

@@ -85,7 +85,7 @@ async def test_without_keys_there_is_no_login(exchange: Exchange, autojump_clock
         ("60014", Action.SLOW),
         ("60004", Action.RESYNC),
         ("60006", Action.RESYNC),
-        ("60007", Action.RESYNC),
+        ("60007", Action.RESIGN),
         ("60005", Action.GIVE_UP),
         ("60024", Action.GIVE_UP),
         ("60032", Action.GIVE_UP),
