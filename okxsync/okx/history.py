@@ -23,7 +23,11 @@ _NOT_KNOWN: Final = frozenset("50014 50016 51000 51001".split())
 """A parameter that is wrong or does not match: where a type of instrument is none, there are no orders of it."""
 _NOT_OFFERED: Final = _NOT_KNOWN | frozenset("50041 50046 50062 51010".split())
 """And a feature that is off, an account that is not on the list: it may have been once."""
-_ALGO_TYPES: Final = ("conditional,oco", "trigger", "move_order_stop", "iceberg", "twap", "chase")
+PLAIN_ALGOS: Final = ("conditional,oco", "trigger", "chase")
+"""What ``orders-algo`` tells of."""
+ADVANCED_ALGOS: Final = ("move_order_stop", "iceberg", "twap")
+"""What ``algo-advance`` tells of."""
+_ALGO_TYPES: Final = (*PLAIN_ALGOS, *ADVANCED_ALGOS)
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
 
 

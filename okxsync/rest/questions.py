@@ -47,8 +47,7 @@ HEARD_MS: Final = 5000
 """A push and what it tells of may be so far apart, and clocks too."""
 TRIES: Final = 3
 AGAIN_S: Final = 1.0
-_ALGOS: Final = {"ordType": ("conditional,oco", "trigger", "chase")}
-"""What ``orders-algo`` tells of; the others are told by ``algo-advance``."""
+_ALGOS: Final = {"ordType": history.PLAIN_ALGOS}
 
 
 async def orders(database: Path, client: AccountClient, since_us: int, until_us: int, only: Arguments) -> str | None:

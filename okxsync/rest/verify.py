@@ -50,7 +50,7 @@ class Subject(msgspec.Struct, frozen=True):
     """
 
     name: str
-    channels: str
+    channels: tuple[str, ...]
     key: tuple[str, ...]
     model: type[msgspec.Struct]
     where: str
@@ -79,7 +79,7 @@ _BY_EQUITY: Final = (
 SUBJECTS: Final = (
     Subject(
         "orders",
-        "orders",
+        ("orders",),
         ("ord_id",),
         Order,
         "state IN ('live', 'partially_filled')",
@@ -87,7 +87,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         ENDED,
-        "orders",
+        ("orders",),
         ("ord_id",),
         Order,
         "state IN ('filled', 'canceled', 'mmp_canceled') AND c_time >= {since_ms}"
@@ -97,7 +97,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "algo_orders",
-        "orders-algo algo-advance",
+        ("orders-algo", "algo-advance"),
         ("algo_id",),
         AlgoOrder,
         "state IN ('live', 'pause', 'partially_effective')",
@@ -105,7 +105,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "positions",
-        "positions balance_and_position",
+        ("positions", "balance_and_position"),
         ("pos_id",),
         Position,
         "pos IS NOT '0'",
@@ -113,7 +113,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "balances",
-        "account balance_and_position",
+        ("account", "balance_and_position"),
         ("ccy",),
         Balance,
         "eq IS NOT '0'",
@@ -121,7 +121,7 @@ SUBJECTS: Final = (
     ),
     Subject(
         "fills",
-        "orders fills",
+        ("orders", "fills"),
         ("inst_id", "ord_id", "trade_id"),
         Fill,
         "trade_id_made = 0 AND fill_time >= {since_ms}",
@@ -170,16 +170,16 @@ async def verify(
         RestError: the exchange could not be asked, or there is nothing to ask it for.
         StoreError: the database cannot be read.
     """
-    channels = {one.channel for one in subscriptions}
-    subjects = [subject for subject in SUBJECTS if channels & set(subject.channels.split())]
-    if not subjects:
+    told_by = {subject: [one.key for one in subscriptions if one.channel in subject.channels] for subject in SUBJECTS}
+    if not any(told_by.values()):
         raise RestError("none of its channels has something to compare", Action.FIX)
     before: set[Difference] | None = None
     stood = 1
     for _ in range(MOST):
         found = set()
-        for subject in subjects:
-            found |= await _compare(database, client, subject, subscriptions, since_ms)
+        for subject, keys in told_by.items():
+            if keys:
+                found |= await _compare(database, client, subject, keys, since_ms)
         stood = stood + 1 if found == before else 1
         if not found or stood == STANDS:
             break
@@ -189,9 +189,9 @@ async def verify(
 
 
 async def _compare(
-    database: Path, client: AccountClient, subject: Subject, subscriptions: Sequence[Subscription], since_ms: int
+    database: Path, client: AccountClient, subject: Subject, told_by: Sequence[str], since_ms: int
 ) -> set[Difference]:
-    told_by = [one.key for one in subscriptions if one.channel in subject.channels.split()]
+    """Return what differs of one subject, of what the subscriptions with these keys tell."""
 
     def told(rows: list[dict[str, object]]) -> Records:
         rows = [row for row in rows if any(_tells_of(key, row) for key in told_by)]
@@ -252,13 +252,11 @@ def _number(row: Mapping[str, object], *names: str) -> int:
 def _tells_of(key: str, row: Mapping[str, object]) -> bool:
     """Whether a subscription tells of a row; it does unless it is known what its arguments leave out."""
     channel = channel_of(key)
-    if channel in ("orders-algo", "algo-advance") and (row.get("ord_type") in _ADVANCED) != (channel == "algo-advance"):
+    advanced = row.get("ord_type") in history.ADVANCED_ALGOS
+    if channel == ("orders-algo" if advanced else "algo-advance"):
         return False
     named = {"instType": row.get("inst_type"), "instId": row.get("inst_id"), "ccy": row.get("ccy")}
     return not is_understood(key) or tells_of(arguments_of(key), named)
-
-
-_ADVANCED: Final = ("move_order_stop", "iceberg", "twap")
 
 
 def _differences(account: str, subject: Subject, ours: Records, theirs: Records) -> set[Difference]:

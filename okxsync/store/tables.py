@@ -26,7 +26,7 @@ GONE: Final = "gone"
 """Our own state of an order that was pending and that REST knows nowhere; any end that OKX tells of replaces it."""
 ABSENT: Final = " absent"
 """Ends the version of what is closed because a whole state did not name it."""
-ASIDE_MS: Final = 1000
+ASIDE_MS: Final = 100
 """So far the times of one change may lie apart that two channels tell."""
 
 _LATEST = 10**MOMENT_DIGITS - 1

@@ -57,6 +57,8 @@ def test_codes_and_counts_may_be_text_or_numbers() -> None:
 def test_a_push_that_says_event_too_is_a_push() -> None:
     assert read_event('{"event":"update","arg":{"channel":"orders"},"data":[{"ordId":"1"}]}') is None
     assert read_event('{"event":"error","code":"60012","msg":"","data":[]}') is not None
+    assert read_event('{"arg":{"channel":"orders"},"data":[{"ordId":"1"}],"event":"update"}') is None
+    assert read_event('{"arg":{"channel":"orders"},"event":"subscribe","connId":"a"}') is not None
     for data in ("[ ]", "null", "{}"):
         assert (
             read_event(f'{{"event":"subscribe","arg":{{"channel":"orders"}},"connId":"a","data":{data}}}') is not None
