@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from okxsync.okx.channels import DEFAULT_CHANNELS, Subscription, subscription
-from okxsync.okx.sites import BUILT_IN, Site, built_in_site, why_unusable
+from okxsync.okx.sites import BUILT_IN, ENDPOINTS, Site, built_in_site, why_unusable
 
 
 class ConfigError(Exception):
@@ -165,13 +165,21 @@ class _Account(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
 
 
+class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
+    rest: str | msgspec.UnsetType = msgspec.UNSET
+    public: str | msgspec.UnsetType = msgspec.UNSET
+    private: str | msgspec.UnsetType = msgspec.UNSET
+    business: str | msgspec.UnsetType = msgspec.UNSET
+    dials_per_second: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     database: str = "okxsync.db"
     log: _Log = msgspec.field(default_factory=_Log)
     history: _History = msgspec.field(default_factory=_History)
     market: _Market | None = None
     accounts: list[_Account] = []
-    sites: dict[str, Site] = {}
+    sites: dict[str, Any] = {}  # of _Addresses, but read one by one: an error names its table
 
 
 def load(path: Path) -> Settings:
@@ -298,12 +306,11 @@ def _settings(path: Path, found: os.stat_result, file: _File) -> tuple[Settings,
             problems.append(f"{where}: {error}")
             return None
 
-    for name, own in file.sites.items():
-        _check_site(name, own, problems)
+    own_sites = {name: _own_sites(name, table, problems) for name, table in file.sites.items()}
 
     def site_of(where: str, name: str, demo: bool) -> Site | None:
-        if name in file.sites:
-            return file.sites[name]
+        if name in own_sites:
+            return own_sites[name][demo]
         if name in BUILT_IN:
             return built_in_site(name, demo=demo)
         known = ", ".join([*BUILT_IN, *file.sites])
@@ -368,23 +375,56 @@ MARKET = "market"
 MOST_DIALS = 1000
 
 
-def _check_site(name: str, site: Site, problems: list[str]) -> None:
-    if name in BUILT_IN:
-        problems.append(f'[sites.{name}]: "{name}" is OKX\'s own site; choose another name')
+def _own_sites(name: str, table: Any, problems: list[str]) -> tuple[Site | None, Site | None]:
+    """Return live and demo as ``[sites.NAME]`` has them; None where it has a problem.
+
+    A table of one of OKX's own sites changes the addresses that it names, and has one of its own for demo. Any other
+    site is one server for both.
+    """
+    title = f"[sites.{name}]"
+    if name not in BUILT_IN:
+        site = _own_site(title, table, None, problems)
+        return site, site
+    of_demo = table.pop("demo", {}) if isinstance(table, dict) else {}
+    return (
+        _own_site(title, table, built_in_site(name, demo=False), problems),
+        _own_site(f"[sites.{name}.demo]", of_demo, built_in_site(name, demo=True), problems),
+    )
+
+
+def _own_site(title: str, table: Any, built_in: Site | None, problems: list[str]) -> Site | None:
+    try:
+        given = msgspec.to_builtins(msgspec.convert(table, _Addresses))
+    except msgspec.ValidationError as error:
+        problems.append(_place(str(error), {}, title))
+        return None
+    if missing := [] if built_in else [key for key in ("rest", *ENDPOINTS) if key not in given]:
+        may = f"only OKX's own sites ({', '.join(BUILT_IN)}) may leave an address out"
+        problems.append(f"{title}: missing {', '.join(missing)}; {may}")
+        return None
+    site = msgspec.structs.replace(built_in, **given) if built_in else Site(**given)
+    _check_site(title, site, problems)
+    return site
+
+
+def _check_site(title: str, site: Site, problems: list[str]) -> None:
     if not 1 <= site.dials_per_second <= MOST_DIALS:
-        problems.append(f"[sites.{name}] dials_per_second: must be 1 or more, and {MOST_DIALS} at most")
+        problems.append(f"{title} dials_per_second: must be 1 or more, and {MOST_DIALS} at most")
     urls = [("rest", site.rest, "https", "http")]
-    urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ("public", "private", "business")]
+    urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ENDPOINTS]
     for key, url, secure, plain in urls:
         if why := why_unusable(url, secure, plain):
-            problems.append(f'[sites.{name}] {key} = "{url}": {why}')
+            problems.append(f'{title} {key} = "{url}": {why}')
 
 
 _AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
 
 
-def _place(message: str, table: dict[str, Any]) -> str:
-    """Turn msgspec's ``Expected `str`, got `int` - at `$.accounts[0].name``` into the words of the file."""
+def _place(message: str, table: dict[str, Any], title: str = "") -> str:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.accounts[0].name``` into the words of the file.
+
+    ``title`` is that of the table, where it is not the whole file.
+    """
     match = _AT.fullmatch(message)
     what, where = (match[1], match[2] or "") if match else (message, "")
     if account := re.match(r"\.accounts\[(\d+)\]", where):
@@ -395,7 +435,8 @@ def _place(message: str, table: dict[str, Any]) -> str:
     what = what.replace("Object contains unknown field", "unknown key").replace(
         "Object missing required field", "missing key"
     )
-    return f"{where.removeprefix('.')}: {what}" if where else what
+    where = title + where.replace(".", " ") if title else where.removeprefix(".")
+    return f"{where}: {what}" if where else what
 
 
 def _path(folder: Path, name: str) -> Path:

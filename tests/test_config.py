@@ -3,8 +3,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from okxsync.config import ConfigError, duration_s, load, missing_secrets, size_bytes, stamps
+from okxsync.okx.sites import built_in_site
 
 EXAMPLE = Path(__file__).parent.parent / "accounts.example.toml"
 
@@ -65,9 +67,21 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_demo_chooses_other_hosts(tmp_path: Path) -> None:
     live, demo = (load(write(tmp_path, ACCOUNT + extra)).accounts[0].site for extra in ("", "demo = true\n"))
-    assert live.private == "wss://ws.okx.com:8443/ws/v5/private"
-    assert demo.private == "wss://wspap.okx.com:8443/ws/v5/private"
+    assert live.private == "wss://ws.okx.com/ws/v5/private"
+    assert demo.private == "wss://wspap.okx.com/ws/v5/private"
     assert live.rest == demo.rest
+
+
+def test_single_addresses_of_a_built_in_site_can_be_replaced_for_live_and_for_demo(tmp_path: Path) -> None:
+    other = "wss://other.example/ws/v5/private"
+    live, demo = (built_in_site("global", demo=demo) for demo in (False, True))
+    for table, expected in [
+        ("[sites.global]", (replace(live, private=other), demo)),
+        ("[sites.global.demo]", (live, replace(demo, private=other))),
+        ("[sites.eea]", (live, demo)),
+    ]:
+        text = f'{ACCOUNT}{ACCOUNT.replace("alpha", "beta")}demo = true\n{table}\nprivate = "{other}"'
+        assert tuple(one.site for one in load(write(tmp_path, text)).accounts) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,12 @@ def test_demo_chooses_other_hosts(tmp_path: Path) -> None:
         (ACCOUNT + "channels = ['orders', 'orders']", '"orders" stands there 2 times'),
         (ACCOUNT + "channels = [{ channel = 'mark-price', instId = 'X' }]", '"mark-price" belongs to [market]'),
         ("[market]\nchannels = ['orders']", '"orders" belongs to [[accounts]]'),
+        ("[sites.global]\nprivat = 'wss://a.example'", "[sites.global]: unknown key `privat`"),
+        ("[sites.eea.demo]\nprivat = 'wss://a.example'", "[sites.eea.demo]: unknown key `privat`"),
+        ("[sites.us]\nrest = 1", "[sites.us] rest: Expected `str`, got `int`"),
+        ("[sites.us]\nrest = 'http://a.example'", '[sites.us] rest = "http://a.example": http:// is for loopback'),
+        ("[sites.other]\nrest = 'https://a.example'", "[sites.other]: missing public, private, business; only OKX's"),
+        ("[sites]\nother = 1", "[sites.other]: Expected `object`, got `int`"),
         ("[log]\nkeep = '14 days'", '[log] keep: "14 days" is no duration'),
         ("[log]\nmax_size = 'big'", '[log] max_size: "big" is no size'),
         ("[history]\ninitial = 'x'", "[history] initial"),
@@ -115,6 +135,11 @@ public = "ws://127.0.0.1:1/ws/v5/public"
 private = "ws://127.0.0.1:1/ws/v5/private"
 business = "ws://localhost:1/ws/v5/business"
 """
+
+
+def test_another_server_is_one_exchange(tmp_path: Path) -> None:
+    assert "[sites.local.demo]" not in (said := problems(tmp_path, SITE + "[sites.local.demo]"))
+    assert "[sites.local]: unknown key `demo`" in said
 
 
 def test_plain_text_is_for_loopback_only(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 ENDPOINTS: Final = ("public", "private", "business")
 
 
-class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Site(msgspec.Struct, frozen=True):
     """The addresses of one exchange. ``dials_per_second`` is OKX's limit of new connections per IP."""
 
     rest: str
@@ -29,29 +29,57 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {"public": self.public, "private": self.private, "business": self.business}[endpoint]
 
 
-def _site(rest: str, websocket: str) -> Site:
-    base = f"wss://{websocket}:8443/ws/v5/"
-    return Site(f"https://{rest}", base + "public", base + "private", base + "business")
+class Host(msgspec.Struct, frozen=True):
+    """A host of OKX, who says that it is one, and the day on which that was checked (ISO 8601)."""
+
+    name: str
+    source: str
+    checked: str
 
 
-_LIVE: Final = {
-    "global": _site("www.okx.com", "ws.okx.com"),
-    "eea": _site("eea.okx.com", "wseea.okx.com"),
-    "us": _site("us.okx.com", "wsus.okx.com"),
+class Region(msgspec.Struct, frozen=True):
+    """The hosts of one site; its two exchanges share that of REST."""
+
+    rest: Host
+    live: Host
+    demo: Host
+
+    def site(self, *, demo: bool) -> Site:
+        # No port is written, which is 443: OKX closed the port that it had for WebSockets on 2026-10-31, on every host
+        # and path, live and demo (OKX docs: changelog, 2026-09-30).
+        base = f"wss://{(self.demo if demo else self.live).name}/ws/v5/"
+        return Site(f"https://{self.rest.name}", base + "public", base + "private", base + "business")
+
+
+_LIVE: Final = "OKX docs: overview-production-trading-services"
+_DEMO: Final = "OKX docs: overview-demo-trading-services"
+_EEA: Final = "nautilus_trader: adapters/okx/src/common/urls.rs; ccxt: myokx.py; okx-api (npm): websocket-util.ts"
+_US: Final = "nautilus_trader: adapters/okx/src/common/urls.rs; ccxt: okxus.py; okx-api (npm): websocket-util.ts"
+REGIONS: Final = {
+    "global": Region(
+        rest=Host("www.okx.com", _LIVE, "2026-10-01"),
+        live=Host("ws.okx.com", _LIVE, "2026-10-01"),
+        demo=Host("wspap.okx.com", _DEMO, "2026-10-01"),
+    ),
+    "eea": Region(
+        rest=Host("eea.okx.com", _EEA, "2026-10-01"),
+        live=Host("wseea.okx.com", _EEA, "2026-10-01"),
+        demo=Host("wseeapap.okx.com", _EEA, "2026-10-01"),
+    ),
+    "us": Region(
+        rest=Host("us.okx.com", _US, "2026-10-01"),
+        live=Host("wsus.okx.com", _US, "2026-10-01"),
+        demo=Host("wsuspap.okx.com", _US, "2026-10-01"),
+    ),
 }
-_DEMO: Final = {
-    "global": _site("www.okx.com", "wspap.okx.com"),
-    "eea": _site("eea.okx.com", "wseeapap.okx.com"),
-    "us": _site("us.okx.com", "wsuspap.okx.com"),
-}
-BUILT_IN: Final = tuple(_LIVE)
+BUILT_IN: Final = tuple(REGIONS)
 _NUMBERS: Final = re.compile(r":|^[0-9.]+$")  # what can be no name
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
 
 def built_in_site(name: str, *, demo: bool) -> Site:
     """Return OKX's own site ``global``, ``eea`` or ``us``; KeyError for any other name."""
-    return (_DEMO if demo else _LIVE)[name]
+    return REGIONS[name].site(demo=demo)
 
 
 def why_unusable(url: str, secure: str, plain: str) -> str | None:
