@@ -109,30 +109,26 @@ class Connection:
             # Who was live before has an open gap, and goes first.
             async with self._dialer.turn(priority=0 if self._lives else 1) as turn:
                 await self._enter("connecting")
-                with trio.fail_after(CONNECT_S) as connecting:
-                    async with open_socket(self._plan.url) as socket:
-                        connecting.deadline = float("inf")  # each later phase has its own
-                        turn.done()
-                        session = Session(
-                            self._id,
-                            self._plan,
-                            socket,
-                            self._send,
-                            self._clock,
-                            self._enter,
-                            self._initial_us,
-                            succeeds=bool(self._sessions),
-                        )
-                        self._sessions.append(session)
-                        async with trio.open_nursery() as beside:
-                            beside.start_soon(self._prepare_successor, session, nursery)
-                            await session.run()
+                async with open_socket(self._plan.url, CONNECT_S) as socket:
+                    turn.done()
+                    session = Session(
+                        self._id,
+                        self._plan,
+                        socket,
+                        self._send,
+                        self._clock,
+                        self._enter,
+                        self._initial_us,
+                        succeeds=bool(self._sessions),
+                    )
+                    self._sessions.append(session)
+                    async with trio.open_nursery() as beside:
+                        beside.start_soon(self._prepare_successor, session, nursery)
+                        await session.run()
         except* SocketError as group:
             ended = _judge(first_error(group), was_live=session is not None and session.live_since is not None)
         except* ConfigError as group:
             ended = Ended(str(first_error(group)), Action.GIVE_UP)
-        except* trio.TooSlowError:
-            ended = Ended(f"cannot connect within {CONNECT_S:.0f} s")
         except* Ended as group:  # last: it says more than a socket that broke at the same moment
             ended = first_error(group)
         finally:

@@ -1,14 +1,20 @@
 """One WebSocket as a client: the only module that knows the WebSocket library.
 
-``open_socket`` owns the TCP stream, the TLS handshake, the library's reader task and the closing. So a deadline around
-it is obeyed whatever the peer does, and nothing stays open behind it. What the network does ends as ``SocketError``.
+``open_socket`` owns the TCP stream, the TLS handshake, the library's reader task and the closing. So its deadline is
+obeyed whatever the peer does, and nothing stays open behind it. What the network does ends as ``SocketError``:
+
+    SocketError         the connection has ended
+      ConnectError      it could not be made: host, port, the step that failed, and why
 """
 
+import math
+import os
+import socket as stdlib_socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NoReturn, TypeVar, cast
+from typing import Final, Literal, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -40,6 +46,46 @@ class SocketError(Exception):
     def __init__(self, text: str, code: int | None = None) -> None:
         super().__init__(text)
         self.code = code
+
+
+Step = Literal["resolve", "TCP", "TLS", "WebSocket handshake"]
+"""What a connection is made by, in this order; ``ws://`` and ``http://`` go without TLS, REST without the last."""
+
+
+class ConnectError(SocketError):
+    """The connection could not be made; ``step`` failed."""
+
+    def __init__(self, where: str, step: Step, cause: str, code: int | None = None) -> None:
+        super().__init__(f"{where} {step}: {cause}", code)
+        self.step = step
+
+
+class _Attempt:
+    """An address, and how far the connection to it has come.
+
+    Raises:
+        ValueError: (when made) it can be none.
+    """
+
+    def __init__(self, url: str, deadline: trio.CancelScope) -> None:
+        parts = urlsplit(url)
+        default = 443 if (secure := parts.scheme in ("wss", "https")) else 80
+        name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        self.secure = secure
+        self.host, self.port = parts.hostname or "", parts.port or default
+        self.where = f"{name}:{self.port}"
+        self.authority = name if self.port == default else self.where  # the header Host (RFC 6455, 4.1)
+        self.target = parts.path + (f"?{parts.query}" if parts.query else "")
+        self.step: Step | None = "resolve"  # under way, if any
+        self._deadline = deadline
+
+    def succeed(self) -> None:
+        """The connection is made; the deadline was for that."""
+        self.step = None
+        self._deadline.deadline = math.inf
+
+    def failure(self, cause: str, code: int | None = None) -> SocketError:
+        return ConnectError(self.where, self.step, cause, code) if self.step else SocketError(cause, code)
 
 
 class Socket:
@@ -85,48 +131,79 @@ class Socket:
 
 
 @asynccontextmanager
-async def open_socket(url: str) -> AsyncIterator[Socket]:
-    """Connect to a ``wss://`` address (TLS, verified) or a ``ws://`` one; a cancel scope around it is the deadline.
+async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Socket]:
+    """Connect to a ``wss://`` address (TLS, verified) or a ``ws://`` one, within ``within_s`` seconds.
 
     Raises:
-        SocketError: in an exception group, like everything that leaves a nursery.
+        SocketError: alone or in exception groups, like everything that leaves a nursery.
     """
-    try:
-        async with _open(url) as socket:
-            yield socket
-    except* ConnectionRejected as group:
-        status = first_error(group).status_code
-        raise SocketError(f"connection refused with HTTP status {status}", status) from None
-    except* ConnectionClosed as group:
-        raise _closed(first_error(group)) from None
-    except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
-        raise SocketError(f"cannot connect: {_root(first_error(group))}") from None
-
-
-@asynccontextmanager
-async def _open(url: str) -> AsyncIterator[Socket]:
-    try:
-        parts = urlsplit(url)
-        secure = parts.scheme == "wss"
-        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-        tcp = await open_tcp(host, port)
-    except ValueError as error:  # no such host or port can be
-        raise SocketError(f"cannot connect: {error}") from None
-    try:
-        transport = _Transport(await _shake_hands(tcp, host) if secure else tcp)
+    async with _attempted(url, within_s) as attempt, _dialled(attempt) as stream:
+        attempt.step = "WebSocket handshake"
+        transport = _Transport(stream)
         async with trio.open_nursery() as nursery:
             connection = await wrap_client_stream(
                 nursery,
                 cast("trio.SocketStream", transport),  # any stream will do
-                f"{host}:{port}",
-                parts.path + (f"?{parts.query}" if parts.query else ""),
+                attempt.authority,
+                attempt.target,
                 receive_buffer_size=None,
             )
+            attempt.succeed()
             yield Socket(connection, transport)
             transport.hand_back()
             with trio.move_on_after(CLOSE_S):
                 await connection.aclose()
             nursery.cancel_scope.cancel(reason="connection closed")
+
+
+async def reach(url: str, within_s: float) -> None:
+    """Connect to an ``https://`` or ``http://`` address, as far as TLS, and close.
+
+    Raises:
+        SocketError: as ``open_socket`` does.
+    """
+    async with _attempted(url, within_s) as attempt, _dialled(attempt):
+        attempt.succeed()
+
+
+@asynccontextmanager
+async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
+    """Give an attempt its deadline, and every failure the words of what was under way."""
+    with trio.move_on_after(within_s) as deadline:
+        try:
+            attempt = _Attempt(url, deadline)
+        except ValueError as error:
+            raise SocketError(f"cannot connect: {error}") from None
+        try:
+            yield attempt
+        except* ConnectionRejected as group:
+            status = first_error(group).status_code
+            raise attempt.failure(f"refused with HTTP status {status}", status) from None
+        except* ConnectionClosed as group:
+            closed = _closed(first_error(group))
+            raise attempt.failure(str(closed), closed.code) from None
+        except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
+            raise attempt.failure(_cause(first_error(group))) from None
+    if deadline.cancelled_caught:
+        raise attempt.failure(f"no answer within {within_s:g} s")
+
+
+@asynccontextmanager
+async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
+    """Resolve the name, connect by TCP, and shake hands over TLS where the address asks for it."""
+    try:
+        # Trio asks again when it connects, but does not tell which of the two it is at.
+        await trio.socket.getaddrinfo(attempt.host, attempt.port, type=stdlib_socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise attempt.failure(f"no host has such a name: {error}") from None
+    attempt.step = "TCP"
+    tcp = await open_tcp(attempt.host, attempt.port)
+    try:
+        if attempt.secure:
+            attempt.step = "TLS"
+            yield await _shake_hands(tcp, attempt.host)
+        else:
+            yield tcp
     finally:
         # After a remote close or a failed handshake the library leaves the socket open.
         await trio.aclose_forcefully(tcp)
@@ -161,7 +238,7 @@ class _Transport(trio.abc.Stream):
         except trio.BrokenResourceError:
             data = b""
         if not data:
-            raise SocketError("the peer closed the connection during the handshake", 1006)
+            raise ConnectionResetError("the peer closed the connection")
         head += data
         if (ends := head.find(b"\r\n\r\n") + 4) >= 4:
             self._head = None
@@ -212,7 +289,7 @@ async def _shake_hands(tcp: T, host: str) -> trio.SSLStream[T]:
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError as error:
-        raise SocketError(f"TLS handshake failed: {error.__cause__ or error}") from None
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)) from None
     return stream
 
 
@@ -223,12 +300,24 @@ def _closed(error: ConnectionClosed) -> SocketError:
     return SocketError(f"closed with {code}{': ' + said(reason) if reason else ''}", code)
 
 
-def _root(error: BaseException) -> str:
-    """Return what is behind "all attempts to connect failed": the first attempt's own reason."""
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        cause = first_error(cause)
-    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) and cause.strerror else str(error)
+def _cause(error: BaseException) -> str:
+    """Return why something failed, in as few words as it is known by."""
+    behind = error.__cause__  # trio's "all attempts to connect failed": the first attempt's own reason
+    if isinstance(behind, BaseExceptionGroup):
+        behind = first_error(behind)
+    match behind or error:
+        case ssl.SSLCertVerificationError(verify_message=str(why)):
+            return f"certificate verify failed: {why}"
+        case ssl.SSLEOFError():
+            return "the peer closed the connection"
+        case ssl.SSLError(reason=str(why)):
+            return why.replace("_", " ").lower()
+        case stdlib_socket.gaierror(strerror=str(why)):
+            return why
+        case OSError(errno=int(number)):  # trio puts the address before its words, which is named already
+            return os.strerror(number)
+        case other:
+            return str(other)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

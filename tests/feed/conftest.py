@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.feed.scripted import START_NS, Exchange
+from tests.feed.scripted import START_NS, Exchange, Resolver
 
 
 @pytest.fixture
@@ -17,6 +17,7 @@ async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -
     with trio.fail_after(24 * 3600):
         async with trio.open_nursery() as nursery:
             found = Exchange(nursery)
+            trio.socket.set_custom_hostname_resolver(Resolver())
             monkeypatch.setattr("okxsync.feed.socket.open_tcp", found.dial)
             monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
             monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())

@@ -91,7 +91,7 @@ async def test_the_attempt_comes_when_the_register_says(exchange: Exchange, auto
             await timeline.reaches("connecting", number + 1)
             await trio.sleep(0.01)
             assert exchange.dials[number] - entered == pytest.approx(delay_s(row), abs=1e-3)
-        assert row.last_error == "cannot connect: nobody listens"
+        assert row.last_error == "peer:80 TCP: nobody listens"
 
 
 async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_clock: MockClock) -> None:
@@ -145,7 +145,7 @@ async def test_a_peer_that_takes_tcp_and_stays_silent_ends_after_ten_seconds(
     exchange.upgrades = False
     async with kept(plan_of()) as timeline:
         row = await timeline.reaches("backing_off")
-        assert row.last_error == "cannot connect within 10 s"
+        assert row.last_error == "peer:80 WebSocket handshake: no answer within 10 s"
         assert timeline.phases() == [(0, "waiting"), (0, "connecting"), (10, "backing_off")]
         assert exchange.open == 0
 

@@ -5,16 +5,23 @@ Rules: loopback only, port 0, one side decides who closes first, and an absolute
 
 import base64
 import hashlib
+import math
 import socket as stdlib_socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trio
+import trustme
+from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from okxsync.feed.socket import SocketError, first_error, open_socket
+from okxsync.feed.socket import SocketError, first_error, open_socket, reach
+from tests.feed.scripted import Resolver
 
 LIMIT_S = 5.0
 
@@ -44,10 +51,10 @@ def reset(stream: trio.SocketStream) -> None:
     stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def end_of(url: str) -> SocketError:
+async def end_of(url: str, within_s: float = math.inf) -> SocketError:
     """Open a socket and read until it ends."""
     with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
-        async with open_socket(url) as socket:
+        async with open_socket(url, within_s) as socket:
             while True:
                 await socket.receive()
     error = caught.value
@@ -59,7 +66,7 @@ def frame(text: bytes) -> bytes:
     return bytes([0x81, len(text)]) + text
 
 
-async def upgrade(stream: trio.SocketStream, and_then: bytes = b"") -> None:
+async def upgrade(stream: trio.abc.Stream, and_then: bytes = b"") -> None:
     """Answer the upgrade, and send more in the same segment."""
     key = next(
         line[19:] for line in (await stream.receive_some()).split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")
@@ -87,23 +94,28 @@ async def test_a_peer_that_accepts_and_stays_silent_cannot_outlast_the_deadline(
         await gone.wait()  # our side of the socket is closed
 
 
-async def test_a_peer_that_closes_during_the_handshake_is_noticed_at_once() -> None:
-    async def hang_up(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        await stream.aclose()
-
-    async with tcp_peer(hang_up) as url:
-        assert "during the handshake" in str(await end_of(url))
+def where(url: str) -> str:
+    return urlsplit(url).netloc
 
 
-async def test_a_reset_during_the_handshake_is_noticed_at_once() -> None:
-    async def rst(stream: trio.SocketStream) -> None:
-        await stream.receive_some()
-        reset(stream)
-        await stream.aclose()
+async def hang_up(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    await stream.aclose()
 
-    async with tcp_peer(rst) as url:
-        assert "during the handshake" in str(await end_of(url))
+
+async def rst(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    reset(stream)
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("leave", [hang_up, rst])
+async def test_a_peer_that_leaves_during_the_handshake_is_noticed_at_once(
+    leave: Callable[[trio.SocketStream], Awaitable[None]],
+) -> None:
+    async with tcp_peer(leave) as url:
+        error = await end_of(url)
+        assert str(error) == f"{where(url)} WebSocket handshake: the peer closed the connection"
 
 
 async def test_a_peer_that_speaks_no_http_ends_as_a_socket_error() -> None:
@@ -116,26 +128,62 @@ async def test_a_peer_that_speaks_no_http_ends_as_a_socket_error() -> None:
         await end_of(url)
 
 
-async def test_a_refused_upgrade_tells_its_status() -> None:
+@pytest.mark.parametrize("status", ["404 Not Found", "429 Too Many Requests"])
+async def test_a_refused_upgrade_tells_its_status(status: str) -> None:
     async def refuse(stream: trio.SocketStream) -> None:
         await stream.receive_some()
-        await stream.send_all(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nslow")
+        await stream.send_all(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno".encode())
         await stream.aclose()
 
     async with tcp_peer(refuse) as url:
-        assert (await end_of(url)).code == 429
+        error = await end_of(url)
+        assert str(error) == f"{where(url)} WebSocket handshake: refused with HTTP status {status[:3]}"
+        assert error.code == int(status[:3])
 
 
-async def test_nobody_listening_is_a_socket_error() -> None:
+async def test_nobody_listening_is_a_failure_of_tcp() -> None:
     with stdlib_socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        error = await end_of(f"ws://127.0.0.1:{unused.getsockname()[1]}/")
-    assert "cannot connect" in str(error)
+        url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
+        error = await end_of(url)
+    assert str(error) == f"{where(url)} TCP: Connection refused"
+
+
+async def test_a_name_that_nobody_knows_is_a_failure_to_resolve() -> None:
+    class Nameless(Resolver):
+        async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
+            raise stdlib_socket.gaierror(stdlib_socket.EAI_NONAME, "Name or service not known")
+
+    trio.socket.set_custom_hostname_resolver(Nameless())
+    error = await end_of("wss://ws.example/ws/v5/private")
+    assert str(error) == "ws.example:443 resolve: Name or service not known"
+
+
+async def test_a_name_without_an_answer_is_given_up_in_time(autojump_clock: MockClock) -> None:
+    class Silent(Resolver):
+        async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
+            await trio.sleep_forever()
+
+    trio.socket.set_custom_hostname_resolver(Silent())
+    with pytest.raises(SocketError, match=r"^ws\.example:443 resolve: no answer within 10 s$"):
+        async with open_socket("wss://ws.example/ws/v5/private", 10):
+            pytest.fail("nobody answered")
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:99999/", "ws://a..example/", "ws://[::1/"])
 async def test_an_address_that_can_be_none_is_a_socket_error(url: str) -> None:
-    assert "cannot connect" in str(await end_of(url))
+    assert str(await end_of(url)).startswith(("cannot connect", "a..example:80 resolve: no host has such a name"))
+
+
+@pytest.mark.parametrize(("url", "step"), [("ws://{}/", "WebSocket handshake"), ("wss://{}/", "TLS")])
+async def test_a_peer_that_takes_tcp_and_says_nothing_is_given_up_in_time(url: str, step: str) -> None:
+    async def silent(stream: trio.SocketStream) -> None:
+        while await stream.receive_some():
+            pass
+
+    async with tcp_peer(silent) as peer:
+        error = await end_of(url.format(where(peer)), 0.05)
+        assert str(error) == f"{where(peer)} {step}: no answer within 0.05 s"
 
 
 async def test_a_remote_close_tells_code_and_reason_and_leaves_no_socket_open() -> None:
@@ -198,8 +246,41 @@ async def test_a_failed_tls_handshake_is_noticed_at_once() -> None:
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await stream.aclose()
 
-    async with tcp_peer(not_tls) as url:
-        assert "TLS handshake failed" in str(await end_of(url.replace("ws://", "wss://")))
+    for behave, cause in [
+        (not_tls, "wrong version number"),
+        (hang_up, "the peer closed the connection"),
+        (rst, "Connection reset by peer"),
+    ]:
+        async with tcp_peer(behave) as url:
+            error = await end_of(url.replace("ws://", "wss://"))
+            assert str(error) == f"{where(url)} TLS: {cause}"
+
+
+@pytest.mark.parametrize(("trusted", "name"), [(True, "127.0.0.1"), (True, "ws.example"), (False, "127.0.0.1")])
+async def test_only_a_certificate_of_that_host_by_a_known_authority_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool, name: str
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    if trusted:
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    async def secure(stream: trio.SocketStream) -> None:
+        tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        with suppress(trio.BrokenResourceError):
+            await upgrade(tls, frame(b"secret"))
+            await trio.sleep_forever()
+
+    async with tcp_peer(secure) as url:
+        url = url.replace("ws://", "wss://")
+        if trusted and name == "127.0.0.1":
+            async with open_socket(url) as socket:
+                assert await socket.receive() == "secret"
+            await reach(url.replace("wss://", "https://"), LIMIT_S)
+        else:
+            assert str(await end_of(url)).startswith(f"{where(url)} TLS: certificate verify failed: ")
 
 
 async def test_what_comes_in_one_segment_with_the_handshake_or_the_close_is_not_lost() -> None:
