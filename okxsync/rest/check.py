@@ -7,7 +7,6 @@ the exchange go the daemon's own way - signed client, clock, budgets - so a key 
 import math
 import os
 import shutil
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -18,7 +17,12 @@ import pysqlite3
 import trio
 
 from okxsync.config import Account, Settings
-from okxsync.okx.sites import ENDPOINTS, Site
+from okxsync.feed.connection import CONNECT_S
+from okxsync.feed.feed import plans
+from okxsync.feed.socket import ConnectError, SocketError, first_error, open_socket, reach
+from okxsync.okx.limits import dial_slots
+from okxsync.okx.sites import Site
+from okxsync.pace import Pace
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE, open_http
@@ -27,7 +31,23 @@ from okxsync.store.database import StoreError, open_reader
 from okxsync.store.queries import Identity, identities
 
 AT_ONCE: Final = 10
-HOST_S: Final = 10.0
+DIALS: Final = 3
+CROWDED: Final = 429
+CROWDED_S: Final = 1.0
+"""The HTTP status of too many new connections from one IP, which are counted by the second (OKX docs:
+overview-websocket-connect)."""
+_STEPS: Final = {
+    "wss": "resolve, TCP, TLS and WebSocket handshake succeed",
+    "ws": "resolve, TCP and WebSocket handshake succeed",
+    "https": "resolve, TCP and TLS succeed",
+    "http": "resolve and TCP succeed",
+}
+_TODO: Final = {
+    "resolve": "check the name, DNS and the network",
+    "TCP": "check the address and the firewall; OKX's port is 443",
+    "TLS": "check this machine's date and certificates, and whether a proxy or firewall answers instead",
+    "WebSocket handshake": "check the path of the address, and whether a proxy or firewall answers instead",
+}
 KEY_S: Final = 30.0
 """How long one account may take: an exchange that does not answer is a finding, not a wait."""
 SKEW_WARN_S: Final = 1.0
@@ -43,12 +63,13 @@ SLOW_START_S: Final = 60.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """``todo`` is empty where there is nothing to do."""
+    """``todo`` is empty where there is nothing to do; ``step`` is the one of connecting that failed, if one did."""
 
     level: Literal["ok", "warn", "fail"]
     subject: str
     found: str
     todo: str = ""
+    step: str = ""
 
 
 class _Config(msgspec.Struct):
@@ -66,8 +87,7 @@ async def check_all(settings: Settings, database: Path, secrets_missing: Sequenc
         findings.append(Finding("ok", "secrets", "all are there"))
     findings += [sqlite_version(pysqlite3.sqlite_version_info), disk(database, settings.log.max_size)]
     findings += dialling(settings, accounts)
-    sites = [account.site for account in accounts] + ([settings.market.site] if settings.market else [])
-    findings += await _hosts(sites)
+    findings += await _addresses(settings)
     async with open_http() as http:
         clients = Clients(http, accounts)
         findings += await _clocks(clients, {account.site for account in accounts})
@@ -129,25 +149,41 @@ def dialling(settings: Settings, accounts: Sequence[Account]) -> list[Finding]:
     return [Finding("ok", "start", found)]
 
 
-async def _hosts(sites: Iterable[Site]) -> list[Finding]:
-    urls = {urlsplit(url) for site in sites for url in (site.rest, *map(site.url, ENDPOINTS))}
-    hosts = sorted({(url.hostname or "", url.port or 443) for url in urls})
+async def _addresses(settings: Settings) -> list[Finding]:
+    """Connect to each address that ``run`` will use: once, and no faster than ``run`` does."""
+    connections = list(plans(settings))
+    dialer = Pace(dial_slots(min((site.dials_per_second for _, site in connections), default=1)))
     found: list[Finding] = []
 
-    async def look(host: str, port: int) -> None:
+    async def look(url: str) -> None:
+        scheme = urlsplit(url).scheme
         try:
-            with trio.fail_after(HOST_S):
-                addresses = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, trio.TooSlowError) as error:
-            why = getattr(error, "strerror", None) or f"no answer within {HOST_S:.0f} s"
-            found.append(Finding("fail", f"host {host}", why, "check the name, DNS and the network"))
+            await (_dial(url, dialer) if scheme in ("wss", "ws") else reach(url, CONNECT_S))
+        except* SocketError as group:
+            error = first_error(group)
+            step = error.step if isinstance(error, ConnectError) else ""
+            todo = "wait until other programs have connected" if error.code == CROWDED else _TODO.get(step, "")
+            found.append(Finding("fail", url, str(error), todo, step))
         else:
-            found.append(Finding("ok", f"host {host}", f"port {port}, {addresses[0][4][0]}"))
+            found.append(Finding("ok", url, _STEPS[scheme]))
 
     async with trio.open_nursery() as nursery:
-        for host, port in hosts:
-            nursery.start_soon(look, host, port)
+        for url in {site.rest for _, site in connections} | {plan.url for plan, _ in connections}:
+            nursery.start_soon(look, url)
     return sorted(found, key=lambda one: one.subject)
+
+
+async def _dial(url: str, dialer: Pace) -> None:
+    """Open a WebSocket and close it again; what else dials from here counts too, a daemon or the check before."""
+    for more in reversed(range(DIALS)):
+        try:
+            async with dialer.turn(priority=1) as turn, open_socket(url, CONNECT_S):
+                turn.done()
+            return
+        except* SocketError as group:
+            if first_error(group).code != CROWDED or not more:
+                raise
+        await trio.sleep(CROWDED_S)
 
 
 async def _clocks(clients: Clients, sites: Iterable[Site]) -> list[Finding]:

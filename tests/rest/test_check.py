@@ -1,17 +1,21 @@
 """What ``check`` finds, on the built-in exchange and in its judgements."""
 
 import json
+import socket
+import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from typer.testing import CliRunner, Result
 
 from okxsync.cli import app
 from okxsync.config import Account, load
-from okxsync.okx.sites import built_in_site
+from okxsync.okx.sites import ENDPOINTS, built_in_site
 from okxsync.rest.check import Finding, dialling, disk, judge_key, skew, sqlite_version
 from okxsync.sandbox.exchange import Exchange
 from okxsync.sandbox.server import serve_sandbox
@@ -42,12 +46,95 @@ async def test_good_keys_and_bad_ones_on_an_exchange(tmp_path: Path) -> None:
         assert result.exit_code == 1
         found = levels(result)
         assert (found["account reads"], found["account trades"], found["account wrong"]) == ("ok", "warn", "fail")
-        assert found["clock 127.0.0.1"] == found["host 127.0.0.1"] == found["disk"] == found["SQLite"] == "ok"
+        assert found["clock 127.0.0.1"] == found["disk"] == found["SQLite"] == "ok"
+        assert [subject for subject in found if "://" in subject] == [
+            sandbox.url_rest,
+            sandbox.url_ws("business"),
+            sandbox.url_ws("private"),
+            sandbox.url_ws("public"),
+        ]
+        assert {level for subject, level in found.items() if "://" in subject} == {"ok"}
         fine = await check(config, "--account", "reads")
         assert fine.exit_code == 0
         assert "uid" in fine.stdout
         assert (await check(config, "--account", "nobody")).exit_code == 2
         assert "not it" not in result.output + fine.output
+
+
+Behave = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@asynccontextmanager
+async def peer(behave: Behave) -> AsyncIterator[str]:
+    """Serve TCP; yields host and port."""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            nursery.start_soon(trio.serve_listeners, behave, [listener])
+            yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
+            nursery.cancel_scope.cancel()
+
+
+async def addresses(folder: Path, where: str, secure: str = "") -> dict[str, dict[str, str]]:
+    """Return what ``check`` finds of the addresses of a public connection, by scheme."""
+    urls = [f'{name} = "ws{secure}://{where}/{name}"' for name in ENDPOINTS]
+    site = ["[sites.local]", f'rest = "http{secure}://{where}"', *urls]
+    market = ["[market]", 'site = "local"', 'channels = [{ channel = "mark-price", instId = "BTC-USDT-SWAP" }]']
+    result = await check(write_config(folder, "\n".join([*site, *market])), "--json")
+    found = [one for one in json.loads(result.stdout)["findings"] if "://" in one["subject"]]
+    assert result.exit_code == any(one["level"] == "fail" for one in found)
+    return {one["subject"].partition("://")[0]: one for one in found}
+
+
+async def test_nobody_who_listens(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{unused.getsockname()[1]}"
+        for one in (await addresses(tmp_path, where)).values():
+            assert (one["level"], one["found"], one["step"]) == ("fail", f"{where} TCP: Connection refused", "TCP")
+            assert "firewall" in one["todo"]
+
+
+async def hang_up(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    await stream.aclose()
+
+
+async def self_made(stream: trio.SocketStream) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with suppress(trio.BrokenResourceError):
+        await trio.SSLStream(stream, context, server_side=True).do_handshake()
+
+
+@pytest.mark.parametrize(
+    ("behave", "cause"), [(hang_up, "the peer closed the connection"), (self_made, "certificate verify failed: ")]
+)
+async def test_no_tls_and_a_certificate_that_nobody_vouches_for(tmp_path: Path, behave: Behave, cause: str) -> None:
+    async with peer(behave) as where:
+        found = await addresses(tmp_path, where, "s")
+    assert found.keys() == {"https", "wss"}
+    for one in found.values():
+        assert one["found"].startswith(f"{where} TLS: {cause}")
+        assert (one["level"], one["step"]) == ("fail", "TLS")
+        assert "certificates" in one["todo"]
+
+
+async def test_no_websocket_and_too_many_of_them(tmp_path: Path) -> None:
+    answers = ["429 Too Many Requests", "404 Not Found"]
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        async with stream:
+            if await stream.receive_some():  # the look at REST only connects
+                await stream.send_all(f"HTTP/1.1 {answers.pop(0)}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    async with peer(refuse) as where:
+        found = await addresses(tmp_path, where)
+    assert found["http"]["level"] == "ok"
+    assert (found["ws"]["level"], found["ws"]["step"]) == ("fail", "WebSocket handshake")
+    assert found["ws"]["found"] == f"{where} WebSocket handshake: refused with HTTP status 404"
+    assert "path" in found["ws"]["todo"]
+    assert answers == []
 
 
 async def test_whose_key_it_is(tmp_path: Path) -> None:
