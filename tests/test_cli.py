@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from okxsync.cli import app
 from okxsync.store.database import open_database
@@ -107,6 +108,29 @@ async def test_status_is_true_while_running_and_after_a_clean_stop(tmp_path: Pat
     assert not status.daemon.alive
     assert {one.phase for one in status.connections} == {"stopped"}
     assert status.gaps.open == 2
+
+
+async def test_status_names_host_port_and_step_of_a_connection_that_never_comes_up(tmp_path: Path) -> None:
+    database = tmp_path / "okxsync.db"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        market = 'channels = [{ channel = "mark-price", instId = "BTC-USDT-SWAP" }]'
+        site = Replay(port, {}).accounts_toml().partition("[[accounts]]")[0]
+        config = write_config(tmp_path, f'{site}[market]\nsite = "replay"\n{market}\n')
+
+        says = f"127.0.0.1:{port} TCP: Connection refused"
+
+        def status(*options: str) -> Result:
+            return runner.invoke(app, ["status", "--db", str(database), *options])
+
+        with daemon(config) as process:
+            await until(lambda: says in status("--json").stdout)
+            assert [one.last_error for one in status_of(database).connections] == [says]
+            assert says in (table := status()).stdout
+            assert table.exit_code == 1
+            process.send_signal(signal.SIGTERM)
+            await finish(process)
 
 
 async def test_a_second_signal_does_not_wait_for_a_database_that_somebody_holds(tmp_path: Path) -> None:

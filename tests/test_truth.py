@@ -14,6 +14,7 @@ import trio
 from okxsync import daemon
 from okxsync.config import load
 from okxsync.sandbox.exchange import Exchange
+from okxsync.sandbox.faults import Rule
 from okxsync.sandbox.market import Trader
 from okxsync.sandbox.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError, open_reader
@@ -152,8 +153,12 @@ async def test_after_every_connection_was_reset_all_are_live_again(tmp_path: Pat
         assert all(gap["from_at"] <= gap["to_at"] for gap in gaps)
 
 
-async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unannounced", [[], ["business"]])
+async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(
+    tmp_path: Path, unannounced: list[str]
+) -> None:
     async with trading(tmp_path, rate=50.0, dials_per_second=3) as (sandbox, database):
+        sandbox.faults.rules += [Rule("unannounced", endpoint=endpoint) for endpoint in unannounced]
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.resume_trading()
         sandbox.announce_upgrade(15.0)
@@ -162,7 +167,7 @@ async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(tmp_pat
         await until(lambda: status_of(database).exit_code == 0)
         await until(lambda: not differences(sandbox.exchange, database))
         lost = rows(database, "SELECT DISTINCT channel FROM gaps WHERE reason <> 'before the first run'")
-        assert [row["channel"] for row in lost] == ["orders-algo"]  # business is not told, and just ends
+        assert [row["channel"] for row in lost] == (["orders-algo"] if unannounced else [])
         assert rows(database, "SELECT * FROM journal WHERE event = 'channel-shared'") == []
         assert sandbox.violations == []
 

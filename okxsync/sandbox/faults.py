@@ -41,7 +41,8 @@ class Rule:
     `do` says what: ``refuse`` (handshakes, with HTTP status `code`), ``login-error`` (with `code`), ``login-delay`` (of
     `seconds`), ``subscribe-error`` (with `code`), ``crowded`` (channel-conn-count-error in place of pushes), ``silent``
     (no pushes), ``double`` (each push twice), ``reorder`` (each second push before the one before it), ``join`` (all
-    that one operation tells of orders in one message), ``rest`` (status `code`, after `seconds`, with `text` as body).
+    that one operation tells of orders in one message), ``unannounced`` (no notice before an upgrade, as on ``business``
+    until 2026-06-11), ``rest`` (status `code`, after `seconds`, with `text` as body).
     """
 
     do: str

@@ -30,6 +30,7 @@ LASTING: Final = (
     "double",
     "reorder",
     "join",
+    "unannounced",
     "rest",
 )
 """What a `Rule` does while it holds."""

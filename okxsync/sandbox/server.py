@@ -140,7 +140,7 @@ class Sandbox:
             connection.close(int(kind))
 
     def announce_upgrade(self, within_s: float = 60.0) -> None:
-        """Close every WebSocket connection in a while; ``public`` and ``private`` are told by notice 64008."""
+        """Close every WebSocket connection in a while; each is told by notice 64008 before."""
         for each in self.connections:
             each.announce_upgrade(within_s)
 

@@ -85,9 +85,9 @@ class Connection:
             self._wake.set()
 
     def announce_upgrade(self, within_s: float) -> None:
-        """Close in a while; say so before, except on ``business`` (OKX docs: overview-websocket-notification)."""
+        """Close in a while, and say so before (OKX docs: overview-websocket-notification; changelog of 2026-06-11)."""
         self._upgrade_at = trio.current_time() + within_s
-        if self.endpoint != "business":
+        if not self._hub.faults.rule("unannounced", endpoint=self.endpoint):
             message = "The connection will soon be closed for a service upgrade. Please reconnect."
             self._tell("notice", code="64008", msg=message)
 

@@ -11,6 +11,7 @@ import trio
 from okxsync import config
 from okxsync.sandbox.auth import sign
 from okxsync.sandbox.exchange import Exchange, Member, Push
+from okxsync.sandbox.faults import Rule
 from okxsync.sandbox.server import Sandbox, serve_sandbox
 from tests.replay import until
 from tests.sandbox.client import FAR_BUY, SWAP, Caller, raw, signature, talk, upgrade
@@ -126,14 +127,22 @@ async def test_a_half_open_connection_says_nothing_and_stays(
         assert await client.closed() == (1006, "")
 
 
-async def test_an_upgrade_is_announced_except_on_business(sandbox: Sandbox, alpha: Member) -> None:
-    async with talk(sandbox, member=alpha) as private, talk(sandbox, "business", alpha) as business:
+@pytest.mark.parametrize("endpoint", ["public", "private", "business"])
+async def test_an_upgrade_is_announced(sandbox: Sandbox, alpha: Member, endpoint: str) -> None:
+    async with talk(sandbox, endpoint, alpha if endpoint != "public" else None) as client:
         sandbox.announce_upgrade(0.2)
-        notice = await private.hear()
+        notice = await client.hear()
         assert (notice["event"], notice["code"]) == ("notice", "64008")
         assert len(notice["connId"]) == 8
+        assert await client.closed() == (1001, "Service upgrade")
+
+
+async def test_an_upgrade_may_come_unannounced(sandbox: Sandbox, alpha: Member) -> None:
+    sandbox.faults.rules.append(Rule("unannounced", endpoint="business"))
+    async with talk(sandbox, member=alpha) as private, talk(sandbox, "business", alpha) as business:
+        sandbox.announce_upgrade(0.2)
+        assert (await private.hear())["code"] == "64008"
         assert await business.closed() == (1001, "Service upgrade")
-        assert await private.closed() == (1001, "Service upgrade")
 
 
 @pytest.mark.parametrize("later", [0, 7])
