@@ -31,7 +31,7 @@ from okxsync.store.database import StoreError, open_reader
 from okxsync.store.queries import Identity, identities
 
 AT_ONCE: Final = 10
-DIALS: Final = 3
+DIALS: Final = 3  # at one address, while others use the limit up
 CROWDED: Final = 429
 CROWDED_S: Final = 1.0
 """The HTTP status of too many new connections from one IP, which are counted by the second (OKX docs:
