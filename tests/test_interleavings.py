@@ -216,7 +216,7 @@ def looked_up(desk: Desk, pages: Pages) -> Iterator[batch.Gone]:
     at = pages.as_of_ms * 1000 + 1
     held = Held(desk.path, "alpha", at)
     for channel, ids in (("orders", {ord_id for ord_id, _ in held.open_orders()}),
-                         ("orders-algo", set(held.open_algo_orders()))):  # fmt: skip
+                         ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders()})):  # fmt: skip
         listed = {row[IDS[channel]] for row in pages.rows[channel]}
         yield batch.Gone("alpha", channel, sorted(ids - listed), at, pages.as_of_ms)
 

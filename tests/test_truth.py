@@ -1,13 +1,15 @@
 """The daemon against the built-in exchange: the mirror equals the exchange's truth, row by row."""
 
+import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pysqlite3 as sqlite3
 import pytest
 import trio
 
@@ -290,8 +292,7 @@ def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("okxsync.rest.probe.PER_S", {})
     monkeypatch.setattr("okxsync.rest.probe.OTHERS_PER_S", 100.0)
     monkeypatch.setattr("okxsync.rest.probe.LOOK_S", 0.5)
-    monkeypatch.setattr("okxsync.rest.questions.SETTLE_S", 0.5)
-    monkeypatch.setattr("okxsync.rest.questions.AGAIN_S", 0.2)
+    monkeypatch.setattr("okxsync.rest.probe.SETTLE_S", 0.5)
 
 
 @pytest.mark.usefixtures("quick_probe")
@@ -325,6 +326,43 @@ async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
 
 
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another program holds the write lock."""
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def full_disk(database: Path) -> Iterator[None]:
+    """The writer can write no file any further."""
+    (writer,) = (int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split())
+    before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("quick_probe")
+@pytest.mark.parametrize("held_up", [locked, full_disk])
+async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
+    tmp_path: Path, held_up: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    async with trading(tmp_path, rate=50.0) as (sandbox, database):
+        sandbox.resume_trading()
+        await until(lambda: status_of(database).exit_code == 0)
+        with held_up(database):
+            await trio.sleep(20)  # of trade, of which nothing is stored
+        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        until_us = time.time_ns() // 1000 + 5_000_000
+        await until(lambda: rows(database, proved)[0]["at"] > until_us)
+        assert {one.reconnects for one in status_of(database).connections} == {0}
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+
+
 @pytest.mark.usefixtures("quick_probe")
 async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
@@ -337,7 +375,10 @@ async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp
         sandbox.faults.silent.clear()
         for _ in range(300):
             sandbox.operate(trader.step)  # pushed, and hides what was not
+        dead = "SELECT * FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'"
+        await until(lambda: bool(rows(database, dead)))
         await until(lambda: not differences(sandbox.exchange, database))
+        await until(lambda: status_of(database).exit_code == 0)
     found = rows(database, "SELECT from_at, to_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
     assert found
     assert [gap for gap in found if not gap["from_at"] <= died_at <= gap["to_at"]] == [], died_at

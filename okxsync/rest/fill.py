@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from okxsync.okx import history
-from okxsync.okx.channels import channel_of
+from okxsync.okx.channels import channel_of, tells_of
 from okxsync.okx.errors import Action
 from okxsync.okx.history import Endpoint, Walk, has_none, is_not_offered
 from okxsync.rest.client import AccountClient, RestError
@@ -27,12 +27,20 @@ SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders-algo": ("algo orders",),
     "algo-advance": ("algo orders",),
     "account": ("money", "bills"),
-    "balance_and_position": ("money", "bills", "positions"),
-    "positions": ("positions",),
+    "balance_and_position": ("money", "bills", "positions", "closed positions"),
+    "positions": ("positions", "closed positions"),
     "deposit-info": ("deposits",),
     "withdrawal-info": ("withdrawals",),
 }
 """What must be asked to prove a channel, by its name; of others nothing is asked."""
+TO_VERIFY: Final[Mapping[str, tuple[str, ...]]] = {
+    "orders": ("orders", "fills"),
+    "orders-algo": ("algo orders",),
+    "account": ("money",),
+    "positions": ("positions",),
+    "balance_and_position": ("new bills", "positions"),
+}
+"""What shows whether a live channel has pushed everything."""
 
 UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
@@ -72,6 +80,8 @@ class Filler:
         send: Where the rows go; they are written like pushes, and never over anything newer.
         held: What we hold already.
         took: Told how many rows came, call by call.
+        only: Arguments of a subscription: rows that it does not report are left out.
+        plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
     """
 
     def __init__(
@@ -80,11 +90,16 @@ class Filler:
         send: trio.MemorySendChannel[Message],
         held: Held,
         took: Callable[[int], None] = lambda rows: None,
+        *,
+        only: Mapping[str, str] | None = None,
+        plain_algos: bool = False,
     ) -> None:
         self._client = client
         self._send = send
         self._held = held
         self._took = took
+        self._only = only or {}
+        self._kinds = history.PLAIN_ALGOS if plain_algos else None
         self._unknown: list[str] = []  # what OKX does not tell
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
@@ -92,7 +107,9 @@ class Filler:
             "algo orders": self._algo_orders,
             "money": self._money,
             "bills": self._bills,
+            "new bills": self._new_bills,
             "positions": self._positions,
+            "closed positions": self._closed_positions,
             "deposits": self._deposits,
             "withdrawals": self._withdrawals,
         }
@@ -130,7 +147,9 @@ class Filler:
         listed: set[str] = set()
         await self._sweep(history.ALGO_PENDING, NOW, listed)
         await self._sweep(history.ALGO_HISTORY, window, listed)  # by cTime: where old ones end is not reached
-        ids = {algo_id: {"algoId": algo_id} for algo_id in held if algo_id not in listed}
+        kinds = None if self._kinds is None else {kind for kinds in self._kinds for kind in kinds.split(",")}
+        missing = (name for name, kind in held if name not in listed and (kinds is None or kind in kinds))
+        ids = {algo_id: {"algoId": algo_id} for algo_id in missing}
         await self._look_up("orders-algo", "trade/order-algo", ids)
 
     async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> None:
@@ -166,10 +185,15 @@ class Filler:
     async def _bills(self, window: Window) -> None:
         if (asked := self._held.bills_until_ms()) is not None:
             window = Window(min(window.since_ms, asked), window.until_ms)
+        await self._new_bills(window)
+
+    async def _new_bills(self, window: Window) -> None:
         await self._sweep(self._reach(history.BILLS, history.BILLS_ARCHIVE, window), window)
 
     async def _positions(self, window: Window) -> None:
         await self._ask("positions", "account/positions", {}, whole=True)
+
+    async def _closed_positions(self, window: Window) -> None:
         await self._sweep(history.CLOSED_POSITIONS, window)
 
     async def _deposits(self, window: Window) -> None:
@@ -184,6 +208,8 @@ class Filler:
     async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
         """Walk an endpoint as often as it takes to see all of it; add the ids that it names to ``listed``."""
         for sweep in endpoint.sweeps:
+            if self._kinds and sweep.get("ordType", self._kinds[0]) not in self._kinds:
+                continue
             walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms)
             while walk.params is not None:
                 try:
@@ -223,6 +249,9 @@ class Filler:
             rows = msgspec.json.decode(body, type=list[dict[str, object]])
         except UNREADABLE:
             raise _broken(path, "data is not a list of objects") from None
+        if self._only:
+            reported = [row for row in rows if tells_of(self._only, row)]
+            body, whole = msgspec.json.encode(reported), False
         if rows or whole:
             for bulk in room(len(body)):
                 await self._send.send(bulk)

@@ -1,33 +1,39 @@
-"""Whether a channel is alive, or dead while its socket lives.
+"""Whether a channel is alive, or stalled while its connection lives.
 
-``orders`` pushes only when something happens, so silence proves nothing; and what is pushed now does not prove that
-nothing was lost before. So every minute (with many accounts less often) REST is asked what it knows, and each answer
-that agrees with our tables proves the channel up to there. If it does not, the channel is dead since the last time that
-it was proved. ``account`` and ``positions`` speak by themselves every few seconds, and are asked about when they stop.
+``orders`` pushes only when something happens, so silence proves nothing; and a push now does not prove that none was
+lost before. So every minute (with many accounts less often) REST is asked for what happened since the channel was
+verified last, and its rows are stored like those of any reply. Then everything must arrive that was pushed by then: the
+verdict waits some seconds, and for the answer to a ping sent after them to be stored. A writer that is behind delays
+the verdict and cannot falsify it. What by then only REST has reported is a push that was lost (see
+``rest.lost_pushes``): the channel is stalled since it was verified last. ``account`` and ``positions`` repeat their
+state every few seconds and are verified only when they stop.
 """
 
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from okxsync.guard import guarded
 from okxsync.okx.channels import arguments_of, is_understood
-from okxsync.rest import questions
+from okxsync.rest import fill
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.questions import QUESTIONS
+from okxsync.rest.fill import TO_VERIFY, Filler
+from okxsync.rest.lost_pushes import ASIDE_MS, LOST, Window, lost_push
 from okxsync.store.batch import Message, Proved, Unproved
 from okxsync.store.database import StoreError, keep_going
-from okxsync.store.queries import LiveChannel, live_channels
+from okxsync.store.queries import Held, LiveChannel, live_channels
 
 log = logging.getLogger("okxsync.rest")
 
-PROBE_S: Final = 60.0
+PROBE_S: Final = 50.0
+"""A verdict comes some ten seconds after the question: so each channel is verified about once a minute."""
 PER_S: Final = {"orders": 2.0, "orders-algo": 0.3}
 OTHERS_PER_S: Final = 1.0
 """Questions per second at most, by how many calls each takes, so that a thousand accounts cost some hundredths of a
@@ -38,18 +44,30 @@ SPEAK: Final = frozenset({"account", "positions"})
 """They repeat their state every five seconds (OKX docs: trading-account-websocket-positions-channel), even where
 nothing changes: what says so much is asked only if it stops."""
 
+SETTLE_S: Final = 5.0
+"""What REST has reported is pushed so much later at most. A ping sent after that is answered behind it."""
 _DAY_US: Final = 86_400_000_000
 
 Doubt = Callable[[str, str, int, str], Awaitable[None]]
 Key = tuple[str, str]  # account and channel
 
 
+class Fetched(msgspec.Struct, frozen=True):
+    """What REST knows of a channel has been fetched, and the verdict is due."""
+
+    since_at: int  # of the channel then: another one says that it was lost meanwhile
+    verified_at: int  # until when it is known to have pushed everything; local microseconds
+    until_at: int  # until when the verdict verifies it
+    window: Window
+    settled_at: int  # when all pushes of the window must have been sent; local microseconds
+
+
 class Probe:
-    """Asks about each channel once in a while.
+    """Verifies each channel once in a while.
 
     Args:
-        send: Where proofs go.
-        doubt: Called with account, channel, until when it was proved to be alive (local microseconds), and why.
+        send: Where REST's rows and verdicts go.
+        doubt: Called with account, channel, until when it was verified (local microseconds), and why.
     """
 
     def __init__(
@@ -63,9 +81,10 @@ class Probe:
         self._client_of = client_of
         self._send = send
         self._doubt = doubt
-        self._proved: dict[Key, int] = {}  # until when, in local microseconds
+        self._verified: dict[Key, tuple[int, int]] = {}  # until when: local microseconds, the exchange's milliseconds
         self._asked: dict[Key, int] = {}
         self._due: deque[LiveChannel] = deque()  # as of the last look, what was asked longest ago first
+        self._fetched: dict[Key, Fetched] = {}
         self._busy: set[Key] = set()
         self._failed: set[Key] = set()  # could not be asked about the last time
 
@@ -73,8 +92,10 @@ class Probe:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(LOOK_S)
-                with keep_going(log, "channels cannot be proved"):
-                    self._due = self._find_due(live_channels(self._database, QUESTIONS), _now_us())
+                with keep_going(log, "channels cannot be verified"):
+                    live = live_channels(self._database, LOST)
+                    await self._judge(live)
+                    self._due = self._find_due(live, _now_us())
                     for _ in range(min(len(self._due), AT_ONCE - len(self._busy))):
                         nursery.start_soon(self._work)
 
@@ -89,7 +110,7 @@ class Probe:
             last = max(one.since_at, self._asked.get(one.key, 0))
             pause_us = every_us[one.name, one.key in self._failed]
             is_due = now_us >= last + pause_us or last > now_us  # or the clock was set back
-            if is_due and one.key not in self._busy:
+            if is_due and one.key not in self._busy and one.key not in self._fetched:
                 due.append((last, one))
         taken: Counter[str] = Counter()
         found: deque[LiveChannel] = deque()
@@ -105,37 +126,55 @@ class Probe:
             one = self._due.popleft()
             if client := self._client_of(one.account):
                 subject = f"{one.account}: asking about {one.channel}"
-                await guarded(self._send, one.account, subject, self._ask, client, one)
+                self._busy.add(one.key)
+                try:
+                    await guarded(self._send, one.account, subject, self._ask, client, one)
+                finally:
+                    self._busy.discard(one.key)
 
     async def _ask(self, client: AccountClient, one: LiveChannel) -> None:
         self._asked[one.key] = _now_us()
-        self._busy.add(one.key)
         try:
-            await self._prove(client, one)
+            self._fetched[one.key] = await self._fetch(client, one)
             self._failed.discard(one.key)
         except (RestError, StoreError) as error:
             log.warning("%s: cannot ask whether its %s are pushed: %s", one.account, one.channel, error)
             if isinstance(error, RestError):
                 self._failed.add(one.key)
                 await self._send.send(Unproved(one.account, one.channel, _now_us(), str(error)))
-        finally:
-            self._busy.discard(one.key)
 
-    async def _prove(self, client: AccountClient, one: LiveChannel) -> None:
-        marks = (one.since_at, self._proved.get(one.key, 0), _spoke_at(one))
-        proved = max((at for at in marks if 0 < at <= _now_us()), default=_now_us() - _DAY_US)
-        until = _now_us() - int(questions.SETTLE_S * 1e6)
-        only = arguments_of(one.channel)
-        missing = await QUESTIONS[one.name](self._database, client, proved, until, only)
-        now = {other.key: other for other in live_channels(self._database, QUESTIONS, one.account)}.get(one.key)
-        if now is None or (now.since_at, _spoke_at(now)) != (one.since_at, _spoke_at(one)):
-            return  # lost meanwhile, and others fill the gap; or it has spoken
-        if missing:
-            why = f"{one.channel}: dead, although its connection lives: {missing}"
-            await self._doubt(one.account, one.channel, proved, why)
-        else:
-            self._proved[one.key] = until
-            await self._send.send(Proved(one.account, one.channel, until))
+    async def _fetch(self, client: AccountClient, one: LiveChannel) -> Fetched:
+        """Store what REST knows of the time since the channel was verified last."""
+        asked_us, ahead_ms = _now_us(), _now_us() // 1000 - client.now_ms()
+        verified_at, verified_ms = self._verified.get(one.key, (0, 0))
+        proved = max((at for at in (one.since_at, verified_at, _spoke_at(one)) if 0 < at <= asked_us),
+                     default=asked_us - _DAY_US)  # fmt: skip
+        # What happened just before the subscription was not pushed, and clocks differ.
+        since_ms = verified_ms if proved == verified_at else proved // 1000 - ahead_ms + ASIDE_MS
+        held = Held(self._database, client.name, asked_us)
+        plain = one.name == "orders-algo"
+        puller = Filler(client, self._send, held, only=arguments_of(one.channel), plain_algos=plain)
+        for subject in TO_VERIFY[one.name]:
+            await puller.fill(subject, fill.Window(proved // 1000))
+        settle_us = int(SETTLE_S * 1e6)
+        window = Window(since_ms, client.now_ms())
+        return Fetched(one.since_at, proved, asked_us - settle_us, window, _now_us() + settle_us)
+
+    async def _judge(self, live: Iterable[LiveChannel]) -> None:
+        """Reach the verdicts that are due: all that was pushed by then is stored."""
+        channels = {one.key: one for one in live}
+        for key, fetched in list(self._fetched.items()):
+            one = channels.get(key)
+            if one is None or one.since_at != fetched.since_at:
+                del self._fetched[key]  # lost meanwhile: its gap is filled
+            elif one.answered_at >= fetched.settled_at:
+                del self._fetched[key]
+                if missing := lost_push(self._database, one, fetched.window):
+                    why = f"{one.channel}: dead, although its connection lives: {missing} was not pushed"
+                    await self._doubt(*key, fetched.verified_at, why)
+                else:
+                    self._verified[key] = fetched.until_at, fetched.window.until_ms
+                    await self._send.send(Proved(*key, fetched.until_at))
 
 
 def _spoke_at(one: LiveChannel) -> int:

@@ -35,7 +35,7 @@ OVERLAP_MS: Final = 60_000
 AT_ONCE: Final = 16
 CALLED_FOR: Final = {
     "bills": "SELECT name, (SELECT max(u_time) FROM balances WHERE account = name) FROM accounts",
-    "positions": "SELECT name, (SELECT max(u_time) FROM positions WHERE account = name) FROM accounts",
+    "closed positions": "SELECT name, (SELECT max(u_time) FROM positions WHERE account = name) FROM accounts",
     "fills": f"SELECT account, max(last_push_at) / 1000 FROM coverage WHERE {CHANNEL_NAME} = 'fills'"
     " AND account NOT IN (SELECT account FROM coverage WHERE channel = 'orders' AND live = 1) GROUP BY account",
 }

@@ -2,8 +2,8 @@
 
 Liquidations and ADL are pushed with the id "0", and have a negative one in REST's lists (OKX docs: order channel; GET
 trade/fills). The row that is made of a push has an id of its own, so the same fill would stand twice. What was made
-says how much of its order was filled by then; once REST's own fills up to that moment add up to as much, they are the
-same ones told better, and what was made goes. That depends on nothing but the rows, so the order of telling is nothing.
+says how much of its order was filled by then; once REST's own fills up to that moment add up to as much, they replace
+it, and count as pushed. Only the rows decide, so the order of arrival does not matter.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,8 @@ from okxsync.store.records import number
 Order: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""
 
-_OF_ORDER: Final = "FROM fills WHERE account = ? AND inst_id = ? AND ord_id = ?"
+_OF: Final = "WHERE account = ? AND inst_id = ? AND ord_id = ?"
+_OF_ORDER: Final = f"FROM fills {_OF}"
 
 
 def made_id(acc_fill_sz: str, fill_time: str) -> str:
@@ -36,3 +37,4 @@ def drop_made(db: Connection, orders: Iterable[Order]) -> None:
             total = sum((number(size) for at, size in told if (at or 0) <= (until or 0)), Decimal(0))
             if 0 < filled <= total:
                 db.execute(f"DELETE {_OF_ORDER} AND trade_id = ?", (*order, trade_id))
+                db.execute(f"UPDATE fills SET source = 'ws' {_OF} AND fill_time <= ?", (*order, until or 0))

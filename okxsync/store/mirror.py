@@ -1,6 +1,6 @@
 """What the exchange says, row by row, made into rows of our tables. One Mirror lives as long as one transaction.
 
-Rows are staged per table and written together; whatever their order, the versions decide (see ``tables``). What a
+Rows are staged per table and written together; whatever their order, the newer one stays (see ``tables``). What a
 complete snapshot or a whole REST reply does not name is closed afterwards, unless it is newer than that.
 """
 
@@ -15,7 +15,7 @@ from okxsync.store import records, tables
 from okxsync.store.batch import Gone
 from okxsync.store.database import Connection
 from okxsync.store.fills import Order, drop_made, made_id
-from okxsync.store.records import Odd, Value, moment
+from okxsync.store.records import Odd, Value, milliseconds, number
 from okxsync.store.snapshots import Pages, Snapshot
 from okxsync.store.tables import Table
 
@@ -45,9 +45,9 @@ class Push(msgspec.Struct):
     as_of_ms: int = 0  # of REST, see ``batch.Rows``
     whole: bool = False
 
-    def told(self, text: str) -> str:
+    def as_of(self, text: str) -> int:
         """Return as of when this was true: by a time of the row's own, or at least when REST was asked."""
-        return max(moment(text), moment(str(self.as_of_ms)))
+        return max(milliseconds(text), self.as_of_ms)
 
 
 Handler: TypeAlias = "Callable[[Mirror, Push], None]"
@@ -65,11 +65,13 @@ class Mirror:
         self._made: set[Order] = set()  # those some of whose fills may stand twice
         self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
         self.rows = 0
+        self.latest_ms = 0  # of the push taken last: the latest time that it names, 0 if it names none
 
     def take(self, push: Push) -> bool:
         """Stage a push; return False if no channel of that name is known."""
         if push.event_type not in _EVENT_TYPES:
             self._odd("new-value", f"eventType={push.event_type[:40]}")
+        self.latest_ms = 0
         handler = HANDLERS.get(push.arg.channel)
         if handler is not None:
             handler(self, push)
@@ -78,8 +80,8 @@ class Mirror:
     def write(self, db: Connection) -> None:
         for table, staged in self._staged.items():
             table.write(db, staged)
-        for statement, values, spared in self._closings:
-            db.execute(statement, (*values, msgspec.json.encode(sorted(spared)).decode()))
+        for statement, values, named in self._closings:
+            db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
         drop_made(db, self._made)
         for written in (self._staged, self._closings, self._made, self._spared):
             written.clear()
@@ -87,13 +89,12 @@ class Mirror:
     def gone(self, message: Gone, db: Connection) -> None:
         """Write what REST knows nowhere, after what was told before: a state, and no more, changes."""
         self.write(db)
-        statement = {"orders": _ORDER_GONE, "orders-algo": _ALGO_GONE}[message.channel]
-        version = tables.gone_version(message.channel, moment(str(message.as_of_ms)))
+        statement = {"orders": tables.ORDER_NOT_FOUND, "orders-algo": tables.ALGO_NOT_FOUND}[message.channel]
         for name in message.ids:
-            db.execute(statement, (message.at, version, message.listener, name, message.as_of_ms, version))
+            db.execute(statement, (message.at, message.as_of_ms, message.listener, name))
 
     def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
-        """Stage a position; a snapshot that came before it in this batch does not close it."""
+        """Stage a position; a snapshot without a time that came before it in this batch does not close it."""
         for spared in self._spared[account]:
             spared.add(pos_id)
         self._put(table, values)
@@ -109,9 +110,9 @@ class Mirror:
                 self._odd("bad-row", "order")
                 continue
             values = records.ORDER.values(row, self._odd)
-            values += [push.source, push.account, push.at, tables.order_version(row, push.source), _text(raw)]
+            values += [push.source, tables.order_rank(row, push.source), push.account, push.at, _text(raw)]
             self._put(table, values)
-            if push.source == "ws" and tables.amount(row.fill_sz) != tables.ZERO:
+            if push.source == "ws" and row.fill_sz not in ("", "0") and number(row.fill_sz) > 0:
                 self._put(tables.FILLS, self._fill_of(row, values, push))
 
     def _fill_of(self, row: models.Order, of_order: list[Value], push: Push) -> list[Value]:
@@ -128,8 +129,8 @@ class Mirror:
                 self._odd("bad-row", "algo order")
                 continue
             values = records.ALGO_ORDER.values(row, self._odd)
-            version = tables.algo_version(row, push.source)
-            self._put(tables.ALGO_ORDERS, [*values, push.source, push.account, push.at, version, _text(raw)])
+            values += [push.source, tables.algo_rank(row), push.account, push.at, _text(raw)]
+            self._put(tables.ALGO_ORDERS, values)
 
     def fills(self, push: Push) -> None:
         """REST only: the channel ``fills`` adds several executions up and leaves some out (OKX docs: fills channel)."""
@@ -144,13 +145,15 @@ class Mirror:
             self._made.add((push.account, row.inst_id, row.ord_id))
 
     def account(self, push: Push) -> None:
+        table = tables.BALANCES if push.source == "ws" else tables.BALANCES_BY_REST
         for raw in push.rows:
             if (row := records.EQUITY.read(raw, self._odd)) is None:
                 self._odd("bad-row", "account")
                 continue
-            told = push.told(row.u_time)
+            as_of = push.as_of(row.u_time)
+            self.latest_ms = max(self.latest_ms, as_of)
             values = records.EQUITY.values(row, self._odd)
-            self._put(tables.EQUITY, [*values, push.account, push.at, told, _text(raw)])
+            self._put(tables.EQUITY, [*values, push.account, push.at, as_of, _text(raw)])
             named = []
             whole = bool(row.details) or _lists_nothing(raw)
             for detail in row.details:
@@ -159,27 +162,26 @@ class Mirror:
                     whole = False
                     continue
                 named.append(balance.ccy)
-                version = f"{moment(balance.u_time)} {told}"
                 of_ccy = records.BALANCE.values(balance, self._odd)
-                self._put(tables.BALANCES, [*of_ccy, push.account, push.at, version, _text(detail)])
-            if snapshot := self._snapshot(push, named, told, whole):
+                self._put(table, [*of_ccy, push.source, as_of, push.account, push.at, _text(detail)])
+            if snapshot := self._snapshot(push, named, as_of, whole):
                 self._close_balances(push, snapshot)
 
     def positions(self, push: Push) -> None:
-        named, latest, whole = [], "", True
+        table = tables.POSITIONS if push.source == "ws" else tables.POSITIONS_BY_REST
+        named, whole = [], True
         for raw in push.rows:
             if (row := records.POSITION.read(raw, self._odd)) is None or not row.pos_id:
                 self._odd("bad-row", "position")
                 whole = False
                 continue
             named.append(row.pos_id)
-            told = push.told(row.p_time)
-            latest = max(latest, told)
-            version = f"{moment(row.u_time)} {told}"
+            as_of = push.as_of(row.p_time)
+            self.latest_ms = max(self.latest_ms, as_of)
             values = records.POSITION.values(row, self._odd)
-            values += [push.account, push.at, version, _text(raw)]
-            self._put_position(tables.POSITIONS, row.pos_id, values, push.account)
-        if snapshot := self._snapshot(push, named, latest, whole):
+            values += [push.source, as_of, push.account, push.at, _text(raw)]
+            self._put_position(table, row.pos_id, values, push.account)
+        if snapshot := self._snapshot(push, named, self.latest_ms, whole):
             self._close_positions(push, snapshot)
 
     def balance_and_position(self, push: Push) -> None:
@@ -189,18 +191,17 @@ class Mirror:
                 self._odd("bad-row", "change")
                 continue
             records.BALANCE_AND_POSITION.values(row, self._odd)
+            self.latest_ms = max(self.latest_ms, milliseconds(row.p_time))
             for part in row.bal_data:
                 if (cash := records.CASH_BALANCE.read(part, self._odd)) is not None and cash.ccy:
                     values = records.CASH_BALANCE.values(cash, self._odd)
-                    version = f"{moment(cash.u_time)} {moment('')}"
-                    self._put(tables.CASH_BALANCES, [*values, push.account, push.at, version])
+                    self._put(tables.CASH_BALANCES, [*values, push.source, push.account, push.at])
                 else:
                     self._odd("bad-row", "change of a balance")
             for part in row.pos_data:
                 if (position := records.POSITION.read(part, self._odd)) is not None and position.pos_id:
                     values = records.POSITION.values(position, self._odd)
-                    version = f"{moment(position.u_time)} {moment('')}"
-                    values += [push.account, push.at, version, ""]
+                    values += [push.source, push.account, push.at]
                     self._put_position(tables.POSITION_CHANGES, position.pos_id, values, push.account)
                 else:
                     self._odd("bad-row", "change of a position")
@@ -212,7 +213,7 @@ class Mirror:
                 continue
             account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
             values = records.DEPOSIT.values(row, self._odd)
-            self._put(tables.DEPOSITS, [*values, account, push.at, push.told(row.p_time), _text(raw)])
+            self._put(tables.DEPOSITS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
 
     def withdrawals(self, push: Push) -> None:
         for raw in push.rows:
@@ -221,7 +222,7 @@ class Mirror:
                 continue
             account = self._account_of(row.uid) or push.account
             values = records.WITHDRAWAL.values(row, self._odd)
-            self._put(tables.WITHDRAWALS, [*values, account, push.at, push.told(row.p_time), _text(raw)])
+            self._put(tables.WITHDRAWALS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
 
     def mark_prices(self, push: Push) -> None:
         for raw in push.rows:
@@ -229,7 +230,7 @@ class Mirror:
                 self._odd("bad-row", "mark price")
                 continue
             values = records.MARK_PRICE.values(row, self._odd)
-            self._put(tables.MARK_PRICES, [*values, push.at, moment(row.ts)])
+            self._put(tables.MARK_PRICES, [*values, push.at])
 
     def instruments(self, push: Push) -> None:
         for raw in push.rows:
@@ -245,7 +246,7 @@ class Mirror:
                 self._odd("bad-row", "closed position")
                 continue
             values = records.CLOSED_POSITION.values(row, self._odd)
-            self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, moment(row.u_time), _text(raw)])
+            self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, _text(raw)])
 
     def bills(self, push: Push) -> None:
         for raw in push.rows:
@@ -254,34 +255,31 @@ class Mirror:
                 continue
             self._put(tables.BILLS, [*records.BILL.values(row, self._odd), push.account, push.at, _text(raw)])
 
-    def _snapshot(self, push: Push, named: Iterable[str], time: str, whole: bool) -> Snapshot | None:
+    def _snapshot(self, push: Push, named: Iterable[str], time_ms: int, whole: bool) -> Snapshot | None:
         """Return the snapshot that this push completes, or REST's whole state as of the time of the question.
 
         Without page marks, or with a row unread, it proves nothing.
         """
         if push.source == "rest":
-            told = push.whole and whole and push.as_of_ms
-            return Snapshot(1, frozenset(named), moment(str(push.as_of_ms))) if told else None
+            proves = push.whole and whole and push.as_of_ms
+            return Snapshot(1, frozenset(named), push.as_of_ms) if proves else None
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
-        return self._pages.add(source, push.socket, push.page if whole else None, push.last_page, named, time)
+        return self._pages.add(source, push.socket, push.page if whole else None, push.last_page, named, time_ms)
 
     def _close_balances(self, push: Push, snapshot: Snapshot) -> None:
-        version, before = _closing(snapshot)
-        told = int(snapshot.time or 0) or None
-        values = (told, push.at, version, push.account, int(before), before, push.arg.ccy, push.arg.ccy)
-        self._closings.append((_ZERO_BALANCES, values, set(snapshot.names)))
+        values = (snapshot.time_ms or None, push.at, push.source, push.account, push.arg.ccy)
+        self._closings.append((tables.ZERO_BALANCES, values, set(snapshot.names)))
 
     def _close_positions(self, push: Push, snapshot: Snapshot) -> None:
-        spared = set(snapshot.names)
-        self._spared[push.account].append(spared)
-        version, before = _closing(snapshot)
+        named = set(snapshot.names)
+        if not snapshot.time_ms:
+            self._spared[push.account].append(named)
         inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
-        where = (inst_type, inst_type, push.arg.inst_id, push.arg.inst_id)
-        told = int(snapshot.time or 0) or None  # a time of change: the record of what was closed is asked for
-        values = (told, push.at, version, push.account, int(before), before, *where)
-        self._closings.append((_CLOSE_POSITIONS, values, spared))
+        # The time of the snapshot stands for that of the close; the record of the closed position is fetched.
+        values = (snapshot.time_ms or None, push.at, push.source, push.account, inst_type, push.arg.inst_id)
+        self._closings.append((tables.CLOSE_POSITIONS, values, named))
 
 
 _OF_THE_FILL: Final = {"fee": "fill_fee", "fee_ccy": "fill_fee_ccy"}
@@ -291,36 +289,7 @@ _FROM_ORDER: Final = [
     for column in records.FILL.columns
 ]
 _TRADE_ID: Final = records.FILL.columns.index("trade_id")
-_NEVER: Final = str(10**records.MOMENT_DIGITS)
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
-_ZERO_BALANCES: Final = (
-    "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
-    " eq_usd = '0', dis_eq = '0', upl = '0', u_time = coalesce(?, u_time), received_at = ?,"
-    " version = coalesce(?, version)"
-    " WHERE account = ? AND coalesce(u_time, 0) < ? AND substr(version, 17) < ? AND (? = '' OR ccy = ?)"
-    " AND (eq IS NOT '0' OR cash_bal IS NOT '0') AND ccy NOT IN (SELECT value FROM json_each(?))"
-)
-_CLOSE_POSITIONS: Final = (
-    "UPDATE positions SET pos = '0', u_time = coalesce(?, u_time), received_at = ?, version = coalesce(?, version)"
-    " WHERE account = ? AND pos IS NOT '0' AND coalesce(u_time, 0) < ? AND substr(version, 17) < ?"
-    " AND (? = '' OR inst_type = ?) AND (? = '' OR inst_id = ?) AND pos_id NOT IN (SELECT value FROM json_each(?))"
-)
-_GONE: Final = (
-    "UPDATE {0} SET state = 'gone', source = 'rest', received_at = ?, version = ? WHERE account = ? AND {1} = ?"
-    " AND state IN ({2}, 'gone') AND coalesce(u_time, 0) <= ? AND version < ?"
-)
-_ORDER_GONE: Final = _GONE.format("orders", "ord_id", tables.PENDING)
-_ALGO_GONE: Final = _GONE.format("algo_orders", "algo_id", tables.ALGO_PENDING)
-
-
-def _closing(snapshot: Snapshot) -> tuple[str | None, str]:
-    """Return the version of what a snapshot does not name, and the time before which that must have been told.
-
-    One that names nothing may have no time. It is newer than what came before it, and whatever comes is newer.
-    """
-    if not int(snapshot.time or 0):
-        return None, _NEVER
-    return f"{snapshot.time} {snapshot.time}{tables.ABSENT}", snapshot.time
 
 
 def _text(raw: msgspec.Raw) -> str:

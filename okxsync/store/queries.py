@@ -1,6 +1,6 @@
 """What others ask the database, each as one function; readers never write."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import msgspec
 from okxsync.config import MARKET
 from okxsync.okx.channels import channel_of
 from okxsync.store.database import CHANNEL_NAME, reading
-from okxsync.store.records import number
 from okxsync.store.tables import ALGO_PENDING, PENDING
 
 
@@ -109,20 +108,19 @@ class Held:
         Args:
             lag_us: What we heard of so shortly before the question may be missing from its answer as well.
         """
-        sql = f"SELECT ord_id, inst_id FROM orders WHERE state IN ({PENDING})"
-        return [(ord_id, inst_id) for ord_id, inst_id in self._pending(sql, lag_us)]
+        return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, lag_us)
 
-    def open_algo_orders(self, lag_us: int = 0) -> list[str]:
-        """Return the ids of the algo orders that have not ended as far as is known."""
-        found = self._pending(f"SELECT algo_id FROM algo_orders WHERE state IN ({ALGO_PENDING})", lag_us)
-        return [algo_id for (algo_id,) in found]
+    def open_algo_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
+        """Return (algo_id, ord_type) of the algo orders that have not ended as far as is known."""
+        return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, lag_us)
 
-    def _pending(self, sql: str, lag_us: int) -> list[tuple[str, ...]]:
+    def _pending(self, select: str, states: str, lag_us: int) -> list[tuple[str, str]]:
         with reading(self._path) as database:
-            rows: list[tuple[str, ...]] = database.execute(
-                f"{sql} AND account = ? AND received_at < ?", [self._account, self._before_us - lag_us]
+            rows = database.execute(
+                f"{select} WHERE state IN ({states}) AND account = ? AND received_at < ?",
+                [self._account, self._before_us - lag_us],
             ).fetchall()
-        return rows
+        return [(name, of or "") for name, of in rows]
 
     def bills_until_ms(self) -> int | None:
         """Return until when all bills were asked for: they are never pushed, so the next question begins there.
@@ -151,15 +149,22 @@ def last_changes(path: Path, sql: str) -> dict[str, int]:
 
 
 class LiveChannel(msgspec.Struct, frozen=True):
-    """A channel that is live and without a gap to fill: since when, and when it last pushed; local microseconds.
+    """A channel that is live and without a gap to fill.
 
-    ``channel`` is its key in coverage, ``name`` that without arguments.
+    Attributes:
+        channel: Its key in coverage; ``name`` is that without arguments.
+        since_at: Since when; local microseconds.
+        pushed_at: When it last pushed; local microseconds, 0 for never.
+        answered_at: When the last ping that its connection has answered was sent; local microseconds.
+        reported_ms: The latest time that its pushes have named; the exchange's milliseconds.
     """
 
     account: str
     channel: str
     since_at: int
     pushed_at: int
+    answered_at: int
+    reported_ms: int
 
     @property
     def key(self) -> tuple[str, str]:
@@ -182,62 +187,14 @@ def live_channels(path: Path, channels: Collection[str], account: str | None = N
     with reading(path) as database:
         rows = database.execute(
             f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel}"
-            " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0) FROM coverage"
+            " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0),"
+            " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
+            " FROM coverage"
             f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
             f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",
             [*([] if account is None else [account]), *channels],
         ).fetchall()
     return [LiveChannel(*row) for row in rows]
-
-
-def missing_order(path: Path, account: str, told: Mapping[str, int]) -> str | None:
-    """Return one of the orders that we do not hold as it was at its time, or later; None if we hold them all."""
-    with reading(path) as database:
-        for ord_id, u_time in told.items():
-            found = database.execute("SELECT u_time FROM orders WHERE account = ? AND ord_id = ?", (account, ord_id))
-            if (row := found.fetchone()) is None or (row[0] or 0) < u_time:
-                return ord_id
-    return None
-
-
-def wrongly_gone(path: Path, account: str, pending: Iterable[str]) -> str | None:
-    """Return one of the pending orders that we hold as gone; None if there is none."""
-    with reading(path) as database:
-        found = database.execute(
-            "SELECT ord_id FROM json_each(?) JOIN orders ON account = ? AND ord_id = value WHERE state = 'gone'",
-            [_json(pending), account],
-        ).fetchone()
-    return found[0] if found else None
-
-
-def unfilled_order(path: Path, account: str, ord_ids: Iterable[str], since_ms: int) -> str | None:
-    """Return one of the orders whose fills, as we hold them, do not add up to what it says is filled.
-
-    Those that were placed before a time are left out: they may have fills that nobody told us of.
-    """
-    with reading(path) as database:
-        rows = database.execute(
-            "SELECT orders.ord_id, acc_fill_sz, fills.fill_sz FROM json_each(?)"
-            " JOIN orders ON orders.account = ? AND orders.ord_id = value AND c_time >= ?"
-            " LEFT JOIN fills ON fills.account = orders.account AND fills.inst_id = orders.inst_id"
-            " AND fills.ord_id = orders.ord_id",
-            [_json(ord_ids), account, since_ms],
-        ).fetchall()
-    missing = {ord_id: number(filled) for ord_id, filled, _ in rows}
-    for ord_id, _, fill in rows:
-        missing[ord_id] -= number(fill)
-    return next((ord_id for ord_id, size in missing.items() if size > 0), None)
-
-
-def unknown_algo_orders(path: Path, account: str, algo_ids: Iterable[str]) -> list[str]:
-    """Return those of the algo orders that we do not hold."""
-    with reading(path) as database:
-        rows = database.execute(
-            "SELECT value FROM json_each(?) LEFT JOIN algo_orders ON account = ? AND algo_id = value"
-            " WHERE algo_id IS NULL",
-            [_json(algo_ids), account],
-        ).fetchall()
-    return [algo_id for (algo_id,) in rows]
 
 
 def covered_since_us(path: Path, account: str, channel: str) -> int | None:
@@ -247,16 +204,3 @@ def covered_since_us(path: Path, account: str, channel: str) -> int | None:
             "SELECT covered_since FROM coverage WHERE account = ? AND channel = ?", [account, channel]
         ).fetchone()
     return row[0] if row else None
-
-
-def pushed_us(path: Path, account: str, channel: str) -> int:
-    """Return when a channel pushed last, 0 if it never did; local microseconds."""
-    with reading(path) as database:
-        row = database.execute(
-            "SELECT last_push_at FROM coverage WHERE account = ? AND channel = ?", [account, channel]
-        ).fetchone()
-    return (row[0] if row else None) or 0
-
-
-def _json(values: Iterable[str]) -> str:
-    return msgspec.json.encode(sorted(values)).decode()

@@ -29,9 +29,9 @@ def column_of(field: str) -> str:
     return field.rstrip("_")
 
 
-def moment(text: str) -> str:
-    """Return OKX's milliseconds as text that sorts as the number does; what is no time sorts first."""
-    return text.zfill(MOMENT_DIGITS) if is_moment(text) else "0" * MOMENT_DIGITS
+def milliseconds(text: str) -> int:
+    """Return one of OKX's times, or 0 if it is absent or no time."""
+    return int(text) if text and is_moment(text) else 0
 
 
 def is_moment(text: str) -> bool:

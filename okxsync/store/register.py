@@ -33,7 +33,7 @@ UNPROVED: Final = "unproved JOIN coverage USING (account, channel) WHERE live = 
 """SQL: the live channels that REST could not be asked about, and that have said nothing since."""
 
 ASKED_ABOUT: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
-"""The channels that REST is asked about when they say nothing, whatever their arguments (see ``rest.questions``)."""
+"""The channels that REST is asked about when they say nothing, whatever their arguments (see ``rest.probe``)."""
 _ADVANCE: Final = (
     "UPDATE coverage SET covered_until"
     f" = max(covered_until, min(?, iif({CHANNEL_NAME} IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"

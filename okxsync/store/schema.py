@@ -255,3 +255,48 @@ def m008_open_algo_orders(database: Database) -> None:
         "CREATE INDEX algo_orders_open ON algo_orders (account) WHERE state IN ('live', 'pause', 'partially_effective')"
     )
     database.execute("CREATE INDEX fills_made ON fills (account, inst_id, ord_id) WHERE trade_id_made = 1")
+
+
+@migrations()
+def m009_clocks(database: Database) -> None:
+    """The parts of a row's version, each in a column of its own, and who reported a state first.
+
+    For each channel, how far its pushes have reported; for each connection, up to which ping it has answered.
+    """
+    version_at = "CAST(substr(version, {}) AS INTEGER)"
+    for table, columns, filled in (
+        ("orders", "rank:i not_found_at:i",
+         f"rank = iif(state = 'gone', 0, {version_at.format('1, 1')}),"
+         f" not_found_at = iif(state = 'gone', {version_at.format('2')}, NULL)"),
+        ("algo_orders", "rank:i not_found_at:i",
+         f"rank = iif(state = 'gone', 0, {version_at.format('17, 1')}),"
+         f" not_found_at = iif(state = 'gone', {version_at.format('1, 15')}, NULL)"),
+        ("positions", "source full_time:i absent_time:i", _TIMES_OF_VERSION),
+        ("balances", "source full_time:i absent_time:i", _TIMES_OF_VERSION),
+        ("equity", "as_of:i", f"as_of = {version_at.format('1')}"),
+        ("deposits", "as_of:i", f"as_of = {version_at.format('1')}"),
+        ("withdrawals", "as_of:i", f"as_of = {version_at.format('1')}"),
+        ("positions_history", "", ""),
+        ("mark_prices", "", ""),
+    ):  # fmt: skip
+        for column in columns.split():
+            default = {"source": " NOT NULL DEFAULT 'ws'", "not_found_at:i": "", "absent_time:i": ""}
+            declared = next(_columns(column)) + default.get(column, " NOT NULL DEFAULT 0")
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {declared}")
+        if filled:
+            database.execute(f"UPDATE {table} SET {filled}")
+        database.execute(f"ALTER TABLE {table} DROP COLUMN version")
+    for table, time in (("orders", "u_time"), ("algo_orders", "u_time"), ("fills", "fill_time")):
+        database.execute(f"CREATE INDEX {table}_by_rest ON {table} (account, {time}) WHERE source = 'rest'")
+    for table in ("orders", "algo_orders"):
+        database.execute(
+            f"CREATE INDEX {table}_not_found ON {table} (account, not_found_at) WHERE not_found_at IS NOT NULL"
+        )
+    database.execute("ALTER TABLE coverage ADD COLUMN reported_ms INTEGER")
+    database.execute("ALTER TABLE connections ADD COLUMN answered_at INTEGER")
+
+
+_TIMES_OF_VERSION: Final = (
+    "full_time = CAST(substr(version, 17, 15) AS INTEGER),"
+    " absent_time = iif(version LIKE '% absent', CAST(substr(version, 17, 15) AS INTEGER), NULL)"
+)

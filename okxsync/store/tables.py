@@ -1,85 +1,61 @@
-"""The tables that mirror the exchange, and the one rule by which their rows change.
+"""The tables that mirror the exchange, and the rules by which their rows change.
 
-Every row carries a ``version``: text that sorts as the exchange's own history does, made of its times and of progress
-that cannot be undone. A row is written only over one whose version is not greater. So the same push twice, a REST page
-that overlaps a push, an old page after a new push: all end in the same row.
+A row is written only over one that is not newer, by the exchange's own times and by progress that cannot be undone. So
+the same push twice, a REST page that overlaps a push, an old page after a new push: all end in the same row.
+
+Orders and algo orders have one clock: how far the order has come, then its time. Rows of ``balances`` and
+``positions`` have two, for two kinds of push report them: ``balance_and_position`` reports what has changed (cash,
+contracts, average price), ``account`` and ``positions`` report full rows. What both report is taken by the time of the
+change (``u_time``), all else by the time of the last full row (``full_time``). What a complete snapshot does not name
+is closed as of ``absent_time``.
+
+``source`` says who reported a row's state first: ``ws`` if a push did, else ``rest``. Of a live channel, what only
+REST has reported is a push that was lost (see ``rest.probe``).
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from decimal import Decimal
-from functools import lru_cache
-from operator import itemgetter
-from typing import Final
+import math
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from operator import ge, gt, itemgetter
+from typing import Any, Final, TypeAlias
 
 from okxsync.okx.models import AlgoOrder, Order
 from okxsync.store import records
 from okxsync.store.database import Connection
-from okxsync.store.records import MOMENT_DIGITS, Value, is_moment, moment
+from okxsync.store.records import Value
 
-ZERO: Final = "000"
-"""``amount("0")``"""
 TERMINAL: Final = frozenset({"filled", "canceled", "mmp_canceled"})
 PENDING: Final = "'live', 'partially_filled'"
 ALGO_PENDING: Final = "'live', 'pause', 'partially_effective'"
 """States of what has not ended, as SQL has them in a list; the partial indexes name them in this order."""
-GONE: Final = "gone"
-"""Our own state of an order that was pending and that REST knows nowhere; any end that OKX tells of replaces it."""
-ABSENT: Final = " absent"
-"""Ends the version of what is closed because a whole state did not name it."""
-ASIDE_MS: Final = 100
-"""So far the times of one change may lie apart that two channels tell."""
+ENDED: Final = 2
+"""The rank from which on an order, or an algo order, has ended."""
 
-_LATEST = 10**MOMENT_DIGITS - 1
 _ALGO_RANK = {"live": 0, "pause": 0, "partially_effective": 1}
 
 
-@lru_cache(maxsize=4096)  # sizes of orders repeat: "0", a lot, the whole
-def amount(text: str) -> str:
-    """Return a non-negative decimal as text that sorts as the number does: its integer digits are counted in front.
+def order_rank(row: Order, source: str) -> int:
+    """Return whether an order is pending (0), or has ended: with its last fill (2), or after it (3).
 
-    >>> amount("12.50") < amount("12.6") < amount("100")
-    True
+    A market order is pushed as ``filled`` once more without a fill, which is its last push (OKX docs: order channel).
     """
-    whole, _, fraction = text.partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit():
-        try:
-            whole, _, fraction = f"{abs(Decimal(text)):f}".partition(".")
-        except ArithmeticError:  # no number, or one beyond all bounds
-            return ZERO
-        if len(whole) > 99 or not whole.isdigit():  # Infinity, 1E+999: no amount of anything
-            return ZERO
-    whole = whole.lstrip("0")
-    fraction = fraction.rstrip("0")
-    return f"{len(whole):03}{whole}.{fraction}" if fraction else f"{len(whole):03}{whole}"
+    if row.state not in TERMINAL:
+        return 0
+    return ENDED + (row.state == "filled" and row.trade_id in ("", "0") and source == "ws")
 
 
-def order_version(row: Order, source: str) -> str:
-    """Return how far the order has come: ended or not, then what is filled, then time.
-
-    An end that is told again has a later time and is no news, so the first one counts (OKX docs: order channel,
-    rules of duplicates); but ``filled`` without a fill is the last word of a market order. A push and a REST row of
-    the same state differ in the push's own columns, so the push wins.
-    """
-    mine = "1" if source == "ws" else "0"
-    if row.state in TERMINAL:
-        last_word = "3" if row.state == "filled" and row.trade_id in ("", "0") and source == "ws" else "2"
-        since = str(_LATEST - int(row.u_time)) if is_moment(row.u_time) else "0"
-        return f"{last_word}{amount(row.acc_fill_sz)} {mine} {since.zfill(MOMENT_DIGITS)}"
-    return f"0{amount(row.acc_fill_sz)} {moment(row.u_time)} {mine}"
+def algo_rank(row: AlgoOrder) -> int:
+    """Return how far an algo order has come; a state that is not documented counts as an end."""
+    return _ALGO_RANK.get(row.state, ENDED)
 
 
-def gone_version(channel: str, as_of: str) -> str:
-    """Return the version of what is gone: over all that is pending, of algo orders over what was so by then."""
-    return f"1{as_of}" if channel == "orders" else f"{as_of} "
+_NEVER_ABSENT: Final = frozenset({"account", "source", "received_at", "rank", "full_time", "as_of"})
+
+Clocks: TypeAlias = Callable[[Sequence[Value]], tuple[Any, ...]]
+"""Returns the clocks of a row's values; a row replaces another one if none of them is behind."""
 
 
-def algo_version(row: AlgoOrder, source: str) -> str:
-    """Return how far the algo order has come: by time, then by progress of state, then by push time."""
-    mine = "1" if source == "ws" else "0"
-    return f"{moment(row.u_time)} {_ALGO_RANK.get(row.state, 2)} {moment(row.p_time)} {mine}"
-
-
-_NEVER_ABSENT: Final = frozenset({"account", "source", "received_at", "version"})
+def _always(values: Sequence[Value]) -> tuple[Any, ...]:
+    return ()
 
 
 class Table:
@@ -87,11 +63,11 @@ class Table:
 
     Args:
         columns: In the order of the values of a row; an absent value is ``""``, and NULL in the database.
-        key: Of several rows of one batch for one key only the greatest version is written, the later of equal ones;
-            of a table without versions all are.
+        key: What names a row.
+        sets: SQL of what an update sets a column to, by column; others become what is new. ``{t}`` is the table.
         keep: Columns that an update leaves as they are.
-        new: What an updated column becomes.
-        guard: When an existing row is updated at all.
+        guard: SQL: when an existing row is updated at all.
+        clocks: The same for two rows of one batch: only the newer one is written. None: all are written.
     """
 
     def __init__(
@@ -100,33 +76,38 @@ class Table:
         columns: Sequence[str],
         key: Sequence[str],
         *,
-        keep: Sequence[str] = (),
-        new: str = "excluded.{0}",
-        guard: str = "excluded.version >= {table}.version",
+        guard: str,
+        sets: Mapping[str, str] | None = None,
+        keep: Collection[str] = (),
+        clocks: Callable[[Sequence[str]], Clocks] | None = None,
     ) -> None:
         self.name = name
         self.columns: Final = tuple(columns)
         self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
-        self._version = self.columns.index("version") if "version" in columns else None
-        changed = [f'"{column}"' for column in columns if column not in {*key, *keep}]
+        self.clocks: Clocks = clocks(self.columns) if clocks else _always
+        new = {column: f'excluded."{column}"' for column in columns if column not in {*key, *keep}} | dict(sets or {})
         # Half of an order is absent. To bind None costs pysqlite3 0.8 us (it looks for an adapter), "" 0.03 us.
         taken = ["?" if column in {*key, *_NEVER_ABSENT} else "nullif(?, '')" for column in columns]
         self._upsert = (
             f"INSERT INTO {name} ({', '.join(quoted(columns))}) VALUES ({', '.join(taken)})"
             f" ON CONFLICT ({', '.join(quoted(key))}) DO UPDATE SET "
-            + ", ".join(f"{column} = {new.format(column, table=name)}" for column in changed)
-            + f" WHERE {guard.format(table=name)}"
+            + ", ".join(f'"{column}" = {value}' for column, value in new.items()).replace("{t}", name)
+            + f" WHERE {guard.replace('{t}', name)}"
         )
 
     def put(self, staged: dict[Hashable, list[Value]], values: list[Value]) -> None:
-        """Stage a row, unless a greater version of it is staged already."""
-        index = self._version
-        if index is None:  # each of them may add something
+        """Stage a row, unless a newer one of its key is staged already."""
+        if self.clocks is _always:  # each of them may add something
             staged[len(staged)] = values
             return
         key = self._key(values)
-        if (held := staged.get(key)) is None or str(values[index]) >= str(held[index]):
-            staged[key] = values
+        if (held := staged.get(key)) is not None:
+            before, now = self.clocks(held), self.clocks(values)
+            if not all(map(ge, now, before)):
+                if any(map(gt, now, before)):  # one clock is ahead and one behind: the database takes both
+                    staged[key, len(staged)] = values
+                return
+        staged[key] = values
 
     def write(self, db: Connection, staged: dict[Hashable, list[Value]]) -> None:
         db.executemany(self._upsert, staged.values())
@@ -136,93 +117,271 @@ def quoted(columns: Iterable[str]) -> list[str]:
     return [f'"{column}"' for column in columns]  # "from", "to" are OKX's names and SQL's words
 
 
-_OWN = ("account", "received_at", "version", "raw")
+def same_amounts(columns: Iterable[str]) -> str:
+    """Return SQL: whether the new row says the same numbers; REST and pushes may write them differently."""
+    amount = "CAST(coalesce({0}.{1}, 0) AS REAL)"
+    return " AND ".join(f"{amount.format('excluded', name)} = {amount.format('{t}', name)}" for name in columns)
+
+
+def by_time(*names: str) -> Callable[[Sequence[str]], Clocks]:
+    """Return what makes clocks of columns that hold milliseconds."""
+
+    def clocks(columns: Sequence[str]) -> Clocks:
+        indexes = [columns.index(name) for name in names]
+        return lambda values: tuple(int(values[index] or 0) for index in indexes)
+
+    return clocks
+
+
+# Orders
+
 ORDER_PUSH_ONLY: Final = (
     "fill_fee fill_fee_ccy fill_pnl exec_type fill_notional_usd fill_mark_px fill_idx_px fill_px_vol fill_px_usd"
     " fill_mark_vol fill_fwd_px amend_source amend_result req_id code msg notional_usd last_px"
 ).split()
 """What only a push says of an order; a REST row must not wipe it out (OKX docs: GET trade/orders-history)."""
 
-_ORDER = (*records.ORDER.columns, "source", *_OWN)
-_NEWER = "excluded.version >= {table}.version"
-_NAMED_SINCE = "{table}.state = 'gone' AND excluded.source = 'rest' AND excluded.received_at > {table}.received_at"
-"""REST was asked again, and knows it: that it did not before was its delay."""
-_CHANGED_SINCE = "{table}.state = 'gone' AND excluded.u_time > CAST(substr({table}.version, 2) AS INTEGER)"
-ORDERS = Table("orders", _ORDER, ("account", "ord_id"), guard=f"{_NEWER} OR {_CHANGED_SINCE}")
-ORDERS_BY_REST = Table(
-    "orders",
-    _ORDER,
-    ("account", "ord_id"),
-    keep=ORDER_PUSH_ONLY,
-    guard=f"{_NEWER} OR {_CHANGED_SINCE} OR {_NAMED_SINCE}",
+
+def _order_clock(columns: Sequence[str]) -> Clocks:
+    """How far the order has come: ended or not, then what is filled, then time, then a push before REST's row.
+
+    An end that is reported again has a later time and is no news, so the first one counts (OKX docs: order channel).
+    """
+    rank, filled, time, source = map(columns.index, ("rank", "acc_fill_sz", "u_time", "source"))
+
+    def clock(values: Sequence[Value]) -> tuple[object, ...]:
+        at = int(values[time] or 0)
+        ended = int(values[rank] or 0) >= ENDED
+        return ((values[rank], _real(values[filled]), (-at or -math.inf) if ended else at, values[source] == "ws"),)
+
+    return clock
+
+
+def _algo_clock(columns: Sequence[str]) -> Clocks:
+    """How far the algo order has come: by time, then by progress of state, then by push time."""
+    rank, time, pushed, source = map(columns.index, ("rank", "u_time", "p_time", "source"))
+    return lambda values: ((int(values[time] or 0), values[rank], int(values[pushed] or 0), values[source] == "ws"),)
+
+
+def _real(text: Value) -> float:
+    """Return a number as SQLite casts it, or zero."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+_ORDER_CLOCK: Final = (
+    "({0}.rank, CAST(coalesce({0}.acc_fill_sz, 0) AS REAL),"
+    f" iif({{0}}.rank >= {ENDED}, coalesce(-{{0}}.u_time, -1e18), coalesce({{0}}.u_time, 0)), {{0}}.source = 'ws')"
 )
-ALGO_ORDERS = Table(
-    "algo_orders",
-    (*records.ALGO_ORDER.columns, "source", *_OWN),
-    ("account", "algo_id"),
-    guard=f"{_NEWER} OR {_NAMED_SINCE} OR {{table}}.state = 'gone' AND excluded.state NOT IN ({ALGO_PENDING})",
+_ALGO_CLOCK: Final = "(coalesce({0}.u_time, 0), {0}.rank, coalesce({0}.p_time, 0), {0}.source = 'ws')"
+
+
+def _newer(clock: str) -> str:
+    """Return SQL: whether the new row replaces the old one.
+
+    What REST did not find (``not_found_at``) is replaced by an end, by what happened since, and by a later REST row:
+    then REST was behind when it did not find it.
+    """
+    return (
+        f"iif({{t}}.not_found_at IS NULL, {clock.format('excluded')} >= {clock.format('{t}')},"
+        f" excluded.rank >= {ENDED} OR coalesce(excluded.u_time, 0) >= {{t}}.not_found_at"
+        " OR excluded.source = 'rest' AND excluded.received_at > {t}.received_at)"
+    )
+
+
+class _Orders(Table):
+    """``orders`` or ``algo_orders``.
+
+    Args:
+        material: Amounts by which two states differ; a state that differs in none was reported already.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: Sequence[str],
+        key: str,
+        clock: str,
+        clocks: Callable[[Sequence[str]], Clocks],
+        material: Sequence[str],
+        keep: Collection[str] = (),
+    ) -> None:
+        newer = _newer(clock)
+        same = (
+            f"{{t}}.not_found_at IS NULL AND (excluded.rank >= {ENDED}) = ({{t}}.rank >= {ENDED})"
+            f" AND {same_amounts(material)}"
+        )
+        # REST may report a state first, and give it another time than the push does by some milliseconds.
+        reported_late = "excluded.source = 'ws' AND {t}.source = 'rest'"
+        super().__init__(
+            name,
+            (*columns, "source", "rank", "account", "received_at", "raw"),
+            ("account", key),
+            guard=f"{newer} OR {reported_late} AND {same}",
+            sets={
+                "u_time": f"iif({reported_late} AND NOT ({newer}), {{t}}.u_time, excluded.u_time)",
+                "source": f"iif(excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}, 'ws', excluded.source)",
+                "not_found_at": "NULL",
+            },
+            keep=keep,
+            clocks=clocks,
+        )
+
+
+_MATERIAL: Final = ("acc_fill_sz", "px", "sz")
+_ALGO_MATERIAL: Final = "sz trigger_px ord_px tp_trigger_px tp_ord_px sl_trigger_px sl_ord_px".split()
+_ORDER: Final = ("orders", records.ORDER.columns, "ord_id", _ORDER_CLOCK, _order_clock, _MATERIAL)
+ORDERS: Final = _Orders(*_ORDER)
+ORDERS_BY_REST: Final = _Orders(*_ORDER, keep=ORDER_PUSH_ONLY)
+ALGO_ORDERS: Final = _Orders(
+    "algo_orders", records.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, _ALGO_MATERIAL
 )
-FILLS = Table(
+NOT_FOUND: Final = "gone"
+"""Our own state of an order that was pending and that REST knows nowhere; any end that OKX reports replaces it."""
+
+
+def not_found(table: str, key: str, pending: str) -> str:
+    """Return SQL that gives an order the state ``gone``, unless something happened to it since REST was asked."""
+    return (
+        f"UPDATE {table} SET state = '{NOT_FOUND}', source = 'rest', received_at = ?1, not_found_at = ?2"
+        f" WHERE account = ?3 AND {key} = ?4 AND state IN ({pending}, '{NOT_FOUND}')"
+        " AND coalesce(u_time, 0) < ?2 AND coalesce(not_found_at, 0) < ?2"
+    )
+
+
+ORDER_NOT_FOUND: Final = not_found("orders", "ord_id", PENDING)
+ALGO_NOT_FOUND: Final = not_found("algo_orders", "algo_id", ALGO_PENDING)
+
+_FILL: Final = (*records.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw")
+FILLS: Final = Table(
     "fills",
-    (*records.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw"),
+    _FILL,
     ("account", "inst_id", "ord_id", "trade_id"),
-    keep=("trade_id_made", "source", "received_at"),
-    new="coalesce({table}.{0}, excluded.{0})",
-    guard="{table}.bill_id IS NULL AND excluded.bill_id IS NOT NULL",  # only REST has something to add
+    keep=("trade_id_made", "received_at"),
+    sets={
+        **{column: f'coalesce({{t}}."{column}", excluded."{column}")' for column in _FILL
+           if column not in ("account", "inst_id", "ord_id", "trade_id", "trade_id_made", "received_at")},
+        "source": "iif(excluded.source = 'ws', 'ws', {t}.source)",
+    },
+    guard="{t}.bill_id IS NULL AND excluded.bill_id IS NOT NULL"  # only REST has something to add
+    " OR {t}.source = 'rest' AND excluded.source = 'ws'",
+)  # fmt: skip
+
+
+# Balances and positions
+
+_CHANGED_LATER: Final = (
+    "(coalesce(excluded.u_time, 0) >= coalesce({t}.u_time, 0) OR coalesce(excluded.full_time > {t}.absent_time, 0))"
 )
-_POSITION = (*records.POSITION.columns, *_OWN)
-_TOLD_SINCE = f"{{table}}.version LIKE '%{ABSENT}' AND substr(excluded.version, 17) > {{table}}.version"
-"""It was absent, and was named later: so it was the absence that was not true."""
-_ONLY_A_CHANGE = f"substr({{table}}.version, 17) = '{moment('')}'"
-_TOLD_IN_FULL = (
-    f"{_ONLY_A_CHANGE} AND substr(excluded.version, 17) > substr({{table}}.version, 1, 15)"
-    f" AND excluded.u_time >= {{table}}.u_time - {ASIDE_MS}"
+"""Or it was absent from a snapshot and is named later: then its absence was not true."""
+_FULL_LATER: Final = "excluded.full_time >= {t}.full_time"
+_CHANGED: Final = "coalesce(excluded.u_time, 0) > coalesce({t}.u_time, 0)"
+
+
+def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], amount: str) -> Table:
+    """Return the table of full rows: those of ``account`` or ``positions``, and REST's."""
+    same = same_amounts([amount])
+    own = {key, "account", "received_at", "source"}
+    sets = {
+        column: f'iif({_CHANGED_LATER if column in changing else _FULL_LATER}, excluded."{column}", {{t}}."{column}")'
+        for column in (*columns, "full_time", "raw")
+        if column not in own
+    }
+    sets["absent_time"] = f"iif({_CHANGED_LATER}, NULL, {{t}}.absent_time)"
+    sets["source"] = (
+        f"iif({_CHANGED_LATER},"
+        f" iif(excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}, 'ws', excluded.source),"
+        f" iif(excluded.source = 'ws' AND {same}, 'ws', {{t}}.source))"
+    )
+    return Table(
+        name,
+        (*columns, "source", "full_time", "account", "received_at", "raw"),
+        ("account", key),
+        sets=sets,
+        # Regular snapshots repeat what has not changed: that is not written again.
+        guard=f"({_CHANGED_LATER} OR {_FULL_LATER})"
+        " AND (excluded.raw IS NOT {t}.raw OR {t}.absent_time IS NOT NULL)"
+        f" OR excluded.source = 'ws' AND {{t}}.source = 'rest' AND {same}",
+        clocks=by_time("u_time", "full_time"),
+    )
+
+
+def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str], amount: str) -> Table:
+    """Return the table of what ``balance_and_position`` reports."""
+    sets = {column: f'iif({_CHANGED}, excluded."{column}", {{t}}."{column}")' for column in changing}
+    sets["absent_time"] = f"iif({_CHANGED}, NULL, {{t}}.absent_time)"
+    return Table(
+        name,
+        (*columns, "source", "account", "received_at"),
+        ("account", key),
+        sets=sets,
+        keep=[column for column in columns if column not in changing],
+        guard=f"{_CHANGED} OR {{t}}.source = 'rest' AND {same_amounts([amount])}",
+        clocks=by_time("u_time"),
+    )
+
+
+_CASH: Final = [column for column in records.CASH_BALANCE.columns if column != "ccy"]
+_CONTRACTS: Final = (
+    "trade_id inst_id inst_type mgn_mode pos_side pos ccy pos_ccy avg_px non_settle_avg_px settled_pnl u_time".split()
 )
-"""It was told of as a change, and in full after that: this counts, should its time of change differ a little."""
-_TOLD_ANEW = f"excluded.raw IS NOT {{table}}.raw OR {_ONLY_A_CHANGE}"
-"""Regular snapshots repeat what has not changed."""
-POSITIONS = Table(
-    "positions",
-    _POSITION,
-    ("account", "pos_id"),
-    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL})"
-    f" AND ({_TOLD_ANEW} OR excluded.pos IS NOT {{table}}.pos)",  # the latter after a close by absence
+_BALANCE: Final = ("balances", records.BALANCE.columns, "ccy", _CASH, "cash_bal")
+_POSITION: Final = ("positions", records.POSITION.columns, "pos_id", _CONTRACTS, "pos")
+BALANCES: Final = _full(*_BALANCE)
+BALANCES_BY_REST: Final = _full(*_BALANCE)
+CASH_BALANCES: Final = _changes("balances", records.CASH_BALANCE.columns, "ccy", _CASH, "cash_bal")
+POSITIONS: Final = _full(*_POSITION)
+POSITIONS_BY_REST: Final = _full(*_POSITION)
+POSITION_CHANGES: Final = _changes(*_POSITION)
+"""What REST reports is staged for itself: a push of the same batch must not be lost beside it."""
+
+_CLOSING: Final = (
+    " u_time = coalesce(?1, u_time), full_time = coalesce(?1, full_time), absent_time = coalesce(?1, 0),"
+    " received_at = ?2, source = ?3"
+    " WHERE account = ?4 AND (?1 IS NULL OR coalesce(u_time, 0) < ?1 AND full_time < ?1)"
 )
-_TOLD_OF_CHANGES: Final = (
-    "pos_id trade_id inst_id inst_type mgn_mode pos_side pos ccy pos_ccy avg_px non_settle_avg_px settled_pnl u_time"
-    " account received_at version"
-).split()
-POSITION_CHANGES = Table(
-    "positions",
-    _POSITION,
-    ("account", "pos_id"),
-    keep=[column for column in _POSITION if column not in _TOLD_OF_CHANGES],
-    guard="excluded.version > {table}.version",
+ZERO_BALANCES: Final = (
+    "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
+    f" eq_usd = '0', dis_eq = '0', upl = '0',{_CLOSING}"
+    " AND (?5 = '' OR ccy = ?5) AND (eq IS NOT '0' OR cash_bal IS NOT '0')"
+    " AND ccy NOT IN (SELECT value FROM json_each(?6))"
 )
-BALANCES = Table(
-    "balances",
-    (*records.BALANCE.columns, *_OWN),
-    ("account", "ccy"),
-    guard=f"({_NEWER} OR {_TOLD_SINCE} OR {_TOLD_IN_FULL}) AND ({_TOLD_ANEW} OR excluded.eq IS NOT {{table}}.eq)",
+"""What a complete snapshot as of ?1 does not name is closed; one without a time counts over all that came before it."""
+CLOSE_POSITIONS: Final = (
+    f"UPDATE positions SET pos = '0',{_CLOSING} AND pos IS NOT '0' AND (?5 = '' OR inst_type = ?5)"
+    " AND (?6 = '' OR inst_id = ?6) AND pos_id NOT IN (SELECT value FROM json_each(?7))"
 )
-CASH_BALANCES = Table(
-    "balances",
-    (*records.CASH_BALANCE.columns, "account", "received_at", "version"),
-    ("account", "ccy"),
-    guard="excluded.version > {table}.version",
+
+
+# Records with one clock
+
+
+def _latest(name: str, columns: Sequence[str], key: Sequence[str], clock: str) -> Table:
+    newer = f"coalesce(excluded.{clock}, 0) >= coalesce({{t}}.{clock}, 0)"
+    return Table(name, columns, key, guard=newer, clocks=by_time(clock))
+
+
+_OWN: Final = ("account", "received_at", "as_of", "raw")
+EQUITY: Final = _latest("equity", (*records.EQUITY.columns, *_OWN), ("account",), "as_of")
+DEPOSITS: Final = _latest("deposits", (*records.DEPOSIT.columns, *_OWN), ("account", "dep_id"), "as_of")
+WITHDRAWALS: Final = _latest("withdrawals", (*records.WITHDRAWAL.columns, *_OWN), ("account", "wd_id"), "as_of")
+MARK_PRICES: Final = _latest("mark_prices", (*records.MARK_PRICE.columns, "received_at"), ("inst_id",), "ts")
+CLOSED_POSITIONS: Final = _latest(
+    "positions_history",
+    (*records.CLOSED_POSITION.columns, "account", "received_at", "raw"),
+    ("account", "pos_id", "c_time"),
+    "u_time",
 )
-EQUITY = Table("equity", (*records.EQUITY.columns, *_OWN), ("account",))
-DEPOSITS = Table("deposits", (*records.DEPOSIT.columns, *_OWN), ("account", "dep_id"))
-WITHDRAWALS = Table("withdrawals", (*records.WITHDRAWAL.columns, *_OWN), ("account", "wd_id"))
-MARK_PRICES = Table("mark_prices", (*records.MARK_PRICE.columns, "received_at", "version"), ("inst_id",))
-INSTRUMENTS = Table(
+_INSTRUMENT: Final = (*records.INSTRUMENT.columns, "received_at", "raw")
+INSTRUMENTS: Final = Table(
     "instruments",
-    (*records.INSTRUMENT.columns, "received_at", "raw"),
+    _INSTRUMENT,
     ("inst_id",),
-    new="coalesce(excluded.{0}, {table}.{0})",  # pushes name only what has changed
-    guard="true",
+    sets={column: f'coalesce(excluded."{column}", {{t}}."{column}")' for column in _INSTRUMENT if column != "inst_id"},
+    guard="true",  # pushes name only what has changed
 )
-CLOSED_POSITIONS = Table(
-    "positions_history", (*records.CLOSED_POSITION.columns, *_OWN), ("account", "pos_id", "c_time")
+BILLS: Final = Table(
+    "bills", (*records.BILL.columns, "account", "received_at", "raw"), ("account", "bill_id"), guard="false"
 )
-BILLS = Table("bills", (*records.BILL.columns, "account", "received_at", "raw"), ("account", "bill_id"), guard="false")

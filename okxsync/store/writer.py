@@ -63,7 +63,10 @@ _ADD: Final = (
 )
 _SET: Final = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _HEARD: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
-_PUSHED: Final = "UPDATE coverage SET last_push_at = ? WHERE account = ? AND channel = ?"
+_PUSHED: Final = (
+    "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
+    " WHERE account = ?3 AND channel = ?4"
+)
 _ERRORS: Final = frozenset({"bad-frame", "bad-message", "bad-row", "bad-time", "unknown-channel"})
 """Oddities by which something did not reach its column; new fields, types and values do."""
 _ARGS_KEPT: Final = 10_000
@@ -196,7 +199,7 @@ class _Transaction:
         self._log: list[tuple[Value | bytes, ...]] = []
         self._heard: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
         self._covered: dict[int, int] = {}  # connection -> at
-        self._pushed: dict[tuple[str, str], int] = {}  # listener, key of coverage -> at
+        self._pushed: dict[tuple[str, str], tuple[int, int]] = {}  # listener, key of coverage -> at, latest time named
         self._queue: int | None = None
 
     def take(self, message: Message) -> None:
@@ -205,7 +208,9 @@ class _Transaction:
                 self._frames(message)
             case batch.Pong(connection_id=number, at=at):
                 self._covered[number] = max(at, self._covered.get(number, 0))
-                self._db.execute("UPDATE connections SET last_rtt_us = ? WHERE id = ?", [message.rtt_us, number])
+                self._db.execute(
+                    "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
+                )
             case batch.Rows():
                 self._rows(message)
             case batch.Bulk():
@@ -287,7 +292,7 @@ class _Transaction:
     def _coverage_up_to_here(self) -> None:
         """What has arrived so far is covered, before a channel comes or goes."""
         if self._pushed:
-            self._db.executemany(_PUSHED, [(at, *key) for key, at in self._pushed.items()])
+            self._db.executemany(_PUSHED, [(*marks, *key) for key, marks in self._pushed.items()])
             self._pushed.clear()
         if self._covered:
             register.advance(self._db, [(at, number) for number, at in self._covered.items()])
@@ -316,7 +321,9 @@ class _Transaction:
             if not self._mirror.take(push):
                 self._odd("unknown-channel", "no table")
             if key:
-                self._pushed[message.listener, key] = at
+                of_channel = message.listener, key
+                _, latest_ms = self._pushed.get(of_channel, (0, 0))
+                self._pushed[of_channel] = at, max(latest_ms, self._mirror.latest_ms)
         self._hear(message)
 
     def _read_frame(self, text: str) -> Frame:

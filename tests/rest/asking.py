@@ -15,7 +15,7 @@ from okxsync.rest.clients import Clients
 from okxsync.store import batch
 from okxsync.store.batch import Message
 from tests.rest.replies import reply
-from tests.store.desk import NOW, Desk
+from tests.store.desk import NOW, Desk, phase
 
 START_NS = NOW * 1000
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -67,19 +67,35 @@ class Asking:
             desk.apply(
                 batch.Account(name, "global", False, NOW, None), batch.Subscribed(number, name, list(channels), NOW)
             )
+        for number, name in enumerate(self.names, 1):
+            desk.apply(phase(NOW, number=number, listener=name))
         self.doubts: list[tuple[str, str, int, str]] = []
+        self._written: list[Message] = []
 
     async def doubt(self, account: str, channel: str, proved_until: int, why: str) -> None:
         self.doubts.append((account, channel, proved_until, why))
         await trio.lowlevel.checkpoint()
 
+    async def write(self, every_s: float = 1.0) -> None:
+        """Write what was sent, and the answers to pings, for as long as it runs."""
+        while True:
+            self._write()
+            await trio.sleep(every_s)
+
     def heard(self) -> list[Message]:
-        """Take what was sent so far, and write it."""
+        """Return what was sent since the last call; it is written."""
+        self._write()
+        messages, self._written = self._written, []
+        return messages
+
+    def _write(self) -> None:
         messages: list[Message] = []
         while self.receive.statistics().current_buffer_used:
             messages.append(self.receive.receive_nowait())
-        self.desk.apply(*messages)
-        return messages
+        now_us = time.time_ns() // 1000
+        pongs = [batch.Pong(number, name, now_us, 0) for number, name in enumerate(self.names, 1)]
+        self.desk.apply(*messages, *pongs)
+        self._written += messages
 
 
 def virtual_time(monkeypatch: pytest.MonkeyPatch, clock: MockClock) -> None:

@@ -68,12 +68,12 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     found = {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
     names = {table: [column[1] for column in db.execute(f"PRAGMA table_info({table})")] for table in tables}
     db.close()
-    kept = {table: [index for index, name in enumerate(names[table]) if not name.endswith("_at")] for table in tables}
-    moving = dict.fromkeys(("deposits", "balances", "positions"), "version")  # the time of the question
-    return {
-        table: [tuple(row[index] for index in kept[table] if names[table][index] != moving.get(table)) for row in rows]
-        for table, rows in found.items()
+    asked = {"as_of", "full_time"}  # the time of the request
+    kept = {
+        table: [index for index, name in enumerate(names[table]) if not name.endswith("_at") and name not in asked]
+        for table in tables
     }
+    return {table: [tuple(row[index] for index in kept[table]) for row in rows] for table, rows in found.items()}
 
 
 async def test_bills_and_closed_positions_are_the_exchanges(sandbox: Sandbox, settings: Settings) -> None:

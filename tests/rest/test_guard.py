@@ -24,6 +24,7 @@ from okxsync.store.batch import Message, Note
 from okxsync.store.database import open_database
 from okxsync.store.writer import Writer
 from tests.rest.replies import reply
+from tests.store.desk import phase
 
 NOW_S = 1_700_000_000
 SITE = Site("http://127.0.0.1:1", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/")
@@ -75,6 +76,12 @@ class Office:
             balance = {"ccy": "USDT", "cashBal": "5", "uTime": str(now_us() // 1000)}
             push = {"arg": {"channel": "account"}, "data": [{"uTime": balance["uTime"], "details": [balance]}]}
             self.store(batch.Frames(1, name, [(now_us(), json.dumps(push))]))
+
+    async def answer_pings(self) -> None:
+        self.store(phase(now_us()))
+        while True:
+            await trio.sleep(5)
+            self.store(batch.Pong(1, "sane", now_us(), 0))
 
     async def collect(self) -> None:
         async for message in self._receive:
@@ -131,7 +138,13 @@ async def test_probes(tmp_path: Path, autojump_clock: MockClock) -> None:
     office = Office(tmp_path)
     office.subscribe(gap=False)
     probe = Probe(office.database, office.client_of, office.send, doubt)
-    await gone_wrong_twice(office, probe.run, "mad: asking about orders")
+
+    async def work() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(office.answer_pings)
+            nursery.start_soon(probe.run)
+
+    await gone_wrong_twice(office, work, "mad: asking about orders")
     assert any(isinstance(one, batch.Proved) and one.listener == "sane" for one in office.heard)
 
 

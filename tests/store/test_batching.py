@@ -30,8 +30,7 @@ def test_a_fill_keeps_what_each_of_its_sources_says(desk: Desk, together: bool, 
     row = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"9","billId":"33","fillSz":"2","fillPx":"5"}]'
     rest = batch.Rows("alpha", "fills", row, desk.at)
     apply(desk, together, *((rest, push) if rest_first else (push, rest)))
-    fwd = None if rest_first else "4"
-    assert desk.rows("SELECT bill_id, fill_px, fill_fwd_px FROM fills") == [("33", "5", fwd)]
+    assert desk.rows("SELECT bill_id, fill_px, fill_fwd_px FROM fills") == [("33", "5", "4")]
 
 
 SNAPSHOT: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}

@@ -271,7 +271,7 @@ def test_what_is_told_in_full_after_a_change_counts_though_its_time_is_a_little_
     desk.push("balance_and_position", change)
     desk.push("account", account(MS + 1, balance("USDT", "9", MS + 1)), eventType="event_update")
     desk.push("positions", position(1, "9", MS + 1, MS + 1), eventType="event_update")
-    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", None)], "told before the change"
+    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "9")], "the full row is older than the change"
     assert desk.rows("SELECT pos, lever FROM positions") == [("6", None)]
     desk.push("account", account(MS + 5, balance("USDT", "4", MS + 2)), eventType="event_update")
     desk.push("positions", position(1, "6", MS + 2, MS + 5, lever="3"), eventType="event_update")
@@ -289,12 +289,18 @@ def test_what_was_true_long_before_a_change_does_not_undo_it(desk: Desk) -> None
     assert desk.rows("SELECT cash_bal FROM balances") == [("4",)]
 
 
-def test_what_is_told_in_full_in_the_same_words_counts_after_a_change(desk: Desk) -> None:
-    desk.push("account", account(MS, balance("USDT", "4", MS)), **snapshot())
-    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 1)}
-    desk.push("balance_and_position", {"pTime": str(MS + 1), "balData": [cash], "posData": []})
-    desk.push("account", account(MS + 5, balance("USDT", "4", MS)), **snapshot())
-    assert desk.rows("SELECT cash_bal, u_time FROM balances") == [("4", MS)]
+def test_a_full_row_counts_whatever_time_another_channel_gives_the_same_change(desk: Desk) -> None:
+    """Full rows once stood still for ever when ``balance_and_position`` had reported a slightly later uTime."""
+    aside = MS + 10_000
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(aside)}
+    change = {"pTime": str(aside), "balData": [cash], "posData": [position(1, "6", aside)]}
+    desk.push("balance_and_position", change)
+    for seconds in range(60):
+        at = MS + 10_000 + 5000 * seconds
+        desk.push("account", account(at, balance("USDT", "4", MS + 9850) | {"eq": str(seconds)}), **snapshot())
+        desk.push("positions", position(1, "6", MS + 9850, at, markPx=str(100 + seconds)), **snapshot())
+    assert desk.rows("SELECT cash_bal, eq, u_time FROM balances") == [("4", "59", aside)]
+    assert desk.rows("SELECT pos, mark_px, u_time FROM positions") == [("6", "159", aside)]
 
 
 def position(number: int, pos: str, u_time: int = MS, p_time: int = MS, **fields: str) -> dict[str, str]:

@@ -36,9 +36,9 @@ def test_live_channels_are_whole_since_their_last_gap(desk: Desk) -> None:
     desk.apply(batch.GapAsked(1, NOW + 6 * S, "filled", 0, None), batch.Subscribed(2, "beta", ["orders"], NOW + 7 * S))
     found = sorted(live_channels(desk.path, CHANNELS), key=lambda one: one.key)
     assert found == [
-        LiveChannel("alpha", "orders", NOW + 5 * S, 0),  # "account" has a gap that is open
-        LiveChannel("alpha", "positions", NOW, 0),
-        LiveChannel("beta", "orders", NOW + 7 * S, 0),
+        LiveChannel("alpha", "orders", NOW + 5 * S, 0, 0, 0),  # "account" has a gap that is open
+        LiveChannel("alpha", "positions", NOW, 0, 0, 0),
+        LiveChannel("beta", "orders", NOW + 7 * S, 0, 0, 0),
     ]
     assert live_channels(desk.path, ["orders"], "beta") == [found[2]]
 
@@ -71,7 +71,7 @@ def test_what_was_pushed_last_is_one_look_per_account(desk: Desk) -> None:
     desk.push("account", {"uTime": "9", "details": [{"ccy": "BTC", "uTime": "8"}, {"ccy": "ETH", "uTime": "6"}]})
     assert {subject: last_changes(desk.path, sql) for subject, sql in CALLED_FOR.items()} == {
         "bills": {"alpha": 8},
-        "positions": {"alpha": 7},
+        "closed positions": {"alpha": 7},
         "fills": {},
     }
     for sql in CALLED_FOR.values():

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pysqlite3
 import pytest
+from sqlite_utils import Database
 
 from okxsync.store import tables
-from okxsync.store.database import StoreError, open_database, open_reader
+from okxsync.store.database import APPLICATION_ID, StoreError, open_database, open_reader
 from okxsync.store.queries import rows_of
+from okxsync.store.schema import migrations
 from okxsync.store.tables import Table
 from tests.store.desk import Desk
 
@@ -132,3 +134,52 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file or directory"):
         open_database(tmp_path / "none" / "x.db")
+
+
+def older_database(path: Path, stop_before: str) -> Database:
+    """Return a database as an older okxsync left it."""
+    database = Database(pysqlite3.connect(path, isolation_level=None), execute_plugins=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    migrations.apply(database, stop_before=stop_before)
+    return database
+
+
+def test_versions_of_an_older_database_become_clocks(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m009_clocks")
+    for table, key, state, version in (
+        ("orders", "1", "live", "00010 001800000000000 1"),
+        ("orders", "2", "gone", "1001800000000005"),
+        ("orders", "3", "filled", "30025 1 998199999999999"),
+        ("algo_orders", "1", "effective", "001800000000000 2 001800000000001 1"),
+        ("algo_orders", "2", "gone", "001800000000005 "),
+    ):
+        older.execute(
+            f"INSERT INTO {table} (account, {'ord_id' if table == 'orders' else 'algo_id'}, state, source, received_at,"
+            " version) VALUES ('alpha', ?, ?, 'ws', 1, ?)",
+            [key, state, version],
+        )
+    for key, version in (
+        ("BTC", "001800000000000 001800000000009"),
+        ("ETH", "001800000000007 001800000000007 absent"),
+        ("USDT", "001800000000003 000000000000000"),
+    ):
+        insert = "INSERT INTO balances (account, ccy, received_at, version) VALUES ('alpha', ?, 1, ?)"
+        older.execute(insert, [key, version])
+    older.execute("INSERT INTO equity (account, received_at, version) VALUES ('alpha', 1, '001800000000009')")
+    older.close()
+    now = open_database(path)
+    assert now.execute("SELECT ord_id, rank, not_found_at FROM orders").fetchall() == [
+        ("1", 0, None), ("2", 0, 1_800_000_000_005), ("3", 3, None)
+    ]  # fmt: skip
+    assert now.execute("SELECT algo_id, rank, not_found_at FROM algo_orders").fetchall() == [
+        ("1", 2, None), ("2", 0, 1_800_000_000_005)
+    ]  # fmt: skip
+    assert now.execute("SELECT ccy, full_time, absent_time, source FROM balances").fetchall() == [
+        ("BTC", 1_800_000_000_009, None, "ws"),
+        ("ETH", 1_800_000_000_007, 1_800_000_000_007, "ws"),
+        ("USDT", 0, None, "ws"),
+    ]
+    assert now.execute("SELECT as_of FROM equity").fetchone() == (1_800_000_000_009,)
+    now.close()
