@@ -10,29 +10,32 @@ daemon with it.
 import logging
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from okxsync import __version__, machine
-from okxsync.config import ConfigError, Settings, load, stamps
-from okxsync.feed.feed import Feed, wanted
-from okxsync.guard import described, guarded
-from okxsync.loop import Rest
+from okxsync import __version__
+from okxsync.accounts.registry import Registry
+from okxsync.config.secret import ConfigError
+from okxsync.config.settings import Settings, load, stamps
+from okxsync.feed.coalesce import ReadCoalescer
+from okxsync.feed.pool import ConnectionPool, wanted_channels
+from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Note, Retention
+from okxsync.mirror.queries import account_names, connection_ids, identities
+from okxsync.reconcile.gaps import GapFiller
+from okxsync.reconcile.probe import Probe
+from okxsync.reconcile.rest_only import RestOnlyPuller
 from okxsync.rest.clients import Clients
-from okxsync.rest.gaps import Gaps
 from okxsync.rest.http import open_http
-from okxsync.rest.probe import Probe
-from okxsync.rest.roster import Roster
-from okxsync.rest.unpushed import Unpushed
-from okxsync.store.batch import AccountRemoved, Beat, ClockSetBack, Keep, Message, Note
+from okxsync.runtime.clock import StepDetector, now_us
+from okxsync.runtime.process_limits import raise_limits
+from okxsync.runtime.supervise import describe_error, supervised
+from okxsync.store.checkpoint import watch_wal
 from okxsync.store.database import StoreError, open_database, real
+from okxsync.store.handover import run_writer
 from okxsync.store.lock import AlreadyRunning, Lock, hold
-from okxsync.store.process import run_writer
-from okxsync.store.queries import account_names, connection_ids, identities
 from okxsync.store.writer import Written
 
 __all__ = ["AlreadyRunning", "run"]
@@ -40,8 +43,8 @@ __all__ = ["AlreadyRunning", "run"]
 log = logging.getLogger("okxsync")
 
 QUEUE: Final = 4096
-"""Messages between the feed and the writer, 128 MiB at most (see ``batch.room``). When it is full the readers wait,
-and the exchange's TCP with them."""
+"""Messages between the feed and the writer, 128 MiB at most (see ``messages.padding``). When it is full the readers
+wait, and the exchange's TCP with them."""
 BEAT_S: Final = 1.0
 AFTER_S: Final = 3.0
 """The exchange's limits look back two seconds, and a run that was killed lived up to a beat longer than is known."""
@@ -59,34 +62,34 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
         StoreError: the database cannot be used, or not all could be stored in time.
         WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
     """
-    machine.prepare()
+    raise_limits()
     database = real(database)  # once: where a link that is set anew leads, is another database
     with hold(database) as lock:
         open_database(database).close()  # migrates, and says what is wrong with the file before anything connects
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = trio.open_memory_channel[Message](QUEUE)
-        started_at = _now_us()
-        trio.lowlevel.add_instrument(Rest(send))
+        started_at = now_us()
+        trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
-                written = partial(_say_trouble, lock)
+                written = partial(_report_trouble, lock)
                 nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock.descriptor, on_written=written))
                 with send:
                     async with trio.open_nursery() as producers:
                         if for_s is not None:
                             producers.cancel_scope.deadline = trio.current_time() + for_s
-                        await around.start(_obey_signals, producers.cancel_scope, nursery.cancel_scope)
-                        await producers.start(_beat, lock, send, started_at)
-                        await send.send(Keep(settings.log.keep, settings.log.max_size))
-                        await send.send(wanted(settings))
+                        await around.start(_handle_signals, producers.cancel_scope, nursery.cancel_scope)
+                        await producers.start(_send_heartbeats, lock, send, started_at)
+                        await send.send(Retention(settings.log.keep, settings.log.max_size))
+                        await send.send(wanted_channels(settings))
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
                         producers.start_soon(_produce, settings, database, ids, send, AFTER_S - lock.unheld_s)
-                        producers.start_soon(machine.watch_log, database, send)
+                        producers.start_soon(watch_wal, database, send)
                     log.info("stopping: storing what is queued")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
-                    await send.send(_beat_of(send, started_at, stopped=True))
+                    await send.send(_heartbeat_of(send, started_at, stopped=True))
             around.cancel_scope.cancel(reason="all is written, or given up")
         if nursery.cancel_scope.cancelled_caught:
             raise StoreError(f"{database}: not all could be stored in time; the next run fills what is missing")
@@ -105,24 +108,24 @@ async def _produce(
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
         changed, changes = trio.open_memory_channel[Settings | str](0)
-        roster = Roster(clients.of, send, identities(database), changed.send)
-        roster.expect(settings.accounts)
-        feed = Feed(send, clients.clock_of, ids, roster.barred)
+        registry = Registry(clients.of, send, identities(database), changed.send)
+        registry.configure(settings.accounts)
+        pool = ConnectionPool(send, clients.clock_of, ids, registry.blocked)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed.run, settings, changes)
-            nursery.start_soon(roster.introduce, settings.accounts)
+            nursery.start_soon(pool.run, settings, changes)
+            nursery.start_soon(registry.identify, settings.accounts)
             for asks in (
-                Gaps(database, roster.client_of, send),
-                Unpushed(database, roster.client_of, send),
-                Probe(database, roster.client_of, send, feed.doubt),
+                GapFiller(database, registry.client_of, send),
+                RestOnlyPuller(database, registry.client_of, send),
+                Probe(database, registry.client_of, send, pool.mark_stale),
             ):
-                nursery.start_soon(_keep_asking, asks, send)
-            nursery.start_soon(_watch, settings, changed, clients, roster, send, nursery)
+                nursery.start_soon(_keep_running, asks, send)
+            nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
 
 
-async def _keep_asking(asks: Gaps | Unpushed | Probe, send: trio.MemorySendChannel[Message]) -> None:
+async def _keep_running(asks: GapFiller | RestOnlyPuller | Probe, send: trio.MemorySendChannel[Message]) -> None:
     """The work for each account has a guard of its own; this one is for the look at what there is to do."""
-    while not await guarded(send, None, type(asks).__name__.lower(), asks.run):
+    while not await supervised(send, None, type(asks).__name__.lower(), asks.run):
         pass
 
 
@@ -130,7 +133,7 @@ async def _watch(
     settings: Settings,
     changed: trio.MemorySendChannel[Settings | str],
     clients: Clients,
-    roster: Roster,
+    registry: Registry,
     send: trio.MemorySendChannel[Message],
     nursery: trio.Nursery,
 ) -> None:
@@ -148,28 +151,28 @@ async def _watch(
         try:
             new = load(settings.path)
         except Exception as error:
-            why = str(error) if isinstance(error, ConfigError) else f"{settings.path}: a bug: {described(error)}"
+            why = str(error) if isinstance(error, ConfigError) else f"{settings.path}: a bug: {describe_error(error)}"
             log.error("accounts.toml is not used: %s", why)
-            await send.send(Note(_now_us(), "error", None, "config-refused", why))
+            await send.send(Note(now_us(), "error", None, "config-refused", why))
             continue
         log.info("accounts.toml has changed")
         if new.database != settings.database:
             how = f"database: {new.database} is used from the next start on"
             log.warning("accounts.toml: %s", how)
-            await send.send(Note(_now_us(), "warning", None, "needs-restart", how))
-        await send.send(Keep(new.log.keep, new.log.max_size))
-        await send.send(wanted(new))
+            await send.send(Note(now_us(), "warning", None, "needs-restart", how))
+        await send.send(Retention(new.log.keep, new.log.max_size))
+        await send.send(wanted_channels(new))
         clients.configure(new.accounts)
         old = {account.name: account for account in settings.accounts}
         others = [one for one in new.accounts if old.get(one.name) != one]
-        roster.expect(others)
+        registry.configure(others)
         await changed.send(new)
-        await roster.dismiss(old.keys() - {account.name for account in new.accounts})
-        nursery.start_soon(roster.introduce, others)
+        await registry.remove(old.keys() - {account.name for account in new.accounts})
+        nursery.start_soon(registry.identify, others)
         settings, seen = new, new.seen
 
 
-async def _beat(
+async def _send_heartbeats(
     lock: Lock,
     send: trio.MemorySendChannel[Message],
     started_at: int,
@@ -177,28 +180,28 @@ async def _beat(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Say every second that the daemon lives; the first beat stands before all else in the channel."""
-    await send.send(_beat_of(send, started_at))
+    await send.send(_heartbeat_of(send, started_at))
     task_status.started()
-    clock = machine.Clock()
+    clock = StepDetector()
     while True:
         await trio.sleep(BEAT_S)
         if step_s := clock.step_s():
             how = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
             log.warning("%s", how)
-            await send.send(Note(_now_us(), "warning", None, "clock-set", how))
+            await send.send(Note(now_us(), "warning", None, "clock-set", how))
             if step_s < 0:
                 await send.send(ClockSetBack(int(-step_s * 1e6)))
         lock.touch()
-        await send.send(_beat_of(send, started_at))
+        await send.send(_heartbeat_of(send, started_at))
 
 
-def _beat_of(send: trio.MemorySendChannel[Message], started_at: int, *, stopped: bool = False) -> Beat:
-    now = _now_us()
+def _heartbeat_of(send: trio.MemorySendChannel[Message], started_at: int, *, stopped: bool = False) -> Heartbeat:
+    now = now_us()
     queue = send.statistics().current_buffer_used
-    return Beat(os.getpid(), now, started_at, __version__, queue, now if stopped else None, 0 if stopped else None)
+    return Heartbeat(os.getpid(), now, started_at, __version__, queue, now if stopped else None, 0 if stopped else None)
 
 
-async def _obey_signals(
+async def _handle_signals(
     producers: trio.CancelScope,
     writer: trio.CancelScope,
     *,
@@ -216,9 +219,5 @@ async def _obey_signals(
             (writer if producers.cancel_called else producers).cancel(reason=name)
 
 
-def _say_trouble(lock: Lock, written: Written) -> None:
-    lock.say(f"cannot be written: {written.error}" if written.error else "")
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
+def _report_trouble(lock: Lock, written: Written) -> None:
+    lock.report(f"cannot be written: {written.error}" if written.error else "")

@@ -11,17 +11,18 @@ from typing import Final
 import trio
 from rich.live import Live
 
-from okxsync import config, daemon
-from okxsync.sandbox.exchange import Exchange
-from okxsync.sandbox.server import serve_sandbox
+from okxsync import daemon
+from okxsync.config.settings import load
+from okxsync.console.status import console, render
+from okxsync.mirror.queries import account_names, row_counts
+from okxsync.mirror.status import Status, read_status
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
-from okxsync.store.queries import account_names, row_counts
-from okxsync.store.status import Status, read_status
-from okxsync.terminal.table import console, render
 
 RATE: Final = 10.0
 """Operations per second over all accounts: enough to see it live."""
-LOOK_S: Final = 0.5
+POLL_S: Final = 0.5
 _OURS: Final = re.compile("demo[0-9]+")
 
 
@@ -41,7 +42,7 @@ async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> 
         async with serve_sandbox(exchange, rate=RATE, seed=1) as sandbox, trio.open_nursery() as nursery:
             (folder / "accounts.toml").touch(mode=0o600)
             (folder / "accounts.toml").write_text(sandbox.accounts_toml())
-            settings = config.load(folder / "accounts.toml")
+            settings = load(folder / "accounts.toml")
             show = Show(path)
             nursery.start_soon(show.run)
             await daemon.run(settings, path, for_s=for_s)
@@ -67,7 +68,7 @@ class Show:
                         self.last = found
                     if self.console.is_terminal:
                         live.update(render(found, counts=row_counts(self._path)), refresh=True)
-                await trio.sleep(LOOK_S)
+                await trio.sleep(POLL_S)
 
 
 def _refuse_others(database: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.config import load
+from okxsync.config.settings import load
 from okxsync.store.database import open_database, open_reader
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -18,7 +18,7 @@ from okxsync.cli.run import run
 from okxsync.cli.sandbox import sandbox
 from okxsync.cli.status import status
 from okxsync.cli.verify import verify
-from okxsync.okx.frames import CONTROLS
+from okxsync.runtime.text import CONTROL_ESCAPES
 
 app = typer.Typer(
     help="Keep an exact local copy of many OKX accounts, and prove that nothing is missing.",
@@ -54,7 +54,7 @@ def okxsync(
     Example: okxsync demo --for 20s
     """
     if debug:
-        logging.getLogger("okxsync.guard").setLevel(logging.DEBUG)  # it lets nothing through that ends us
+        logging.getLogger("okxsync.runtime.supervise").setLevel(logging.DEBUG)  # it lets nothing through that ends us
     else:
         sys.excepthook = _in_one_line
 
@@ -62,6 +62,6 @@ def okxsync(
 def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say what nobody expected without a page of our own code."""
     found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
-    text = " ".join(str(found).split()).translate(CONTROLS) or "no more is known"
+    text = " ".join(str(found).split()).translate(CONTROL_ESCAPES) or "no more is known"
     what = "" if isinstance(found, OSError) else f"a bug: {type(found).__name__}: "  # the machine's refusals are no bug
     print(f"okxsync: {what}{text}; `okxsync --debug ...` shows where", file=sys.stderr)

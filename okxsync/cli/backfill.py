@@ -29,22 +29,24 @@ def backfill(
     """
     import trio
 
-    from okxsync import config as configuration
-    from okxsync.rest.backfill import backfill as fill_all
-    from okxsync.rest.backfill import deeper_than_kept
-    from okxsync.rest.fill import Window
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import accounts_named, load, missing_secrets
+    from okxsync.config.units import moment_ms
+    from okxsync.console.backfill import Progress, report
+    from okxsync.reconcile.backfill import backfill as fill_all
+    from okxsync.reconcile.backfill import deeper_than_kept
+    from okxsync.reconcile.pull import Window
     from okxsync.store.database import StoreError
-    from okxsync.terminal.progress import Progress, report
 
     now_ms = time.time_ns() // 1_000_000
     try:
-        settings = configuration.load(find_config(config))
-        chosen = configuration.accounts_named(settings, account or [])
-        if missing := configuration.missing_secrets(settings):
+        settings = load(find_config(config))
+        chosen = accounts_named(settings, account or [])
+        if missing := missing_secrets(settings):
             fail(2, *missing)
-        ends = configuration.moment_ms(until, now_ms) if until else None
-        window = Window(configuration.moment_ms(since, now_ms), ends) if since else None
-    except configuration.ConfigError as error:
+        ends = moment_ms(until, now_ms) if until else None
+        window = Window(moment_ms(since, now_ms), ends) if since else None
+    except ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
@@ -61,7 +63,7 @@ def backfill(
     failed: list[str] = []
     try:
         with Progress() as progress:
-            parts = trio.run(lambda: fill_all(db or settings.database, chosen, window, progress.told))
+            parts = trio.run(lambda: fill_all(db or settings.database, chosen, window, progress.update))
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

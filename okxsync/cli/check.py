@@ -23,22 +23,23 @@ def check(
     import msgspec
     import trio
 
-    from okxsync import config as configuration
-    from okxsync.rest.check import check_all
-    from okxsync.terminal.findings import render_findings
-    from okxsync.terminal.table import console
+    from okxsync.accounts.preflight import check_all
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import accounts_named, load, missing_secrets
+    from okxsync.console.preflight import render_findings
+    from okxsync.console.status import console
 
     try:
-        settings = configuration.load(find_config(config))
+        settings = load(find_config(config))
         if account:
-            chosen = configuration.accounts_named(settings, account)
+            chosen = accounts_named(settings, account)
             settings = msgspec.structs.replace(settings, accounts=tuple(chosen))
-    except configuration.ConfigError as error:
+    except ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
     log_to_stderr(logging.ERROR)
-    missing = configuration.missing_secrets(settings)
+    missing = missing_secrets(settings)
     findings = trio.run(check_all, settings, db or settings.database, missing)
     if json:
         typer.echo(msgspec.json.encode({"findings": findings}))

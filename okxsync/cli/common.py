@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from okxsync.logs import log_to_stderr
+from okxsync.runtime.logging import log_to_stderr
 
 __all__ = [
     "ConfigOption",
@@ -33,10 +33,10 @@ DatabaseOption = Annotated[
 
 def fail(code: int, *lines: str) -> NoReturn:
     """Print one line for each thing to mend, once, and exit."""
-    from okxsync.okx.frames import CONTROLS
+    from okxsync.runtime.text import CONTROL_ESCAPES
 
     for line in dict.fromkeys(lines):
-        typer.echo(f"okxsync: {line.translate(CONTROLS)}", err=True)
+        typer.echo(f"okxsync: {line.translate(CONTROL_ESCAPES)}", err=True)
     raise typer.Exit(code)
 
 
@@ -51,13 +51,14 @@ def find_config(given: Path | None) -> Path:
 
 def find_database(config: Path | None, db: Path | None) -> Path:
     """Return the database to read: as given, else as the configuration says."""
-    from okxsync import config as configuration
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import load
 
     if db:
         return db
     try:
-        return configuration.load(find_config(config)).database
-    except configuration.ConfigError as error:
+        return load(find_config(config)).database
+    except ConfigError as error:
         fail(2, *error.lines)
 
 
@@ -67,7 +68,7 @@ def refuse_unknown(database: Path, names: Sequence[str]) -> None:
     Raises:
         StoreError: the database cannot be read.
     """
-    from okxsync.store.queries import unknown_names
+    from okxsync.mirror.queries import unknown_names
 
     for name, nearest in unknown_names(database, names).items():
         meant = f'; is "{nearest}" meant?' if nearest else ""

@@ -21,13 +21,13 @@ def demo(
     """
     import trio
 
-    from okxsync import config as configuration
     from okxsync import daemon
     from okxsync import demo as whole
+    from okxsync.config.units import duration_s
     from okxsync.store.database import StoreError
 
     try:
-        for_s = configuration.duration_s(for_) if for_ else None
+        for_s = duration_s(for_) if for_ else None
     except ValueError as error:
         fail(2, f"--for: {error}")
     log_to_stderr(logging.ERROR)

@@ -34,14 +34,14 @@ def log(
     import time
     from contextlib import suppress
 
-    from okxsync import config as configuration
+    from okxsync.config.units import moment_ms
+    from okxsync.console.frames import as_json, as_text
+    from okxsync.mirror.frames import FrameFilter, FrameReader
     from okxsync.store.database import DatabaseError, StoreError
-    from okxsync.store.frames import FrameReader, Wanted
-    from okxsync.terminal.frames import as_json, as_text
 
     now_ms = time.time_ns() // 1_000_000
     try:
-        since_us, until_us = (configuration.moment_ms(at, now_ms) * 1000 if at else None for at in (since, until))
+        since_us, until_us = (moment_ms(at, now_ms) * 1000 if at else None for at in (since, until))
         pattern = re.compile(grep) if grep else None
     except ValueError as error:
         fail(2, str(error))
@@ -51,7 +51,7 @@ def log(
         fail(2, "--until must be later than --since")
     if follow and until:
         fail(2, "--follow goes on for ever: leave out --until")
-    wanted = Wanted(account or (), channel or (), since_us, until_us, pattern)
+    wanted = FrameFilter(account or (), channel or (), since_us, until_us, pattern)
     line = as_json if json else as_text
     path = find_database(config, db)
     try:

@@ -28,25 +28,27 @@ def prune(
     """
     import time
 
-    from okxsync import config as configuration
-    from okxsync.store.database import DatabaseError, StoreError, open_database, open_reader
-    from okxsync.store.prune import Limits, Pruner, would_free
-    from okxsync.terminal.words import size
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import load
+    from okxsync.config.units import duration_s, size_bytes
+    from okxsync.console.format import size
+    from okxsync.store.database import DatabaseError, StoreError, open_reader
+    from okxsync.store.prune import PruneLimits, prune_now, would_free
 
     try:
-        keep_s = configuration.duration_s(older_than) if older_than is not None else None
-        most = configuration.size_bytes(max_size) if max_size is not None else None
+        keep_s = duration_s(older_than) if older_than is not None else None
+        most = size_bytes(max_size) if max_size is not None else None
         if older_than is None and max_size is None:
-            log = configuration.load(find_config(config)).log
+            log = load(find_config(config)).log
             keep_s, most = log.keep, log.max_size
-    except configuration.ConfigError as error:
+    except ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
     if keep_s is None and most is None:
         fail(2, "nothing says what may go: give --older-than or --max-size, or set keep or max_size in [log]")
     path = find_database(config, db)
-    limits = Limits(time.time_ns() // 1000 - keep_s * 1_000_000 if keep_s is not None else None, most)
+    limits = PruneLimits(time.time_ns() // 1000 - keep_s * 1_000_000 if keep_s is not None else None, most)
     try:
         with_reader = open_reader(path)  # says what is wrong with the file; prune makes none
         freed = would_free(with_reader.conn, limits) if dry_run else None
@@ -57,30 +59,13 @@ def prune(
             )
             return
         before = path.stat().st_size
-        database = open_database(path)
-        try:
-            pruner = Pruner(database.conn)
-            more = True
-            while more:
-                began = time.perf_counter()
-                more = pruner.step(limits)
-                time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
-            for _ in range(CHECKPOINTS):  # the file shrinks once all of the WAL is in it; a writer may be ahead of us
-                busy, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if not busy and frames == copied:
-                    break
-                time.sleep(0.05)
-        finally:
-            database.close()
+        done = prune_now(path, limits)
     except StoreError as error:
         fail(1, str(error))
     except DatabaseError as error:
         fail(1, f"{path}: pruning stopped ({error}); what is done is done, run it again")
-    done, after = pruner.freed, path.stat().st_size
+    after = path.stat().st_size
     typer.echo(
         f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"
         f" {path.name} was {size(before)}, is {size(after)}"
     )
-
-
-CHECKPOINTS = 40

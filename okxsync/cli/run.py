@@ -26,16 +26,18 @@ def run(
     """
     import trio
 
-    from okxsync import config as configuration
     from okxsync import daemon
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import load, missing_secrets
+    from okxsync.config.units import duration_s
     from okxsync.store.database import StoreError
 
     try:
-        settings = configuration.load(find_config(config))
-        if missing := configuration.missing_secrets(settings):
+        settings = load(find_config(config))
+        if missing := missing_secrets(settings):
             fail(2, *missing)
-        for_s = configuration.duration_s(for_) if for_ else None
-    except configuration.ConfigError as error:
+        for_s = duration_s(for_) if for_ else None
+    except ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, f"--for: {error}")

@@ -28,15 +28,15 @@ def status(
     from rich.console import RenderableType
     from rich.live import Live
 
-    from okxsync.store.accounts import read_details
+    from okxsync.console.status import console, render
+    from okxsync.mirror.accounts import read_details
+    from okxsync.mirror.status import read_status
     from okxsync.store.database import StoreError
-    from okxsync.store.status import read_status
-    from okxsync.terminal.table import console, render
 
     path = find_database(config, db)
     out = console()
 
-    def look() -> tuple[int, RenderableType]:
+    def read() -> tuple[int, RenderableType]:
         now_us = time.time_ns() // 1000
         found = read_status(path, now_us)
         details = read_details(path, now_us, alive=found.daemon.alive)
@@ -47,12 +47,12 @@ def status(
     try:
         refuse_unknown(path, account or ())
         if json:
-            whole = read_status(path, time.time_ns() // 1000)
+            full = read_status(path, time.time_ns() // 1000)
             if account:
-                whole.connections = [one for one in whole.connections if one.listener in account]
-            typer.echo(msgspec.json.encode(whole))
-            raise typer.Exit(whole.exit_code)
-        code, shown = look()
+                full.connections = [one for one in full.connections if one.listener in account]
+            typer.echo(msgspec.json.encode(full))
+            raise typer.Exit(full.exit_code)
+        code, shown = read()
         if watch:
             # The alternate screen is painted over in place; what was on the terminal comes back at the end.
             with (
@@ -61,7 +61,7 @@ def status(
             ):
                 while True:
                     time.sleep(1)
-                    code, shown = look()
+                    code, shown = read()
                     live.update(shown, refresh=True)
         out.print(shown)
     except StoreError as error:

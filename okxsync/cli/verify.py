@@ -27,22 +27,24 @@ def verify(
     """
     import trio
 
-    from okxsync import config as configuration
-    from okxsync.rest.verify import verify_all
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import accounts_named, load, missing_secrets
+    from okxsync.config.units import moment_ms
+    from okxsync.console.differences import report
+    from okxsync.mirror.ledger import check_ledger
+    from okxsync.reconcile.verify import verify_all
     from okxsync.store.database import StoreError
-    from okxsync.store.ledger import check_ledger
-    from okxsync.terminal.differences import report
 
     try:
-        settings = configuration.load(find_config(config))
-        chosen = configuration.accounts_named(settings, account or [])
+        settings = load(find_config(config))
+        chosen = accounts_named(settings, account or [])
         now_ms = time.time_ns() // 1_000_000
-        since_ms = configuration.moment_ms(since, now_ms)
+        since_ms = moment_ms(since, now_ms)
         if not chosen:
             fail(2, f"{settings.path}: no account is enabled: there is nothing to compare")
-        if not ledger and (missing := configuration.missing_secrets(settings)):
+        if not ledger and (missing := missing_secrets(settings)):
             fail(2, *missing)
-    except configuration.ConfigError as error:
+    except ConfigError as error:
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))

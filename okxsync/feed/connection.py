@@ -13,15 +13,16 @@ from typing import Final
 
 import trio
 
-from okxsync.config import ConfigError
-from okxsync.feed.plan import Clock, Ended, Plan, slow_pause_s
-from okxsync.feed.session import Session, now_us
+from okxsync.config.secret import ConfigError
+from okxsync.feed.session import Session
 from okxsync.feed.socket import SocketError, first_error, open_socket
-from okxsync.guard import PAUSE_S, guarded
-from okxsync.okx.errors import CLOSES, Action
-from okxsync.okx.limits import BackOff
-from okxsync.pace import Pace
-from okxsync.store.batch import Lost, Message, Note, Phase
+from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
+from okxsync.messages import Lost, Message, Note, Phase
+from okxsync.okx.codes import CLOSES, Action
+from okxsync.runtime.backoff import BackOff
+from okxsync.runtime.clock import ExchangeClock, now_us
+from okxsync.runtime.rate_limiter import RateLimiter
+from okxsync.runtime.supervise import PAUSE_S, supervised
 
 log = logging.getLogger("okxsync.feed")
 
@@ -29,30 +30,30 @@ CONNECT_S: Final = 10.0
 MEASURE_S: Final = 10.0
 GIVEN_UP_S: Final = 1800.0
 """A key that was refused is tried again this late; a changed configuration is tried at once."""
-PATIENCE: Final = 5
+MOST_REFUSALS: Final = 5
 """So many attempts in a row may be refused before live for a reason that should pass; then it is given up, or slow."""
 
 
-class Connection:
-    """Keeps one connection as its plan says, for ever, until cancelled."""
+class FeedConnection:
+    """Keeps one connection as its spec says, for ever, until cancelled."""
 
     def __init__(
         self,
         number: int,
-        plan: Plan,
+        spec: ConnectionSpec,
         send: trio.MemorySendChannel[Message],
-        dialer: Pace,
-        clock: Clock,
+        dialer: RateLimiter,
+        clock: ExchangeClock,
         initial_us: int = 0,
     ) -> None:
         self._id = number
-        self._plan = plan
+        self._spec = spec
         self._send = send
         self._dialer = dialer
         self._clock = clock
         self._initial_us = initial_us
         self._back_off = BackOff(random.Random())
-        self._lives = 0
+        self._times_live = 0
         self._refusals = 0  # in a row
         self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
         self._last_error: str | None = None
@@ -60,60 +61,62 @@ class Connection:
 
     async def run(self) -> None:
         while True:
-            await guarded(self._send, self._plan.account, self._plan.name, self._run_once, fallen=self._tell_fallen)
+            await supervised(
+                self._send, self._spec.account, self._spec.name, self._run_once, on_failure=self._report_failure
+            )
 
     async def _run_once(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hold, nursery)
 
-    async def _tell_fallen(self, why: str) -> None:
+    async def _report_failure(self, why: str) -> None:
         """Nobody knows any more what was live, so nothing is."""
         self._last_error = why
-        await self._lose([subscription.key for subscription in self._plan.subscriptions], why)
+        await self._lose([subscription.key for subscription in self._spec.subscriptions], why)
         await self._enter("backing_off", next_attempt_at=now_us() + int(PAUSE_S * 1e6))
 
     async def _hold(self, nursery: trio.Nursery) -> None:
         """Hold a socket, and the next one after its end; a socket whose end was announced has a successor in time."""
-        if self._plan.barred:
-            self._last_error = self._plan.barred
+        if self._spec.blocked:
+            self._last_error = self._spec.blocked
             await self._enter("stopped")
             await trio.sleep_forever()
         while True:
             session, ended = await self._live_once(nursery)
             if session and session.replaced:
                 return
-            await self._tell_lost(session, ended)
+            await self._report_lost(session, ended)
             if session and session.followed:
                 await self._journal("disconnected", f"{ended}; its successor was not live yet")
                 if self._hidden:
                     await self._send.send(self._hidden)
                 return
-            await self._rest(session, ended)
+            await self._pause(session, ended)
 
-    async def doubt(self, channel: str, proved_until: int, why: str) -> None:
-        """A live channel was found to miss something: it is lost since ``proved_until``, and all is done anew."""
+    async def mark_stale(self, channel: str, verified_until: int, why: str) -> None:
+        """A live channel was found to miss something: it is lost since ``verified_until``, and all is done anew."""
         holders = [session for session in self._sessions if channel in session.live]
         for session in holders:
             session.live.remove(channel)
         if holders:
-            await self._send.send(Lost(self._id, self._plan.listener, [channel], now_us(), why, proved_until))
+            await self._send.send(Lost(self._id, self._spec.listener, [channel], now_us(), why, verified_until))
         for session in holders:
-            session.break_off(why)
+            session.disconnect(why)
 
-    async def _live_once(self, nursery: trio.Nursery) -> tuple[Session | None, Ended]:
+    async def _live_once(self, nursery: trio.Nursery) -> tuple[Session | None, Disconnected]:
         """Climb the ladder, stay live as long as it lasts, and return why it ended."""
         session: Session | None = None
-        ended = Ended("closed")
+        ended = Disconnected("closed")
         await self._enter("waiting")
         try:
             # Who was live before has an open gap, and goes first.
-            async with self._dialer.turn(priority=0 if self._lives else 1) as turn:
+            async with self._dialer.acquire(priority=0 if self._times_live else 1) as permit:
                 await self._enter("connecting")
-                async with open_socket(self._plan.url, CONNECT_S) as socket:
-                    turn.done()
+                async with open_socket(self._spec.url, CONNECT_S) as socket:
+                    permit.release()
                     session = Session(
                         self._id,
-                        self._plan,
+                        self._spec,
                         socket,
                         self._send,
                         self._clock,
@@ -126,17 +129,17 @@ class Connection:
                         beside.start_soon(self._prepare_successor, session, nursery)
                         await session.run()
         except* SocketError as group:
-            ended = _judge(first_error(group), was_live=session is not None and session.live_since is not None)
+            ended = _disconnected(first_error(group), was_live=session is not None and session.live_since is not None)
         except* ConfigError as group:
-            ended = Ended(str(first_error(group)), Action.GIVE_UP)
-        except* Ended as group:  # last: it says more than a socket that broke at the same moment
+            ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
+        except* Disconnected as group:  # last: it says more than a socket that broke at the same moment
             ended = first_error(group)
         finally:
             if session:
                 self._sessions.remove(session)
                 session.end()
-        if session and (still_s := session.stood_still_s()):
-            ended = Ended(f"this machine or process stood still for {still_s:.0f} s: {ended}", ended.action)
+        if session and (still_s := session.suspended_s()):
+            ended = Disconnected(f"this machine or process stood still for {still_s:.0f} s: {ended}", ended.action)
         return session, ended
 
     async def _prepare_successor(self, session: Session, nursery: trio.Nursery) -> None:
@@ -156,23 +159,23 @@ class Connection:
                 covered |= {channel for channel in older.live if channel in session.live}
             await self._lose([channel for channel in older.live if channel not in covered], "silent at its end")
             older.replace()
-        await session.tell(covered)
+        await session.start_counting(covered)
 
-    async def _tell_lost(self, session: Session | None, ended: Ended) -> None:
-        if session and session.told:
-            held = {channel for other in self._sessions if other.told for channel in other.live}
+    async def _report_lost(self, session: Session | None, ended: Disconnected) -> None:
+        if session and session.counts:
+            held = {channel for other in self._sessions if other.counts for channel in other.live}
             await self._lose([channel for channel in session.live if channel not in held], str(ended))
 
     async def _lose(self, channels: list[str], why: str) -> None:
         if channels:
-            await self._send.send(Lost(self._id, self._plan.listener, channels, now_us(), why))
+            await self._send.send(Lost(self._id, self._spec.listener, channels, now_us(), why))
 
-    async def _rest(self, session: Session | None, ended: Ended) -> None:
+    async def _pause(self, session: Session | None, ended: Disconnected) -> None:
         """Wait as long as the reason asks."""
         reason = str(ended)
         live_since = session.live_since if session else None
         lived_s = trio.current_time() - live_since if live_since is not None else 0.0
-        action = self._temper(ended.action, was_live=live_since is not None)
+        action = self._escalate(ended.action, was_live=live_since is not None)
         if ended.action in (Action.RESYNC, Action.RESIGN):
             with trio.move_on_after(MEASURE_S):
                 await self._clock.measure()
@@ -184,43 +187,43 @@ class Connection:
             case _:
                 phase, delay_s = "backing_off", self._back_off.next_delay(lived_s)
         self._last_error = reason
-        log.warning("%s %s: %s; next attempt in %.1f s", self._plan.name, phase, reason, delay_s)
+        log.warning("%s %s: %s; next attempt in %.1f s", self._spec.name, phase, reason, delay_s)
         await self._journal("stopped" if phase == "stopped" else "disconnected", reason)
         await self._enter(phase, next_attempt_at=now_us() + int(delay_s * 1e6))
         await trio.sleep(delay_s)
 
     async def _journal(self, event: str, reason: str) -> None:
         level = "error" if event == "stopped" else "warning"
-        await self._send.send(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {reason}"))
+        await self._send.send(Note(now_us(), level, self._spec.account, event, f"{self._spec.endpoint}: {reason}"))
 
-    def _temper(self, action: Action, *, was_live: bool) -> Action:
+    def _escalate(self, action: Action, *, was_live: bool) -> Action:
         """Lose patience with what is refused over and over, even for a reason that should pass."""
         refused = not was_live and action in (Action.RESYNC, Action.RESIGN, Action.PERSIST)
         self._refusals = self._refusals + 1 if refused else 0
-        if self._refusals < PATIENCE:
+        if self._refusals < MOST_REFUSALS:
             return action
         return Action.SLOW if action is Action.RESYNC else Action.GIVE_UP  # clocks are set right, keys are not
 
     async def _enter(self, phase: str, next_attempt_at: int | None = None) -> None:
         """Write the register; while an older session is live, the steps of its successor do not show there."""
-        plan = self._plan
+        spec = self._spec
         newest = self._sessions[-1] if self._sessions else None
         if phase == "live" and newest:
-            self._lives += 1
-            log.info("%s live: %s", plan.name, " ".join(newest.live))
+            self._times_live += 1
+            log.info("%s live: %s", spec.name, " ".join(newest.live))
             await self._take_over(newest)
         row = Phase(
             connection_id=self._id,
-            listener=plan.listener,
-            account=plan.account,
-            endpoint=plan.endpoint,
-            url=plan.url,
-            site=plan.site,
-            demo=plan.demo,
-            requires_auth=plan.keys is not None,
+            listener=spec.listener,
+            account=spec.account,
+            endpoint=spec.endpoint,
+            url=spec.url,
+            site=spec.site,
+            demo=spec.demo,
+            requires_auth=spec.keys is not None,
             phase=phase,
             since_at=now_us(),
-            reconnects=max(0, self._lives - 1),
+            reconnects=max(0, self._times_live - 1),
             conn_id=newest.conn_id if newest else None,
             last_error=self._last_error,
             next_attempt_at=next_attempt_at,
@@ -231,11 +234,11 @@ class Connection:
             await self._send.send(row)
 
 
-def _judge(error: SocketError, *, was_live: bool) -> Ended:
+def _disconnected(error: SocketError, *, was_live: bool) -> Disconnected:
     if error.code == 429:
-        return Ended(f"{error} (too many connections per second from this address)")
+        return Disconnected(f"{error} (too many connections per second from this address)")
     meaning = CLOSES.get(error.code or 1006)
     action = meaning.action if meaning else Action.RETRY
     if action is Action.FIX and was_live:
         action = Action.RETRY  # our requests were fine when they were made: what is wrong now, the next ones will tell
-    return Ended(str(error), action)
+    return Disconnected(str(error), action)

@@ -7,7 +7,6 @@ what was stored cannot disagree.
 
 import itertools
 import math
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
@@ -16,21 +15,22 @@ from typing import Final
 
 import trio
 
-from okxsync.feed.plan import Clock, Ended, Keys, Plan, slow_pause_s
+from okxsync.config.reveal import reveal
 from okxsync.feed.socket import Socket, SocketError
+from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys, slow_pause_s
+from okxsync.messages import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Subscribed, SubscriptionRefused, padding
 from okxsync.okx.channels import Subscription
-from okxsync.okx.errors import OF_CHANNELS, Action, meaning_of
-from okxsync.okx.frames import PING, PONG, Event, login_frame, read_event, said, subscribe_requests
-from okxsync.okx.limits import RequestBudget
-from okxsync.pace import steady_s
-from okxsync.secrets import reveal
-from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Refused, Subscribed, room
+from okxsync.okx.codes import OF_CHANNELS, Action, meaning_of
+from okxsync.okx.control import PING, PONG, Event, login_frame, read_event, subscribe_requests
+from okxsync.okx.rate_limits import RequestBudget
+from okxsync.runtime.clock import ExchangeClock, now_us, steady_s
+from okxsync.runtime.text import sanitize
 
 LOGIN_S: Final = 10.0
 SUBSCRIBE_S: Final = 10.0
 PING_S: Final = 5.0
 """The beat of pings, and so of coverage; OKX closes after 30 s of silence (OKX docs: overview-websocket-connect)."""
-TOGETHER_S: Final = 0.5
+ALIGN_S: Final = 0.5
 ANSWER_S: Final = 10.0
 """Some frame must come this soon after a ping, or the connection is dead."""
 UPGRADE: Final = "64008"
@@ -39,11 +39,6 @@ NOTED_AT_MOST: Final = 100
 """Lines of the journal, in one session, about what the exchange says of its own accord; each frame is kept anyway."""
 STALL_S: Final = 1.0
 """Held up for longer than this, we count as behind. Shorter is within the overlap with which gaps are filled."""
-
-
-def now_us() -> int:
-    """Return the local time in microseconds UTC."""
-    return time.time_ns() // 1000
 
 
 _socket_numbers: Final = itertools.count(1)
@@ -56,16 +51,16 @@ class Session:
     def __init__(
         self,
         number: int,
-        plan: Plan,
+        spec: ConnectionSpec,
         socket: Socket,
         send: trio.MemorySendChannel[Message],
-        clock: Clock,
+        clock: ExchangeClock,
         enter: Callable[[str], Awaitable[None]],
         initial_us: int = 0,
         succeeds: bool = False,
     ) -> None:
         self._id = number
-        self._plan = plan
+        self._spec = spec
         self._socket = socket
         self._socket_number = next(_socket_numbers)
         self._send = send
@@ -73,59 +68,59 @@ class Session:
         self._enter = enter
         self._initial_us = initial_us  # how far back a channel is asked for that was never subscribed before
         self._succeeds = succeeds  # another session of this connection is live
-        self._untold: dict[str, Subscribed] | None = {} if succeeds else None  # what counts once it has taken over
+        self._held_back: dict[str, Subscribed] | None = {} if succeeds else None  # what counts once it has taken over
         self._budget = RequestBudget()
         self.conn_id: str | None = None
         self.live: list[str] = []  # keys of the channels that are acknowledged and not known to be dead
         self.live_since: float | None = None  # trio's clock
-        self._asked: list[Subscription] = []  # of the last request, without an acknowledgement so far
+        self._unacknowledged: list[Subscription] = []  # of the last request, without an acknowledgement so far
         self._refused: list[Subscription] = []  # unless the refusal was none of theirs, and they are acknowledged yet
-        self._crowded_out: list[Subscription] = []  # were live until too many connections held them
-        self._asked_again: dict[str, float] = {}  # ids of requests for these two: when their answers are due
+        self._over_limit: list[Subscription] = []  # were live until too many connections held them
+        self._retried: dict[str, float] = {}  # ids of requests for these two: when their answers are due
         self._pings: deque[tuple[int, float, trio.Event]] = deque()  # unanswered: local time, trio's clock
-        self._heard = trio.Event()  # since the last ping
+        self._received = trio.Event()  # since the last ping
         self._beat_us = 0
         self._beat_s: float | None = None  # of a clock that goes on through a suspend
-        self._stood_still_s = 0.0
+        self._suspended_s = 0.0
         self.ends_soon = trio.Event()  # the exchange has said so
         self.followed = False  # by a successor, which climbs
         self.replaced = False  # by a successor, which is live
         self.over = False
-        self._broken_off = trio.Event()
-        self._why_broken_off = ""
-        self._noted: set[tuple[str, str]] = set()  # events of the journal, and what they were about
+        self._disconnect = trio.Event()
+        self._why_disconnect = ""
+        self._journalled: set[tuple[str, str]] = set()  # events of the journal, and what they were about
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
         self._stalled_until = 0.0  # trio's clock
         self._behind_us: int | None = None  # up to where all has been read, while frames still lie behind a stall
 
     async def run(self) -> None:
-        if self._plan.keys:
+        if self._spec.keys:
             await self._enter("logging_in")
-            await self._log_in(self._plan.keys)
+            await self._log_in(self._spec.keys)
         await self._enter("subscribing")
         await self._subscribe()
         self.live_since = trio.current_time()
         await self._enter("live")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_alive)
-            nursery.start_soon(self._ask_again)
-            nursery.start_soon(self._end_when_broken_off)
+            nursery.start_soon(self._retry_refused)
+            nursery.start_soon(self._end_on_disconnect)
             while True:
                 if event := await self._read():
-                    await self._heed(event)
+                    await self._handle(event)
 
     async def _read(self) -> Event | None:
         """Receive one frame, pass it on, and return it if it is a control frame."""
         frame = await self._socket.receive()
         at = self._behind_us or now_us()
-        self._heard.set()
+        self._received.set()
         if frame == PONG:
             await self._take_pong()
             return None
         if len(frame) >= PLACE_BYTES:
-            for bulk in room(len(frame)):
-                await self._pass_on(bulk)
-        await self._pass_on(Frames(self._id, self._plan.listener, [(at, frame)], self._socket_number))
+            for bulk in padding(len(frame)):
+                await self._forward(bulk)
+        await self._forward(Frames(self._id, self._spec.listener, [(at, frame)], self._socket_number))
         if frame == PING:
             await self._socket.send(PONG)
         return read_event(frame)
@@ -136,15 +131,15 @@ class Session:
             pinged_us, pinged, answered = self._pings.popleft()
             answered.set()
             if pinged_us >= self._beat_us:
-                self._stood_still_s = 0.0  # and yet the connection has lived on
+                self._suspended_s = 0.0  # and yet the connection has lived on
             if self._behind_us is not None:
                 self._behind_us = max(self._behind_us, pinged_us) if pinged < self._stalled_until else None
             if pinged_us > now_us():
                 return  # the clock was set back meanwhile: it proves nothing of what its time says now
             rtt_us = round((trio.current_time() - pinged) * 1e6)
-            await self._pass_on(Pong(self._id, self._plan.listener, pinged_us, rtt_us))
+            await self._forward(Pong(self._id, self._spec.listener, pinged_us, rtt_us))
 
-    async def _pass_on(self, message: Message) -> None:
+    async def _forward(self, message: Message) -> None:
         """Give ``message`` to the writer, and wait while it is too busy.
 
         After a stall, what is read arrived at some time since its beginning, and more of it lies behind. So it is
@@ -186,121 +181,125 @@ class Session:
                         self.conn_id = event.conn_id
                         return
                     case Event(event="error", code=code) as event if str(code) in OF_CHANNELS:
-                        await self._heed(event)
+                        await self._handle(event)
                     case Event(event="login" | "error") as event:
-                        raise _refused("login", event)
+                        raise _refusal("login", event)
                     case Event() as event:
-                        await self._heed(event)
-        raise Ended(f"login: no answer within {LOGIN_S:.0f} s")
+                        await self._handle(event)
+        raise Disconnected(f"login: no answer within {LOGIN_S:.0f} s")
 
     async def _subscribe(self) -> None:
-        for request in subscribe_requests(self._plan.subscriptions):
-            self._asked = list(request.subscriptions)
+        for request in subscribe_requests(self._spec.subscriptions):
+            self._unacknowledged = list(request.subscriptions)
             refusals: list[Event] = []
             with trio.move_on_after(SUBSCRIBE_S):
                 await self._request(request.frame)
-                while len(self._asked) > len(refusals):
+                while len(self._unacknowledged) > len(refusals):
                     match await self._read():
                         case Event(event="error", id=id) as event if id in (request.id, None, ""):
-                            refused = _refused("subscribe", event)
+                            refused = _refusal("subscribe", event)
                             if refused.action is Action.FIX:  # one channel that this account cannot have
                                 refusals.append(event)
                             elif refused.action is not Action.IGNORE:
                                 raise refused
                         case Event() as event:
-                            await self._heed(event)
-            if len(self._asked) > len(refusals):
-                missing = ", ".join(subscription.key for subscription in self._asked)
-                said = "".join(f"; {_refused('but', refusal)}" for refusal in refusals)
-                raise Ended(f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}{said}")
-            for subscription, refusal in _pair(self._asked, refusals):
-                await self._refuse(subscription, str(_refused(f"subscribe {subscription.key}", refusal)))
-            self._asked = []
+                            await self._handle(event)
+            if len(self._unacknowledged) > len(refusals):
+                missing = ", ".join(subscription.key for subscription in self._unacknowledged)
+                refused_too = "".join(f"; {_refusal('but', refusal)}" for refusal in refusals)
+                raise Disconnected(
+                    f"subscribe: no acknowledgement within {SUBSCRIBE_S:.0f} s for {missing}{refused_too}"
+                )
+            for subscription, refusal in _match_refusals(self._unacknowledged, refusals):
+                await self._refuse(subscription, str(_refusal(f"subscribe {subscription.key}", refusal)))
+            self._unacknowledged = []
         if not self.live:
             # A refusal need not name what it refuses: one that was none of ours must not stop an account.
-            raise Ended("no channel is left", Action.SLOW if self._crowded_out else Action.PERSIST)
+            raise Disconnected("no channel is left", Action.SLOW if self._over_limit else Action.PERSIST)
 
     async def _acknowledge(self, event: Event) -> None:
         """Count one channel as live: the acknowledgement repeats what was asked for, perhaps with keys added."""
         self.conn_id = event.conn_id or self.conn_id
-        waiting = (self._asked, self._crowded_out, self._refused)
+        waiting = (self._unacknowledged, self._over_limit, self._refused)
         named = [(len(one.arg), one, where) for where in waiting for one in where if event.names(one)]
         if named:
             _, subscription, where = max(named, key=itemgetter(0))  # {channel, ccy} repeats {channel} too
             where.remove(subscription)
             self.live.append(subscription.key)
-            subscribed = Subscribed(self._id, self._plan.listener, [subscription.key], now_us(), self._initial_us)
-            if self._untold is None:
-                await self._pass_on(subscribed)
+            subscribed = Subscribed(self._id, self._spec.listener, [subscription.key], now_us(), self._initial_us)
+            if self._held_back is None:
+                await self._forward(subscribed)
             else:
-                self._untold[subscription.key] = subscribed
+                self._held_back[subscription.key] = subscribed
 
     async def _refuse(self, subscription: Subscription, reason: str) -> None:
         self._refused.append(subscription)
         key = subscription.key
-        await self._pass_on(Refused(self._id, self._plan.listener, [key], now_us(), reason, self._initial_us))
+        await self._forward(
+            SubscriptionRefused(self._id, self._spec.listener, [key], now_us(), reason, self._initial_us)
+        )
         await self._note("error", "channel-refused", reason)
 
-    async def _crowd_out(self, channel: str, reason: str) -> None:
+    async def _over_connection_limit(self, channel: str, reason: str) -> None:
         """The subscriptions to ``channel`` are dead, and the others of this connection are not."""
-        dead = [one for one in self._plan.subscriptions if one.channel == channel and one.key in self.live]
+        dead = [one for one in self._spec.subscriptions if one.channel == channel and one.key in self.live]
         self.live = [key for key in self.live if key not in {one.key for one in dead}]
-        self._crowded_out += dead
-        if dead and self.told:
-            await self._pass_on(Lost(self._id, self._plan.listener, [one.key for one in dead], now_us(), reason))
-        if not self.live and not self._asked:
-            raise Ended(reason, Action.SLOW)
+        self._over_limit += dead
+        if dead and self.counts:
+            await self._forward(Lost(self._id, self._spec.listener, [one.key for one in dead], now_us(), reason))
+        if not self.live and not self._unacknowledged:
+            raise Disconnected(reason, Action.SLOW)
         if dead:
             await self._note("error", "channel-crowded-out", reason)
         else:  # it may be repeated for what is not live any more, or not yet
             await self._note_once("channel-crowded-out", channel, reason)
 
-    async def _ask_again(self) -> None:
+    async def _retry_refused(self) -> None:
         """Ask for what was crowded out or refused: slowly, for each attempt may crowd out another connection."""
-        first_id = len(self._plan.subscriptions) + 1  # beyond the ids of all requests so far
+        first_id = len(self._spec.subscriptions) + 1  # beyond the ids of all requests so far
         while True:
             await trio.sleep(slow_pause_s())
-            self._asked_again.clear()
-            for request in subscribe_requests((*self._crowded_out, *self._refused), first_id):
-                self._asked_again[request.id] = trio.current_time() + SUBSCRIBE_S
+            self._retried.clear()
+            for request in subscribe_requests((*self._over_limit, *self._refused), first_id):
+                self._retried[request.id] = trio.current_time() + SUBSCRIBE_S
                 await self._request(request.frame)
-            first_id += len(self._asked_again)
+            first_id += len(self._retried)
 
-    def _is_refused_again(self, event: Event) -> bool:
+    def _is_refused_retry(self, event: Event) -> bool:
         """Whether an error answers what was asked for again, and so changes nothing."""
         if event.id:
-            ours = event.id in self._asked_again
+            ours = event.id in self._retried
         else:  # live error frames may name nothing at all
-            ours = any(trio.current_time() < due for due in self._asked_again.values())
+            ours = any(trio.current_time() < due for due in self._retried.values())
         return ours and meaning_of(event.code).action is Action.FIX
 
-    async def _heed(self, event: Event) -> None:
+    async def _handle(self, event: Event) -> None:
         """Act on a control frame that is no answer to login or refusal of the first subscribe requests."""
         match event:
-            case Event(event="error") if self._is_refused_again(event):
+            case Event(event="error") if self._is_refused_retry(event):
                 pass
             case Event(event="error"):
-                refused = _refused("error frame", event)
+                refused = _refusal("error frame", event)
                 if refused.action is not Action.IGNORE:
                     # A request of ours was fine when it was made: what is wrong now, the next subscribe will tell.
-                    raise Ended(str(refused), Action.RETRY if refused.action is Action.FIX else refused.action)
+                    raise Disconnected(str(refused), Action.RETRY if refused.action is Action.FIX else refused.action)
             case Event(event="channel-conn-count", channel=channel, conn_count=count) if (
                 str(count) not in self._own_counts
             ):
-                held = f"{said(channel)} is held by {said(count)} connections of this account"
-                await self._note_once("channel-shared", said(channel), held)
+                held = f"{sanitize(channel)} is held by {sanitize(count)} connections of this account"
+                await self._note_once("channel-shared", sanitize(channel), held)
             case Event(event="channel-conn-count-error", channel=str(channel), conn_count=count):
-                await self._crowd_out(
-                    channel, f"{said(channel)}: too many connections ({said(count)}) hold it for this account"
+                await self._over_connection_limit(
+                    channel, f"{sanitize(channel)}: too many connections ({sanitize(count)}) hold it for this account"
                 )
             case Event(event="subscribe"):
                 await self._acknowledge(event)
             case Event(event="notice"):
-                await self._note_once("notice", said(event.code), f"{said(event.code)}: {said(event.msg)}")
+                await self._note_once("notice", sanitize(event.code), f"{sanitize(event.code)}: {sanitize(event.msg)}")
                 if str(event.code) == UPGRADE:
                     self.ends_soon.set()
             case Event(event="unsubscribe"):
-                raise Ended("the exchange ended a subscription")
+                raise Disconnected("the exchange ended a subscription")
             case _:  # nothing to be done; whoever stores it journals what nobody knows
                 pass
 
@@ -309,32 +308,32 @@ class Session:
         """How many connections hold a channel, if they are all our own."""
         return ("1", "2") if self._succeeds else ("1",)
 
-    def break_off(self, why: str) -> None:
+    def disconnect(self, why: str) -> None:
         """End the session: from outside it is known that it does not tell all."""
-        self._why_broken_off = why
-        self._broken_off.set()
+        self._why_disconnect = why
+        self._disconnect.set()
 
     def replace(self) -> None:
         """End the session: its successor is live."""
         self.live.clear()
         self.replaced = True
-        self.break_off("replaced")
+        self.disconnect("replaced")
 
     @property
-    def told(self) -> bool:
+    def counts(self) -> bool:
         """Whether what is live here counts as covered."""
-        return self._untold is None
+        return self._held_back is None
 
-    async def tell(self, covered: Collection[str]) -> None:
+    async def start_counting(self, covered: Collection[str]) -> None:
         """Count from now on: what the session before covered up to here goes on, the rest begins with its subscription.
 
         Args:
             covered: Keys of the channels that go on.
         """
-        untold, self._untold = self._untold or {}, None
+        untold, self._held_back = self._held_back or {}, None
         for key, subscribed in untold.items():
             if key in self.live and key not in covered:
-                await self._pass_on(subscribed)
+                await self._forward(subscribed)
 
     async def answers(self) -> bool:
         """Whether the peer answers one more ping: all that it sent before has then been read."""
@@ -349,47 +348,47 @@ class Session:
         for _, _, answered in self._pings:
             answered.set()
 
-    async def _end_when_broken_off(self) -> None:
-        await self._broken_off.wait()
-        raise Ended(self._why_broken_off)
+    async def _end_on_disconnect(self) -> None:
+        await self._disconnect.wait()
+        raise Disconnected(self._why_disconnect)
 
     async def _keep_alive(self) -> None:
         """Ping on a fixed beat, whatever else is sent; some frame must follow each ping."""
         while True:
-            self._stood_still_s = self.stood_still_s()
+            self._suspended_s = self.suspended_s()
             # All connections beat on the same half seconds, and so are answered, handed over and stored together.
-            beat = math.ceil((trio.current_time() + PING_S) / TOGETHER_S) * TOGETHER_S
+            beat = math.ceil((trio.current_time() + PING_S) / ALIGN_S) * ALIGN_S
             self._beat_us, self._beat_s = now_us(), steady_s()
-            self._heard = trio.Event()
+            self._received = trio.Event()
             with trio.move_on_after(ANSWER_S) as waiting:
                 await self._ping()
-                await self._heard.wait()
+                await self._received.wait()
             if waiting.cancelled_caught and not self._pushing_back:
-                raise Ended(f"silent: no frame within {ANSWER_S:.0f} s after a ping")
+                raise Disconnected(f"silent: no frame within {ANSWER_S:.0f} s after a ping")
             await trio.sleep_until(beat)
 
-    def stood_still_s(self) -> float:
+    def suspended_s(self) -> float:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
         since_beat_s = steady_s() - self._beat_s if self._beat_s is not None else 0.0
-        return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._stood_still_s
+        return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._suspended_s
 
     async def _note_once(self, event: str, about: str, detail: str) -> None:
         """Journal what the exchange may repeat as often as it likes: once in this session, and not for ever."""
-        if (event, about) not in self._noted and len(self._noted) < NOTED_AT_MOST:
-            self._noted.add((event, about))
+        if (event, about) not in self._journalled and len(self._journalled) < NOTED_AT_MOST:
+            self._journalled.add((event, about))
             await self._note("warning", event, detail)
 
     async def _note(self, level: str, event: str, detail: str) -> None:
-        await self._pass_on(Note(now_us(), level, self._plan.account, event, f"{self._plan.endpoint}: {detail}"))
+        await self._forward(Note(now_us(), level, self._spec.account, event, f"{self._spec.endpoint}: {detail}"))
 
 
-def _refused(what: str, event: Event) -> Ended:
+def _refusal(what: str, event: Event) -> Disconnected:
     meaning = meaning_of(event.code)
     hint = f"; {meaning.hint}" if meaning.hint else ""
-    return Ended(f"{what}: {said(event.code)} {meaning.text} ({said(event.msg)}){hint}", meaning.action)
+    return Disconnected(f"{what}: {sanitize(event.code)} {meaning.text} ({sanitize(event.msg)}){hint}", meaning.action)
 
 
-def _pair(unanswered: list[Subscription], refusals: list[Event]) -> list[tuple[Subscription, Event]]:
+def _match_refusals(unanswered: list[Subscription], refusals: list[Event]) -> list[tuple[Subscription, Event]]:
     """Find out which refusal is whose: live error frames name no argument, but their text does."""
 
     def likeness(refusal: Event) -> int:

@@ -22,9 +22,9 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
-from okxsync.feed.deframer import Deframer, TooLarge
+from okxsync.feed.framing import Deframer, TooLarge
 from okxsync.feed.tcp import open_tcp
-from okxsync.okx.frames import said
+from okxsync.runtime.text import sanitize
 
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T", bound=trio.abc.Stream)
@@ -101,7 +101,7 @@ class Socket:
         """Return the next frame; bytes that are no text arrive with replacement characters."""
         while not self._messages:
             if self._deframer.over or self._transport.ended:
-                await self._hear_the_end()
+                await self._raise_closed()
             data = await self._transport.read()
             try:
                 self._messages.extend(self._deframer.feed(data))
@@ -112,7 +112,7 @@ class Socket:
                 self._deframer.other.clear()
         return self._messages.popleft()
 
-    async def _hear_the_end(self) -> NoReturn:
+    async def _raise_closed(self) -> NoReturn:
         """The library has been handed the peer's last words, and says what they mean."""
         self._transport.hand_back()
         try:
@@ -297,7 +297,7 @@ def _closed(error: ConnectionClosed) -> SocketError:
     if error.reason is None:
         return SocketError("closed", 1006)
     code, reason = error.reason.code, error.reason.reason
-    return SocketError(f"closed with {code}{': ' + said(reason) if reason else ''}", code)
+    return SocketError(f"closed with {code}{': ' + sanitize(reason) if reason else ''}", code)
 
 
 def _cause(error: BaseException) -> str:

@@ -50,7 +50,7 @@ COUNTED: Final = frozenset(
 """At most 30 connections of an account may hold one of these (OKX docs: overview-websocket-connection-count-limit)"""
 
 
-UNTOLD: Final = frozenset({"extraParams"})
+NOT_REPEATED: Final = frozenset({"extraParams"})
 """What leaves nothing out, but says how often to repeat it; no push repeats it (OKX docs: account channel)."""
 _INSTRUMENTS: Final = frozenset({"instType", "instFamily", "instId"})
 _NARROWED: Final[Mapping[str, frozenset[str]]] = {
@@ -100,7 +100,7 @@ def channel_of(key: str) -> str:
 def arguments_of(key: str) -> dict[str, str]:
     """Return those arguments of the user's own that a subscription's key names and pushes repeat."""
     _, *parts = re.split(r"(?:^|,)(\w+)=", key.partition(":")[2])  # a value may be JSON, with commas of its own
-    return {name: value for name, value in zip(parts[::2], parts[1::2], strict=True) if name not in UNTOLD}
+    return {name: value for name, value in zip(parts[::2], parts[1::2], strict=True) if name not in NOT_REPEATED}
 
 
 def is_understood(key: str) -> bool:
@@ -108,7 +108,7 @@ def is_understood(key: str) -> bool:
     return arguments_of(key).keys() <= _NARROWED.get(channel_of(key), frozenset())
 
 
-def tells_of(arguments: Mapping[str, str], row: Mapping[str, object]) -> bool:
+def covers_row(arguments: Mapping[str, str], row: Mapping[str, object]) -> bool:
     """Whether a subscription with these arguments tells of a row, by OKX's names of its fields."""
     family = arguments.get("instFamily")
     if family is not None and not str(row.get("instId")).startswith(f"{family}-"):

@@ -15,16 +15,18 @@ import httpx
 import msgspec
 import trio
 
-from okxsync.config import Account, ConfigError
-from okxsync.okx.errors import Action, meaning_of
-from okxsync.okx.frames import said
-from okxsync.okx.history import BUDGETS
-from okxsync.okx.limits import BackOff, Slots
+from okxsync.config.reveal import reveal
+from okxsync.config.secret import ConfigError
+from okxsync.config.settings import AccountSettings
+from okxsync.okx.codes import Action, meaning_of
+from okxsync.okx.endpoints import BUDGETS
+from okxsync.okx.rate_limits import Slots
 from okxsync.okx.signing import sign_rest
-from okxsync.pace import Pace
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import UNREADABLE, fetch
-from okxsync.secrets import reveal
+from okxsync.runtime.backoff import BackOff
+from okxsync.runtime.rate_limiter import RateLimiter
+from okxsync.runtime.text import sanitize
 
 ATTEMPT_S: Final = 10.0
 ATTEMPTS: Final = 6
@@ -41,7 +43,7 @@ class RestError(Exception):
         self.code = code
 
 
-class _Reply(msgspec.Struct):
+class _RestReply(msgspec.Struct):
     code: str | int
     msg: str = ""
     data: msgspec.Raw = msgspec.Raw()
@@ -50,7 +52,7 @@ class _Reply(msgspec.Struct):
 class SignedBy(httpx.Auth):
     """Signs the request target and body exactly as they are sent."""
 
-    def __init__(self, account: Account, clock: SiteClock) -> None:
+    def __init__(self, account: AccountSettings, clock: SiteClock) -> None:
         self._account = account
         self._clock = clock
 
@@ -74,12 +76,12 @@ class SignedBy(httpx.Auth):
 class AccountClient:
     """Asks for one account, within each endpoint's budget: OKX counts private calls per user id."""
 
-    def __init__(self, http: httpx.AsyncClient, account: Account, clock: SiteClock) -> None:
+    def __init__(self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock) -> None:
         self._http = http
         self._account = account
         self._clock = clock
         self._auth = SignedBy(account, clock)
-        self._paces: dict[str, Pace] = {}
+        self._limiters: dict[str, RateLimiter] = {}
 
     @property
     def name(self) -> str:
@@ -117,7 +119,7 @@ class AccountClient:
     async def _attempt(self, path: str, params: Mapping[str, str] | None, priority: int) -> bytes:
         url = f"{self._account.site.rest}/api/v5/{path}"
         try:
-            async with self._pace(path).turn(priority):
+            async with self._limiter_of(path).acquire(priority):
                 with trio.fail_after(ATTEMPT_S):
                     status, body = await fetch(self._http, url, dict(params or {}), self._auth)
         except trio.TooSlowError:
@@ -129,22 +131,24 @@ class AccountClient:
         except ConfigError as error:
             raise RestError(f"{path}: {error}; set it", Action.GIVE_UP) from None
         try:
-            reply = msgspec.json.decode(body, type=_Reply)
+            reply = msgspec.json.decode(body, type=_RestReply)
         except UNREADABLE:
             raise RestError(f"{path}: HTTP status {status} without JSON", Action.RETRY) from None
         code = str(reply.code)
         if code != "0":
             meaning = meaning_of(code)
             hint = f"; {meaning.hint}" if meaning.hint else ""
-            raise RestError(f"{path}: {said(code)} {meaning.text} ({said(reply.msg)}){hint}", meaning.action, code)
+            raise RestError(
+                f"{path}: {sanitize(code)} {meaning.text} ({sanitize(reply.msg)}){hint}", meaning.action, code
+            )
         # An empty answer is proof that there was nothing, so it must be one.
         if status != httpx.codes.OK or not bytes(reply.data).startswith(b"["):
             found = f"HTTP status {status}" if status != httpx.codes.OK else "no list of data"
             raise RestError(f"{path}: code 0, but {found}", Action.RETRY)
         return bytes(reply.data)
 
-    def _pace(self, path: str) -> Pace:
-        if path not in self._paces:
+    def _limiter_of(self, path: str) -> RateLimiter:
+        if path not in self._limiters:
             budget = BUDGETS[path]
-            self._paces[path] = Pace(Slots(budget.calls, budget.window_s, patience_s=ATTEMPT_S))
-        return self._paces[path]
+            self._limiters[path] = RateLimiter(Slots(budget.calls, budget.window_s, patience_s=ATTEMPT_S))
+        return self._limiters[path]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import httpx
 
-from okxsync.config import Account
+from okxsync.config.settings import AccountSettings
 from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
@@ -13,14 +13,14 @@ from okxsync.rest.clock import SiteClock
 class Clients:
     """The clients of the accounts as configured."""
 
-    def __init__(self, http: httpx.AsyncClient, accounts: Iterable[Account]) -> None:
+    def __init__(self, http: httpx.AsyncClient, accounts: Iterable[AccountSettings]) -> None:
         self._http = http
         self._clocks: dict[str, SiteClock] = {}
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, AccountSettings] = {}
         self._clients: dict[str, AccountClient] = {}
         self.configure(accounts)
 
-    def configure(self, accounts: Iterable[Account]) -> None:
+    def configure(self, accounts: Iterable[AccountSettings]) -> None:
         """Follow a changed configuration; the clients of accounts that are the same stay."""
         new = {account.name: account for account in accounts if account.enabled}
         for name in [name for name in self._clients if new.get(name) != self._accounts[name]]:

@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import trio
 
-from okxsync.pace import steady_s
 from okxsync.rest.http import UNREADABLE, fetch
+from okxsync.runtime.clock import steady_s
 
 log = logging.getLogger("okxsync.rest")
 
@@ -29,7 +29,7 @@ class _Time(msgspec.Struct):
     ts: str
 
 
-class _Reply(msgspec.Struct):
+class _TimeReply(msgspec.Struct):
     data: list[_Time]
 
 
@@ -67,7 +67,7 @@ class SiteClock:
                     before = steady_s()
                     _, body = await fetch(self._client, self._url)
                     after = steady_s()
-                theirs = int(msgspec.json.decode(body, type=_Reply).data[0].ts) / 1000
+                theirs = int(msgspec.json.decode(body, type=_TimeReply).data[0].ts) / 1000
             except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, *NO_TIME) as error:
                 log.warning("clock: %s gives no time: %s", self._url, error or type(error).__name__)
                 return

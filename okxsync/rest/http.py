@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import trio
 
-from okxsync.okx.frames import said
+from okxsync.runtime.text import sanitize
 
 AT_ONCE: Final = 40
 """Connections to all sites together: enough for every account's budget at a tenth of a second per call."""
@@ -63,7 +63,7 @@ class _Body:
         self.bytes = bytearray()
         self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
         asked_for = encoding in ("gzip", "identity")
-        self.refused = "" if asked_for else f"a reply packed as {said(encoding)}, which was not asked for"
+        self.refused = "" if asked_for else f"a reply packed as {sanitize(encoding)}, which was not asked for"
 
     def take(self, part: bytes) -> None:
         if self.refused:

@@ -9,9 +9,9 @@ from typing import Final
 
 import trio
 
-from okxsync.sandbox.exchange import Exchange
-from okxsync.sandbox.script import Fault, play, read_script
-from okxsync.sandbox.server import serve_sandbox
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.faults.script import Fault, play, read_script
+from okxsync.sandbox.server.server import serve_sandbox
 
 FAULTS: Final = ("rst", "half-open", "4001", "4006", "upgrade")
 """What may befall a connection: a TCP reset, silence, a close code, or the notice of an upgrade (64008)."""

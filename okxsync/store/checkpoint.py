@@ -4,14 +4,24 @@ SQLite does it within a commit, which then waits until the disk has it all; in a
 tenth of its time. SQLite runs without the interpreter lock, so that a thread is enough.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from okxsync.store.database import WAL_BYTES, Connection, DatabaseError, open_database
+from okxsync.messages import Message, Note
+from okxsync.runtime.clock import now_us
+from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, DatabaseError, open_database, wal_of
+
+if TYPE_CHECKING:
+    import trio
+
+log = logging.getLogger("okxsync")
+
+POLL_S: Final = 5.0
 
 PAGES: Final = 1000
 """What is worth a checkpoint, in pages of 4 KB; SQLite's own measure."""
@@ -42,7 +52,7 @@ class Checkpoints:
         self._enough = WAL_BYTES // int(db.execute("PRAGMA page_size").fetchone()[0])
         db.execute(f"PRAGMA wal_autocheckpoint = {self._enough}")
 
-    def look(self) -> None:
+    def start_if_due(self) -> None:
         """Start one if it is due; called after each commit, and as cheap as that asks for."""
         with suppress(DatabaseError):  # a disk that fails is the next commit's to tell
             _, pages, moved = self._db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
@@ -69,3 +79,19 @@ def checkpointing(db: Connection, path: Path) -> Iterator[Checkpoints]:
     """
     with closing(open_database(path)) as other, ThreadPoolExecutor(1) as thread:
         yield Checkpoints(db, other.conn, thread)
+
+
+async def watch_wal(database: Path, send: "trio.MemorySendChannel[Message]") -> None:
+    """Say it if a reader keeps the write-ahead log from being taken into the database: it grows to the disk's end."""
+    import trio  # here: the writer process imports this module, and does without
+
+    path = wal_of(database)
+    reported = False
+    while True:
+        await trio.sleep(POLL_S)
+        size = path.stat().st_size if path.exists() else 0
+        if size > WAL_TOO_LARGE and not reported:
+            detail = f"{path.name} has grown to {size >> 20} MiB: somebody reads this database without an end"
+            log.warning("%s", detail)
+            await send.send(Note(now_us(), "warning", None, "log-held-up", detail))
+        reported = size > WAL_TOO_LARGE

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Final, TypeAlias
 
 from okxsync.store.database import Connection
-from okxsync.store.records import number
+from okxsync.store.decode import number
 
-Order: TypeAlias = tuple[str, str, str]
+OrderKey: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""
 
 _OF: Final = "WHERE account = ? AND inst_id = ? AND ord_id = ?"
@@ -25,7 +25,7 @@ def made_id(acc_fill_sz: str, fill_time: str) -> str:
     return f"{acc_fill_sz}@{fill_time}"
 
 
-def drop_made(db: Connection, orders: Iterable[Order]) -> None:
+def drop_made(db: Connection, orders: Iterable[OrderKey]) -> None:
     """Remove the made fills of some orders that REST has told of as well."""
     for order in orders:
         made = db.execute(f"SELECT trade_id, fill_time {_OF_ORDER} AND trade_id_made = 1", order).fetchall()

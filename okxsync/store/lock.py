@@ -31,17 +31,17 @@ class Lock:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._said: str | None = None
+        self._reported: str | None = None
         before = os.fstat(descriptor)
         since_s = time.time() - before.st_mtime
         self.unheld_s = since_s if before.st_size and since_s >= 0 else math.inf
 
-    def say(self, trouble: str) -> None:
+    def report(self, problem: str) -> None:
         """Say what is wrong with the database, or "" if nothing is."""
-        if trouble != self._said:
+        if problem != self._reported:
             with suppress(OSError):  # it is the last that could be said
-                os.pwrite(self.descriptor, trouble.encode()[:_ROOM].ljust(_ROOM), 0)
-            self._said = trouble
+                os.pwrite(self.descriptor, problem.encode()[:_ROOM].ljust(_ROOM), 0)
+            self._reported = problem
 
     def touch(self) -> None:
         """Say that the holder is still there."""
@@ -69,7 +69,7 @@ def hold(database: Path) -> Iterator[Lock]:
         except BlockingIOError:
             raise AlreadyRunning(f"{database}: another okxsync run holds this database") from None
         lock = Lock(descriptor)
-        lock.say("")
+        lock.report("")
         yield lock
     finally:
         os.close(descriptor)

@@ -11,17 +11,18 @@ start anew: ``log --follow`` counts on it.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from okxsync.store.database import Connection
+from okxsync.store.database import Connection, open_database
 
 STEP_S: Final = 0.005
 """What a step aims at: well under the 50 ms that a writer beside it may be kept waiting."""
 SHARE: Final = 0.1
 """Of the writer's time, what pruning inside the daemon may take."""
-LOOK_S: Final = 5.0
+POLL_S: Final = 5.0
 """How often the daemon looks whether something is due."""
 SLACK_PAGES: Final = 1000
 """Free pages that the daemon keeps: the frames that come next use them."""
@@ -29,12 +30,12 @@ ROW_BYTES: Final = 48
 """What a frame takes in the file beside its body: its other columns."""
 KEPT: Final = 100_000
 """Lines of the journal, and gaps, that are kept."""
-FORGET_S: Final = 60.0
+DELETE_OLD_S: Final = 60.0
 """How often the daemon looks whether there are more."""
-FORGOTTEN_AT_ONCE: Final = 500
+DELETED_AT_ONCE: Final = 500
 
 
-class Limits(msgspec.Struct, frozen=True):
+class PruneLimits(msgspec.Struct, frozen=True):
     """Frames received before ``before_us`` go, and the oldest beyond ``max_bytes`` in the file; None: no limit."""
 
     before_us: int | None = None
@@ -56,11 +57,11 @@ class Freed(msgspec.Struct):
         self.last_at = other.last_at or self.last_at
 
 
-Row = tuple[int, int, int, int]
+LogRow = tuple[int, int, int, int]
 """id, received_at, bytes of the body as stored, size as received."""
 
 
-def due(rows: Iterable[Row], limits: Limits, held_bytes: int) -> list[Row]:
+def due(rows: Iterable[LogRow], limits: PruneLimits, held_bytes: int) -> list[LogRow]:
     """Return those of ``rows``, oldest first, that go: up to the first that may stay.
 
     Args:
@@ -90,7 +91,7 @@ class Pruner:
         self.freed = Freed()
         self.pages_freed = 0
 
-    def step(self, limits: Limits, *, slack_pages: int = 0) -> bool:
+    def step(self, limits: PruneLimits, *, slack_pages: int = 0) -> bool:
         """Delete some frames or, once none is due, give some pages back; return whether there is more to do.
 
         Raises:
@@ -98,7 +99,7 @@ class Pruner:
         """
         return self._delete(limits) or self._shrink(slack_pages)
 
-    def _delete(self, limits: Limits) -> bool:
+    def _delete(self, limits: PruneLimits) -> bool:
         if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only: no lock for nothing
             return False
         began = self._clock()
@@ -128,10 +129,10 @@ class Pruner:
         return left < free and left > slack_pages
 
 
-class Tending:
+class Upkeep:
     """Pruning in the daemon's writer process: a step now and then, between two batches.
 
-    After each step it rests until steps have taken no more than ``SHARE`` of the time; when nothing is due, ``LOOK_S``.
+    After each step it rests until steps have taken no more than ``SHARE`` of the time; when nothing is due, ``POLL_S``.
     """
 
     def __init__(self, db: Connection, clock: Callable[[], float] = time.monotonic) -> None:
@@ -139,42 +140,42 @@ class Tending:
         self._pruner = Pruner(db)
         self._clock = clock
         self._next_at = clock()
-        self._forget_at = self._next_at
-        self._told: tuple[int | None, int | None] = (None, None)
+        self._delete_old_at = self._next_at
+        self._limits: tuple[int | None, int | None] = (None, None)
 
     def wait_s(self) -> float:
         """Return in how many seconds the next step is due."""
         return max(0.0, self._next_at - self._clock())
 
-    def tend(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
+    def run_due(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
         """Take a step if it is due, or if the limits have changed.
 
         Raises:
-            DatabaseError: of the disk; the next step is ``LOOK_S`` away.
+            DatabaseError: of the disk; the next step is ``POLL_S`` away.
         """
         began = self._clock()
-        if began < self._next_at and self._told == (keep_s, max_bytes):
+        if began < self._next_at and self._limits == (keep_s, max_bytes):
             return
-        self._told = keep_s, max_bytes
-        self._next_at = began + LOOK_S
-        limits = Limits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
-        more = self._forget(began)
+        self._limits = keep_s, max_bytes
+        self._next_at = began + POLL_S
+        limits = PruneLimits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
+        more = self._delete_old(began)
         if keep_s is not None or max_bytes is not None:
             more = self._pruner.step(limits, slack_pages=SLACK_PAGES) or more
         if more:
             ended = self._clock()
             self._next_at = ended + (ended - began) * (1 / SHARE - 1)
 
-    def _forget(self, now: float) -> bool:
-        if now < self._forget_at:
+    def _delete_old(self, now: float) -> bool:
+        if now < self._delete_old_at:
             return False
-        more = forget(self._db)
+        more = delete_old_rows(self._db)
         if not more:
-            self._forget_at = now + FORGET_S
+            self._delete_old_at = now + DELETE_OLD_S
         return more
 
 
-def forget(db: Connection, kept: int = KEPT, at_once: int = FORGOTTEN_AT_ONCE) -> bool:
+def delete_old_rows(db: Connection, kept: int = KEPT, at_once: int = DELETED_AT_ONCE) -> bool:
     """Delete some of the journal's lines and of the gaps beyond the newest ``kept``; return whether there may be more.
 
     Coverage stays true: a gap that is open stays, and where one goes that could not be filled, coverage begins after
@@ -183,10 +184,10 @@ def forget(db: Connection, kept: int = KEPT, at_once: int = FORGOTTEN_AT_ONCE) -
     Raises:
         DatabaseError: of the disk or a lock; nothing was done.
     """
-    return any([_forget_journal(db, kept, at_once), _forget_gaps(db, kept, at_once)])
+    return any([_delete_old_journal(db, kept, at_once), _delete_old_gaps(db, kept, at_once)])
 
 
-def _forget_journal(db: Connection, kept: int, at_once: int) -> bool:
+def _delete_old_journal(db: Connection, kept: int, at_once: int) -> bool:
     first, last = db.execute("SELECT min(id), max(id) FROM journal").fetchone()
     if first is None or last - first < kept:
         return False
@@ -196,7 +197,7 @@ def _forget_journal(db: Connection, kept: int, at_once: int) -> bool:
     return bool(until < last - kept)
 
 
-def _forget_gaps(db: Connection, kept: int, at_once: int) -> bool:
+def _delete_old_gaps(db: Connection, kept: int, at_once: int) -> bool:
     going = db.execute(
         "SELECT id, account, channel, to_at, outcome FROM gaps AS old WHERE id <= (SELECT max(id) FROM gaps) - ?"
         " AND outcome IS NOT NULL AND EXISTS (SELECT 1 FROM gaps AS later WHERE later.account = old.account"
@@ -227,7 +228,35 @@ def _transaction(db: Connection) -> Iterator[None]:
         raise
 
 
-def would_free(db: Connection, limits: Limits) -> Freed:
+CHECKPOINTS: Final = 40
+
+
+def prune_now(path: Path, limits: PruneLimits) -> Freed:
+    """Prune all that is due, beside a running daemon or without one, and give the space back; return what went.
+
+    Raises:
+        StoreError: the database cannot be opened.
+        DatabaseError: of the disk or a lock; what is done is done.
+    """
+    database = open_database(path)
+    try:
+        pruner = Pruner(database.conn)
+        more = True
+        while more:
+            began = time.perf_counter()
+            more = pruner.step(limits)
+            time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
+        for _ in range(CHECKPOINTS):  # the file shrinks once all of the WAL is in it; a writer may be ahead of us
+            busy, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and frames == copied:
+                break
+            time.sleep(0.05)
+    finally:
+        database.close()
+    return pruner.freed
+
+
+def would_free(db: Connection, limits: PruneLimits) -> Freed:
     """Return what pruning would free; reads only."""
     freed, held, after = Freed(), _held(db), 0
     while rows := _oldest(db, after, 5000):
@@ -241,9 +270,9 @@ def would_free(db: Connection, limits: Limits) -> Freed:
     return freed
 
 
-def _oldest(db: Connection, after_id: int, count: int) -> list[Row]:
+def _oldest(db: Connection, after_id: int, count: int) -> list[LogRow]:
     """Return rows from the old end, but never the newest of all."""
-    found: list[Row] = db.execute(
+    found: list[LogRow] = db.execute(
         "SELECT id, received_at, length(body), size FROM messages"
         " WHERE id > ? AND id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?",
         (after_id, count),
@@ -260,7 +289,7 @@ def _free_pages(db: Connection) -> int:
     return int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
-def _sum(rows: list[Row]) -> Freed:
+def _sum(rows: list[LogRow]) -> Freed:
     stored, received = sum(row[2] for row in rows), sum(row[3] for row in rows)
     return Freed(len(rows), stored, received, rows[-1][1] if rows else None)
 

@@ -35,14 +35,14 @@ class Pages:
         runs = self._begun.pop(source, {})
         begun = Snapshot(0, frozenset(), 0) if page == 1 else runs.get(socket)
         runs.pop(socket, None)
-        whole: Snapshot | None = None
+        complete: Snapshot | None = None
         if page is not None and begun is not None and page == begun.pages + 1:
             grown = Snapshot(page, begun.names.union(names), max(begun.time_ms, time_ms))
             if last:
-                whole = grown
+                complete = grown
                 runs = {other: run for other, run in runs.items() if other > socket}  # the older ones will not go on
             else:
                 runs[socket] = grown
         if runs:
             self._begun[source] = runs
-        return whole
+        return complete

@@ -10,7 +10,7 @@ change (``u_time``), all else by the time of the last full row (``full_time``). 
 is closed as of ``absent_time``.
 
 ``source`` says who reported a row's state first: ``ws`` if a push did, else ``rest``. Of a live channel, what only
-REST has reported is a push that was lost (see ``rest.probe``).
+REST has reported is a push that was lost (see ``reconcile.probe``).
 """
 
 import math
@@ -19,9 +19,9 @@ from operator import ge, gt, itemgetter
 from typing import Any, Final, TypeAlias
 
 from okxsync.okx.models import AlgoOrder, Order
-from okxsync.store import records
+from okxsync.store import decode
 from okxsync.store.database import Connection
-from okxsync.store.records import Value
+from okxsync.store.decode import Value
 
 TERMINAL: Final = frozenset({"filled", "canceled", "mmp_canceled"})
 PENDING: Final = "'live', 'partially_filled'"
@@ -232,11 +232,11 @@ class _Orders(Table):
 
 _MATERIAL: Final = ("acc_fill_sz", "px", "sz")
 _ALGO_MATERIAL: Final = "sz trigger_px ord_px tp_trigger_px tp_ord_px sl_trigger_px sl_ord_px".split()
-_ORDER: Final = ("orders", records.ORDER.columns, "ord_id", _ORDER_CLOCK, _order_clock, _MATERIAL)
+_ORDER: Final = ("orders", decode.ORDER.columns, "ord_id", _ORDER_CLOCK, _order_clock, _MATERIAL)
 ORDERS: Final = _Orders(*_ORDER)
 ORDERS_BY_REST: Final = _Orders(*_ORDER, keep=ORDER_PUSH_ONLY)
 ALGO_ORDERS: Final = _Orders(
-    "algo_orders", records.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, _ALGO_MATERIAL
+    "algo_orders", decode.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, _ALGO_MATERIAL
 )
 NOT_FOUND: Final = "gone"
 """Our own state of an order that was pending and that REST knows nowhere; any end that OKX reports replaces it."""
@@ -254,7 +254,7 @@ def not_found(table: str, key: str, pending: str) -> str:
 ORDER_NOT_FOUND: Final = not_found("orders", "ord_id", PENDING)
 ALGO_NOT_FOUND: Final = not_found("algo_orders", "algo_id", ALGO_PENDING)
 
-_FILL: Final = (*records.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw")
+_FILL: Final = (*decode.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw")
 FILLS: Final = Table(
     "fills",
     _FILL,
@@ -323,15 +323,15 @@ def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str
     )
 
 
-_CASH: Final = [column for column in records.CASH_BALANCE.columns if column != "ccy"]
+_CASH: Final = [column for column in decode.CASH_BALANCE.columns if column != "ccy"]
 _CONTRACTS: Final = (
     "trade_id inst_id inst_type mgn_mode pos_side pos ccy pos_ccy avg_px non_settle_avg_px settled_pnl u_time".split()
 )
-_BALANCE: Final = ("balances", records.BALANCE.columns, "ccy", _CASH, "cash_bal")
-_POSITION: Final = ("positions", records.POSITION.columns, "pos_id", _CONTRACTS, "pos")
+_BALANCE: Final = ("balances", decode.BALANCE.columns, "ccy", _CASH, "cash_bal")
+_POSITION: Final = ("positions", decode.POSITION.columns, "pos_id", _CONTRACTS, "pos")
 BALANCES: Final = _full(*_BALANCE)
 BALANCES_BY_REST: Final = _full(*_BALANCE)
-CASH_BALANCES: Final = _changes("balances", records.CASH_BALANCE.columns, "ccy", _CASH, "cash_bal")
+CASH_BALANCES: Final = _changes("balances", decode.CASH_BALANCE.columns, "ccy", _CASH, "cash_bal")
 POSITIONS: Final = _full(*_POSITION)
 POSITIONS_BY_REST: Final = _full(*_POSITION)
 POSITION_CHANGES: Final = _changes(*_POSITION)
@@ -364,17 +364,17 @@ def _latest(name: str, columns: Sequence[str], key: Sequence[str], clock: str) -
 
 
 _OWN: Final = ("account", "received_at", "as_of", "raw")
-EQUITY: Final = _latest("equity", (*records.EQUITY.columns, *_OWN), ("account",), "as_of")
-DEPOSITS: Final = _latest("deposits", (*records.DEPOSIT.columns, *_OWN), ("account", "dep_id"), "as_of")
-WITHDRAWALS: Final = _latest("withdrawals", (*records.WITHDRAWAL.columns, *_OWN), ("account", "wd_id"), "as_of")
-MARK_PRICES: Final = _latest("mark_prices", (*records.MARK_PRICE.columns, "received_at"), ("inst_id",), "ts")
+EQUITY: Final = _latest("equity", (*decode.EQUITY.columns, *_OWN), ("account",), "as_of")
+DEPOSITS: Final = _latest("deposits", (*decode.DEPOSIT.columns, *_OWN), ("account", "dep_id"), "as_of")
+WITHDRAWALS: Final = _latest("withdrawals", (*decode.WITHDRAWAL.columns, *_OWN), ("account", "wd_id"), "as_of")
+MARK_PRICES: Final = _latest("mark_prices", (*decode.MARK_PRICE.columns, "received_at"), ("inst_id",), "ts")
 CLOSED_POSITIONS: Final = _latest(
     "positions_history",
-    (*records.CLOSED_POSITION.columns, "account", "received_at", "raw"),
+    (*decode.CLOSED_POSITION.columns, "account", "received_at", "raw"),
     ("account", "pos_id", "c_time"),
     "u_time",
 )
-_INSTRUMENT: Final = (*records.INSTRUMENT.columns, "received_at", "raw")
+_INSTRUMENT: Final = (*decode.INSTRUMENT.columns, "received_at", "raw")
 INSTRUMENTS: Final = Table(
     "instruments",
     _INSTRUMENT,
@@ -383,5 +383,5 @@ INSTRUMENTS: Final = Table(
     guard="true",  # pushes name only what has changed
 )
 BILLS: Final = Table(
-    "bills", (*records.BILL.columns, "account", "received_at", "raw"), ("account", "bill_id"), guard="false"
+    "bills", (*decode.BILL.columns, "account", "received_at", "raw"), ("account", "bill_id"), guard="false"
 )

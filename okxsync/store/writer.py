@@ -4,25 +4,60 @@ Frames are logged as received, decoded once, and become rows of the table that t
 the same transaction. A batch that fails leaves nothing behind and can be applied again as it is.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import zstandard
 
-from okxsync.config import MARKET
-from okxsync.okx.channels import arguments_of, channel_of
-from okxsync.okx.frames import EVENTS, read_event, redact
-from okxsync.store import batch, register
-from okxsync.store.batch import Message
+from okxsync.messages import (
+    MARKET,
+    AccountRemoved,
+    ClockSetBack,
+    ConfiguredAccount,
+    ConnectionRemoved,
+    Frames,
+    GapResult,
+    Heartbeat,
+    Lost,
+    Message,
+    Note,
+    OrdersNotFound,
+    Padding,
+    Phase,
+    Pong,
+    Retention,
+    Rows,
+    Subscribed,
+    SubscriptionRefused,
+    Unverified,
+    Verified,
+    WantedChannels,
+)
+from okxsync.okx.control import EVENTS, read_event
+from okxsync.runtime.clock import now_us
+from okxsync.runtime.text import redact
+from okxsync.store import coverage, journal, register
 from okxsync.store.database import DATA_ERRORS, Connection, DatabaseError
-from okxsync.store.log import SAMPLES, Codec, learn, learns, open_codec
-from okxsync.store.mirror import Arg, Mirror, Push
-from okxsync.store.records import Value, clean, mend
+from okxsync.store.decode import Value, replace_lone_surrogates, strip_lone_surrogates
+from okxsync.store.envelope import (
+    UNREADABLE,
+    Arg,
+    Envelope,
+    decode_arg,
+    decode_envelope,
+    decode_lenient_envelope,
+    decode_leniently,
+    decode_object,
+    decode_rows,
+    fits,
+    row_texts,
+)
+from okxsync.store.raw_log import SAMPLES, Codec, learn, learns, open_codec
 from okxsync.store.snapshots import Pages
+from okxsync.store.staging import IncomingRows, Staging
 
 
 class Written(msgspec.Struct, array_like=True):
@@ -33,28 +68,6 @@ class Written(msgspec.Struct, array_like=True):
     error: str | None = None
 
 
-class Frame(msgspec.Struct, rename="camel"):
-    """The envelope of a push; its rows are decoded by what they are of."""
-
-    arg: msgspec.Raw
-    data: list[msgspec.Raw]
-    event_type: str = ""
-    cur_page: int | None = None
-    last_page: bool | None = None
-
-
-class _Envelope(msgspec.Struct, rename="camel"):
-    arg: msgspec.Raw
-    data: list[msgspec.Raw]
-    event_type: object = ""
-
-
-_read_frame: Final = msgspec.json.Decoder(Frame).decode
-_read_arg: Final = msgspec.json.Decoder(Arg).decode
-_read_object: Final = msgspec.json.Decoder(dict[str, object]).decode
-_read_rows: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-
 _LOG: Final = (
     "INSERT INTO messages (received_at, connection_id, account, channel, kind, size, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -62,7 +75,7 @@ _ADD: Final = (
     "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 )
 _SET: Final = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_HEARD: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
+_RECEIVED: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
 _PUSHED: Final = (
     "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
     " WHERE account = ?3 AND channel = ?4"
@@ -75,13 +88,13 @@ _ARGS_KEPT: Final = 10_000
 class Writer:
     """Writes batches to a database opened for writing, through one connection."""
 
-    def __init__(self, db: Connection, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, db: Connection, now_us: Callable[[], int] = now_us) -> None:
         self.db = db
         self.now_us = now_us
         self.codec: Codec = open_codec(db)
         self.samples: list[bytes] | None = [] if learns(db) else None  # frames to learn a better codec from
         self.pid: int | None = None
-        self.keep = batch.Keep(None, None)  # of the raw log; whoever runs the writer prunes between batches
+        self.retention = Retention(None, None)  # of the raw log; whoever runs the writer prunes between batches
         self.pages = Pages()
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and arg: with the key of its coverage
 
@@ -154,7 +167,7 @@ class Writer:
                 self.codec = learn(self.db, samples)
 
 
-class _Oddities:
+class _Anomalies:
     """Counts what is odd, and where."""
 
     def __init__(self) -> None:
@@ -169,22 +182,17 @@ class _Oddities:
 def _each(messages: Sequence[Message]) -> Iterator[Message]:
     """Yield the messages, and each frame or row as one."""
     for message in messages:
-        if isinstance(message, batch.Frames):
+        if isinstance(message, Frames):
             yield from (msgspec.structs.replace(message, frames=[frame]) for frame in message.frames)
-        elif isinstance(message, batch.Rows):
-            one = msgspec.structs.replace(message, whole=False)
-            yield from (msgspec.structs.replace(one, rows=f"[{row}]") for row in _texts(message.rows))
-            if message.whole:  # closes what it does not name, if all its rows can be stored; these change nothing now
+        elif isinstance(message, Rows):
+            one = msgspec.structs.replace(message, complete=False)
+            yield from (msgspec.structs.replace(one, rows=f"[{row}]") for row in row_texts(message.rows))
+            if (
+                message.complete
+            ):  # closes what it does not name, if all its rows can be stored; these change nothing now
                 yield message
         else:
             yield message
-
-
-def _texts(rows: str) -> list[str]:
-    """Return the elements of a JSON array, or what is none as it is."""
-    with suppress(*_UNREADABLE):
-        return [bytes(row).decode() for row in _read_leniently(_read_rows, rows)]
-    return [rows]
 
 
 class _Transaction:
@@ -193,101 +201,101 @@ class _Transaction:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._db = writer.db
-        self._odd = _Oddities()
+        self._anomaly = _Anomalies()
         # Neither belongs to this object: as a cycle a batch would stay in memory until the garbage collector came.
-        self._mirror = Mirror(writer.pages, writer.account_of, self._odd)
+        self._staging = Staging(writer.pages, writer.account_of, self._anomaly)
         self._log: list[tuple[Value | bytes, ...]] = []
-        self._heard: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
+        self._received: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
         self._covered: dict[int, int] = {}  # connection -> at
         self._pushed: dict[tuple[str, str], tuple[int, int]] = {}  # listener, key of coverage -> at, latest time named
         self._queue: int | None = None
 
     def take(self, message: Message) -> None:
         match message:
-            case batch.Frames():
+            case Frames():
                 self._frames(message)
-            case batch.Pong(connection_id=number, at=at):
+            case Pong(connection_id=number, at=at):
                 self._covered[number] = max(at, self._covered.get(number, 0))
                 self._db.execute(
                     "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
                 )
-            case batch.Rows():
+            case Rows():
                 self._rows(message)
-            case batch.Bulk():
+            case Padding():
                 pass
-            case batch.Gone():
-                self._mirror.gone(message, self._db)
+            case OrdersNotFound():
+                self._staging.not_found(message, self._db)
             case _:
                 self._coverage_up_to_here()
                 self._register(message)
 
     def _register(self, message: Message) -> None:
         match message:
-            case batch.Phase():
+            case Phase():
                 register.phase(self._db, message, self._writer.pid)
-            case batch.Subscribed():
+            case Subscribed():
                 self._writer.args.clear()
-                register.subscribed(self._db, message)
-            case batch.Refused():
-                register.refused(self._db, message)
-            case batch.Wanted():
-                register.wanted(self._db, message)
-            case batch.Lost():
+                coverage.subscribed(self._db, message)
+            case SubscriptionRefused():
+                coverage.subscription_refused(self._db, message)
+            case WantedChannels():
+                coverage.wanted_channels(self._db, message)
+            case Lost():
                 self._writer.args.clear()
-                register.lost(self._db, message)
-            case batch.Proved():
-                register.proved(self._db, message)
-            case batch.Unproved():
-                register.unproved(self._db, message)
-            case batch.Forgotten():
-                register.forgotten(self._db, message)
-            case batch.Account():
-                register.account(self._db, message)
-            case batch.AccountRemoved():
+                coverage.lost(self._db, message)
+            case Verified():
+                coverage.verified(self._db, message)
+            case Unverified():
+                coverage.unverified(self._db, message)
+            case ConnectionRemoved():
+                register.connection_removed(self._db, message)
+            case ConfiguredAccount():
+                register.account_configured(self._db, message)
+            case AccountRemoved():
                 register.account_removed(self._db, message)
-            case batch.GapAsked():
-                register.gap_asked(self._db, message)
-            case batch.ClockSetBack():
-                register.clock_set_back(self._db, message)
-            case batch.Note():
-                register.note(self._db, message)
-            case batch.Keep():
-                self._writer.keep = message
-            case batch.Beat():
-                register.beat(self._db, message, self._writer.pid)
+            case GapResult():
+                coverage.gap_result(self._db, message)
+            case ClockSetBack():
+                coverage.clock_set_back(self._db, message)
+            case Note():
+                journal.note(self._db, message)
+            case Retention():
+                self._writer.retention = message
+            case Heartbeat():
+                register.heartbeat(self._db, message, self._writer.pid)
                 self._writer.pid, self._queue = message.pid, message.queue
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Take no more of a message than what cannot fail."""
-        self._odd.where = (getattr(message, "listener", None), "")
-        self._odd("bad-message", f"{type(message).__name__}: {type(why).__name__}")
-        if isinstance(message, batch.Frames):
+        self._anomaly.where = (getattr(message, "listener", None), "")
+        self._anomaly("bad-message", f"{type(message).__name__}: {type(why).__name__}")
+        if isinstance(message, Frames):
             for at, text in message.frames:
-                self._log_frame(message, at, redact(clean(text)), None, "unknown")
-            self._hear(message)
+                self._log_frame(message, at, redact(replace_lone_surrogates(text)), None, "unknown")
+            self._count_received(message)
 
     def finish(self) -> Written:
         db = self._db
-        self._mirror.write(db)
+        self._staging.write(db)
         db.executemany(_LOG, self._log)
         self._coverage_up_to_here()
-        db.executemany(_HEARD, [(at, count, number) for number, (at, count) in self._heard.items()])
+        db.executemany(_RECEIVED, [(at, count, number) for number, (at, count) in self._received.items()])
         now = self._writer.now_us()
         errors = 0
-        for (kind, what, account), count in self._odd.counted.items():
+        for (kind, what, account), count in self._anomaly.counted.items():
             errors += count if kind in _ERRORS else 0
-            if register.odd(db, now, kind, what, count):
-                register.note(db, batch.Note(now, "warning", account, kind, what))
+            if journal.count_anomaly(db, now, kind, what, count):
+                journal.note(db, Note(now, "warning", account, kind, what))
         received = sum(int(row[5] or 0) for row in self._log)
         stored = sum(len(row[6]) for row in self._log if isinstance(row[6], bytes))
-        added = {"messages": len(self._log), "bytes_received": received, "bytes": stored, "rows": self._mirror.rows,
+        added = {"messages": len(self._log), "bytes_received": received, "bytes": stored, "rows": self._staging.rows,
                  "errors": errors}  # fmt: skip
         db.executemany(_ADD, [(name, value) for name, value in added.items() if value])
         if self._log:
             db.execute(_SET, ("lag_us", now - min(int(row[0] or now) for row in self._log)))
         if self._queue is not None:
             db.execute(_SET, ("queue", self._queue))
-        return Written(self._mirror.rows, len(self._log))
+        return Written(self._staging.rows, len(self._log))
 
     def _coverage_up_to_here(self) -> None:
         """What has arrived so far is covered, before a channel comes or goes."""
@@ -295,50 +303,50 @@ class _Transaction:
             self._db.executemany(_PUSHED, [(*marks, *key) for key, marks in self._pushed.items()])
             self._pushed.clear()
         if self._covered:
-            register.advance(self._db, [(at, number) for number, at in self._covered.items()])
+            coverage.advance(self._db, [(at, number) for number, at in self._covered.items()])
             self._covered.clear()
 
-    def _frames(self, message: batch.Frames) -> None:
+    def _frames(self, message: Frames) -> None:
         account = None if message.listener == MARKET else message.listener
         for at, text in message.frames:
-            self._odd.where = (account, "")
+            self._anomaly.where = (account, "")
             if event := read_event(text):
                 channel = event.channel or (event.arg or {}).get("channel")
                 self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
                 if event.event not in EVENTS:
-                    self._odd("unknown-event", clean(redact(event.event))[:60])
+                    self._anomaly("unknown-event", replace_lone_surrogates(redact(event.event))[:60])
                 continue
             try:
                 frame = self._read_frame(text)
                 arg, key = self._arg_of(message, frame.arg)
-            except _UNREADABLE:
-                self._odd_frame(message, at, text)
+            except UNREADABLE:
+                self._keep_anomalous_frame(message, at, text)
                 continue
-            self._odd.where = (account, arg.channel)
+            self._anomaly.where = (account, arg.channel)
             self._log_frame(message, at, text, arg.channel, "push")
             pages = frame.cur_page, frame.last_page, message.socket
-            push = Push(message.listener, arg, at, frame.data, "ws", frame.event_type, *pages)
-            if not self._mirror.take(push):
-                self._odd("unknown-channel", "no table")
+            push = IncomingRows(message.listener, arg, at, frame.data, "ws", frame.event_type, *pages)
+            if not self._staging.stage(push):
+                self._anomaly("unknown-channel", "no table")
             if key:
                 of_channel = message.listener, key
                 _, latest_ms = self._pushed.get(of_channel, (0, 0))
-                self._pushed[of_channel] = at, max(latest_ms, self._mirror.latest_ms)
-        self._hear(message)
+                self._pushed[of_channel] = at, max(latest_ms, self._staging.latest_ms)
+        self._count_received(message)
 
-    def _read_frame(self, text: str) -> Frame:
+    def _read_frame(self, text: str) -> Envelope:
         try:
-            return _read_leniently(_read_frame, text)
+            return decode_leniently(decode_envelope, text)
         except msgspec.ValidationError:
-            frame = _read_envelope(mend(text))
-            self._odd("new-type", "envelope")
+            frame = decode_lenient_envelope(strip_lone_surrogates(text))
+            self._anomaly("new-type", "envelope")
             return frame
 
-    def _hear(self, message: batch.Frames) -> None:
+    def _count_received(self, message: Frames) -> None:
         number, last_at = message.connection_id, message.frames[-1][0]
-        self._heard[number] = last_at, self._heard.get(number, (0, 0))[1] + len(message.frames)
+        self._received[number] = last_at, self._received.get(number, (0, 0))[1] + len(message.frames)
 
-    def _log_frame(self, message: batch.Frames, at: int, text: str, channel: str | None, kind: str) -> None:
+    def _log_frame(self, message: Frames, at: int, text: str, channel: str | None, kind: str) -> None:
         body = text.encode()
         account = None if message.listener == MARKET else message.listener
         compressed = self._writer.codec.compress(body)
@@ -346,76 +354,49 @@ class _Transaction:
             self._writer.samples.append(body)
         self._log.append((at, message.connection_id, account, channel, kind, len(body), compressed))
 
-    def _odd_frame(self, message: batch.Frames, at: int, text: str) -> None:
+    def _keep_anomalous_frame(self, message: Frames, at: int, text: str) -> None:
         """Keep a frame that is no push as it is known."""
         channel: object = None
         try:
-            found = _read_object(mend(text))
+            found = decode_object(strip_lone_surrogates(text))
             arg = found.get("arg")
             channel = arg.get("channel") if isinstance(arg, dict) else None
             what = "not as documented"
-        except _UNREADABLE:
+        except UNREADABLE:
             what = "not JSON"
-        name = clean(channel) if isinstance(channel, str) else None
-        self._odd.where = (self._odd.where[0], name or "")
-        self._odd("bad-frame", what)
-        self._log_frame(message, at, redact(clean(text)), name, "unknown")
+        name = replace_lone_surrogates(channel) if isinstance(channel, str) else None
+        self._anomaly.where = (self._anomaly.where[0], name or "")
+        self._anomaly("bad-frame", what)
+        self._log_frame(message, at, redact(replace_lone_surrogates(text)), name, "unknown")
 
-    def _rows(self, message: batch.Rows) -> None:
+    def _rows(self, message: Rows) -> None:
         account = None if message.listener == MARKET else message.listener
-        self._odd.where = (account, message.channel)
+        self._anomaly.where = (account, message.channel)
         try:
-            rows = _read_leniently(_read_rows, message.rows)
-        except _UNREADABLE:
-            self._odd("bad-frame", "REST rows are not a list")
+            rows = decode_leniently(decode_rows, message.rows)
+        except UNREADABLE:
+            self._anomaly("bad-frame", "REST rows are not a list")
             return
-        push = Push(message.listener, Arg(message.channel), message.at, rows, "rest",
-                    as_of_ms=message.as_of_ms, whole=message.whole)  # fmt: skip
-        self._mirror.take(push)
+        push = IncomingRows(message.listener, Arg(message.channel), message.at, rows, "rest",
+                    as_of_ms=message.as_of_ms, complete=message.complete)  # fmt: skip
+        self._staging.stage(push)
 
-    def _arg_of(self, message: batch.Frames, raw: msgspec.Raw) -> tuple[Arg, str]:
+    def _arg_of(self, message: Frames, raw: msgspec.Raw) -> tuple[Arg, str]:
         """Return what a frame is of, and the key of the coverage that it belongs to, or ""."""
         known = self._writer.args
         known_as = message.listener, bytes(raw)
         if (found := known.get(known_as)) is None:
             if len(known) > _ARGS_KEPT:
                 known.clear()
-            fields = _read_object(raw)
+            fields = decode_object(raw)
             try:
-                arg = _read_arg(raw)
+                arg = decode_arg(raw)
             except msgspec.ValidationError:
-                self._odd("new-type", "envelope")
+                self._anomaly("new-type", "envelope")
                 told = {name: str(value) for name, value in fields.items() if value is not None}
                 arg = msgspec.convert(told, Arg)
             live = self._db.execute("SELECT channel FROM coverage WHERE connection_id = ? AND live = 1",
                                     [message.connection_id]).fetchall()  # fmt: skip
-            fitting = [key for (key,) in live if _fits(key, fields)]
+            fitting = [key for (key,) in live if fits(key, fields)]
             found = known[known_as] = arg, max(fitting, key=len, default="")
         return found
-
-
-T = TypeVar("T")
-
-
-def _read_leniently(decode: Callable[[str], T], text: str) -> T:
-    try:
-        return decode(text)
-    except msgspec.DecodeError:
-        return decode(mend(text))
-
-
-def _read_envelope(text: str) -> Frame:
-    """Return a frame some of whose marks are not of the type that they should be: those prove nothing, its rows count.
-
-    Raises:
-        msgspec.DecodeError: it has no arg, or no list of rows.
-    """
-    found = msgspec.json.decode(text, type=_Envelope)
-    event_type = found.event_type if isinstance(found.event_type, str) else ""
-    return Frame(found.arg, found.data, event_type)
-
-
-def _fits(key: str, arg: dict[str, object]) -> bool:
-    """Whether a push with ``arg`` belongs to the subscription ``key`` (``channel`` or ``channel:name=value,...``)."""
-    named = arguments_of(key)
-    return arg.get("channel") == channel_of(key) and all(arg.get(name) == value for name, value in named.items())

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from okxsync.okx.history import BUDGETS, Budget
+from okxsync.okx.endpoints import BUDGETS
+from okxsync.okx.rate_limits import Budget
 from tests.bench.measure import Row
 
 BASE = 2_500_000_000_000_000_000

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from okxsync.store import batch
+from okxsync.messages import Frames
 from okxsync.store.database import open_database
-from okxsync.store.log import open_codec
+from okxsync.store.raw_log import open_codec
 from okxsync.store.writer import Writer
 from tests.bench.measure import DATABASE, okxsync, running
 from tests.bench.orders import Orders
@@ -83,7 +83,7 @@ def commits(path: Path, stop: threading.Event) -> list[float]:
         now_us = time.time_ns() // 1000
         frames = [(now_us, orders.next(now_us).decode()) for _ in range(BATCH)]
         began = time.perf_counter()
-        writer.apply([batch.Frames(1, "account-001", frames)])
+        writer.apply([Frames(1, "account-001", frames)])
         took.append(time.perf_counter() - began)
     database.close()
     return took

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.feed.scripted import START_NS, Exchange, Resolver
+from tests.support.scripted_socket import START_NS, Exchange, Resolver
 
 
 @pytest.fixture

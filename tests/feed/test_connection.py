@@ -1,35 +1,21 @@
 """The ladder of one connection: the phases that the register shows, their deadlines, and the pause after each end."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from okxsync.config import Secret, SecretSource
-from okxsync.feed.connection import Connection
-from okxsync.feed.plan import Keys, Plan
-from okxsync.okx.limits import dial_slots
-from okxsync.pace import Pace
-from okxsync.store.batch import Lost, Note, Phase, Subscribed
-from tests.feed.scripted import CONN_ID, Exchange, FixedClock, Peer, Timeline, plan_of
-
-CLIMB = ["waiting", "connecting", "logging_in", "subscribing", "live"]
-
-
-@asynccontextmanager
-async def kept(plan: Plan, clock: FixedClock | None = None) -> AsyncIterator[Timeline]:
-    """Keep a connection as ``plan`` says; cancel it in the end."""
-    timeline = Timeline()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(timeline.collect)
-        connection = Connection(7, plan, timeline.send, Pace(dial_slots(3)), clock or FixedClock())
-        nursery.start_soon(connection.run)
-        yield timeline
-        nursery.cancel_scope.cancel()
+from okxsync.config.secret import Secret, SecretSource
+from okxsync.feed.connection import FeedConnection
+from okxsync.feed.spec import Keys
+from okxsync.messages import Lost, Note, Phase, Subscribed
+from okxsync.okx.rate_limits import dial_slots
+from okxsync.runtime.rate_limiter import RateLimiter
+from tests.support.connections import CLIMB, kept
+from tests.support.scripted_socket import CONN_ID, Exchange, FixedClock, Peer, Timeline, spec_of
 
 
 def refusing_login(*codes: str) -> Callable[[Peer], Awaitable[None]]:
@@ -66,7 +52,7 @@ async def test_each_phase_is_written_in_its_order_with_what_went_wrong_and_when_
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         rows = timeline.of(Phase)
         assert [row.phase for row in rows] == [*CLIMB, "backing_off", *CLIMB]
@@ -84,7 +70,7 @@ async def test_each_phase_is_written_in_its_order_with_what_went_wrong_and_when_
 
 async def test_the_attempt_comes_when_the_register_says(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.refuses = True
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         for number in range(1, 30):
             row = await timeline.reaches("backing_off", number)
             entered = next(at for at, message in timeline.all if message is row)
@@ -100,7 +86,7 @@ async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of("status", keys=None, listener="market")) as timeline:
+    async with kept(spec_of("status", keys=None, listener="market")) as timeline:
         row = await timeline.reaches("live")
         assert [row.phase for row in timeline.of(Phase)] == ["waiting", "connecting", "subscribing", "live"]
         assert (row.listener, row.account, row.requires_auth) == ("market", None, False)
@@ -129,7 +115,7 @@ async def test_a_loss_after_a_suspend_says_so_unless_the_connection_has_lived_on
             await peer.close(4004)
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert row.last_error == reason
         (lost,) = timeline.of(Lost)
@@ -143,7 +129,7 @@ async def test_a_peer_that_takes_tcp_and_stays_silent_ends_after_ten_seconds(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.upgrades = False
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert row.last_error == "peer:80 WebSocket handshake: no answer within 10 s"
         assert timeline.phases() == [(0, "waiting"), (0, "connecting"), (10, "backing_off")]
@@ -168,7 +154,7 @@ async def test_a_peer_that_falls_silent_in_a_phase_ends_that_phase(
             await peer.hear()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert row.last_error == reason
         assert timeline.phases()[-2:] == [(0, phase), (ends_at, "backing_off")]
@@ -187,7 +173,7 @@ async def test_what_was_live_is_lost_before_anything_else_happens(
         await peer.close(1001)
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 3)
         told = [
             message.phase if isinstance(message, Phase) else message.channels
@@ -213,7 +199,7 @@ async def test_what_was_acknowledged_is_lost_even_if_the_connection_never_came_t
         await peer.hear()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert [lost.channels for lost in timeline.of(Lost)] == [["orders"]]
         assert row.reconnects == 0
@@ -227,7 +213,7 @@ async def test_a_crowded_out_channel_is_not_lost_a_second_time(exchange: Exchang
         await peer.close(1001)
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("backing_off")
         assert [lost.channels for lost in timeline.of(Lost)] == [["orders"], ["account"]]
 
@@ -240,7 +226,7 @@ async def test_a_refusal_that_may_pass_is_tried_again_soon(
     exchange: Exchange, autojump_clock: MockClock, code: str
 ) -> None:
     exchange.script = refusing_login(code)
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert 0.5 <= delay_s(row) <= 1.5
         assert code in (row.last_error or "")
@@ -249,7 +235,7 @@ async def test_a_refusal_that_may_pass_is_tried_again_soon(
 
 async def test_too_many_requests_are_followed_by_a_long_pause(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.script = refusing_login("60014")
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         assert 150 <= delay_s(await timeline.reaches("backing_off")) <= 225
         await timeline.reaches("live")
         assert 150 <= exchange.dials[1] <= 226
@@ -260,7 +246,7 @@ async def test_a_bad_key_stops_the_connection_and_is_tried_again_after_half_an_h
     exchange: Exchange, autojump_clock: MockClock, code: str
 ) -> None:
     exchange.script = refusing_login(code, code)
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("stopped")
         assert delay_s(row) == 1800
         assert f"login: {code}" in (row.last_error or "")
@@ -277,7 +263,7 @@ async def test_a_secret_that_is_not_there_stops_the_connection_and_names_the_pla
     monkeypatch.delenv("ALPHA_KEY", raising=False)
     secret = Secret(SecretSource(env="ALPHA_KEY"), Path())
     exchange.script = refusing_login()
-    async with kept(plan_of(keys=Keys(secret, secret, secret))) as timeline:
+    async with kept(spec_of(keys=Keys(secret, secret, secret))) as timeline:
         row = await timeline.reaches("stopped")
         assert row.last_error == "environment variable ALPHA_KEY is not set"
         monkeypatch.setenv("ALPHA_KEY", "here it is")
@@ -297,7 +283,7 @@ async def test_a_close_code_means_what_the_table_says(
         await peer.close(code)
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches(phase)
         assert row.last_error == f"closed with {code}"
 
@@ -316,7 +302,7 @@ async def test_a_live_socket_that_is_closed_for_a_fault_of_ours_comes_back(
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert delay_s(row) <= 1.5
         await timeline.reaches("live", 2)
@@ -324,7 +310,7 @@ async def test_a_live_socket_that_is_closed_for_a_fault_of_ours_comes_back(
 
 async def test_a_refused_upgrade_is_tried_again(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.rejects = 429
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert "HTTP status 429 (too many connections per second" in (row.last_error or "")
         assert delay_s(row) <= 1.5
@@ -342,7 +328,7 @@ async def test_the_pause_grows_with_each_failure_and_shrinks_only_after_a_minute
         await peer.close(1001)
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         number, delays = 0, [0.5]
         while delays[-1] <= 20:  # live for a moment each time: that resets nothing
             number += 1
@@ -360,7 +346,7 @@ async def test_a_login_refused_for_its_time_is_signed_again_after_measuring_the_
 ) -> None:
     exchange.script = refusing_login("60006", "60007")
     clock = FixedClock()
-    async with kept(plan_of(), clock) as timeline:
+    async with kept(spec_of(), clock) as timeline:
         await timeline.reaches("live")
         assert clock.measured == 2
         assert exchange.dials[-1] < 10
@@ -382,7 +368,7 @@ async def test_patience_ends_with_the_fifth_refusal_in_a_row_and_comes_back_with
 
     exchange.script = script
     clock = FixedClock()
-    async with kept(plan_of(), clock) as timeline:
+    async with kept(spec_of(), clock) as timeline:
         await timeline.reaches("backing_off", 6)
         ends = [row.phase for row in timeline.of(Phase) if row.phase in ("backing_off", "stopped", "live")]
         assert ends == ["backing_off"] * 4 + ["stopped"] * 2 + ["live"] + ["backing_off"] * 2
@@ -392,7 +378,7 @@ async def test_patience_ends_with_the_fifth_refusal_in_a_row_and_comes_back_with
 async def test_a_login_refused_for_its_time_is_never_given_up(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.script = refusing_login(*["60006"] * 7)
     clock = FixedClock()
-    async with kept(plan_of(), clock) as timeline:
+    async with kept(spec_of(), clock) as timeline:
         await timeline.reaches("live")
         pauses = [delay_s(row) for row in timeline.of(Phase) if row.phase == "backing_off"]
         assert "stopped" not in {row.phase for row in timeline.of(Phase)}
@@ -412,7 +398,7 @@ async def test_an_account_whose_every_channel_is_refused_is_stopped_after_some_a
         await peer.hear()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("stopped")
         assert (delay_s(row), row.last_error) == (1800, "no channel is left")
         ends = [row.phase for row in timeline.of(Phase) if row.phase in ("backing_off", "stopped")]
@@ -423,7 +409,7 @@ async def test_a_refusal_after_another_failure_is_the_first_again(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.script = refusing_login(*["60007"] * 4, "63999", *["60007"] * 4)
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live")
         assert "stopped" not in {row.phase for row in timeline.of(Phase)}
 
@@ -434,7 +420,7 @@ async def test_a_clock_that_cannot_be_measured_holds_nothing_up(exchange: Exchan
             await trio.sleep_forever()
 
     exchange.script = refusing_login("60006")
-    async with kept(plan_of(), Stuck()) as timeline:
+    async with kept(spec_of(), Stuck()) as timeline:
         await timeline.reaches("live")
         assert 10 < exchange.dials[1] < 12
 
@@ -457,20 +443,20 @@ async def test_cancellation_in_any_phase_leaves_no_socket(
 
     exchange.script = script
     exchange.upgrades = phase != "connecting"
-    timeline, dialer = Timeline(), Pace(dial_slots(1))
+    timeline, dialer = Timeline(), RateLimiter(dial_slots(1))
     if phase == "waiting":
-        async with dialer.turn(0):
+        async with dialer.acquire(0):
             pass  # the place of this second is taken
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         with trio.move_on_after(0.9 if phase == "waiting" else 2) as scope:
-            await Connection(7, plan_of(), timeline.send, dialer, FixedClock()).run()
+            await FeedConnection(7, spec_of(), timeline.send, dialer, FixedClock()).run()
         assert scope.cancelled_caught
         now = trio.current_time()
         await wait_all_tasks_blocked()
         assert exchange.open == 0
         assert timeline.of(Phase)[-1].phase == ("stopped" if phase == "backing_off" else phase)
-        async with dialer.turn(0):  # and the turn has been given back
+        async with dialer.acquire(0):  # and the turn has been given back
             assert trio.current_time() - now < 1.01
         nursery.cancel_scope.cancel()
 
@@ -485,12 +471,12 @@ async def test_a_connection_that_was_live_dials_before_those_that_never_were(
         await peer.answer_pings()
 
     exchange.script = script
-    timeline, dialer = Timeline(), Pace(dial_slots(1))
+    timeline, dialer = Timeline(), RateLimiter(dial_slots(1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         for number in range(20):
-            plan = plan_of(listener=f"a{number:02}")
-            nursery.start_soon(Connection(number, plan, timeline.send, dialer, FixedClock()).run)
+            spec = spec_of(listener=f"a{number:02}")
+            nursery.start_soon(FeedConnection(number, spec, timeline.send, dialer, FixedClock()).run)
             await wait_all_tasks_blocked()
         await timeline.reaches("live", 5)
         live = [row.listener for row in timeline.of(Phase) if row.phase == "live"]

@@ -10,9 +10,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.feed.session import NOTED_AT_MOST
 from okxsync.feed.socket import SocketError
-from okxsync.okx.errors import Action
-from okxsync.store.batch import PLACE_BYTES, Frames, Lost, Note, Pong, Refused, Subscribed
-from tests.feed.scripted import CONN_ID, START_NS, Exchange, Life, Peer, living, plan_of
+from okxsync.messages import PLACE_BYTES, Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
+from okxsync.okx.codes import Action
+from tests.support.scripted_socket import CONN_ID, START_NS, Exchange, Life, Peer, living, spec_of
 
 
 def acknowledged(life: Life) -> list[str]:
@@ -44,7 +44,7 @@ async def test_nothing_is_subscribed_before_the_login_is_acknowledged(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(8.9)
         assert life.phases == ["logging_in"]
         await trio.sleep(1)
@@ -62,7 +62,7 @@ async def test_the_login_is_signed_by_the_clock_of_the_exchange(exchange: Exchan
 
     done = trio.Event()
     exchange.script = script
-    async with living(plan_of()):
+    async with living(spec_of()):
         await done.wait()
 
 
@@ -72,7 +72,7 @@ async def test_without_keys_there_is_no_login(exchange: Exchange, autojump_clock
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("status", keys=None)) as life:
+    async with living(spec_of("status", keys=None)) as life:
         await trio.sleep(1)
         assert life.phases == ["subscribing", "live"]
 
@@ -103,7 +103,7 @@ async def test_a_refused_login_ends_the_session_as_its_code_says_and_subscribes_
         pytest.fail(f"said after the refusal: {await peer.hear()}")
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         ended = await life.ended()
         assert (ended.action, code in str(ended)) == (action, True)
         assert life.phases == ["logging_in"]
@@ -118,7 +118,7 @@ async def test_a_refusal_of_a_channel_is_no_answer_to_a_login(exchange: Exchange
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         assert (await life.ended()).action is Action.RETRY
 
 
@@ -129,7 +129,7 @@ async def test_a_login_event_with_a_code_is_a_refusal_too(exchange: Exchange, au
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         assert (await life.ended()).action is Action.GIVE_UP
 
 
@@ -142,7 +142,7 @@ async def test_an_unanswered_login_ends_after_its_deadline_whatever_else_arrives
             await trio.sleep(1)
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         assert str(await life.ended()) == "login: no answer within 10 s"
         assert trio.current_time() == pytest.approx(10)
         assert {note.event for note in life.heard.of(Note)} == {"notice"}
@@ -161,7 +161,7 @@ async def test_a_channel_is_live_from_its_own_acknowledgement_on(exchange: Excha
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(4.1)
         assert (acknowledged(life), life.phases[-1]) == (["account"], "subscribing")
         await trio.sleep(4)
@@ -178,7 +178,7 @@ async def test_acknowledgements_without_id_and_with_keys_of_the_exchange_s_own_c
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(1)
         assert acknowledged(life) == ["orders", "account"]
 
@@ -196,7 +196,7 @@ async def test_an_acknowledgement_is_that_of_one_argument_even_if_it_contains_an
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("account", {"channel": "account", "ccy": "BTC"})) as life:
+    async with living(spec_of("account", {"channel": "account", "ccy": "BTC"})) as life:
         await trio.sleep(4)
         assert acknowledged(life) == ["account:ccy=BTC"]
         await trio.sleep(2)
@@ -214,7 +214,7 @@ async def test_an_acknowledgement_of_something_else_counts_for_nothing(
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of("orders")) as life:
+    async with living(spec_of("orders")) as life:
         assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for orders"
         assert acknowledged(life) == []
 
@@ -239,14 +239,14 @@ async def test_one_refused_argument_leaves_the_others_live_and_is_reported(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "fills", "account")) as life:
+    async with living(spec_of("orders", "fills", "account")) as life:
         await trio.sleep(1)
         assert life.phases[-1] == "live"
         assert acknowledged(life) == ["orders", "account"]
         (note,) = life.heard.of(Note)
         assert (note.level, note.event, note.account) == ("error", "channel-refused", "alpha")
         assert "subscribe fills: 64003" in note.detail
-        (refused,) = life.heard.of(Refused)
+        (refused,) = life.heard.of(SubscriptionRefused)
         assert (refused.channels, "subscribe fills: 64003" in refused.reason) == (["fills"], True)
         assert life.session
         assert life.session.live == ["orders", "account"]
@@ -280,14 +280,14 @@ async def test_what_is_refused_is_asked_for_again_slowly_and_a_second_refusal_ch
                     pytest.fail(str(other))
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(140)
         assert (life.phases[-1], acknowledged(life), asked) == ("live", ["account"], [])
         await trio.sleep(1000)
         assert len(asked) == 3
         assert all(later - earlier >= 149 for earlier, later in zip([0.0, *asked], asked, strict=False))
         assert (life.phases[-1], acknowledged(life)) == ("live", ["account", "orders"])
-        assert [(one.channels, one.connection_id) for one in life.heard.of(Refused)] == [(["orders"], 7)]
+        assert [(one.channels, one.connection_id) for one in life.heard.of(SubscriptionRefused)] == [(["orders"], 7)]
         assert [note.event for note in life.heard.of(Note)] == ["channel-refused"]
 
 
@@ -309,7 +309,7 @@ async def test_an_error_that_comes_long_after_what_was_asked_for_again_still_end
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         ended = await life.ended()
         assert (ended.action, str(ended).startswith("error frame: 60018")) == (Action.RETRY, True)
 
@@ -325,7 +325,7 @@ async def test_an_acknowledgement_need_not_repeat_extra_params(exchange: Exchang
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of(wanted)) as life:
+    async with living(spec_of(wanted)) as life:
         await trio.sleep(1)
         assert acknowledged(life) == ['account:extraParams={"updateInterval":"0"}']
 
@@ -342,7 +342,7 @@ async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, a
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of(one, other, "status", keys=None)) as life:
+    async with living(spec_of(one, other, "status", keys=None)) as life:
         await trio.sleep(1)
         assert acknowledged(life) == ["status"]
         first, second = sorted(note.detail for note in life.heard.of(Note))
@@ -359,7 +359,7 @@ async def test_every_argument_refused_ends_the_session(exchange: Exchange, autoj
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of("orders", "fills")) as life:
+    async with living(spec_of("orders", "fills")) as life:
         assert (await life.ended()).action is Action.PERSIST
         assert len(life.heard.of(Note)) == 2
 
@@ -376,7 +376,7 @@ async def test_what_is_acknowledged_after_a_refusal_of_something_else_is_live(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(1)
         assert acknowledged(life) == ["orders", "account"]
         assert life.session
@@ -397,7 +397,7 @@ async def test_a_refusal_that_is_not_the_argument_s_fault_ends_the_session_at_on
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         assert (await life.ended()).action is action
         assert trio.current_time() < 1
         assert acknowledged(life) == []
@@ -411,7 +411,7 @@ async def test_one_refusal_of_a_whole_request_tells_its_words(exchange: Exchange
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         ended = await life.ended()
         assert "no acknowledgement within 10 s for orders, account" in str(ended)
         assert "60012 illegal request" in str(ended)
@@ -425,7 +425,7 @@ async def test_silence_while_subscribing_ends_after_its_deadline(exchange: Excha
         await peer.hear()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for account"
         assert trio.current_time() == pytest.approx(10)
         assert life.session
@@ -443,7 +443,7 @@ async def test_a_long_list_is_split_and_each_request_is_answered_for_itself(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of(*wanted, keys=None)) as life:
+    async with living(spec_of(*wanted, keys=None)) as life:
         await trio.sleep(1)
         assert life.phases[-1] == "live"
         assert len(acknowledged(life)) == 1200
@@ -465,7 +465,7 @@ async def test_an_error_frame_while_live_ends_the_session(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         ended = await life.ended()
         assert (ended.action, str(ended).startswith(f"error frame: {code}")) == (action, True)
 
@@ -494,7 +494,7 @@ async def test_what_changes_nothing_is_passed_on_and_nothing_happens(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(100)
         assert life.phases[-1] == "live"
         assert life.heard.of(Note) == []
@@ -511,7 +511,7 @@ async def test_the_notice_of_an_upgrade_is_noted_and_the_session_stays(
         await peer.close(1000)
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(1)
         (note,) = life.heard.of(Note)
         assert (note.level, note.event) == ("warning", "notice")
@@ -537,7 +537,7 @@ async def test_what_the_exchange_says_over_and_over_is_journalled_once(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(1)
         assert len(life.heard.of(Note)) == notes
         assert sum(len(one.frames) for one in life.heard.of(Frames)) > 500  # and yet each is kept
@@ -553,7 +553,7 @@ async def test_notices_that_all_differ_do_not_fill_the_journal_either(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(1)
         assert len(life.heard.of(Note)) == NOTED_AT_MOST
 
@@ -567,7 +567,7 @@ async def test_a_channel_that_other_connections_hold_too_is_noted(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(1)
         (note,) = life.heard.of(Note)
         assert note.event == "channel-shared"
@@ -582,7 +582,7 @@ async def test_an_unsubscribe_that_we_did_not_ask_for_ends_the_session(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         assert (await life.ended()).action is Action.RETRY
 
 
@@ -592,7 +592,7 @@ async def test_a_remote_close_while_live_tells_its_code(exchange: Exchange, auto
         await peer.close(4004, "No data received in 30s.")
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         end = await life.end()
         assert isinstance(end, SocketError)
         assert (end.code, str(end)) == (4004, "closed with 4004: No data received in 30s.")
@@ -622,7 +622,7 @@ async def test_pings_keep_their_beat_whether_data_flows_or_not(
                 await peer.say("pong")
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(100)
         assert pinged == pytest.approx(range(0, 100, 5))
         assert len(life.heard.of(Pong)) == 20
@@ -638,7 +638,7 @@ async def test_a_silent_peer_is_dead_ten_seconds_after_a_ping(exchange: Exchange
             await peer.hear()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         ended = await life.ended()
         assert (str(ended), ended.action) == ("silent: no frame within 10 s after a ping", Action.RETRY)
         assert trio.current_time() == pytest.approx(20)
@@ -653,7 +653,7 @@ async def test_any_frame_is_an_answer(exchange: Exchange, autojump_clock: MockCl
             await peer.say({"arg": {"channel": "account"}, "data": []})
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(100)
         assert life.phases[-1] == "live"
         assert life.heard.of(Pong) == []
@@ -669,7 +669,7 @@ async def test_a_frame_before_the_ping_is_no_answer_to_it(exchange: Exchange, au
         await trio.sleep_forever()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await life.ended()
         assert trio.current_time() == pytest.approx(15)
 
@@ -685,7 +685,7 @@ async def test_a_pong_tells_how_long_it_took_and_proves_the_time_up_to_its_ping(
             await peer.say("pong")
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(14)
         pongs = life.heard.of(Pong)
         assert [(pong.connection_id, pong.listener) for pong in pongs] == [(7, "alpha")] * 3
@@ -704,7 +704,7 @@ async def test_a_ping_of_the_exchange_is_answered_and_kept(exchange: Exchange, a
 
     answered = trio.Event()
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await answered.wait()
         assert frames(life)[-1] == "ping"
 
@@ -719,7 +719,7 @@ async def test_a_reader_that_our_own_channel_holds_up_is_not_taken_for_a_silent_
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of(), capacity=7) as life:
+    async with living(spec_of(), capacity=7) as life:
         await trio.sleep(100)
         assert life.phases[-1] == "live"
         for _ in range(20):
@@ -746,7 +746,7 @@ async def test_what_lay_behind_a_stall_covers_nothing_until_a_new_pong_shows_tha
                 await trio.sleep(5)
 
     exchange.script = script
-    async with living(plan_of(), capacity=7) as life:
+    async with living(spec_of(), capacity=7) as life:
         await trio.sleep(101)
         while trio.current_time() < 101.1:
             life.heard.all.copy()
@@ -767,7 +767,7 @@ async def test_once_our_channel_is_free_again_silence_counts(exchange: Exchange,
         await trio.sleep_forever()
 
     exchange.script = script
-    async with living(plan_of(), capacity=7) as life:
+    async with living(spec_of(), capacity=7) as life:
         await trio.sleep(38)
         for _ in range(20):
             life.heard.all.copy()
@@ -786,7 +786,7 @@ async def test_frames_cross_in_the_order_received_each_with_its_time(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of()) as life:
+    async with living(spec_of()) as life:
         await trio.sleep(1)
         crossed = [pair for message in life.heard.of(Frames) for pair in message.frames]
         assert [frame for _, frame in crossed][3:] == [f'{{"data":[{number}]}}' for number in range(200)]
@@ -815,7 +815,7 @@ async def test_a_channel_that_is_crowded_out_is_lost_alone_and_asked_for_again_l
                     pytest.fail(str(other))
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(140)
         (lost,) = life.heard.of(Lost)
         assert lost.channels == ["orders"]
@@ -842,7 +842,7 @@ async def test_a_channel_that_is_crowded_out_at_once_holds_up_no_other(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders", "account")) as life:
+    async with living(spec_of("orders", "account")) as life:
         await trio.sleep(100)
         assert life.phases[-1] == "live"
         assert life.session
@@ -859,7 +859,7 @@ async def test_if_nothing_is_left_after_crowding_out_the_session_ends_slowly(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of("orders")) as life:
+    async with living(spec_of("orders")) as life:
         assert (await life.ended()).action is Action.SLOW
         assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
 
@@ -875,7 +875,7 @@ async def test_what_waits_is_bounded_in_bytes_too(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(plan_of(), capacity=100) as life:
+    async with living(spec_of(), capacity=100) as life:
         await trio.sleep(1)
         waiting = sum(len(frame) == size for frame in frames(life))
         assert most - 5 < waiting <= most

@@ -21,7 +21,7 @@ from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from okxsync.feed.socket import SocketError, first_error, open_socket, reach
-from tests.feed.scripted import Resolver
+from tests.support.scripted_socket import Resolver
 
 LIMIT_S = 5.0
 

@@ -4,10 +4,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.store.batch import Frames, Lost, Note, Phase, Subscribed
-from tests.feed.scripted import Exchange, Peer, plan_of
-from tests.feed.test_connection import CLIMB, kept
-from tests.feed.test_feed import account, running
+from okxsync.messages import Frames, Lost, Note, Phase, Subscribed
+from tests.support.accounts import account
+from tests.support.connections import CLIMB, kept, running
+from tests.support.scripted_socket import Exchange, Peer, spec_of
 
 
 async def announce(peer: Peer) -> None:
@@ -28,7 +28,7 @@ async def test_the_successor_is_live_before_the_old_one_ends(exchange: Exchange,
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         live = await timeline.reaches("live", 2)
         assert live.reconnects == 1
         await trio.sleep(200)
@@ -47,7 +47,7 @@ async def test_frames_say_which_of_the_two_sockets_they_came_by(exchange: Exchan
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         sockets = [frames.socket for frames in timeline.of(Frames)]
         assert len(set(sockets)) == 2
@@ -63,7 +63,7 @@ async def test_a_second_upgrade_replaces_the_successor(exchange: Exchange, autoj
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 6)
         await trio.sleep(100)
         assert timeline.of(Lost) == []
@@ -85,7 +85,7 @@ async def test_if_the_old_one_ends_first_there_is_a_gap_and_one_successor(
             await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(100)
         (lost,) = timeline.of(Lost)
@@ -106,7 +106,7 @@ async def test_the_notice_and_the_end_may_come_at_once(exchange: Exchange, autoj
             await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 10)
         assert exchange.open <= 2
         assert timeline.of(Phase)[-1].phase == "live"
@@ -128,7 +128,7 @@ async def test_a_successor_that_is_refused_shows_once_the_old_one_has_ended(
         await peer.hear()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         row = await timeline.reaches("stopped")
         assert trio.current_time() == pytest.approx(60, abs=1)
         assert "60032" in (row.last_error or "")
@@ -149,7 +149,7 @@ async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(100)
         assert timeline.of(Lost) == []
@@ -168,7 +168,7 @@ async def test_an_old_one_that_was_dead_already_leaves_a_gap(exchange: Exchange,
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(1)
         (lost,) = timeline.of(Lost)
@@ -194,7 +194,7 @@ async def test_a_channel_that_the_successor_cannot_have_is_lost(exchange: Exchan
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(100)
         assert [lost.channels for lost in timeline.of(Lost)] == [["account"]]
@@ -213,7 +213,7 @@ async def test_our_own_successor_is_no_other_program(
         await peer.answer_pings()
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(1)
         assert any(note.event == "channel-shared" for note in timeline.of(Note)) is told
@@ -258,7 +258,7 @@ async def test_cancelling_in_the_middle_leaves_no_socket(exchange: Exchange, aut
         await trio.sleep_forever()  # the successor never gets its subscription
 
     exchange.script = script
-    async with kept(plan_of()) as timeline:
+    async with kept(spec_of()) as timeline:
         await timeline.reaches("live")
         await trio.sleep(5)
         assert exchange.open == 2

@@ -5,9 +5,9 @@ from okxsync.okx.channels import (
     DEFAULT_CHANNELS,
     arguments_of,
     channel_of,
+    covers_row,
     is_understood,
     subscription,
-    tells_of,
 )
 
 
@@ -92,4 +92,4 @@ def test_a_subscription_tells_of_what_its_arguments_leave(arguments: dict[str, s
         {"instId": inst_id, "instType": "SWAP" if inst_id.endswith("SWAP") else "SPOT"}
         for inst_id in ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP")
     ]
-    assert [row["instId"] for row in rows if tells_of(arguments, row)] == inst_ids
+    assert [row["instId"] for row in rows if covers_row(arguments, row)] == inst_ids

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.config import load
-from okxsync.okx.errors import Action
+from okxsync.config.settings import load
+from okxsync.okx.codes import Action
 from okxsync.rest import client as module
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
-from tests.replay import Replay, write_config
-from tests.rest.test_http import saying
+from tests.support.replay import Replay, write_config
+from tests.support.replies import saying
 
 
 async def asked(folder: Path, head: str, body: str) -> bytes | RestError:

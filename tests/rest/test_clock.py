@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from okxsync.rest.clock import SiteClock
-from tests.rest.replies import reply
+from tests.support.replies import reply
 
 
 @pytest.mark.parametrize("ts", ["", "soon", "nan", "9" * 400])

@@ -2,42 +2,13 @@
 
 import gzip
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import trio
 
 from okxsync.rest.http import MAX_REPLY_BYTES, fetch, open_http
-
-
-@asynccontextmanager
-async def saying(
-    *parts: bytes, endless: bool = False, silent: bool = False, heard: list[bytes] | None = None
-) -> AsyncIterator[str]:
-    """Serve one answer to whoever asks: these parts, the last one again and again, or nothing more."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        request = await stream.receive_some()
-        if heard is not None:
-            heard.append(bytes(request))
-        try:
-            for part in parts:
-                await stream.send_all(part)
-            while endless:
-                await stream.send_all(parts[-1])
-            if silent:
-                await trio.sleep_forever()
-        except trio.BrokenResourceError:  # the client has heard enough
-            pass
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, serve, 0)
-        port = listeners[0].socket.getsockname()[1]
-        yield f"http://127.0.0.1:{port}/"
-        nursery.cancel_scope.cancel(reason="the test is over")
-
+from tests.support.replies import saying
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.server import Sandbox, serve_sandbox
-from tests.sandbox.client import Caller
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support.sandbox_client import Caller
 
 
 def now_ms() -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from okxsync.sandbox.exchange import Exchange, Push, Refusal
+from okxsync.sandbox.exchange.exchange import Exchange, OrderRejected, Push
 
 START = 1_700_000_000_000
 BTC, SWAP = "BTC-USDT", "BTC-USDT-SWAP"
@@ -64,7 +64,7 @@ def tick_until(exchange: Exchange, clock: Clock, done: Callable[[], bool]) -> No
 
 
 def refused(code: str, operation: Callable[..., Any], *args: Any) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(OrderRejected) as caught:
         operation(*args)
     assert caught.value.code == code
 

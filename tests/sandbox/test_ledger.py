@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from okxsync.sandbox.exchange import Exchange
-from okxsync.sandbox.instruments import INSTRUMENTS, text
-from okxsync.sandbox.ledger import Position
-from okxsync.sandbox.market import Trader
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.exchange.instruments import INSTRUMENTS, text
+from okxsync.sandbox.exchange.ledger import Position
+from okxsync.sandbox.exchange.trader import Trader
 
 SWAP = next(each for each in INSTRUMENTS if each.is_swap)
 ZERO = Decimal(0)

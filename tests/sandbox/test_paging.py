@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.sandbox.orders import Refusal
-from okxsync.sandbox.paging import MAX_ROWS, Paging, page
+from okxsync.sandbox.exchange.orders import OrderRejected
+from okxsync.sandbox.server.paging import MAX_ROWS, Paging, page
 
 ROWS = [{"id": str(number), "ts": str(number * 10)} for number in range(12, 0, -1)]
 BY_ID = Paging("id", "ts")
@@ -49,7 +49,7 @@ def test_limit_is_at_most_100() -> None:
 @pytest.mark.parametrize("name", ["after", "before", "limit", "begin", "end"])
 @pytest.mark.parametrize("value", ["x", "-1", "1.5"])
 def test_what_is_no_number_is_refused(name: str, value: str) -> None:
-    with pytest.raises(Refusal, match="51000"):
+    with pytest.raises(OrderRejected, match="51000"):
         ids(**{name: value})
 
 

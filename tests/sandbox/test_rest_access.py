@@ -4,10 +4,10 @@ import httpx
 import pytest
 import trio
 
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.faults import Answer
-from okxsync.sandbox.server import Sandbox
-from tests.sandbox.client import SPOT, SWAP, Caller, body_of, now_iso
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.faults.rules import ScriptedReply
+from okxsync.sandbox.server.server import Sandbox
+from tests.support.sandbox_client import SPOT, SWAP, Caller, body_of, now_iso
 
 
 async def test_a_signed_request_is_answered(caller: Caller, alpha: Member) -> None:
@@ -155,8 +155,10 @@ async def test_a_scripted_answer_comes_once_with_or_without_the_deed(
     sandbox: Sandbox, exchange: Exchange, caller: Caller, alpha: Member
 ) -> None:
     lost = '{"code":"50004","msg":"API endpoint request timeout","data":[]}'
-    sandbox.faults.answers.append(Answer("trade/order", 400, lost, after=True))
-    sandbox.faults.answers.append(Answer("account/balance", 502, "<html>Bad Gateway</html>", media_type="text/html"))
+    sandbox.faults.replies.append(ScriptedReply("trade/order", 400, lost, after=True))
+    sandbox.faults.replies.append(
+        ScriptedReply("account/balance", 502, "<html>Bad Gateway</html>", media_type="text/html")
+    )
     body = {**SPOT, "side": "buy", "ordType": "limit", "px": "30000", "sz": "0.01", "clOrdId": "lost1"}
     assert (await caller.post("trade/order", body))["code"] == "50004"
     assert exchange.order_rows(alpha.uid)[0]["clOrdId"] == "lost1"

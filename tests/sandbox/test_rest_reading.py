@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.market import Trader
-from okxsync.sandbox.server import Sandbox, serve_sandbox
-from tests.sandbox.client import FAR_BUY, SPOT, SWAP, Caller, body_of
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, body_of
 
 HOUR_S, DAY_S = 3600, 86400
 

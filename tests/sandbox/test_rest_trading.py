@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import trio
 
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.server import Sandbox
-from tests.sandbox.client import FAR_BUY, SPOT, SWAP, Caller, talk
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.server.server import Sandbox
+from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, talk
 
 BTC_SWAP = {"instId": "BTC-USDT-SWAP"}
 

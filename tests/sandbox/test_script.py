@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from okxsync.sandbox.command import faults_of
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.faults import Rule
-from okxsync.sandbox.script import LASTING, SUDDEN, Fault, play, read_script, strike
-from okxsync.sandbox.server import Sandbox
-from tests.sandbox.client import Caller, talk
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.faults.rules import Rule
+from okxsync.sandbox.faults.script import LASTING, SUDDEN, Fault, play, read_script, strike
+from okxsync.sandbox.server.server import Sandbox
+from tests.support.sandbox_client import Caller, talk
 
 SWAP = {"instId": "BTC-USDT-SWAP", "tdMode": "cross"}
 FAR_BUY = {"side": "buy", "ordType": "limit", "px": "1"}

@@ -8,13 +8,13 @@ import httpx
 import pytest
 import trio
 
-from okxsync import config
-from okxsync.sandbox.auth import sign
-from okxsync.sandbox.exchange import Exchange, Member, Push
-from okxsync.sandbox.faults import Rule
-from okxsync.sandbox.server import Sandbox, serve_sandbox
-from tests.replay import until
-from tests.sandbox.client import FAR_BUY, SWAP, Caller, raw, signature, talk, upgrade
+from okxsync.config.settings import load
+from okxsync.sandbox.exchange.exchange import Exchange, Member, Push
+from okxsync.sandbox.faults.rules import Rule
+from okxsync.sandbox.server.auth import sign
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support.replay import until
+from tests.support.sandbox_client import FAR_BUY, SWAP, Caller, raw, signature, talk, upgrade
 
 ORDERS = {"channel": "orders", "instType": "ANY"}
 
@@ -41,7 +41,7 @@ async def test_accounts_toml_is_a_configuration_of_all_members(
     path = tmp_path / "accounts.toml"
     path.touch(mode=0o600)
     path.write_text(sandbox.accounts_toml())
-    settings = config.load(path)
+    settings = load(path)
     assert [account.name for account in settings.accounts] == ["alpha", "beta"]
     assert settings.accounts[0].api_key.reveal() == alpha.credentials.api_key
     assert settings.accounts[0].demo

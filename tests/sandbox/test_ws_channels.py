@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from okxsync.sandbox.exchange import Exchange, Member, Push
-from okxsync.sandbox.server import Sandbox
-from tests.sandbox.client import FAR_BUY, SPOT, SWAP, talk
+from okxsync.sandbox.exchange.exchange import Exchange, Member, Push
+from okxsync.sandbox.server.server import Sandbox
+from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, talk
 
 ORDERS = {"channel": "orders", "instType": "ANY"}
 POSITIONS = {"channel": "positions", "instType": "ANY"}

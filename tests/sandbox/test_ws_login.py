@@ -7,9 +7,9 @@ import pytest
 import trio
 from trio_websocket import open_websocket_url
 
-from okxsync.sandbox.exchange import Exchange, Member
-from okxsync.sandbox.server import Sandbox, serve_sandbox
-from tests.sandbox.client import login_arg, refusal, talk
+from okxsync.sandbox.exchange.exchange import Exchange, Member
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support.sandbox_client import login_arg, refusal, talk
 
 
 @pytest.mark.parametrize("endpoint", ["public", "private", "business"])

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from okxsync.store import batch
-from tests.store.desk import MS, Desk, order
+from okxsync.messages import Message, Rows
+from tests.support.desk import MS, Desk, order
 
 
-def apply(desk: Desk, together: bool, *messages: batch.Message) -> None:
+def apply(desk: Desk, together: bool, *messages: Message) -> None:
     if together:
         desk.apply(*messages)
     else:
@@ -28,7 +28,7 @@ def test_two_changes_of_one_instrument_are_both_kept(desk: Desk, together: bool)
 def test_a_fill_keeps_what_each_of_its_sources_says(desk: Desk, together: bool, rest_first: bool) -> None:
     push = desk.frame("orders", order(1, fillSz="2", tradeId="9", fillPx="5", fillFwdPx="4", accFillSz="2"))
     row = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"9","billId":"33","fillSz":"2","fillPx":"5"}]'
-    rest = batch.Rows("alpha", "fills", row, desk.at)
+    rest = Rows("alpha", "fills", row, desk.at)
     apply(desk, together, *((rest, push) if rest_first else (push, rest)))
     assert desk.rows("SELECT bill_id, fill_px, fill_fwd_px FROM fills") == [("33", "5", "4")]
 

@@ -44,7 +44,7 @@ def standing(db: Connection) -> tuple[int, int]:
 def test_a_few_pages_are_left_where_they_are(path: Path, db: Connection) -> None:
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES // 2)
-        checkpoints.look()
+        checkpoints.start_if_due()
     assert standing(db)[1] == 0
 
 
@@ -52,7 +52,7 @@ def test_many_are_moved_by_a_thread(path: Path, db: Connection) -> None:
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES)
         assert standing(db)[1] == 0, "the commit itself moves nothing"
-        checkpoints.look()
+        checkpoints.start_if_due()
     pages, moved = standing(db)
     assert moved == pages >= PAGES
 
@@ -60,14 +60,14 @@ def test_many_are_moved_by_a_thread(path: Path, db: Connection) -> None:
 def test_in_a_flood_they_are_moved_in_larger_lots(path: Path, db: Connection) -> None:
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES)
-        checkpoints.look()
+        checkpoints.start_if_due()
         wait(checkpoints)
         write(db, PAGES)
-        checkpoints.look()
+        checkpoints.start_if_due()
         wait(checkpoints)
         assert standing(db)[1] == 0, "the log began anew, and none of it was moved"
         write(db, PAGES_OF_A_FLOOD)
-        checkpoints.look()
+        checkpoints.start_if_due()
     pages, moved = standing(db)
     assert moved == pages
 
@@ -100,10 +100,10 @@ def test_the_writer_waits_for_a_disk_that_does_not_keep_up(path: Path, db: Conne
         thread.submit(goes_on.wait)
         checkpoints = Checkpoints(db, other.conn, thread)
         write(db, PAGES)
-        checkpoints.look()
-        checkpoints.look()  # it is under way, and nobody waits
+        checkpoints.start_if_due()
+        checkpoints.start_if_due()  # it is under way, and nobody waits
         write(db, 2 * WAL_BYTES // 4096)
-        looking = writer.submit(checkpoints.look)
+        looking = writer.submit(checkpoints.start_if_due)
         with pytest.raises(TimeoutError):
             looking.result(timeout=0.1)
         goes_on.set()
@@ -114,7 +114,7 @@ def test_the_thread_ends_with_the_block(path: Path, db: Connection) -> None:
     before = threading.active_count()
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES)
-        checkpoints.look()
+        checkpoints.start_if_due()
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
 
@@ -135,13 +135,13 @@ def test_a_reader_that_holds_it_up_costs_no_commit(path: Path, db: Connection) -
         count = reader.execute("SELECT count(*) FROM codecs").fetchone()[0]
         for _ in range(3):
             write(db, PAGES)
-            checkpoints.look()
+            checkpoints.start_if_due()
         assert reader.execute("SELECT count(*) FROM codecs").fetchone()[0] == count
         reader.execute("COMMIT")
         write(db, PAGES)
-        checkpoints.look()
+        checkpoints.start_if_due()
     assert db.execute("SELECT count(*) FROM codecs").fetchone()[0] == count + 4
     with checkpointing(db, path) as checkpoints:
-        checkpoints.look()
+        checkpoints.start_if_due()
     pages, moved = standing(db)
     assert moved == pages

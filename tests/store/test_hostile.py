@@ -5,18 +5,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from okxsync.okx.frames import read_event
-from okxsync.store import batch
+from okxsync.messages import ConfiguredAccount, Frames, Message, Note, Rows
+from okxsync.okx.control import read_event
 from okxsync.store.database import DatabaseError
-from okxsync.store.log import open_codec
-from tests.store.desk import MS, NOW, Desk, order, phase
+from okxsync.store.raw_log import open_codec
+from tests.support.desk import MS, NOW, Desk, order, phase
 
 DEEP = "[" * 100_000
 FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime":"5"}]}'
 
 
-def raw(*texts: str) -> batch.Frames:
-    return batch.Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
+def raw(*texts: str) -> Frames:
+    return Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
 
 
 @pytest.mark.parametrize("frame", ['{"event":"error","x":' + DEEP, '{"event":"error","arg":{"a":' + DEEP])
@@ -80,9 +80,7 @@ SECRET = '{"event":"error","code":"60012","msg":"Invalid request: {\\"passphrase
 def test_a_frame_that_is_refused_costs_only_itself_and_tells_no_secret(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute(REFUSE)
-    desk.apply(
-        raw(FINE, FINE.replace("77", "66"), SECRET, FINE.replace("77", "78")), batch.Note(NOW, "info", None, "a", "b")
-    )
+    desk.apply(raw(FINE, FINE.replace("77", "66"), SECRET, FINE.replace("77", "78")), Note(NOW, "info", None, "a", "b"))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("77",), ("78",)]
     codec = open_codec(desk.db)
     texts = [codec.decompress(body).decode() for (body,) in desk.rows("SELECT body FROM messages ORDER BY id")]
@@ -94,7 +92,7 @@ def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute(REFUSE)
     rows = msgspec.json.encode([order(65), order(66), order(67)]).decode()
-    desk.apply(batch.Rows("alpha", "orders", rows, NOW), batch.Note(NOW, "info", None, "a", "b"))
+    desk.apply(Rows("alpha", "orders", rows, NOW), Note(NOW, "info", None, "a", "b"))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("65",), ("67",)]
     assert desk.rows("SELECT count FROM oddities WHERE kind = 'bad-message'") == [(1,)]
 
@@ -102,7 +100,7 @@ def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
 def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute("ALTER TABLE journal RENAME TO away")  # as if the disk failed at the note of what was refused
-    messages: list[batch.Message] = [raw(FINE), phase(2**70)]
+    messages: list[Message] = [raw(FINE), phase(2**70)]
     with pytest.raises(DatabaseError):
         desk.apply(*messages)
     assert desk.rows("SELECT count(*) FROM messages") == [(0,)]
@@ -120,7 +118,7 @@ def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: De
 
 
 def test_what_an_account_is_said_to_be_may_be_anything(desk: Desk) -> None:
-    desk.apply(batch.Account("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
+    desk.apply(ConfiguredAccount("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
     assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("bad-message",)]
 
 

@@ -24,7 +24,7 @@ def test_a_link_leads_to_the_same_lock(link: Path) -> None:
     with hold(link.resolve()) as lock:
         with pytest.raises(AlreadyRunning), hold(link):
             pytest.fail("two daemons on one database")
-        lock.say("the disk is full")
+        lock.report("the disk is full")
         assert trouble(link) == "the disk is full"
     with hold(link), pytest.raises(AlreadyRunning), hold(link.resolve()):
         pytest.fail("two daemons on one database")
@@ -47,9 +47,9 @@ def test_links_in_a_circle_are_an_error_like_any_other(tmp_path: Path) -> None:
 def test_what_is_said_stands_beside_the_database(tmp_path: Path) -> None:
     database = tmp_path / "okxsync.db"
     with hold(database) as lock:
-        lock.say("no space left")
+        lock.report("no space left")
         assert trouble(database) == "no space left"
-        lock.say("")
+        lock.report("")
         assert trouble(database) == ""
 
 

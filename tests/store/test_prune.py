@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.store import batch
+from okxsync.messages import GapResult, Lost, Note, Pong, Subscribed
+from okxsync.mirror.status import read_status
+from okxsync.reconcile.held import live_channels
 from okxsync.store import prune as pruning
-from okxsync.store.prune import LOOK_S, ROW_BYTES, Limits, Pruner, Row, Tending, due, forget, would_free
-from okxsync.store.queries import live_channels
-from okxsync.store.status import read_status
-from tests.store.desk import NOW, Desk, order
+from okxsync.store.prune import POLL_S, ROW_BYTES, LogRow, PruneLimits, Pruner, Upkeep, delete_old_rows, due, would_free
+from tests.support.desk import NOW, Desk, order
 
 runner = CliRunner()
 
@@ -31,7 +31,7 @@ def received(desk: Desk) -> list[int]:
     return [at for (at,) in desk.rows("SELECT received_at FROM messages ORDER BY id")]
 
 
-def prune(desk: Desk, limits: Limits) -> Pruner:
+def prune(desk: Desk, limits: PruneLimits) -> Pruner:
     pruner = Pruner(desk.db)
     while pruner.step(limits):
         pass
@@ -42,21 +42,21 @@ def prune(desk: Desk, limits: Limits) -> Pruner:
 def test_what_goes_is_a_beginning_and_no_more_than_must(
     frames: list[tuple[int, int]], before_us: int, max_bytes: int
 ) -> None:
-    rows: list[Row] = [(number, at, size, size) for number, (at, size) in enumerate(frames)]
+    rows: list[LogRow] = [(number, at, size, size) for number, (at, size) in enumerate(frames)]
     held = sum(row[2] + ROW_BYTES for row in rows)
-    going = due(rows, Limits(before_us, max_bytes), held)
+    going = due(rows, PruneLimits(before_us, max_bytes), held)
     assert going == rows[: len(going)]
     kept = rows[len(going) :]
     assert not kept or kept[0][1] >= before_us
     assert sum(row[2] + ROW_BYTES for row in kept) <= max_bytes or not kept
-    assert due(rows, Limits(), held) == []
+    assert due(rows, PruneLimits(), held) == []
 
 
 def test_by_age(desk: Desk) -> None:
     before_us = NOW + 1001 * 1000
-    assert would_free(desk.db, Limits(before_us=before_us)).messages == 1000
+    assert would_free(desk.db, PruneLimits(before_us=before_us)).messages == 1000
     mirrored = desk.rows("SELECT * FROM orders"), desk.rows("SELECT * FROM coverage"), desk.rows("SELECT * FROM codecs")
-    freed = prune(desk, Limits(before_us=before_us)).freed
+    freed = prune(desk, PruneLimits(before_us=before_us)).freed
     assert freed.messages == 1000
     assert received(desk) == [NOW + number * 1000 for number in range(1001, 3001)]
     assert mirrored == (
@@ -65,7 +65,7 @@ def test_by_age(desk: Desk) -> None:
 
 
 def test_status_tells_what_is_there_and_not_what_ever_was(desk: Desk) -> None:
-    prune(desk, Limits(before_us=NOW + 1001 * 1000))
+    prune(desk, PruneLimits(before_us=NOW + 1001 * 1000))
     log = read_status(desk.path, NOW).log
     ((messages, size, stored),) = desk.rows("SELECT count(*), sum(size), sum(length(body)) FROM messages")
     assert (log.messages, log.bytes_received, log.bytes) == (messages, size, stored)
@@ -75,7 +75,7 @@ def test_by_size_and_the_file_shrinks(desk: Desk) -> None:
     desk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     pages = desk.rows("PRAGMA page_count")[0][0]
     held = sum(size + ROW_BYTES for (size,) in desk.rows("SELECT length(body) FROM messages"))
-    prune(desk, Limits(max_bytes=held // 4))
+    prune(desk, PruneLimits(max_bytes=held // 4))
     left = sum(size + ROW_BYTES for (size,) in desk.rows("SELECT length(body) FROM messages"))
     assert held // 4 - 300 < left <= held // 4
     assert desk.rows("PRAGMA freelist_count") == [(0,)]
@@ -84,7 +84,7 @@ def test_by_size_and_the_file_shrinks(desk: Desk) -> None:
 
 
 def test_the_newest_frame_stays(desk: Desk) -> None:
-    prune(desk, Limits(before_us=NOW * 2, max_bytes=0))
+    prune(desk, PruneLimits(before_us=NOW * 2, max_bytes=0))
     assert received(desk) == [NOW + 3000 * 1000]
 
 
@@ -94,35 +94,35 @@ def test_a_slow_disk_gets_smaller_steps(desk: Desk) -> None:
     deleted = []
     for _ in range(4):
         before = pruner.freed.messages
-        assert pruner.step(Limits(before_us=NOW * 2))
+        assert pruner.step(PruneLimits(before_us=NOW * 2))
         deleted.append(pruner.freed.messages - before)
     assert deleted == [200, 100, 50, 50]
 
 
 def test_the_daemon_rests_between_steps_and_longer_when_nothing_is_due(desk: Desk) -> None:
     now = itertools.count(step=0.01)
-    tending = Tending(desk.db, clock=lambda: next(now))
-    tending.tend(0, None, NOW * 2)
+    tending = Upkeep(desk.db, clock=lambda: next(now))
+    tending.run_due(0, None, NOW * 2)
     assert 0.05 < tending.wait_s() < 0.1
-    tending.tend(0, None, NOW * 2)  # not due
+    tending.run_due(0, None, NOW * 2)  # not due
     left = len(received(desk))
     assert 1 < left < 3000
-    while tending.wait_s() < LOOK_S / 2:
-        tending.tend(0, None, NOW * 2)
+    while tending.wait_s() < POLL_S / 2:
+        tending.run_due(0, None, NOW * 2)
     assert len(received(desk)) == 1
 
 
 def forget_all(desk: Desk, kept: int) -> int:
     """Return how many steps it took."""
-    return 1 + sum(1 for _ in iter(lambda: forget(desk.db, kept, at_once=10), False))
+    return 1 + sum(1 for _ in iter(lambda: delete_old_rows(desk.db, kept, at_once=10), False))
 
 
 def test_the_newest_lines_of_the_journal_are_kept(desk: Desk) -> None:
-    desk.apply(*(batch.Note(NOW, "info", None, "note", str(number)) for number in range(100)))
+    desk.apply(*(Note(NOW, "info", None, "note", str(number)) for number in range(100)))
     assert forget_all(desk, 30) == 7
     assert [int(detail) for (detail,) in desk.rows("SELECT detail FROM journal ORDER BY id")] == list(range(70, 100))
     assert forget_all(desk, 30) == 1
-    desk.apply(batch.Note(NOW, "info", None, "note", "100"))
+    desk.apply(Note(NOW, "info", None, "note", "100"))
     assert desk.rows("SELECT max(id) FROM journal") == [(101,)]
 
 
@@ -131,9 +131,9 @@ def with_gaps(desk: Desk, *outcomes: str | None, channel: str = "orders") -> Non
     first = desk.rows("SELECT coalesce(max(id), 0) FROM gaps")[0][0]
     for number, outcome in enumerate(outcomes, first + 1):
         at = desk.at + number * 1_000_000
-        desk.apply(batch.Pong(1, "alpha", at, 1), batch.Lost(1, "alpha", [channel], at, "reset"))
-        desk.apply(batch.Subscribed(1, "alpha", [channel], at + 500_000))
-        desk.apply(batch.GapAsked(number, at, outcome, 0, None))
+        desk.apply(Pong(1, "alpha", at, 1), Lost(1, "alpha", [channel], at, "reset"))
+        desk.apply(Subscribed(1, "alpha", [channel], at + 500_000))
+        desk.apply(GapResult(number, at, outcome, 0, None))
 
 
 def gaps_left(desk: Desk) -> list[int]:
@@ -141,7 +141,7 @@ def gaps_left(desk: Desk) -> list[int]:
 
 
 def test_old_gaps_go_but_none_that_is_open_and_no_channels_last(desk: Desk) -> None:
-    desk.apply(batch.Subscribed(1, "alpha", ["deposit-info"], NOW))
+    desk.apply(Subscribed(1, "alpha", ["deposit-info"], NOW))
     with_gaps(desk, "filled", channel="deposit-info")  # 1, its only one
     with_gaps(desk, "filled", None, *["filled"] * 28)  # 3 is open
     since = live_channels(desk.path, ["orders", "deposit-info"])
@@ -156,11 +156,11 @@ def test_where_nobody_says_any_more_what_is_unknown_nothing_is_claimed(desk: Des
     (began,) = desk.rows("SELECT covered_since FROM coverage")
     with_gaps(desk, "filled", "partial", "filled", "partial", "filled", "filled")
     ends = dict(desk.rows("SELECT id, to_at FROM gaps"))
-    forget(desk.db, 5)
+    delete_old_rows(desk.db, 5)
     assert desk.rows("SELECT covered_since FROM coverage") == [began]  # what was filled is covered
-    forget(desk.db, 3)
+    delete_old_rows(desk.db, 3)
     assert desk.rows("SELECT covered_since FROM coverage") == [(ends[2],)]
-    forget(desk.db, 0)
+    delete_old_rows(desk.db, 0)
     assert desk.rows("SELECT covered_since FROM coverage") == [(ends[4],)]
     assert gaps_left(desk) == [6]
 
@@ -168,13 +168,13 @@ def test_where_nobody_says_any_more_what_is_unknown_nothing_is_claimed(desk: Des
 def test_the_daemon_forgets_by_itself_with_and_without_limits_of_the_log(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning.forget, "__defaults__", (10, 4))
+    monkeypatch.setattr(pruning.delete_old_rows, "__defaults__", (10, 4))
     now = itertools.count(step=1.0)
-    tending = Tending(desk.db, clock=lambda: next(now))
+    tending = Upkeep(desk.db, clock=lambda: next(now))
     for keep_s in (None, 10**6):
-        desk.apply(*(batch.Note(NOW, "info", None, "note", str(number)) for number in range(30)))
+        desk.apply(*(Note(NOW, "info", None, "note", str(number)) for number in range(30)))
         for _ in range(150):
-            tending.tend(keep_s, None, NOW)
+            tending.run_due(keep_s, None, NOW)
         assert desk.rows("SELECT count(*) FROM journal") == [(10,)]
 
 

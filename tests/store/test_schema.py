@@ -7,12 +7,12 @@ import pysqlite3
 import pytest
 from sqlite_utils import Database
 
+from okxsync.mirror.queries import rows_of
 from okxsync.store import tables
 from okxsync.store.database import APPLICATION_ID, StoreError, open_database, open_reader
-from okxsync.store.queries import rows_of
 from okxsync.store.schema import migrations
 from okxsync.store.tables import Table
-from tests.store.desk import Desk
+from tests.support.desk import Desk
 
 ALL = [value for value in vars(tables).values() if isinstance(value, Table)]
 

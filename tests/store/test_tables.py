@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from okxsync.messages import Message, OrdersNotFound, Rows
 from okxsync.okx.models import AlgoOrder, Order
-from okxsync.store import batch
-from okxsync.store.records import Value, number
+from okxsync.store.decode import Value, number
 from okxsync.store.tables import ALGO_ORDERS, ENDED, ORDERS, algo_rank, order_rank
-from tests.store.desk import MS, Desk, order
+from tests.support.desk import MS, Desk, order
 
 
 def push(state: str, filled: str, u_time: int, trade_id: str = "", source: str = "ws") -> tuple[Any, ...]:
@@ -85,13 +85,13 @@ def state_of(desk: Desk) -> str:
     return str(desk.rows("SELECT state FROM orders")[0][0])
 
 
-def not_found(as_of_ms: int, at: int = MS * 1000) -> batch.Gone:
-    return batch.Gone("alpha", "orders", ["1"], at, as_of_ms)
+def not_found(as_of_ms: int, at: int = MS * 1000) -> OrdersNotFound:
+    return OrdersNotFound("alpha", "orders", ["1"], at, as_of_ms)
 
 
-def by_rest(as_of_ms: int, *rows: object, channel: str = "orders", whole: bool = False, at: int = 0) -> batch.Rows:
+def by_rest(as_of_ms: int, *rows: object, channel: str = "orders", whole: bool = False, at: int = 0) -> Rows:
     text = msgspec.json.encode(rows).decode()
-    return batch.Rows("alpha", channel, text, at or as_of_ms * 1000, as_of_ms, whole)
+    return Rows("alpha", channel, text, at or as_of_ms * 1000, as_of_ms, whole)
 
 
 def test_an_order_that_rest_did_not_find_is_replaced_by_an_end_and_by_what_happened_since(desk: Desk) -> None:
@@ -214,7 +214,7 @@ def histories(draw: st.DrawFn) -> list[Told]:
     return reports
 
 
-def message(desk: Desk, told: Told, table: str) -> batch.Message:
+def message(desk: Desk, told: Told, table: str) -> Message:
     changed, as_of = str(told.changed_ms), str(told.as_of_ms)
     if table == "balances":
         row: dict[str, object] = cash(told.amount, told.changed_ms) | {"eq": as_of}

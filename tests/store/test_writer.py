@@ -7,14 +7,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from okxsync.store import batch
+from okxsync.messages import Frames, Note, Phase, Pong, padding
 from okxsync.store.database import DatabaseError
-from okxsync.store.log import SAMPLES, open_codec
-from tests.store.desk import NOW, Desk, order
+from okxsync.store.raw_log import SAMPLES, open_codec
+from tests.support.desk import NOW, Desk, order
 
 
-def raw(*texts: str) -> batch.Frames:
-    return batch.Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
+def raw(*texts: str) -> Frames:
+    return Frames(1, "alpha", [(NOW + number, text) for number, text in enumerate(texts)])
 
 
 def logged(desk: Desk) -> list[str]:
@@ -116,9 +116,9 @@ def test_rows_land_although_their_frame_has_an_event(desk: Desk) -> None:
 
 def test_what_only_takes_up_room_changes_nothing(desk: Desk) -> None:
     before = desk.rows("SELECT * FROM counters")
-    desk.apply(*batch.room(2**20))
+    desk.apply(*padding(2**20))
     assert desk.rows("SELECT * FROM counters") == before
-    assert len(list(batch.room(2**20))) == 32
+    assert len(list(padding(2**20))) == 32
 
 
 def test_an_event_that_nobody_knows_is_journalled_once_and_counted(desk: Desk) -> None:
@@ -141,10 +141,8 @@ def test_the_log_counts_bytes_as_received_and_as_stored(desk: Desk) -> None:
 
 def test_what_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -> None:
     desk.begin("orders")
-    too_big = batch.Phase(
-        2, "alpha", "alpha", "business", "ws://", "sandbox", True, True, "live", 2**70, 0, None, None, None
-    )
-    desk.apply(raw(FINE), too_big, batch.Note(NOW, "info", None, "after", "it"))
+    too_big = Phase(2, "alpha", "alpha", "business", "ws://", "sandbox", True, True, "live", 2**70, 0, None, None, None)
+    desk.apply(raw(FINE), too_big, Note(NOW, "info", None, "after", "it"))
     assert desk.rows("SELECT state FROM orders") == [("live",)]
     assert [event for (event,) in desk.rows("SELECT event FROM journal ORDER BY event")] == ["after", "bad-message"]
 
@@ -154,18 +152,18 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     desk.begin("orders", "account")
     desk.push("account", {"uTime": "5", "details": []}, eventType="snapshot", curPage=1, lastPage=False)
     before = desk.rows("SELECT covered_until FROM coverage")
-    frames = batch.Frames(1, "alpha", [(NOW + 9000, FINE.replace("77", os.urandom(2000).hex())) for _ in range(500)])
+    frames = Frames(1, "alpha", [(NOW + 9000, FINE.replace("77", os.urandom(2000).hex())) for _ in range(500)])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     desk.db.execute("PRAGMA cache_size = 10")  # so that it must write within the transaction
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
         with pytest.raises(DatabaseError):
-            desk.apply(frames, batch.Pong(1, "alpha", NOW + 9000, 900))
+            desk.apply(frames, Pong(1, "alpha", NOW + 9000, 900))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert desk.rows("SELECT count(*) FROM orders") == [(0,)]
     assert desk.rows("SELECT covered_until FROM coverage") == before
-    desk.apply(frames, batch.Pong(1, "alpha", NOW + 9000, 900))
+    desk.apply(frames, Pong(1, "alpha", NOW + 9000, 900))
     assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
     assert desk.rows("SELECT covered_until FROM coverage WHERE channel = 'orders'") == [(NOW + 9000,)]
     desk.database.close()

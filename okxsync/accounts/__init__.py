@@ -1,0 +1,1 @@
+"""Which account of OKX a name stands for, and whether its key will do."""

@@ -1,0 +1,1 @@
+"""accounts.toml: settings, secrets, units."""

@@ -1,0 +1,318 @@
+"""accounts.toml, read into frozen settings.
+
+Everything wrong with the file is one line that says where and what is expected (``ConfigError``). Secrets are named
+here and fetched late (``Secret.reveal``), when a connection needs them; they are never printed.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from okxsync.config.secret import ConfigError, Secret, SecretSource, Stamp, resolve_path, stamp, stamp_of
+from okxsync.config.units import duration_s, size_bytes
+from okxsync.messages import MARKET
+from okxsync.okx.channels import DEFAULT_CHANNELS, Subscription, subscription
+from okxsync.okx.sites import BUILT_IN, ENDPOINTS, Site, built_in_site, why_unusable
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the raw log is kept: ``keep`` in seconds, ``max_size`` in bytes; None: without limit."""
+
+    keep: int | None = None
+    max_size: int | None = None
+
+
+class AccountSettings(msgspec.Struct, frozen=True):
+    """One account to mirror."""
+
+    name: str
+    site_name: str
+    site: Site
+    demo: bool
+    api_key: Secret
+    secret_key: Secret
+    passphrase: Secret
+    subscriptions: tuple[Subscription, ...]
+    enabled: bool
+
+
+class MarketSettings(msgspec.Struct, frozen=True):
+    """The exchange as a listener: public channels, no key."""
+
+    site_name: str
+    site: Site
+    demo: bool
+    subscriptions: tuple[Subscription, ...]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All of accounts.toml, checked.
+
+    ``initial_s`` is how far back a new account is filled, in seconds; ``seen`` are the stamps of all files that it and
+    its secrets stand in, as they were read.
+    """
+
+    path: Path
+    database: Path
+    log: LogSettings
+    initial_s: int
+    market: MarketSettings | None
+    accounts: tuple[AccountSettings, ...]
+    seen: Mapping[Path, "Stamp"] = {}
+
+
+# What the file may say, in its own words. Structure and types are msgspec's to check, meaning is ours.
+
+
+class _LogTable(msgspec.Struct, forbid_unknown_fields=True):
+    keep: str | None = None
+    max_size: str | None = None
+
+
+class _HistoryTable(msgspec.Struct, forbid_unknown_fields=True):
+    initial: str = "7d"
+
+
+_ChannelList = list[str | dict[str, str]]
+
+
+class _MarketTable(msgspec.Struct, forbid_unknown_fields=True):
+    channels: _ChannelList
+    site: str = "global"
+    demo: bool = False
+
+
+class _AccountTable(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    api_key: SecretSource | str
+    secret_key: SecretSource | str
+    passphrase: SecretSource | str
+    site: str = "global"
+    demo: bool = False
+    channels: _ChannelList = msgspec.field(default_factory=lambda: list(DEFAULT_CHANNELS))
+    enabled: bool = True
+
+
+class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
+    rest: str | msgspec.UnsetType = msgspec.UNSET
+    public: str | msgspec.UnsetType = msgspec.UNSET
+    private: str | msgspec.UnsetType = msgspec.UNSET
+    business: str | msgspec.UnsetType = msgspec.UNSET
+    dials_per_second: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
+    database: str = "okxsync.db"
+    log: _LogTable = msgspec.field(default_factory=_LogTable)
+    history: _HistoryTable = msgspec.field(default_factory=_HistoryTable)
+    market: _MarketTable | None = None
+    accounts: list[_AccountTable] = []
+    sites: dict[str, Any] = {}  # of _Addresses, but read one by one: an error names its table
+
+
+def load(path: Path) -> Settings:
+    """Read and check the file. Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8") as opened:
+            found = os.fstat(opened.fileno())  # of what is read, and before: what changes since is news
+            text = opened.read()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file; copy accounts.example.toml or give --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    try:
+        file = msgspec.convert(table, _ConfigFile)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_locate(str(error), table)}") from None
+    settings, problems = _settings(path, found, file)
+    if problems:
+        raise ConfigError(*(f"{path}: {problem}" for problem in problems))
+    return settings
+
+
+def stamps(settings: Settings) -> dict[Path, Stamp]:
+    """Return the stamps as they are now of all files that were read: accounts.toml, and those that secrets stand in."""
+    return {path: stamp(path) for path in settings.seen}
+
+
+def accounts_named(settings: Settings, names: Sequence[str]) -> list[AccountSettings]:
+    """Return the enabled accounts, or those that are named.
+
+    Raises:
+        ValueError: one that is named is not configured, or not enabled.
+    """
+    enabled = {account.name: account for account in settings.accounts if account.enabled}
+    for name in names:
+        if name not in enabled:
+            raise ValueError(f'account "{name}" is not in {settings.path}, or not enabled')
+    return [enabled[name] for name in names] if names else list(enabled.values())
+
+
+def missing_secrets(settings: Settings) -> list[str]:
+    """Return a line for each secret of an enabled account that is not there, or can be none."""
+    lines = []
+    for account in settings.accounts:
+        for field in ("api_key", "secret_key", "passphrase"):
+            try:
+                if account.enabled:
+                    getattr(account, field).reveal()
+            except ConfigError as error:
+                lines.append(f'{settings.path}: account "{account.name}", {field}: {error}')
+    return lines
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Settings, list[str]]:
+    problems: list[str] = []
+
+    def checked(where: str, function: Any, *args: Any) -> Any:
+        try:
+            return function(*args)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            return None
+
+    own_sites = {name: _own_sites(name, table, problems) for name, table in file.sites.items()}
+
+    def site_of(where: str, name: str, demo: bool) -> Site | None:
+        if name in own_sites:
+            return own_sites[name][demo]
+        if name in BUILT_IN:
+            return built_in_site(name, demo=demo)
+        known = ", ".join([*BUILT_IN, *file.sites])
+        problems.append(f'{where}: unknown site "{name}"; known are {known}')
+        return None
+
+    def subscriptions(where: str, wanted: _ChannelList, *, public: bool) -> tuple[Subscription, ...]:
+        found = [checked(f"{where}, channels", subscription, one) for one in wanted]
+        result = tuple(one for one in found if one is not None)
+        for one in result:
+            if (one.endpoint == "public") is not public:
+                belongs = "[market]" if one.endpoint == "public" else "[[accounts]]"
+                problems.append(f'{where}, channels: "{one.channel}" belongs to {belongs}')
+        for key, times in Counter(one.key for one in result).items():
+            if times > 1:
+                problems.append(f'{where}, channels: "{key}" stands there {times} times')
+        return result
+
+    market: MarketSettings | None = None
+    site: Site | None
+    if file.market:
+        site = site_of("[market]", file.market.site, file.market.demo)
+        wanted = subscriptions("[market]", file.market.channels, public=True)
+        if site:
+            market = MarketSettings(file.market.site, site, file.market.demo, wanted)
+    accounts = []
+    for number, one in enumerate(file.accounts, 1):
+        where = f'account "{one.name}"' if one.name else f"[[accounts]] number {number}"
+        if not _NAME.fullmatch(one.name):
+            problems.append(f"{where}: a name is made of letters, digits, - _ and .")
+        if one.name == MARKET:
+            problems.append(f'{where}: the name "{MARKET}" is taken by the public connection')
+        keys = []
+        for field in ("api_key", "secret_key", "passphrase"):
+            source = getattr(one, field)
+            if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
+                problems.append(f"{where}, {field}: name one of env, file, keyring")
+            keys.append(checked(f"{where}, {field}", Secret, source, path.parent))
+        site = site_of(where, one.site, one.demo)
+        wanted = subscriptions(where, one.channels, public=False)
+        if site and None not in keys:
+            key, secret, passphrase = keys
+            accounts.append(
+                AccountSettings(one.name, one.site, site, one.demo, key, secret, passphrase, wanted, one.enabled)
+            )
+    for name, times in Counter(one.name for one in file.accounts).items():
+        if times > 1:
+            problems.append(f'account "{name}": {times} accounts have this name')
+    secrets = [secret for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)]
+    if any(secret.plain for secret in secrets):
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            problems.append(f"holds secrets and others can read it (mode {mode:04o}): chmod 600 {path}")
+    keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
+    max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
+    initial = checked("[history] initial", duration_s, file.history.initial) or 0
+    database = checked("database", resolve_path, path.parent, file.database)
+    seen = {path: stamp_of(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
+    return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts), seen), problems
+
+
+MOST_DIALS = 1000
+
+
+def _own_sites(name: str, table: Any, problems: list[str]) -> tuple[Site | None, Site | None]:
+    """Return live and demo as ``[sites.NAME]`` has them; None where it has a problem.
+
+    A table of one of OKX's own sites changes the addresses that it names, and has one of its own for demo. Any other
+    site is one server for both.
+    """
+    title = f"[sites.{name}]"
+    if name not in BUILT_IN:
+        site = _own_site(title, table, None, problems)
+        return site, site
+    of_demo = table.pop("demo", {}) if isinstance(table, dict) else {}
+    return (
+        _own_site(title, table, built_in_site(name, demo=False), problems),
+        _own_site(f"[sites.{name}.demo]", of_demo, built_in_site(name, demo=True), problems),
+    )
+
+
+def _own_site(title: str, table: Any, built_in: Site | None, problems: list[str]) -> Site | None:
+    try:
+        given = msgspec.to_builtins(msgspec.convert(table, _Addresses))
+    except msgspec.ValidationError as error:
+        problems.append(_locate(str(error), {}, title))
+        return None
+    if missing := [] if built_in else [key for key in ("rest", *ENDPOINTS) if key not in given]:
+        may = f"only OKX's own sites ({', '.join(BUILT_IN)}) may leave an address out"
+        problems.append(f"{title}: missing {', '.join(missing)}; {may}")
+        return None
+    site = msgspec.structs.replace(built_in, **given) if built_in else Site(**given)
+    _check_site(title, site, problems)
+    return site
+
+
+def _check_site(title: str, site: Site, problems: list[str]) -> None:
+    if not 1 <= site.dials_per_second <= MOST_DIALS:
+        problems.append(f"{title} dials_per_second: must be 1 or more, and {MOST_DIALS} at most")
+    urls = [("rest", site.rest, "https", "http")]
+    urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ENDPOINTS]
+    for key, url, secure, plain in urls:
+        if why := why_unusable(url, secure, plain):
+            problems.append(f'{title} {key} = "{url}": {why}')
+
+
+_AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
+
+
+def _locate(message: str, table: dict[str, Any], title: str = "") -> str:
+    """Turn msgspec's ``Expected `str`, got `int` - at `$.accounts[0].name``` into the words of the file.
+
+    ``title`` is that of the table, where it is not the whole file.
+    """
+    match = _AT.fullmatch(message)
+    what, where = (match[1], match[2] or "") if match else (message, "")
+    if account := re.match(r"\.accounts\[(\d+)\]", where):
+        found = table["accounts"][int(account[1])]
+        name = found.get("name") if isinstance(found, dict) else None
+        title = f'account "{name}"' if isinstance(name, str) else f"[[accounts]] number {int(account[1]) + 1}"
+        where = title + where[account.end() :].replace(".", ", ", 1)
+    what = what.replace("Object contains unknown field", "unknown key").replace(
+        "Object missing required field", "missing key"
+    )
+    where = title + where.replace(".", " ") if title else where.removeprefix(".")
+    return f"{where}: {what}" if where else what

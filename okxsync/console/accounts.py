@@ -1,0 +1,66 @@
+"""The accounts of ``okxsync status``: the worst first, and as many columns as the terminal is wide."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from okxsync.console.format import UNKNOWN, age, and_more
+from okxsync.mirror.accounts import AccountState, ChannelState
+
+WIDE: Final = 110
+"""A terminal of so many columns or more gets all of the table's."""
+
+
+def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) -> RenderableType:
+    """Return one row for each of the first ``most`` accounts, which stand in their order of rank."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("account", overflow="ellipsis", no_wrap=True)
+    table.add_column("fresh", no_wrap=True)
+    for name in ("equity USD", "orders", "positions", "gaps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("channels: last push", overflow="fold")
+    for one in accounts[:most]:
+        dim = "" if one.stale_s is None else "dim"
+        cells = [
+            Text(one.name),
+            _freshness(one),
+            Text(_money(one.equity), dim),
+            Text(_number(one.open_orders), dim),
+            Text(_number(one.positions), dim),
+            Text(str(one.gaps_open or ""), "yellow"),
+        ]
+        table.add_row(*cells, *([_channels(one.channels)] if wide else []))
+    return Group(table, *and_more([one.is_well for one in accounts[most:]], "live and whole"))
+
+
+def _freshness(one: AccountState) -> Text:
+    if one.age_s is None:
+        return Text("never covered", "red")
+    if one.stale_s is not None:
+        return Text(f"STALE {age(one.stale_s)}", "red")
+    return Text(f"live {age(one.age_s)}", "yellow" if one.gaps_open else "green")
+
+
+def _channels(channels: Sequence[ChannelState]) -> Text:
+    text = Text()
+    for one in channels:
+        last_push = age(one.push_age_s) if one.push_age_s is not None else "none yet"
+        text.append(f"{', ' if text else ''}{one.channel} {last_push}", "" if one.live else "red")
+    return text
+
+
+def _money(amount: str | None) -> str:
+    """Show an amount in cents, cut and not rounded: the table holds the exact one."""
+    if not amount:
+        return UNKNOWN
+    whole, point, cents = amount.partition(".")
+    return f"{whole}.{cents[:2]:0<2}" if point else whole
+
+
+def _number(count: int | None) -> str:
+    return UNKNOWN if count is None else str(count)

@@ -1,0 +1,152 @@
+"""All connections, as the settings want them: one per endpoint and account, and one public one for the market.
+
+``apply`` takes new settings at any time: connections whose spec has not changed do not notice.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+from okxsync.config.settings import AccountSettings, MarketSettings, Settings
+from okxsync.feed.connection import FeedConnection
+from okxsync.feed.spec import ConnectionSpec, Keys
+from okxsync.messages import MARKET, ConnectionRemoved, Message, WantedChannels
+from okxsync.okx.rate_limits import dial_slots
+from okxsync.okx.sites import ENDPOINTS, Site
+from okxsync.runtime.clock import ExchangeClock, now_us
+from okxsync.runtime.rate_limiter import RateLimiter
+
+log = logging.getLogger("okxsync.feed")
+
+SpecKey = tuple[str, str]  # listener and endpoint
+
+
+class ConnectionPool:
+    """Holds the connections of the current settings in one nursery.
+
+    Args:
+        send: Where everything goes that is received.
+        clock_of: The exchange's clock of a site.
+        known_ids: The register's ids of connections that an earlier run had, so that they keep them.
+        blocked: Why a listener must not be held, "" for as long as that is being found out, None if it may.
+    """
+
+    def __init__(
+        self,
+        send: trio.MemorySendChannel[Message],
+        clock_of: Callable[[Site], ExchangeClock],
+        known_ids: Mapping[SpecKey, int],
+        blocked: Callable[[str], str | None] = lambda listener: None,
+    ) -> None:
+        self._send = send
+        self._clock_of = clock_of
+        self._ids = dict(known_ids)
+        self._blocked = blocked
+        self._initial_s = 0
+        self._dialers: dict[str, RateLimiter] = {}  # by host
+        self._running: dict[SpecKey, tuple[ConnectionSpec, trio.CancelScope, trio.Event]] = {}
+        self._connections: dict[SpecKey, FeedConnection] = {}
+
+    async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings | str]) -> None:
+        """Hold the connections until cancelled, or until the source of changes has closed and none is left.
+
+        A change is new settings, or the name of a listener about which ``blocked`` says something else than before.
+        """
+        async with trio.open_nursery() as nursery:
+            await self._apply(settings, nursery)
+            async for changed in changes:
+                if isinstance(changed, Settings):
+                    settings = changed
+                    await self._apply(settings, nursery)
+                else:
+                    await self._apply(settings, nursery, changed)
+
+    async def _apply(self, settings: Settings, nursery: trio.Nursery, only: str | None = None) -> None:
+        """Hold what the settings want, of all listeners or of one."""
+        self._initial_s = settings.initial_s
+        if only is None:
+            self._limit_dials({site for _, site in specs_of(settings)})
+        wanted = {}
+        for spec, site in specs_of(settings, only):
+            if (blocked := self._blocked(spec.listener)) != "":
+                wanted[spec.listener, spec.endpoint] = msgspec.structs.replace(spec, blocked=blocked), site
+        for key, (spec, scope, ended) in list(self._running.items()):
+            if only not in (None, spec.listener):
+                continue
+            if key not in wanted or wanted[key][0] != spec:
+                scope.cancel(reason="configuration changed")
+                await ended.wait()
+                del self._running[key], self._connections[key]
+                await self._send.send(ConnectionRemoved(self._ids[key], spec.listener, now_us()))
+                log.info("%s ended: what is wanted has changed", spec.name)
+        for key, (spec, site) in wanted.items():
+            if key not in self._running:
+                scope, ended = trio.CancelScope(), trio.Event()
+                self._running[key] = spec, scope, ended
+                self._connections[key] = self._connection(key, spec, site)
+                nursery.start_soon(self._hold, self._connections[key], scope, ended)
+
+    async def mark_stale(self, listener: str, channel: str, verified_until: int, why: str) -> None:
+        """A channel was found to miss something: its connection is made anew (see ``FeedConnection.mark_stale``)."""
+        for (name, _), connection in list(self._connections.items()):
+            if name == listener:
+                await connection.mark_stale(channel, verified_until, why)
+
+    def _connection(self, key: SpecKey, spec: ConnectionSpec, site: Site) -> FeedConnection:
+        number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
+        initial_us = int(self._initial_s * 1e6) if spec.keys else 0
+        return FeedConnection(number, spec, self._send, self._dialer_of(site), self._clock_of(site), initial_us)
+
+    def _dialer_of(self, site: Site) -> RateLimiter:
+        """Return the one limiter for all sites that share a host, as live and demo do: OKX counts per IP."""
+        hosts = [urlsplit(url).hostname or "" for url in (site.rest, *map(site.url, ENDPOINTS))]
+        known = (self._dialers[host] for host in hosts if host in self._dialers)
+        dialer = next(known, None) or RateLimiter(dial_slots(site.dials_per_second))
+        for host in hosts:
+            self._dialers.setdefault(host, dialer)
+        return dialer
+
+    def _limit_dials(self, sites: Collection[Site]) -> None:
+        """Let each limiter keep to the lowest rate that its sites are given."""
+        for dialer in {self._dialer_of(site) for site in sites}:
+            rate = min(site.dials_per_second for site in sites if self._dialer_of(site) is dialer)
+            if rate != dialer.slots.places:
+                # Nobody dials while the old rate still counts: both together would be too many.
+                dialer.slots = dial_slots(rate, dialer.slots.ends_at())
+
+    async def _hold(self, connection: FeedConnection, scope: trio.CancelScope, ended: trio.Event) -> None:
+        try:
+            with scope:
+                await connection.run()
+        finally:
+            ended.set()
+
+
+def wanted_channels(settings: Settings) -> WantedChannels:
+    """Return all channels that the settings ask for."""
+    return WantedChannels([(spec.listener, one.key) for spec, _ in specs_of(settings) for one in spec.subscriptions])
+
+
+def specs_of(settings: Settings, only: str | None = None) -> Iterator[tuple[ConnectionSpec, Site]]:
+    """Return what connections the settings ask for, of all listeners or of one, each with its site."""
+    listeners: list[tuple[str, AccountSettings | MarketSettings]] = [
+        (one.name, one) for one in settings.accounts if one.enabled
+    ]
+    if settings.market:
+        listeners.append((MARKET, settings.market))
+    for name, one in listeners:
+        if only not in (None, name):
+            continue
+        keys = Keys(one.api_key, one.secret_key, one.passphrase) if isinstance(one, AccountSettings) else None
+        for endpoint in ENDPOINTS:
+            subscriptions = tuple(asked for asked in one.subscriptions if asked.endpoint == endpoint)
+            if subscriptions:
+                account = name if keys else None
+                url = one.site.url(endpoint)
+                yield (
+                    ConnectionSpec(name, account, endpoint, url, one.site_name, one.demo, subscriptions, keys),
+                    one.site,
+                )

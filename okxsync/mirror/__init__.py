@@ -1,0 +1,1 @@
+"""Reading the database: status, accounts, frames, and whether the tables agree."""

@@ -1,0 +1,64 @@
+"""What others ask the database, each as one function; readers never write."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from okxsync.messages import MARKET
+from okxsync.store.database import reading
+
+
+def connection_ids(path: Path) -> dict[tuple[str, str], int]:
+    """Return the register's ids by listener and endpoint, so that a connection keeps its number over restarts."""
+    with reading(path) as database:
+        rows = database.execute("SELECT listener, endpoint, id FROM connections").fetchall()
+    return {(listener, endpoint): number for listener, endpoint, number in rows}
+
+
+def account_names(path: Path) -> set[str]:
+    """Return the accounts that are in the database and not removed."""
+    with reading(path) as database:
+        return {name for (name,) in database.execute("SELECT name FROM accounts WHERE removed_at IS NULL")}
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An account of OKX; that of demo trading is another one, whatever its uid."""
+
+    uid: str
+    demo: bool
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}{', demo' if self.demo else ''}"
+
+
+def identities(path: Path) -> dict[str, Identity]:
+    """Return whose rows are here, by name, also of accounts that are removed."""
+    with reading(path) as database:
+        rows = database.execute("SELECT name, uid, demo FROM accounts WHERE uid IS NOT NULL").fetchall()
+    return {name: Identity(uid, bool(demo)) for name, uid, demo in rows}
+
+
+def unknown_names(path: Path, names: Sequence[str]) -> dict[str, str | None]:
+    """Return those of the names that no account here has or had, each with the nearest one that it might mean."""
+    if not names:
+        return {}
+    with reading(path) as database:
+        known = {name for (name,) in database.execute("SELECT name FROM accounts")} | {MARKET}
+    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in names if name not in known}
+
+
+def row_counts(path: Path) -> dict[str, int]:
+    """Return how many rows the tables hold that people ask for first."""
+    with reading(path) as database:
+        return {
+            table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("orders", "algo_orders", "fills", "positions", "balances")
+        }
+
+
+def rows_of(path: Path, table: str, account: str, where: str = "true", columns: str = "*") -> list[dict[str, object]]:
+    """Return an account's rows of a table, as columns by name; ``where`` and ``columns`` are SQL of ours."""
+    with reading(path) as database:
+        return list(database.query(f"SELECT {columns} FROM {table} WHERE account = ? AND {where}", [account]))

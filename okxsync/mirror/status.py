@@ -1,0 +1,203 @@
+"""The state of a daemon as its database tells it, for ``okxsync status``. Reads, and believes nobody's word:
+
+a daemon lives if its heartbeat is fresh and its process is there. If it does not, no connection is live whatever its
+row says, and what it had covered when it died is an open gap although nobody has written that down yet. So is what is
+live by its own word only: a channel that REST cannot be asked about.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from okxsync.store.coverage import UNVERIFIED
+from okxsync.store.database import Connection, reading
+
+FRESH_S: Final = 5.0
+"""A heartbeat older than this is no sign of life; there is one a second."""
+LAST_RUN: Final = "ORDER BY pid = (SELECT value FROM counters WHERE name = 'pid') DESC, started_at DESC LIMIT 1"
+"""SQL, behind ``processes``: the run that wrote last. Older databases know it by its time only."""
+
+
+class DaemonState(msgspec.Struct):
+    alive: bool
+    pid: int | None
+    started_at: str | None
+    heartbeat_age_s: float | None
+    version: str | None
+
+
+class ConnectionState(msgspec.Struct):
+    listener: str
+    endpoint: str
+    site: str
+    demo: bool
+    phase: str
+    since: str
+    last_message_age_s: float | None
+    rtt_ms: float | None
+    messages: int
+    reconnects: int
+    channels: list[str]
+    last_error: str | None
+
+
+class GapCounts(msgspec.Struct):
+    open: int
+    filled: int
+    partial: int
+    seconds_open: float
+
+
+class WriterState(msgspec.Struct):
+    queue: int
+    lag_ms: float
+    rows: int
+    errors: int
+
+
+class LogState(msgspec.Struct):
+    messages: int
+    bytes: int
+    bytes_received: int
+    oldest: str | None
+
+
+class Status(msgspec.Struct):
+    """What ``status --json`` prints."""
+
+    daemon: DaemonState
+    connections: list[ConnectionState]
+    gaps: GapCounts
+    writer: WriterState
+    log: LogState
+
+    @property
+    def exit_code(self) -> int:
+        """0 all live and no open gap, 1 something is down or open, 3 no daemon alive on this database."""
+        if not self.daemon.alive:
+            return 3
+        all_live = all(connection.phase == "live" for connection in self.connections)
+        return 0 if all_live and self.connections and not self.gaps.open else 1
+
+
+def read_status(path: Path, now_us: int) -> Status:
+    """Read the status of the database, at ``now_us`` microseconds UTC.
+
+    Raises:
+        StoreError: there is no such database, or it is not ours.
+    """
+    with reading(path) as database:
+        database.conn.execute("BEGIN")  # one moment for all of it
+        return _read(database.conn, now_us)
+
+
+def _read(db: Connection, now_us: int) -> Status:
+    daemon = _daemon(db, now_us)
+    counters = dict(db.execute("SELECT name, value FROM counters"))
+    oldest = db.execute("SELECT received_at FROM messages ORDER BY id LIMIT 1").fetchone()
+    return Status(
+        daemon,
+        _connections(db, now_us, daemon.alive),
+        _gaps(db, now_us, daemon.alive),
+        WriterState(
+            counters.get("queue", 0) if daemon.alive else 0,
+            round(counters.get("lag_us", 0) / 1000, 1),
+            counters.get("rows", 0),
+            counters.get("errors", 0),
+        ),
+        LogState(
+            counters.get("messages", 0),
+            counters.get("bytes", 0),
+            counters.get("bytes_received", 0),
+            _iso(oldest[0]) if oldest else None,
+        ),
+    )
+
+
+def _daemon(db: Connection, now_us: int) -> DaemonState:
+    found = db.execute(
+        f"SELECT pid, started_at, heartbeat_at, version, stopped_at FROM processes {LAST_RUN}"
+    ).fetchone()
+    if found is None:
+        return DaemonState(False, None, None, None, None)
+    pid, started_at, heartbeat_at, version, stopped_at = found
+    age_s = round((now_us - heartbeat_at) / 1e6, 3)
+    # A heartbeat of the future is of a clock that was set back since: a daemon that lives has beaten again.
+    alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(pid)
+    return DaemonState(alive, pid, _iso(started_at), age_s, version)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but there
+        return True
+    return True
+
+
+def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionState]:
+    channels: dict[int, list[str]] = {}
+    for number, channel in db.execute(
+        "SELECT connection_id, channel FROM coverage WHERE live = 1 ORDER BY channel"
+    ).fetchall():
+        channels.setdefault(number, []).append(channel)
+    rows = db.execute(
+        "SELECT id, listener, endpoint, site, demo, phase, since_at, last_message_at, last_rtt_us, messages,"
+        " reconnects, last_error FROM connections ORDER BY listener, endpoint"
+    ).fetchall()
+    states = []
+    for number, listener, endpoint, site, demo, phase, since_at, last_at, rtt_us, messages, reconnects, error in rows:
+        states.append(
+            ConnectionState(
+                listener,
+                endpoint,
+                site,
+                bool(demo),
+                phase if alive else "stopped",
+                _iso(since_at),
+                round((now_us - last_at) / 1e6, 3) if last_at is not None else None,
+                round(rtt_us / 1000, 3) if rtt_us is not None else None,
+                messages,
+                reconnects,
+                channels.get(number, []) if alive else [],
+                error,
+            )
+        )
+    return states
+
+
+def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
+    """Count the gaps; a channel, or an account, that nobody asks for misses nothing any more."""
+    filled, partial = db.execute(
+        "SELECT sum(outcome = 'filled'), sum(outcome = 'partial') FROM gaps WHERE outcome IS NOT NULL"
+    ).fetchone()
+    wanted = (
+        "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
+        " AND (account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
+    )
+    still = db.execute(
+        f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
+        {"now": now_us},
+    ).fetchone()
+    unsaid = db.execute(
+        f"SELECT count(*), sum(:now - covered_until) FROM {UNVERIFIED if alive else 'coverage WHERE live = 1'}"
+        f" AND {wanted}",
+        {"now": now_us},
+    ).fetchone()
+    return GapCounts(
+        open=still[0] + unsaid[0],
+        filled=filled or 0,
+        partial=partial or 0,
+        seconds_open=round(((still[1] or 0) + (unsaid[1] or 0)) / 1e6, 3),
+    )
+
+
+def _iso(at_us: int) -> str:
+    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,104 @@
+"""The frames we send, and the control frames we get (OKX docs: overview-websocket).
+
+A connection speaks three languages. ``ping`` and ``pong`` are bare words. Control frames carry ``"event"``: the answer
+to a login, one acknowledgement per argument of a subscribe request, errors (live ones name no argument: the ``id`` of
+the request tells), counts and notices. All else is data, and is not looked into here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from okxsync.okx.channels import NOT_REPEATED, Subscription
+from okxsync.okx.signing import sign_login
+
+PING: Final = "ping"
+PONG: Final = "pong"
+
+MAX_REQUEST_BYTES: Final = 32 * 1024
+"""The arguments of one request may be 64 KB together; half of it leaves room for whatever "together" means."""
+
+
+EVENTS: Final = frozenset(
+    {"login", "subscribe", "unsubscribe", "error", "notice", "channel-conn-count", "channel-conn-count-error"}
+)
+"""The control frames that OKX documents."""
+
+
+class Event(msgspec.Struct, rename="camel"):
+    """A control frame. Numbers are accepted where OKX is known to have sent them in place of text."""
+
+    event: str
+    id: str | None = None
+    code: str | int | None = None
+    msg: str | None = None
+    arg: dict[str, object] | None = None
+    channel: str | None = None
+    conn_count: str | int | None = None
+    conn_id: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+    def names(self, subscription: Subscription) -> bool:
+        """Whether ``arg`` repeats what was sent for ``subscription``; the exchange may add keys of its own."""
+        if self.arg is None:
+            return False
+        return all(self.arg.get(key) == value for key, value in subscription.arg.items() if key not in NOT_REPEATED)
+
+
+_encode = msgspec.json.encode
+_decoder = msgspec.json.Decoder(Event)
+
+
+def read_event(frame: str) -> Event | None:
+    """Return the control frame, or None if ``frame`` is data or no such thing at all."""
+    if frame.startswith('{"arg":{') and frame.find('},"data":[{', 8, 400) > 0:  # a push, without reading on
+        return None
+    if '"event"' not in frame:
+        return None
+    try:
+        event = _decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # data with an event in it, half surrogates
+        return None
+    rows = bytes(event.data)
+    is_push = event.arg is not None and rows.startswith(b"[") and bool(rows[1:-1].strip())
+    return None if is_push else event  # rows are rows, whatever else the frame says
+
+
+def login_frame(api_key: str, passphrase: str, secret_key: str, timestamp: int) -> str:
+    """Return the login request; ``timestamp`` is Unix seconds by the exchange's clock."""
+    login = {
+        "apiKey": api_key,
+        "passphrase": passphrase,
+        "timestamp": str(timestamp),
+        "sign": sign_login(secret_key, str(timestamp)),
+    }
+    return _encode({"op": "login", "args": [login]}).decode()
+
+
+class SubscribeRequest(msgspec.Struct):
+    """One subscribe frame and the subscriptions that it asks for, under the ``id`` that answers will repeat."""
+
+    id: str
+    subscriptions: Sequence[Subscription]
+
+    @property
+    def frame(self) -> str:
+        args = [subscription.arg for subscription in self.subscriptions]
+        return _encode({"id": self.id, "op": "subscribe", "args": args}).decode()
+
+
+def subscribe_requests(subscriptions: Iterable[Subscription], first_id: int = 1) -> Iterator[SubscribeRequest]:
+    """Split ``subscriptions`` into requests that OKX takes: below its size limit, each with an alphanumeric id."""
+    chosen: list[Subscription] = []
+    size = 0
+    number = first_id
+    for subscription in subscriptions:
+        added = len(_encode(subscription.arg)) + 1
+        if chosen and size + added > MAX_REQUEST_BYTES:
+            yield SubscribeRequest(f"s{number}", chosen)
+            chosen, size, number = [], 0, number + 1
+        chosen.append(subscription)
+        size += added
+    if chosen:
+        yield SubscribeRequest(f"s{number}", chosen)

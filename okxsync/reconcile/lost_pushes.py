@@ -1,0 +1,142 @@
+"""Which pushes a live channel has lost: what only REST has reported of the time since the channel was verified last.
+
+A row keeps who reported its state first (``source``, see ``store.tables``). So once everything that the exchange pushed
+before an answered ping is stored, a row of that time that only REST has reported is a push that was lost. For
+``account``, ``positions`` and ``balance_and_position`` that is not enough: they report the same rows, and one of them
+may be dead while the others are not. So a change is missing as well if it is later than all that the channel reported.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from okxsync.okx import endpoints
+from okxsync.okx.channels import arguments_of, covers_row
+from okxsync.reconcile.held import LiveChannel
+from okxsync.store.database import reading
+from okxsync.store.decode import number
+
+Query: TypeAlias = Callable[[str], list[dict[str, Any]]]
+"""Takes SQL and returns those of its rows that the subscription reports."""
+
+ASIDE_MS: Final = 1000
+"""Two channels may give the same change times that differ by so much at most."""
+_EVENT_BILLS: Final = "'1', '2', '3', '5', '6', '7', '8', '9', '10'"
+"""Types of bills that ``balance_and_position`` has an event for: transfer, trade, delivery, liquidation, margin
+transfer, interest, funding, ADL, clawback (OKX docs: bill types, balance_and_position channel). Income has none."""
+_OURS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What a channel must have reported: changes after ``since_ms`` and up to ``until_ms``, the exchange's times."""
+
+    since_ms: int
+    until_ms: int
+
+
+def lost_push(database: Path, one: LiveChannel, window: Window) -> str | None:
+    """Return what ``one`` has not pushed although it happened within ``window``, or None.
+
+    To be called once everything is stored that the exchange pushed up to the end of the window and some seconds later.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    arguments = arguments_of(one.channel)
+    bounds = {"account": one.account, "since": window.since_ms, "until": window.until_ms,
+              "reported": one.reported_ms + ASIDE_MS}  # fmt: skip
+    with reading(database) as reader:
+
+        def rows(sql: str) -> list[dict[str, Any]]:
+            found = reader.query(sql, bounds)
+            return [
+                row for row in found if covers_row(arguments, {name: row.get(ours) for name, ours in _OURS.items()})
+            ]
+
+        return LOST[one.name](rows)
+
+
+_IN_WINDOW: Final = "account = :account AND source = 'rest' AND {0} > :since AND {0} <= :until"
+_UNREPORTED: Final = "account = :account AND {0} > max(:since, :reported) AND {0} <= :until"
+
+
+def _order(rows: Query) -> str | None:
+    what = "ord_id, inst_id, inst_type FROM orders WHERE"
+    for row in rows(f"SELECT {what} {_IN_WINDOW.format('u_time')} UNION ALL SELECT {what} {_NOT_FOUND}"):
+        return f"order {row['ord_id']}"
+    return _fill(rows)
+
+
+def _fill(rows: Query) -> str | None:
+    """Return a fill that its order needs to add up: several executions may be pushed as one (OKX docs: fills)."""
+    sizes: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in rows(f"SELECT inst_id, inst_type, ord_id, fill_sz FROM fills WHERE {_IN_WINDOW.format('fill_time')}"):
+        sizes[row["inst_id"], row["ord_id"]] += number(row["fill_sz"])
+    for (inst_id, ord_id), by_rest in sizes.items():
+        of_order = f"account = :account AND inst_id = {_quoted(inst_id)} AND ord_id = {_quoted(ord_id)}"
+        orders = rows(f"SELECT acc_fill_sz, inst_id, inst_type FROM orders WHERE {of_order}")
+        fills = rows(f"SELECT fill_sz, inst_id, inst_type FROM fills WHERE {of_order}")
+        if orders and sum((number(row["fill_sz"]) for row in fills), Decimal(0)) - by_rest < number(
+            orders[0]["acc_fill_sz"]
+        ):
+            return f"a fill of order {ord_id}"
+    return None
+
+
+def _algo_order(rows: Query) -> str | None:
+    kinds = ", ".join(f"'{kind}'" for kinds in endpoints.PLAIN_ALGOS for kind in kinds.split(","))
+    what = "algo_id, inst_id, inst_type FROM algo_orders WHERE"
+    for row in rows(
+        f"SELECT {what} {_IN_WINDOW.format('u_time')} AND ord_type IN ({kinds})"
+        f" UNION ALL SELECT {what} {_NOT_FOUND} AND ord_type IN ({kinds})"
+    ):
+        return f"algo order {row['algo_id']}"
+    return None
+
+
+def _balance(rows: Query) -> str | None:
+    for row in rows(
+        f"SELECT ccy FROM balances WHERE {_IN_WINDOW.format('u_time')}"
+        f" UNION ALL SELECT ccy FROM balances WHERE {_UNREPORTED.format('u_time')}"
+    ):
+        return f"a change of {row['ccy']}"
+    return None
+
+
+def _position(rows: Query) -> str | None:
+    what = "pos_id, inst_id, inst_type FROM positions WHERE"
+    for row in rows(
+        f"SELECT {what} {_IN_WINDOW.format('u_time')} UNION ALL SELECT {what} {_UNREPORTED.format('u_time')}"
+    ):
+        return f"a change of position {row['pos_id']}"
+    return None
+
+
+def _event(rows: Query) -> str | None:
+    for row in rows(
+        f"SELECT bill_id, bal_chg, ccy FROM bills WHERE {_UNREPORTED.format('ts')} AND type IN ({_EVENT_BILLS})"
+    ):
+        if number(row["bal_chg"]):
+            return f"the change of {row['ccy']} by bill {row['bill_id']}"
+    for row in rows(f"SELECT pos_id FROM positions WHERE {_UNREPORTED.format('u_time')} AND absent_time IS NULL"):
+        return f"a change of position {row['pos_id']}"
+    return None
+
+
+_NOT_FOUND: Final = "account = :account AND not_found_at > :since AND not_found_at <= :until"
+LOST: Final[Mapping[str, Callable[[Query], str | None]]] = {
+    "orders": _order,
+    "orders-algo": _algo_order,
+    "account": _balance,
+    "positions": _position,
+    "balance_and_position": _event,
+}
+"""By channel."""
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,295 @@
+"""Asking REST for what was pushed while nobody listened, one account at a time.
+
+A *subject* is what one question can prove: orders with their fills, bills, and so on. State comes first,
+so that the live picture is right within seconds, then history, newest first, back to where the gap began. A subject is
+proved when every call succeeded; a single failure proves nothing, and the gap stays open.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+import trio
+
+from okxsync.messages import Message, OrdersNotFound, Rows, padding
+from okxsync.okx import endpoints
+from okxsync.okx.channels import channel_of, covers_row
+from okxsync.okx.codes import Action
+from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered
+from okxsync.reconcile.held import Held
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.http import UNREADABLE
+from okxsync.runtime.clock import now_us
+
+SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "orders": ("orders", "fills"),
+    "fills": ("fills",),
+    "orders-algo": ("algo orders",),
+    "algo-advance": ("algo orders",),
+    "account": ("balances", "bills"),
+    "balance_and_position": ("balances", "bills", "positions", "closed positions"),
+    "positions": ("positions", "closed positions"),
+    "deposit-info": ("deposits",),
+    "withdrawal-info": ("withdrawals",),
+}
+"""What must be asked to prove a channel, by its name; of others nothing is asked."""
+TO_VERIFY: Final[Mapping[str, tuple[str, ...]]] = {
+    "orders": ("orders", "fills"),
+    "orders-algo": ("algo orders",),
+    "account": ("balances",),
+    "positions": ("positions",),
+    "balance_and_position": ("new bills", "positions"),
+}
+"""What shows whether a live channel has pushed everything."""
+
+UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
+"""Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
+DEEPEST_MS: Final = 90 * endpoints.DAY_MS
+NOT_KEPT: Final = "OKX keeps no history of this channel"
+NOT_ASKED: Final = "REST is not asked for this channel; the next push tells how things are"
+SETTLE_S: Final = 2.0
+"""REST may lag behind the pushes by a second: what happened just before a subscription must be visible."""
+_NOT_IN_DEMO: Final = "50038"
+"""Simulated accounts have no deposits and withdrawals to ask for (OKX docs: overview-demo-trading-services)."""
+_NO_SUCH_ORDER: Final = ("51603", "51001")
+LAG_MS: Final = 2000
+"""REST may answer with what was true so long ago. No gap is asked for sooner after its end, so what has changed in it
+is told."""
+RECEIVED_US: Final = 5_000_000
+"""What we heard of so shortly before we ask may not be in REST's lists yet, nor be found by its id."""
+AGAIN_S: Final = 2.0
+"""What is not found is asked for again so much later, before it counts as gone."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A time to ask for, in milliseconds; up to now if there is no end."""
+
+    since_ms: int
+    until_ms: int | None = None
+
+
+NOW: Final = Window(0)
+"""What is pending has no past: all of it, however long ago it was placed."""
+
+
+class Puller:
+    """Fills one account's window of time.
+
+    Args:
+        client: Asks.
+        send: Where the rows go; they are written like pushes, and never over anything newer.
+        held: What we hold already.
+        on_rows: Told how many rows came, call by call.
+        only: Arguments of a subscription: rows that it does not report are left out.
+        plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
+    """
+
+    def __init__(
+        self,
+        client: AccountClient,
+        send: trio.MemorySendChannel[Message],
+        held: Held,
+        on_rows: Callable[[int], None] = lambda rows: None,
+        *,
+        only: Mapping[str, str] | None = None,
+        plain_algos: bool = False,
+    ) -> None:
+        self._client = client
+        self._send = send
+        self._held = held
+        self._on_rows = on_rows
+        self._only = only or {}
+        self._kinds = endpoints.PLAIN_ALGOS if plain_algos else None
+        self._unknown: list[str] = []  # what OKX does not tell
+        self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
+            "orders": self._orders,
+            "fills": self._fills,
+            "algo orders": self._algo_orders,
+            "balances": self._balances,
+            "bills": self._bills,
+            "new bills": self._new_bills,
+            "positions": self._positions,
+            "closed positions": self._closed_positions,
+            "deposits": self._deposits,
+            "withdrawals": self._withdrawals,
+        }
+
+    async def pull(self, subject: str, window: Window) -> str | None:
+        """Ask for all of ``subject`` in a window of time; return what cannot be known of it, or None.
+
+        Raises:
+            RestError: some part failed; what came before it is stored, and proves nothing.
+        """
+        try:
+            await self._subjects[subject](window)
+        except RestError as error:
+            if error.code != _NOT_IN_DEMO:
+                raise
+            return f"{subject}: {error}"
+        more = f" (and {len(self._unknown) - 1} more)" if len(self._unknown) > 1 else ""
+        return f"{self._unknown[0]}{more}" if self._unknown else None
+
+    async def _orders(self, window: Window) -> None:
+        held = self._held.open_orders(
+            RECEIVED_US
+        )  # before we ask: an order placed later is not missing from the answer
+        listed: set[str] = set()
+        await self._sweep(endpoints.ORDERS_PENDING, NOW, listed)
+        await self._sweep(endpoints.ORDERS, window, listed)
+        if self._reach(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, window) is endpoints.ORDERS_ARCHIVE:
+            await self._sweep(endpoints.ORDERS_ARCHIVE, window, listed)  # it lacks the cancelled ones without a fill
+        ids = {ord_id: {"instId": inst_id or "", "ordId": ord_id} for ord_id, inst_id in held if ord_id not in listed}
+        await self._look_up("orders", "trade/order", ids)
+
+    async def _fills(self, window: Window) -> None:
+        await self._sweep(self._reach(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window), window)
+
+    async def _algo_orders(self, window: Window) -> None:
+        held = self._held.open_algo_orders(RECEIVED_US)
+        listed: set[str] = set()
+        await self._sweep(endpoints.ALGO_PENDING, NOW, listed)
+        await self._sweep(endpoints.ALGO_HISTORY, window, listed)  # by cTime: where old ones end is not reached
+        kinds = None if self._kinds is None else {kind for kinds in self._kinds for kind in kinds.split(",")}
+        missing = (name for name, kind in held if name not in listed and (kinds is None or kind in kinds))
+        ids = {algo_id: {"algoId": algo_id} for algo_id in missing}
+        await self._look_up("orders-algo", "trade/order-algo", ids)
+
+    async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> None:
+        """Ask for orders that no list names, each by its id; those that are nowhere, and still are, are gone.
+
+        So are those that OKX will not tell of: they are not pending, and else all others would wait for them.
+        """
+        missing = [*ids]
+        for wait_s in (0.0, AGAIN_S):
+            if missing:
+                await trio.sleep(wait_s)
+            asked_us, as_of_ms = now_us(), self._as_of_ms()
+            refused = {name: await self._look_up_one(channel, path, ids[name]) for name in missing}
+            missing = [name for name, why in refused.items() if why is not None]
+        if missing:
+            self._unknown += [f"the end of order {name}: {why}" for name, why in refused.items() if why]
+            await self._send.send(OrdersNotFound(self._client.name, channel, missing, asked_us, as_of_ms))
+
+    async def _look_up_one(self, channel: str, path: str, params: Mapping[str, str]) -> str | None:
+        """Ask for one order; return None if it is told of, ``""`` if there is none, or why it is not told of."""
+        try:
+            return None if await self._fetch(channel, path, params) else ""
+        except RestError as error:
+            if error.code in _NO_SUCH_ORDER:
+                return ""
+            if error.action not in (Action.FIX, Action.REJECT):
+                raise
+            return str(error)
+
+    async def _balances(self, window: Window) -> None:
+        await self._fetch("account", "account/balance", {}, complete=True)
+
+    async def _bills(self, window: Window) -> None:
+        if (asked := self._held.bills_until_ms()) is not None:
+            window = Window(min(window.since_ms, asked), window.until_ms)
+        await self._new_bills(window)
+
+    async def _new_bills(self, window: Window) -> None:
+        await self._sweep(self._reach(endpoints.BILLS, endpoints.BILLS_ARCHIVE, window), window)
+
+    async def _positions(self, window: Window) -> None:
+        await self._fetch("positions", "account/positions", {}, complete=True)
+
+    async def _closed_positions(self, window: Window) -> None:
+        await self._sweep(endpoints.CLOSED_POSITIONS, window)
+
+    async def _deposits(self, window: Window) -> None:
+        await self._sweep(endpoints.DEPOSITS, window)
+
+    async def _withdrawals(self, window: Window) -> None:
+        await self._sweep(endpoints.WITHDRAWALS, window)
+
+    def _reach(self, near: Endpoint, archive: Endpoint, window: Window) -> Endpoint:
+        return endpoints.reaching(near, archive, window.since_ms, _now_ms())
+
+    async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
+        """Walk an endpoint as often as it takes to see all of it; add the ids that it names to ``listed``."""
+        for sweep in endpoint.sweeps:
+            if self._kinds and sweep.get("ordType", self._kinds[0]) not in self._kinds:
+                continue
+            walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms)
+            while walk.params is not None:
+                try:
+                    rows = await self._fetch(endpoint.channel, endpoint.path, walk.params, priority=1)
+                except RestError as error:
+                    if not is_not_offered(sweep, error.code):
+                        raise
+                    if not has_none(error.code):
+                        self._unknown.append(f"{sweep['instType']}: {error}")
+                    break
+                if listed is not None:
+                    listed.update(str(row.get(endpoint.cursor, "")) for row in rows)
+                try:
+                    walk.take(rows)
+                except ValueError as error:
+                    raise _broken(endpoint.path, str(error)) from None
+
+    def _ahead_ms(self) -> int:
+        """Return by how much this machine's clock is ahead of the exchange's, or 0: our times are its future then."""
+        return max(0, _now_ms() - self._client.now_ms())
+
+    def _as_of_ms(self) -> int:
+        """Return as of when the answer to a question of now is true, by the exchange's clock."""
+        return self._client.now_ms() - LAG_MS
+
+    async def _fetch(
+        self, channel: str, path: str, params: Mapping[str, str], *, priority: int = 0, complete: bool = False
+    ) -> list[dict[str, object]]:
+        """Ask for one page, and pass its rows on, as of before the question: what is pushed meanwhile is newer.
+
+        Args:
+            complete: The page names all that there is.
+        """
+        asked_us, as_of_ms = now_us(), self._as_of_ms()
+        body = await self._client.get(path, params, priority=priority)
+        try:
+            rows = msgspec.json.decode(body, type=list[dict[str, object]])
+        except UNREADABLE:
+            raise _broken(path, "data is not a list of objects") from None
+        if self._only:
+            reported = [row for row in rows if covers_row(self._only, row)]
+            body, complete = msgspec.json.encode(reported), False
+        if rows or complete:
+            for bulk in padding(len(body)):
+                await self._send.send(bulk)
+            await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us, as_of_ms, complete))
+        self._on_rows(len(rows))
+        return rows
+
+
+def subjects_of(key: str) -> tuple[str, ...]:
+    """Return what must be asked to prove a channel; whatever its arguments leave out may come too."""
+    return SUBJECTS.get(channel_of(key), ())
+
+
+def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
+    """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note.
+
+    Args:
+        key: The channel's, as in coverage.
+        unknown: What the answers said that cannot be known.
+    """
+    if unknown:
+        return "partial", unknown
+    channel = channel_of(key)
+    if channel not in SUBJECTS:
+        return "partial", NOT_ASKED if channel == "instruments" else NOT_KEPT
+    if now_ms - from_ms > DEEPEST_MS:
+        return "partial", "OKX keeps three months"
+    if channel == "orders" and now_ms - from_ms > UNFILLED_KEPT_MS:
+        return "partial", "orders cancelled without a fill are not kept by OKX for more than two hours"
+    return "filled", None
+
+
+def _broken(path: str, what: str) -> RestError:
+    return RestError(f"{path}: {what}", Action.RETRY)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,52 @@
+"""Reading a whole list of REST's, page by page, for those who compare and store nothing."""
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from okxsync.okx.codes import Action
+from okxsync.okx.endpoints import Endpoint, Walk, is_not_offered
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.http import UNREADABLE
+
+
+async def read_page(client: AccountClient, path: str, params: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return the rows of one reply.
+
+    Raises:
+        RestError: the exchange could not be asked, or answered with anything else.
+    """
+    try:
+        return msgspec.json.decode(await client.get(path, params), type=list[dict[str, object]])
+    except UNREADABLE:
+        raise RestError(f"{path}: data is not a list of objects", Action.RETRY) from None
+
+
+async def read_list(
+    client: AccountClient, endpoint: Endpoint, since_ms: int, only: Mapping[str, Collection[str]] | None = None
+) -> list[dict[str, object]]:
+    """Return all rows of an endpoint, of all its sweeps that are offered here, back to a time.
+
+    Args:
+        only: Leaves out the sweeps that ask for another value of a parameter.
+
+    Raises:
+        RestError: some page could not be had.
+    """
+    rows: list[dict[str, object]] = []
+    wanted = (only or {}).items()
+    for sweep in (sweep for sweep in endpoint.sweeps if all(sweep[name] in values for name, values in wanted)):
+        walk = Walk(endpoint, sweep, since_ms)
+        while walk.params is not None:
+            try:
+                page = await read_page(client, endpoint.path, walk.params)
+            except RestError as error:
+                if is_not_offered(sweep, error.code):
+                    break
+                raise
+            rows += page
+            try:
+                walk.take(page)
+            except ValueError as error:
+                raise RestError(f"{endpoint.path}: {error}", Action.RETRY) from None
+    return rows

@@ -1,0 +1,24 @@
+"""How long to wait before the next attempt."""
+
+import random
+
+
+class BackOff:
+    """Decorrelated jitter: each delay is drawn between ``first`` and three times the one before, up to ``cap``.
+
+    Reset only after the connection has been live for ``stable_s``, so that one which comes and goes slows down.
+    """
+
+    def __init__(
+        self, rng: random.Random, *, first_s: float = 0.5, cap_s: float = 60.0, stable_s: float = 60.0
+    ) -> None:
+        self._rng = rng
+        self.first_s, self.cap_s, self.stable_s = first_s, cap_s, stable_s
+        self._last_s = first_s
+
+    def next_delay(self, live_s: float) -> float:
+        """Return how long to wait, in seconds, after a connection that was live for ``live_s``."""
+        if live_s >= self.stable_s:
+            self._last_s = self.first_s
+        self._last_s = min(self.cap_s, self._rng.uniform(self.first_s, self._last_s * 3))
+        return self._last_s

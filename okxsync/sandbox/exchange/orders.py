@@ -1,0 +1,213 @@
+"""Orders, algo orders and fills as the exchange remembers them; ``rows`` turns them into OKX's wire rows.
+
+An order owns its running totals (``accFillSz``, ``avgPx``, ``fee``) and its last fill; a fill is immutable. States are
+OKX's: ``live`` and ``partially_filled`` are pending, ``filled`` and ``canceled`` are final and never change again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from okxsync.sandbox.exchange.instruments import Instrument, text
+
+ZERO = Decimal(0)
+PENDING = frozenset({"live", "partially_filled"})
+
+
+class OrderRejected(Exception):
+    """A business refusal: `code` and `message` belong into ``sCode`` and ``sMsg`` (OKX docs: error-code)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code} {message}")
+        self.code = code
+        self.message = message
+
+
+def number(request: Mapping[str, Any], name: str) -> Decimal:
+    """Read a positive number of a request; numbers are strings there, JSON numbers are taken too.
+
+    Raises:
+        Refusal: 51000 when it is missing, not a number, or not positive.
+    """
+    given = optional_number(request, name)
+    if given is None:
+        raise OrderRejected("51000", f"Parameter {name} error")
+    return given
+
+
+def optional_number(request: Mapping[str, Any], name: str) -> Decimal | None:
+    """Read a positive number that may be missing."""
+    given = request.get(name)
+    if given in (None, ""):
+        return None
+    try:
+        value = Decimal(str(given))
+    except InvalidOperation:
+        value = ZERO
+    if not value.is_finite() or value <= 0:
+        raise OrderRejected("51000", f"Parameter {name} error")
+    return value
+
+
+def client_id(request: Mapping[str, Any], name: str) -> str:
+    """Read a client order id: empty, or up to 32 letters and digits, else 51000."""
+    given = str(request.get(name) or "")
+    if given and not (len(given) <= 32 and given.isascii() and given.isalnum()):
+        raise OrderRejected("51000", f"Parameter {name} error")
+    return given
+
+
+def check_steps(instrument: Instrument, sz: Decimal, px: Decimal | None) -> None:
+    """Refuse a size or a price off the instrument's steps: 51020 too small, 51121 lot, 51006 tick."""
+    if sz < instrument.min_sz:
+        raise OrderRejected("51020", "Your order should meet or exceed the minimum order amount.")
+    if sz % instrument.lot_sz:
+        raise OrderRejected("51121", "Order quantity must be a multiple of the lot size.")
+    if px is not None and px % instrument.tick_sz:
+        raise OrderRejected("51006", "Order price is not within the price limit or not a multiple of the tick size")
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One trade of one order. `fee` is negative when charged; `pnl` is what it realizes, in quote currency."""
+
+    trade_id: str
+    bill_id: str
+    sz: Decimal
+    px: Decimal
+    mark: Decimal
+    fee: Decimal
+    fee_ccy: str
+    pnl: Decimal
+    exec_type: str  # T taker, M maker, empty when forced
+    time: int
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """An order; `px` is None for market orders; `sz` is in quote currency when `in_quote` is set."""
+
+    uid: str
+    ord_id: str
+    instrument: Instrument
+    side: str
+    ord_type: str
+    td_mode: str
+    sz: Decimal
+    px: Decimal | None
+    c_time: int
+    u_time: int
+    cl_ord_id: str = ""
+    tag: str = ""
+    ccy: str = ""
+    pos_side: str = ""
+    tgt_ccy: str = ""
+    lever: str = ""
+    reduce_only: bool = False
+    algo_id: str = ""
+    algo_cl_ord_id: str = ""
+    source: str = ""
+    category: str = "normal"
+    state: str = "live"
+    acc_fill_sz: Decimal = ZERO
+    value: Decimal = ZERO  # sum of px x sz over the fills
+    fee: Decimal = ZERO
+    pnl: Decimal = ZERO
+    cancel_source: str = ""
+    amend_source: str = ""
+    amend_result: str = ""
+    req_id: str = ""
+    last_fill: Fill | None = None
+    place: int = 0  # its present entry in the book; older entries are stale
+
+    @property
+    def pending(self) -> bool:
+        return self.state in PENDING
+
+    @property
+    def forced(self) -> bool:
+        """Whether the exchange made it: a liquidation or auto-deleveraging."""
+        return self.category != "normal"
+
+    @property
+    def buys(self) -> bool:
+        return self.side == "buy"
+
+    @property
+    def in_quote(self) -> bool:
+        return self.tgt_ccy == "quote_ccy"
+
+    @property
+    def left(self) -> Decimal:
+        """What is not filled yet, in units of `sz` (not for orders in quote currency)."""
+        return self.sz - self.acc_fill_sz
+
+    @property
+    def avg_px(self) -> str:
+        return text(round(self.value / self.acc_fill_sz, 12)) if self.acc_fill_sz else ""
+
+    @property
+    def fee_ccy(self) -> str:
+        """Spot buyers pay in what they get; all others in the quote currency."""
+        return self.instrument.base if self.buys and not self.instrument.is_swap else self.instrument.quote
+
+
+@dataclass(slots=True, eq=False)
+class Algo:
+    """A ``trigger``, ``conditional`` (one of TP, SL) or ``oco`` (both) order, waiting for the mark price."""
+
+    uid: str
+    algo_id: str
+    instrument: Instrument
+    side: str
+    ord_type: str
+    td_mode: str
+    sz: Decimal
+    c_time: int
+    u_time: int
+    algo_cl_ord_id: str = ""
+    tag: str = ""
+    ccy: str = ""
+    pos_side: str = ""
+    lever: str = ""
+    reduce_only: bool = False
+    close_fraction: str = ""
+    trigger_px: Decimal | None = None
+    ord_px: str = ""  # "-1" is market
+    tp_trigger_px: Decimal | None = None
+    tp_ord_px: str = ""
+    sl_trigger_px: Decimal | None = None
+    sl_ord_px: str = ""
+    px_type: str = "mark"
+    state: str = "live"
+    actual_side: str = ""
+    actual_sz: Decimal = ZERO
+    actual_px: str = ""
+    trigger_time: str = ""
+    fail_code: str = ""
+    ord_ids: list[str] = field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        return self.state == "live"
+
+    @property
+    def px(self) -> Decimal:
+        """The first price that it waits for."""
+        return self.trigger_px or self.tp_trigger_px or self.sl_trigger_px or ZERO
+
+
+@dataclass(slots=True, eq=False)
+class Movement:
+    """A deposit or a withdrawal; `state` advances by ticks, 2 is final in both."""
+
+    uid: str
+    movement_id: str
+    ccy: str
+    amt: Decimal
+    fee: Decimal
+    ts: int
+    p_time: int
+    state: str = "0"
+    withdrawn: bool = False

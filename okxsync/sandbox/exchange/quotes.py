@@ -1,0 +1,127 @@
+"""Prices: each instrument's mark walks at random, seeded; the book is one tick to either side of it.
+
+The walk is pulled softly to the start price, so that long runs stay in a plausible range. What the public channels say
+(``mark-price``, ``tickers``, ``funding-rate``) is derived from here, no more often than OKX does.
+"""
+
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from okxsync.sandbox.exchange.instruments import Instrument, text
+
+STEP = 0.0001
+"""Standard deviation of one tick's relative move."""
+PULL = 0.0005
+"""How much of the relative distance to the start price one tick takes back."""
+MARK_MS, MARK_IDLE_MS, TICKER_MS, FUNDING_MS = 200, 10_000, 100, 60_000
+"""Least time between two pushes of a channel; an unchanged mark is repeated after the idle time."""
+
+
+class Quote:
+    """The prices of one instrument."""
+
+    def __init__(self, instrument: Instrument, now: int) -> None:
+        self.instrument = instrument
+        self.mark = self.last = self.open = self.high = self.low = instrument.start_px
+        self.last_sz = instrument.min_sz
+        self.volume = Decimal(0)
+        self.time = now
+        self.funding_rate = Decimal("0.0001") if instrument.is_swap else Decimal(0)
+        self._told = {"mark-price": (-MARK_IDLE_MS, ""), "tickers": (-TICKER_MS, ""), "funding-rate": (-FUNDING_MS, "")}
+
+    @property
+    def bid(self) -> Decimal:
+        return max(self.mark - self.instrument.tick_sz, self.instrument.tick_sz)
+
+    @property
+    def ask(self) -> Decimal:
+        return self.mark + self.instrument.tick_sz
+
+    @property
+    def last_text(self) -> str:
+        return text(self.last)
+
+    def step(self, random: Random, now: int) -> None:
+        """Move the mark by one random step."""
+        away = float(self.mark / self.instrument.start_px) - 1
+        self.set_mark(self.mark * (1 + Decimal(round(random.gauss(-PULL * away, STEP), 9))), now)
+
+    def set_mark(self, px: Decimal, now: int) -> None:
+        self.mark = self.instrument.to_tick(px)
+        self.time = now
+        self._trade(self.mark, self.instrument.min_sz)
+
+    def trade(self, px: Decimal, sz: Decimal, now: int) -> None:
+        """Take note of a trade of ours."""
+        self.time = now
+        self.volume += sz
+        self._trade(px, sz)
+
+    def _trade(self, px: Decimal, sz: Decimal) -> None:
+        self.last, self.last_sz = px, sz
+        self.high, self.low = max(self.high, px), min(self.low, px)
+
+    def mark_row(self) -> dict[str, Any]:
+        instrument = self.instrument
+        return {
+            "instId": instrument.inst_id,
+            "instType": instrument.inst_type,
+            "markPx": text(self.mark),
+            "ts": str(self.time),
+        }
+
+    def ticker_row(self) -> dict[str, Any]:
+        instrument = self.instrument
+        volume_ccy = self.volume * (instrument.ct_val if instrument.is_swap else self.mark)
+        return {
+            "askPx": text(self.ask),
+            "askSz": "10",
+            "bidPx": text(self.bid),
+            "bidSz": "10",
+            "high24h": text(self.high),
+            "instId": instrument.inst_id,
+            "instType": instrument.inst_type,
+            "last": text(self.last),
+            "lastSz": text(self.last_sz),
+            "low24h": text(self.low),
+            "open24h": text(self.open),
+            "sodUtc0": text(self.open),
+            "sodUtc8": text(self.open),
+            "ts": str(self.time),
+            "vol24h": text(self.volume),
+            "volCcy24h": text(volume_ccy),
+        }
+
+    def funding_row(self, funding_time: int, interval: int, now: int) -> dict[str, Any]:
+        """What the next settlement at `funding_time` will take; times in ms."""
+        rate = text(self.funding_rate)
+        return {
+            "formulaType": "withRate",
+            "fundingRate": rate,
+            "fundingTime": str(funding_time),
+            "impactValue": "20000",
+            "instId": self.instrument.inst_id,
+            "instType": self.instrument.inst_type,
+            "interestRate": "0.0001",
+            "maxFundingRate": "0.00375",
+            "method": "current_period",
+            "minFundingRate": "-0.00375",
+            "nextFundingRate": "",
+            "nextFundingTime": str(funding_time + interval),
+            "premium": "0",
+            "settFundingRate": rate,
+            "settState": "settled",
+            "ts": str(now),
+        }
+
+    def due(self, channel: str, value: str, now: int) -> bool:
+        """Whether a channel may and should be told `value` now; says so once."""
+        told_at, told = self._told[channel]
+        least = {"mark-price": MARK_MS, "tickers": TICKER_MS, "funding-rate": FUNDING_MS}[channel]
+        waited = now - told_at
+        idle = channel != "tickers" and waited >= max(MARK_IDLE_MS, least)
+        if not idle and (waited < least or value == told):
+            return False
+        self._told[channel] = now, value
+        return True

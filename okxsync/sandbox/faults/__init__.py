@@ -1,0 +1,1 @@
+"""What the exchange does wrong on request, and when."""

@@ -1,0 +1,139 @@
+"""A script of faults: what befalls whom, and when. Read from a TOML file of ``[[fault]]`` tables, and carried out.
+
+[[fault]]
+at = 10                 # seconds after the start
+every = 60              # and again; absent: once
+for = 5                 # how long, for what lasts (see `Rule`)
+do = "login-error"
+code = "60009"
+account = "account1"    # absent: all; likewise endpoint, channel, path
+"""
+
+import random
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from okxsync.sandbox.faults.rules import Rule
+from okxsync.sandbox.server.server import Sandbox
+
+LASTING: Final = (
+    "refuse",
+    "login-error",
+    "login-delay",
+    "subscribe-error",
+    "crowded",
+    "silent",
+    "double",
+    "reorder",
+    "join",
+    "unannounced",
+    "rest",
+)
+"""What a `Rule` does while it holds."""
+SUDDEN: Final = ("rst", "half-open", "close", "upgrade", "frame", "delete-key", "skew")
+"""What happens to connections that are there: ``close`` with `code`, ``upgrade`` within `seconds`, ``frame`` says
+`text`; ``skew`` sets the exchange's clock `seconds` ahead."""
+
+
+class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"for_s": "for", "at_s": "at"}):
+    """One table of the file. Times in seconds; ``any`` befalls one connection of those meant, not all."""
+
+    do: str
+    at_s: float = 0.0
+    every: float = 0.0
+    for_s: float = 10.0
+    account: str = ""
+    endpoint: str = ""
+    channel: str = ""
+    path: str = ""
+    code: str = ""
+    seconds: float = 0.0
+    text: str = ""
+    any: bool = False
+
+    def __post_init__(self) -> None:
+        if self.do not in (*LASTING, *SUDDEN):
+            raise ValueError(f'"{self.do}" is none of {", ".join((*LASTING, *SUDDEN))}')
+        if self.do == "close" and not (self.code.isdecimal() and 1000 <= int(self.code) < 5000):
+            raise ValueError("close needs a code from 1000 to 4999")
+        if self.code and not self.code.isdecimal():
+            raise ValueError(f'code "{self.code}" is no number')
+        if min(self.at_s, self.every, self.for_s) < 0:
+            raise ValueError("a time is less than 0")
+
+
+class _ScriptFile(msgspec.Struct, forbid_unknown_fields=True):
+    fault: list[Fault] = []
+
+
+def read_script(path: Path) -> list[Fault]:
+    """Read a file of faults.
+
+    Raises:
+        ValueError: it cannot be read, or is no such file; the message is one line.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _ScriptFile).fault
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+async def play(sandbox: Sandbox, faults: list[Fault], rng: random.Random) -> None:
+    """Let the faults happen, each at its time; return when all that end have ended."""
+    async with trio.open_nursery() as nursery:
+        for fault in faults:
+            nursery.start_soon(_repeat, sandbox, fault, rng)
+
+
+async def _repeat(sandbox: Sandbox, fault: Fault, rng: random.Random) -> None:
+    due = trio.current_time() + fault.at_s
+    while True:
+        await trio.sleep_until(due)
+        if fault.do in LASTING:
+            await _hold(sandbox, fault)
+        else:
+            strike(sandbox, fault, rng)
+        if not fault.every:
+            return
+        due = max(due + fault.every, trio.current_time())
+
+
+async def _hold(sandbox: Sandbox, fault: Fault) -> None:
+    rule = Rule(
+        fault.do, fault.account, fault.endpoint, fault.channel, fault.path, fault.code, fault.seconds, fault.text
+    )
+    sandbox.faults.rules.append(rule)
+    try:
+        await trio.sleep(fault.for_s)
+    finally:
+        sandbox.faults.rules.remove(rule)
+
+
+def strike(sandbox: Sandbox, fault: Fault, rng: random.Random) -> None:
+    """Let something sudden happen, now."""
+    if fault.do == "skew":
+        sandbox.faults.clock_skew_ms = int(fault.seconds * 1000)
+        return
+    meant = [each for each in sandbox.connections
+             if fault.endpoint in ("", each.endpoint)
+             and fault.account in ("", each.member.name if each.member else "")]  # fmt: skip
+    if fault.any and meant:
+        meant = [rng.choice(meant)]
+    for each in meant:
+        match fault.do:
+            case "upgrade":
+                each.announce_upgrade(fault.seconds or 60.0)
+            case "frame":
+                each.send(fault.text)
+            case "delete-key":
+                sandbox.delete_key(each.api_key)
+            case "close":
+                sandbox.drop(each, fault.code)
+            case _:
+                sandbox.drop(each, fault.do)

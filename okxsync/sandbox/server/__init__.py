@@ -1,0 +1,1 @@
+"""REST and WebSocket around the state."""

@@ -1,0 +1,219 @@
+"""From OKX's JSON to the values of a row, whatever the exchange sends.
+
+The fast way is one typed decode. When it refuses - a field that nobody knew, a number where text was promised - the
+row is read again leniently: what can be understood is kept exactly, what cannot is NULL, and each oddity is named, so
+that it can be journalled once and counted. A field that was new once belongs to the fast way from then on.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+
+import msgspec
+from msgspec.structs import astuple, fields
+
+from okxsync.okx import models
+
+Value: TypeAlias = str | int | None
+OnAnomaly: TypeAlias = Callable[[str, str], None]
+"""Called with the kind of an oddity and what it is about."""
+R = TypeVar("R", bound=msgspec.Struct)
+
+MOMENT_DIGITS: Final = 15
+"""Milliseconds UTC have 13 digits until the year 2286; what has more than 15 is no time."""
+
+
+def column_of(field: str) -> str:
+    """Return the column of a struct's field: the same, but for names that Python keeps for itself (``from_``)."""
+    return field.rstrip("_")
+
+
+def milliseconds(text: str) -> int:
+    """Return one of OKX's times, or 0 if it is absent or no time."""
+    return int(text) if text and is_moment(text) else 0
+
+
+def is_moment(text: str) -> bool:
+    return len(text) <= MOMENT_DIGITS and text.isascii() and text.isdigit()
+
+
+def number(text: object) -> Decimal:
+    """Return a decimal; what is absent or no number is zero. NaN is none: it equals nothing, not even itself."""
+    return read_number(text) or Decimal(0)
+
+
+def read_number(text: object) -> Decimal | None:
+    """Return a decimal that can be reckoned with, zero for what is absent, or None if it is anything else."""
+    try:
+        found = Decimal(str(text or 0))
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() and abs(found.adjusted()) < 100 else None
+
+
+class Record(Generic[R]):
+    """Reads rows of one kind.
+
+    Args:
+        model: Its type.
+        times: Columns that hold milliseconds; they are INTEGER in the database.
+        known: For some columns the values that OKX documents; others are kept all the same, and named as odd.
+    """
+
+    def __init__(
+        self, model: type[R], times: Sequence[str] = (), known: Mapping[str, frozenset[str]] | None = None
+    ) -> None:
+        self.model = model
+        names = [field.name for field in fields(model) if field.type != list[models.Json]]  # those are rows, and last
+        self.columns: Final = tuple(column_of(name) for name in names)
+        self._fields = {field.encode_name: field for field in fields(model)}
+        self._width = len(names)
+        self._times = [names.index(name) for name in times]
+        self._known = [(names.index(name), values) for name, values in (known or {}).items()]
+        self._not_text = [index for index, field in enumerate(fields(model)[: self._width]) if field.type is not str]
+        self._learned: set[str] = set()
+        self._decode = self._decoder()
+
+    def read(self, raw: msgspec.Raw | bytes, anomaly: OnAnomaly) -> R | None:
+        """Return the row, or None if it is no JSON object; never raises."""
+        try:
+            return self._decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            return self._read_leniently(bytes(raw), anomaly)
+
+    def values(self, row: R, anomaly: OnAnomaly) -> list[Value]:
+        """Return the row's columns as text: JSON inside as it is, times as whole numbers, ``""`` where absent."""
+        values: list[Any] = list(astuple(row))
+        del values[self._width :]
+        for index in self._not_text:
+            if type(value := values[index]) is not str:
+                values[index] = _text(value)
+        for index in self._times:
+            if (time := values[index]) and not is_moment(time):
+                anomaly("bad-time", self.columns[index])
+                values[index] = ""
+        for index, known in self._known:
+            if (value := values[index]) and value not in known:
+                anomaly("new-value", f"{self.columns[index]}={value[:40]}")
+        return values
+
+    def _decoder(self) -> Callable[[msgspec.Raw | bytes], R]:
+        """Return a decoder that refuses fields which neither the model nor an earlier row has named."""
+        learned = [
+            (f"learned_{number}", msgspec.Raw, msgspec.field(default=models.NO_JSON, name=name))
+            for number, name in enumerate(sorted(self._learned))
+        ]
+        strict = msgspec.defstruct(
+            self.model.__name__, learned, bases=(self.model,), forbid_unknown_fields=True, rename="camel"
+        )
+        return cast("Callable[[msgspec.Raw | bytes], R]", msgspec.json.Decoder(strict).decode)
+
+    def _read_leniently(self, raw: bytes, anomaly: OnAnomaly) -> R | None:
+        try:
+            found = _read_object(raw)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+        row = self.model()
+        for name, value in found.items():
+            if (field := self._fields.get(name)) is None:
+                anomaly("new-field", replace_lone_surrogates(name)[:60])
+                self._learn(name)
+            elif field.type is models.Json:
+                setattr(row, field.name, value)
+            elif field.type == list[models.Json]:
+                setattr(row, field.name, _read_list(value))
+            elif (text := _read_text(value)) is not None:
+                setattr(row, field.name, text)
+            elif bytes(value) != b"null":
+                if field.type is str:
+                    anomaly("new-type", name)
+                setattr(row, field.name, bytes(value).decode(errors="replace"))  # a number as it was written
+        return row
+
+    def _learn(self, name: str) -> None:
+        # Who invents names for ever, or such as no struct can have, stays in the slow lane.
+        if _PLAIN_NAME.fullmatch(name) and len(self._learned) < 100:
+            self._learned.add(name)
+            self._decode = self._decoder()
+
+
+_NULL: Final = msgspec.Raw(b"null")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,60}")
+_read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _read_list(value: msgspec.Raw) -> list[msgspec.Raw]:
+    try:
+        return msgspec.json.decode(value, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return []
+
+
+def _read_text(value: msgspec.Raw) -> str | None:
+    """Return the text of a JSON string, or None if it is something else."""
+    if not bytes(value).startswith(b'"'):
+        return None
+    return msgspec.json.decode(value, type=str)
+
+
+_ESCAPE: Final = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
+
+
+def strip_lone_surrogates(json: str) -> str:
+    """Return JSON text without escaped halves of surrogate pairs, which no UTF-8 can hold."""
+    return _ESCAPE.sub(lambda found: found[0] if len(found[0]) == 2 else "?", json)
+
+
+def replace_lone_surrogates(text: str) -> str:
+    """Return ``text`` with half surrogate pairs replaced: neither UTF-8 nor SQLite can hold them."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _text(value: msgspec.Raw | bool | int | None) -> str:
+    if isinstance(value, msgspec.Raw):
+        return "" if value == _NULL else str(value, "utf-8")
+    return "" if value is None else str(value).lower()  # true and false are JSON's words
+
+
+_INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
+
+ORDER = Record(
+    models.Order,
+    times=("fill_time", "c_time", "u_time"),
+    known={
+        "state": frozenset({"live", "partially_filled", "filled", "canceled", "mmp_canceled"}),
+        "inst_type": _INST_TYPES,
+    },
+)
+ALGO_ORDER = Record(
+    models.AlgoOrder,
+    times=("trigger_time", "c_time", "u_time", "p_time"),
+    known={
+        "state": frozenset(
+            "live pause partially_effective effective canceled order_failed partially_failed order_placed"
+            " filled".split()
+        ),
+        "inst_type": _INST_TYPES,
+    },
+)
+FILL = Record(models.Fill, times=("fill_time", "ts"))
+POSITION = Record(models.Position, times=("c_time", "u_time", "p_time"), known={"inst_type": _INST_TYPES})
+BALANCE = Record(models.Balance, times=("u_time",))
+EQUITY = Record(models.Equity, times=("u_time",))
+BALANCE_AND_POSITION = Record(
+    models.BalanceAndPosition,
+    known={
+        "event_type": frozenset(
+            "snapshot delivered exercised transferred filled liquidation claw_back adl funding_fee adjust_margin"
+            " set_leverage interest_deduction settlement".split()
+        )
+    },
+)
+CASH_BALANCE = Record(models.CashBalance, times=("u_time",))
+DEPOSIT = Record(models.Deposit, times=("ts", "p_time"))
+WITHDRAWAL = Record(models.Withdrawal, times=("ts", "p_time"))
+MARK_PRICE = Record(models.MarkPrice, times=("ts",))
+INSTRUMENT = Record(models.Instrument, times=("list_time", "exp_time", "cont_td_sw_time"))
+CLOSED_POSITION = Record(models.ClosedPosition, times=("c_time", "u_time"))
+BILL = Record(models.Bill, times=("fill_time", "ts"))

@@ -1,0 +1,33 @@
+"""The journal, and what is counted beside it: what an operator should be able to read afterwards."""
+
+from typing import Final
+
+import msgspec
+
+from okxsync.messages import Note
+from okxsync.store.database import Connection
+
+
+def note(db: Connection, message: Note) -> None:
+    db.execute(
+        "INSERT INTO journal (at, level, account, event, detail) VALUES (?, ?, ?, ?, ?)",
+        msgspec.structs.astuple(message),
+    )
+
+
+_MOST: Final = 500
+"""Oddities of one kind that are told apart; an exchange gone mad must not fill the journal."""
+
+
+def count_anomaly(db: Connection, at: int, kind: str, what: str, count: int) -> bool:
+    """Count an oddity; return whether it is the first of its kind."""
+    counted = "UPDATE oddities SET count = count + ?, last_at = ? WHERE kind = ? AND what = ?"
+    if db.execute(counted, (count, at, kind, what)).rowcount:
+        return False
+    if db.execute("SELECT count(*) FROM oddities WHERE kind = ?", [kind]).fetchone()[0] >= _MOST:
+        what = "many more"
+        if db.execute(counted, (count, at, kind, what)).rowcount:
+            return False
+    db.execute("INSERT INTO oddities (kind, what, count, first_at, last_at) VALUES (?, ?, ?, ?, ?)",
+               (kind, what, count, at, at))  # fmt: skip
+    return True

@@ -1,0 +1,28 @@
+"""Batches between the daemon and the writer process: each behind its length."""
+
+import socket
+import struct
+from typing import Final
+
+LENGTH: Final = struct.Struct("!I")
+
+
+def receive(parent: socket.socket) -> bytes | None:
+    """Return the next batch, or None at the end; half a batch at the end is none."""
+    head = _receive_exactly(parent, LENGTH.size)
+    return _receive_exactly(parent, LENGTH.unpack(head)[0]) if head else None
+
+
+def _receive_exactly(parent: socket.socket, size: int) -> bytes | None:
+    parts = bytearray(size)
+    view = memoryview(parts)
+    got = 0
+    while got < size:
+        try:
+            count = parent.recv_into(view[got:])
+        except ConnectionResetError:  # it was killed before it had read our last answers
+            return None
+        if not count:
+            return None
+        got += count
+    return bytes(parts)

@@ -1,0 +1,320 @@
+"""What the exchange says, row by row, made into rows of our tables. One Staging lives as long as one transaction.
+
+Rows are staged per table and written together; whatever their order, the newer one stays (see ``tables``). What a
+complete snapshot or a whole REST reply does not name is closed afterwards, unless it is newer than that.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from okxsync.messages import OrdersNotFound
+from okxsync.okx import models
+from okxsync.store import decode, tables
+from okxsync.store.database import Connection
+from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
+from okxsync.store.envelope import Arg
+from okxsync.store.fills import OrderKey, drop_made, made_id
+from okxsync.store.snapshots import Pages, Snapshot
+from okxsync.store.tables import Table
+
+
+class IncomingRows(msgspec.Struct):
+    """Rows of one frame, or of one REST reply (``source`` is rest, and there is no frame)."""
+
+    account: str
+    arg: Arg
+    at: int
+    rows: list[msgspec.Raw]
+    source: str = "ws"
+    event_type: str = ""
+    page: int | None = None
+    last_page: bool | None = None
+    socket: int = 0  # of several that tell the same
+    as_of_ms: int = 0  # of REST, see ``messages.Rows``
+    complete: bool = False
+
+    def as_of(self, text: str) -> int:
+        """Return as of when this was true: by a time of the row's own, or at least when REST was asked."""
+        return max(milliseconds(text), self.as_of_ms)
+
+
+Handler: TypeAlias = "Callable[[Staging, IncomingRows], None]"
+
+
+class Staging:
+    """Stages rows; ``write`` writes them."""
+
+    def __init__(self, pages: Pages, account_of: Callable[[str], str | None], anomaly: OnAnomaly) -> None:
+        self._pages = pages
+        self._account_of = account_of  # by uid
+        self._anomaly = anomaly
+        self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
+        self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that it spares
+        self._synthetic: set[OrderKey] = set()  # those some of whose fills may stand twice
+        self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
+        self.rows = 0
+        self.latest_ms = 0  # of the push taken last: the latest time that it names, 0 if it names none
+
+    def stage(self, push: IncomingRows) -> bool:
+        """Stage a push; return False if no channel of that name is known."""
+        if push.event_type not in _EVENT_TYPES:
+            self._anomaly("new-value", f"eventType={push.event_type[:40]}")
+        self.latest_ms = 0
+        handler = HANDLERS.get(push.arg.channel)
+        if handler is not None:
+            handler(self, push)
+        return handler is not None or push.arg.channel in LOGGED_ONLY
+
+    def write(self, db: Connection) -> None:
+        for table, staged in self._staged.items():
+            table.write(db, staged)
+        for statement, values, named in self._closings:
+            db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
+        drop_made(db, self._synthetic)
+        for written in (self._staged, self._closings, self._synthetic, self._spared):
+            written.clear()
+
+    def not_found(self, message: OrdersNotFound, db: Connection) -> None:
+        """Write what REST knows nowhere, after what was told before: a state, and no more, changes."""
+        self.write(db)
+        statement = {"orders": tables.ORDER_NOT_FOUND, "orders-algo": tables.ALGO_NOT_FOUND}[message.channel]
+        for name in message.ids:
+            db.execute(statement, (message.at, message.as_of_ms, message.listener, name))
+
+    def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
+        """Stage a position; a snapshot without a time that came before it in this batch does not close it."""
+        for spared in self._spared[account]:
+            spared.add(pos_id)
+        self._put(table, values)
+
+    def _put(self, table: Table, values: list[Value]) -> None:
+        self.rows += 1
+        table.put(self._staged[table], values)
+
+    def orders(self, push: IncomingRows) -> None:
+        table = tables.ORDERS if push.source == "ws" else tables.ORDERS_BY_REST
+        for raw in push.rows:
+            if (row := decode.ORDER.read(raw, self._anomaly)) is None or not row.ord_id:
+                self._anomaly("bad-row", "order")
+                continue
+            values = decode.ORDER.values(row, self._anomaly)
+            values += [push.source, tables.order_rank(row, push.source), push.account, push.at, _text(raw)]
+            self._put(table, values)
+            if push.source == "ws" and row.fill_sz not in ("", "0") and number(row.fill_sz) > 0:
+                self._put(tables.FILLS, self._fill_of(row, values, push))
+
+    def _fill_of(self, row: models.Order, of_order: list[Value], push: IncomingRows) -> list[Value]:
+        """Return the fill that an order push tells of (OKX docs: order channel, ``fill*`` are of this push only)."""
+        values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
+        if made := row.trade_id in ("", "0"):
+            self._synthetic.add((push.account, row.inst_id, row.ord_id))
+            values[_TRADE_ID] = made_id(row.acc_fill_sz, row.fill_time)
+        return [*values, int(made), "ws", push.account, push.at, ""]
+
+    def algo_orders(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.ALGO_ORDER.read(raw, self._anomaly)) is None or not row.algo_id:
+                self._anomaly("bad-row", "algo order")
+                continue
+            values = decode.ALGO_ORDER.values(row, self._anomaly)
+            values += [push.source, tables.algo_rank(row), push.account, push.at, _text(raw)]
+            self._put(tables.ALGO_ORDERS, values)
+
+    def fills(self, push: IncomingRows) -> None:
+        """REST only: the channel ``fills`` adds several executions up and leaves some out (OKX docs: fills channel)."""
+        if push.source != "rest":
+            return
+        for raw in push.rows:
+            if (row := decode.FILL.read(raw, self._anomaly)) is None or not row.trade_id:
+                self._anomaly("bad-row", "fill")
+                continue
+            values = decode.FILL.values(row, self._anomaly)
+            self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
+            self._synthetic.add((push.account, row.inst_id, row.ord_id))
+
+    def account(self, push: IncomingRows) -> None:
+        table = tables.BALANCES if push.source == "ws" else tables.BALANCES_BY_REST
+        for raw in push.rows:
+            if (row := decode.EQUITY.read(raw, self._anomaly)) is None:
+                self._anomaly("bad-row", "account")
+                continue
+            as_of = push.as_of(row.u_time)
+            self.latest_ms = max(self.latest_ms, as_of)
+            values = decode.EQUITY.values(row, self._anomaly)
+            self._put(tables.EQUITY, [*values, push.account, push.at, as_of, _text(raw)])
+            named = []
+            complete = bool(row.details) or _lists_nothing(raw)
+            for detail in row.details:
+                if (balance := decode.BALANCE.read(detail, self._anomaly)) is None or not balance.ccy:
+                    self._anomaly("bad-row", "balance")
+                    complete = False
+                    continue
+                named.append(balance.ccy)
+                of_ccy = decode.BALANCE.values(balance, self._anomaly)
+                self._put(table, [*of_ccy, push.source, as_of, push.account, push.at, _text(detail)])
+            if snapshot := self._snapshot(push, named, as_of, complete):
+                self._close_balances(push, snapshot)
+
+    def positions(self, push: IncomingRows) -> None:
+        table = tables.POSITIONS if push.source == "ws" else tables.POSITIONS_BY_REST
+        named, complete = [], True
+        for raw in push.rows:
+            if (row := decode.POSITION.read(raw, self._anomaly)) is None or not row.pos_id:
+                self._anomaly("bad-row", "position")
+                complete = False
+                continue
+            named.append(row.pos_id)
+            as_of = push.as_of(row.p_time)
+            self.latest_ms = max(self.latest_ms, as_of)
+            values = decode.POSITION.values(row, self._anomaly)
+            values += [push.source, as_of, push.account, push.at, _text(raw)]
+            self._put_position(table, row.pos_id, values, push.account)
+        if snapshot := self._snapshot(push, named, self.latest_ms, complete):
+            self._close_positions(push, snapshot)
+
+    def balance_and_position(self, push: IncomingRows) -> None:
+        """What has changed, told before the channels of balances and positions tell it in full."""
+        for raw in push.rows:
+            if (row := decode.BALANCE_AND_POSITION.read(raw, self._anomaly)) is None:
+                self._anomaly("bad-row", "change")
+                continue
+            decode.BALANCE_AND_POSITION.values(row, self._anomaly)
+            self.latest_ms = max(self.latest_ms, milliseconds(row.p_time))
+            for part in row.bal_data:
+                if (cash := decode.CASH_BALANCE.read(part, self._anomaly)) is not None and cash.ccy:
+                    values = decode.CASH_BALANCE.values(cash, self._anomaly)
+                    self._put(tables.CASH_BALANCES, [*values, push.source, push.account, push.at])
+                else:
+                    self._anomaly("bad-row", "change of a balance")
+            for part in row.pos_data:
+                if (position := decode.POSITION.read(part, self._anomaly)) is not None and position.pos_id:
+                    values = decode.POSITION.values(position, self._anomaly)
+                    values += [push.source, push.account, push.at]
+                    self._put_position(tables.POSITION_CHANGES, position.pos_id, values, push.account)
+                else:
+                    self._anomaly("bad-row", "change of a position")
+
+    def deposits(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.DEPOSIT.read(raw, self._anomaly)) is None or not row.dep_id:
+                self._anomaly("bad-row", "deposit")
+                continue
+            account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
+            values = decode.DEPOSIT.values(row, self._anomaly)
+            self._put(tables.DEPOSITS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
+
+    def withdrawals(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.WITHDRAWAL.read(raw, self._anomaly)) is None or not row.wd_id:
+                self._anomaly("bad-row", "withdrawal")
+                continue
+            account = self._account_of(row.uid) or push.account
+            values = decode.WITHDRAWAL.values(row, self._anomaly)
+            self._put(tables.WITHDRAWALS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
+
+    def mark_prices(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.MARK_PRICE.read(raw, self._anomaly)) is None or not row.inst_id:
+                self._anomaly("bad-row", "mark price")
+                continue
+            values = decode.MARK_PRICE.values(row, self._anomaly)
+            self._put(tables.MARK_PRICES, [*values, push.at])
+
+    def instruments(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.INSTRUMENT.read(raw, self._anomaly)) is None or not row.inst_id:
+                self._anomaly("bad-row", "instrument")
+                continue
+            self._put(tables.INSTRUMENTS, [*decode.INSTRUMENT.values(row, self._anomaly), push.at, _text(raw)])
+
+    def closed_positions(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            row = decode.CLOSED_POSITION.read(raw, self._anomaly)
+            if row is None or not row.pos_id or not decode.is_moment(row.c_time):
+                self._anomaly("bad-row", "closed position")
+                continue
+            values = decode.CLOSED_POSITION.values(row, self._anomaly)
+            self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, _text(raw)])
+
+    def bills(self, push: IncomingRows) -> None:
+        for raw in push.rows:
+            if (row := decode.BILL.read(raw, self._anomaly)) is None or not row.bill_id:
+                self._anomaly("bad-row", "bill")
+                continue
+            self._put(tables.BILLS, [*decode.BILL.values(row, self._anomaly), push.account, push.at, _text(raw)])
+
+    def _snapshot(self, push: IncomingRows, named: Iterable[str], time_ms: int, complete: bool) -> Snapshot | None:
+        """Return the snapshot that this push completes, or REST's whole state as of the time of the question.
+
+        Without page marks, or with a row unread, it proves nothing.
+        """
+        if push.source == "rest":
+            proves = push.complete and complete and push.as_of_ms
+            return Snapshot(1, frozenset(named), push.as_of_ms) if proves else None
+        if push.event_type != "snapshot" or push.arg.inst_family:
+            return None
+        source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
+        return self._pages.add(source, push.socket, push.page if complete else None, push.last_page, named, time_ms)
+
+    def _close_balances(self, push: IncomingRows, snapshot: Snapshot) -> None:
+        values = (snapshot.time_ms or None, push.at, push.source, push.account, push.arg.ccy)
+        self._closings.append((tables.ZERO_BALANCES, values, set(snapshot.names)))
+
+    def _close_positions(self, push: IncomingRows, snapshot: Snapshot) -> None:
+        named = set(snapshot.names)
+        if not snapshot.time_ms:
+            self._spared[push.account].append(named)
+        inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
+        # The time of the snapshot stands for that of the close; the record of the closed position is fetched.
+        values = (snapshot.time_ms or None, push.at, push.source, push.account, inst_type, push.arg.inst_id)
+        self._closings.append((tables.CLOSE_POSITIONS, values, named))
+
+
+_OF_THE_FILL: Final = {"fee": "fill_fee", "fee_ccy": "fill_fee_ccy"}
+"""An order push has the fill's own under these names; ``fee`` and ``fee_ccy`` are of the whole order."""
+_FROM_ORDER: Final = [
+    decode.ORDER.columns.index(name) if (name := _OF_THE_FILL.get(column, column)) in decode.ORDER.columns else None
+    for column in decode.FILL.columns
+]
+_TRADE_ID: Final = decode.FILL.columns.index("trade_id")
+_EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return str(raw, "utf-8")
+
+
+class _Details(msgspec.Struct):
+    details: list[msgspec.Raw]
+
+
+def _lists_nothing(account: msgspec.Raw) -> bool:
+    """Whether no currency is what it says: a list that is not there, or is no list, says nothing."""
+    try:
+        return not msgspec.json.decode(account, type=_Details).details
+    except msgspec.DecodeError:
+        return False
+
+
+HANDLERS: Final[dict[str, Handler]] = {
+    "orders": Staging.orders,
+    "account": Staging.account,
+    "positions": Staging.positions,
+    "balance_and_position": Staging.balance_and_position,
+    "orders-algo": Staging.algo_orders,
+    "algo-advance": Staging.algo_orders,
+    "fills": Staging.fills,
+    "deposit-info": Staging.deposits,
+    "withdrawal-info": Staging.withdrawals,
+    "mark-price": Staging.mark_prices,
+    "instruments": Staging.instruments,
+    "positions-history": Staging.closed_positions,  # this and bills by REST alone
+    "bills": Staging.bills,
+}
+LOGGED_ONLY: Final = frozenset(
+    "liquidation-warning account-greeks tickers index-tickers funding-rate open-interest status".split()
+)
+"""Channels that have no table: the raw log has their frames."""

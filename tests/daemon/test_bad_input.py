@@ -1,0 +1,137 @@
+"""Every command with input that cannot be right: one line that says which, the right exit code, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from okxsync.cli import app
+from okxsync.store.database import open_database, open_reader
+from tests.support.replay import Replay, write_config
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = write_config(tmp_path, Replay(3, {}).accounts_toml("orders"))
+    database = open_database(tmp_path / "okxsync.db")
+    database.execute("INSERT INTO accounts (name, site, demo, first_seen_at) VALUES ('desk1', 'replay', 0, 0)")
+    database.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("status --account dest1", 2, 'has no account "dest1"; is "desk1" meant?'),
+        ("status --json --account nobody", 2, 'has no account "nobody"'),
+        ("log --account dest1", 2, 'has no account "dest1"; is "desk1" meant?'),
+        ("log --grep (", 2, "--grep"),
+        ("log --since yesterday", 2, "yesterday"),
+        ("log --since 1h --until 2h", 2, "--until must be later"),
+        ("backfill --since 2130-01-01T00:00Z", 2, "yet to come"),
+        ("backfill --until 1h", 2, "--until needs --since"),
+        ("backfill --account nobody", 2, '"nobody"'),
+        ("verify --since 2130-01-01T00:00Z", 2, "yet to come"),
+        ("verify --account nobody", 2, '"nobody"'),
+        ("check --account nobody", 2, '"nobody"'),
+        ("prune --older-than soon", 2, "soon"),
+        ("run --for never", 2, "never"),
+    ],
+)
+def test_input_that_cannot_be_right_is_one_line(config: Path, words: str, code: int, said: str) -> None:
+    result = runner.invoke(app, [*words.split(), "--config", str(config)])
+    assert result.exit_code == code
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("okxsync: ")
+    assert said in line
+
+
+@pytest.mark.parametrize("words", ["verify", "verify --ledger"])
+def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
+    config = write_config(tmp_path, "")
+    open_database(tmp_path / "okxsync.db").close()
+    result = runner.invoke(app, [*words.split(), "--config", str(config)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"okxsync: {config}: no account is enabled: there is nothing to compare\n"
+
+
+def test_a_demo_removes_no_real_account(config: Path) -> None:
+    database = config.with_name("okxsync.db")
+    result = runner.invoke(app, ["demo", "--for", "1s", "--db", str(database)])
+    assert result.exit_code == 1
+    assert result.stderr == f"okxsync: {database}: holds other accounts (desk1); give the demo a path of its own\n"
+
+
+def test_a_demo_takes_no_database_from_the_environment(config: Path) -> None:
+    database = config.with_name("okxsync.db")
+    result = runner.invoke(app, ["demo", "--for", "1s", "--accounts", "1"], env={"OKXSYNC_DB": str(database)})
+    assert result.exit_code == 0
+    reader = open_reader(database)
+    assert reader.execute("SELECT name, removed_at FROM accounts").fetchall() == [("desk1", None)]
+    reader.close()
+
+
+def test_one_database_serves_many_demos(tmp_path: Path) -> None:
+    for accounts in ("2", "1"):
+        words = ["demo", "--for", "1s", "--accounts", accounts, "--db", str(tmp_path / "demo.db")]
+        assert runner.invoke(app, words).exit_code == 0
+
+
+@pytest.mark.parametrize("port", ["-1", "99999", "http"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    result = runner.invoke(app, ["sandbox", "--port", port])
+    assert result.exit_code == 2
+    assert "--port" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("run", 1), ("status", 3), ("log", 1), ("prune --older-than 1d", 1), ("backfill", 1), ("verify --ledger", 5),
+     ("verify", 5)],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["folder", "junk", "foreign", "nowhere"])
+def test_a_database_that_is_none_is_one_line(config: Path, tmp_path: Path, words: str, code: int, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "junk":
+        path.write_text("dear diary " * 1000)
+    elif kind == "foreign":
+        foreign(path)
+    else:
+        path = path / "okxsync.db"
+    result = runner.invoke(app, [*words.split(), "--config", str(config), "--db", str(path)])
+    assert result.exit_code == code
+    lines = [line for line in result.stderr.splitlines() if line.startswith("okxsync: ")]
+    assert len(lines) == 1
+    assert str(path) in lines[0]
+
+
+def foreign(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FOREIGN, str(path)], check=True)
+
+
+FOREIGN = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE notes (id)')"
+
+
+def test_check_names_a_database_that_is_none(config: Path, tmp_path: Path) -> None:
+    foreign(tmp_path / "foreign")
+    result = runner.invoke(app, ["check", "--config", str(config), "--db", str(tmp_path / "foreign"), "--json"])
+    assert result.exit_code == 1
+    assert "not an okxsync database" in result.stdout
+    assert "check the address, proxy, firewall" in result.stdout  # nothing listens there
+
+
+def test_an_output_that_takes_no_more_is_no_bug(config: Path) -> None:
+    command = [sys.executable, "-m", "okxsync", "status", "--config", str(config)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith("okxsync: ")
+    assert "No space left on device" in done.stderr
+    assert "a bug" not in done.stderr
+    assert "Traceback" not in done.stderr

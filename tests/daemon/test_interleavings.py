@@ -1,0 +1,264 @@
+"""Whatever the interleaving of pushes, pages, repeats, losses and crashes, the final tables are the exchange's truth.
+
+One history of trade is made once: every frame that was pushed, and what REST would have said after each of some steps.
+Each example hands these to the writer in a way of its own: frames are lost in runs and told again later, pages come
+late, orders are called gone that REST did not know yet, the writer is dropped with all that it remembers and begins
+anew from the file. Then REST is asked for all, as after every gap, and the snapshots of a new subscription come; after
+them only what is old and late.
+
+Some orders are liquidations: their fills are pushed without a trade id. Some that were cancelled are forgotten by REST,
+as OKX does after two hours: who holds them as pending learns that they are gone.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from okxsync.messages import Frames, Message, OrdersNotFound, Rows
+from okxsync.mirror.ledger import check_ledger
+from okxsync.reconcile.held import Held
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.faults.rules import Terms
+from okxsync.sandbox.server.channels import CHANNELS
+from okxsync.sandbox.server.hub import Hub, Subscription
+from tests.support.desk import MS, Desk
+from tests.support.truth import differences
+
+STEPS = 120
+PAGE_EVERY = 10
+ARGS: dict[str, dict[str, str]] = {"orders": {"instType": "ANY"}, "positions": {"instType": "ANY"}}
+PUSHED = ("account", "positions", "balance_and_position", "orders", "orders-algo")
+
+TableRows = dict[str, list[dict[str, Any]]]
+WHOLE = {"account", "positions"}
+
+
+class Pages(msgspec.Struct):
+    """What REST says as of a time."""
+
+    as_of_ms: int
+    rows: TableRows
+
+
+class History(msgspec.Struct):
+    """What happened to one account: frames, and REST's pages by the number of frames that came before them."""
+
+    exchange: Exchange
+    frames: list[str]
+    pages: list[tuple[int, Pages]]
+    last_pages: Pages
+    snapshots: list[str]
+    remembered: Pages  # what the last pages should have said of orders that REST has forgotten
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.frames: list[str] = []
+
+    def send(self, frame: str) -> None:
+        self.frames.append(frame)
+
+
+@cache
+def history() -> History:
+    async def trade() -> History:
+        times = count(MS, 20)
+        exchange = Exchange(lambda: next(times), seed=3)
+        uid = exchange.add_member("alpha").uid
+        hub, ear, pages, trader = Hub(exchange, Terms(), 1), Ear(), list[tuple[int, Pages]](), Trader(exchange, 4)
+        subscriptions = [
+            Subscription(ear, CHANNELS[name], {"channel": name, **ARGS.get(name, {})}, uid, 5.0) for name in PUSHED
+        ]
+        for subscription in subscriptions:
+            hub.subscribe(subscription)
+            hub.send_snapshot(subscription)
+        for step in range(STEPS):
+            hub.operate(trader.step)
+            if step % PAGE_EVERY == 0:
+                hub.operate(exchange.tick)
+                pages.append((len(ear.frames), Pages(next(times), rows_of(exchange, uid))))
+        frames, ear.frames = [without_trade_ids(text) for text in ear.frames], []
+        last = Pages(next(times), rows_of(exchange, uid))
+        remembered = Pages(last.as_of_ms, {channel: forget(last.rows[channel]) for channel in IDS})
+        for subscription in subscriptions:
+            hub.send_snapshot(subscription)
+        return History(exchange, frames, pages, last, ear.frames, remembered)
+
+    return trio.run(trade)
+
+
+IDS = {"orders": "ordId", "orders-algo": "algoId"}
+
+
+def is_liquidation(ord_id: str) -> bool:
+    return int(ord_id) % 3 == 0
+
+
+def without_trade_ids(text: str) -> str:
+    """Return a frame as it is pushed: of liquidations the trade id is 0."""
+    found = msgspec.json.decode(text)
+    for row in found["data"] if found["arg"]["channel"] == "orders" else ():
+        if is_liquidation(row["ordId"]) and row["tradeId"]:
+            row["tradeId"] = "0"
+    return msgspec.json.encode(found).decode()
+
+
+def forget(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take away each second one of those that were cancelled without a fill, and return them."""
+    canceled = [row for row in rows if row["state"] == "canceled" and row.get("accFillSz", "0") == "0"][::2]
+    assert canceled
+    rows[:] = [row for row in rows if row not in canceled]
+    return canceled
+
+
+def rows_of(exchange: Exchange, uid: str) -> TableRows:
+    return {
+        "orders": exchange.order_rows(uid),
+        "orders-algo": exchange.algo_rows(uid),
+        "fills": exchange.fill_rows(uid),
+        "account": [exchange.account_row(uid)],
+        "positions": exchange.position_rows(uid),
+        "positions-history": exchange.positions_history_rows(uid),
+        "bills": exchange.bill_rows(uid),
+    }
+
+
+class Plan(msgspec.Struct):
+    """How a history is told. Places are numbers of frames; delays are in frames as well."""
+
+    lost: list[tuple[int, int]]  # from where, how many
+    again: list[tuple[int, int]]  # which, how much later
+    late: list[tuple[int, int]]  # which pages, how much later
+    gone: list[tuple[int, int, int]]  # as of which pages, which order, how much later
+    crashes: list[int]
+    at_once: int  # messages of one transaction
+
+
+def places(most: int) -> st.SearchStrategy[int]:
+    return st.integers(0, most)
+
+
+LENGTH = 600
+PLANS = st.builds(
+    Plan,
+    lost=st.lists(st.tuples(places(LENGTH), places(80)), max_size=6),
+    again=st.lists(st.tuples(places(LENGTH), places(2 * LENGTH)), max_size=30),
+    late=st.lists(st.tuples(places(STEPS // PAGE_EVERY), places(2 * LENGTH)), max_size=8),
+    gone=st.lists(st.tuples(places(STEPS // PAGE_EVERY), places(STEPS), places(LENGTH)), max_size=8),
+    crashes=st.lists(places(LENGTH), max_size=3),
+    at_once=st.sampled_from([1, 7, 100, 2000]),
+)
+
+
+class Crash:
+    """The writer dies, and begins anew."""
+
+
+class Ask:
+    """What we hold as pending, and no list names, is asked for by its id."""
+
+
+Step = Message | Crash | Ask
+
+
+def told(plan: Plan, history: History) -> Iterator[Step]:
+    """Yield what happens to the writer as the plan has it."""
+    frames = history.frames
+    lost = {place for start, length in plan.lost for place in range(start, start + length)}
+    line: list[tuple[int, int, list[Step]]] = []
+    line += [(place, 0, [frame(text)]) for place, text in enumerate(frames) if place not in lost]
+    for place, later in plan.again:
+        if place < len(frames):
+            late = place + later >= LENGTH and _is_empty_snapshot(frames[place])
+            line.append((place + later, 1, [frame(frames[place]), *map(frame, history.snapshots if late else ())]))
+    for which, later in plan.late:
+        place, pages = history.pages[which % len(history.pages)]
+        line.append((place + later, 2, [*replies(pages)]))
+    for which, order, later in plan.gone:
+        place, pages = history.pages[which % len(history.pages)]
+        if place + later < LENGTH:  # REST was behind: it is asked again, and knows them
+            line.append((place + later, 2, [*gone(pages, order)]))
+    line += [(place, 3, [Crash()]) for place in plan.crashes]
+    line.append((LENGTH, 4, [*replies(history.last_pages), Ask(), *map(frame, history.snapshots)]))
+    for _, _, messages in sorted(line, key=lambda entry: entry[:2]):  # what is late may be later than the last
+        yield from messages
+
+
+def frame(text: str) -> Frames:
+    return Frames(1, "alpha", [(MS * 1000, text)])
+
+
+def replies(pages: Pages) -> Iterator[Rows]:
+    for channel, found in pages.rows.items():
+        rows, at = msgspec.json.encode(found).decode(), pages.as_of_ms * 1000
+        yield Rows("alpha", channel, rows, at, pages.as_of_ms, channel in WHOLE)
+
+
+def gone(pages: Pages, number: int) -> Iterator[OrdersNotFound]:
+    """One order and one algo order were not found, though the exchange had them."""
+    for channel, name in IDS.items():
+        if rows := pages.rows[channel]:
+            lost = [rows[number % len(rows)][name]]
+            yield OrdersNotFound("alpha", channel, lost, pages.as_of_ms * 1000, pages.as_of_ms)
+
+
+def looked_up(desk: Desk, pages: Pages) -> Iterator[OrdersNotFound]:
+    """What we hold as pending and is listed nowhere is gone."""
+    at = pages.as_of_ms * 1000 + 1
+    held = Held(desk.path, "alpha", at)
+    for channel, ids in (("orders", {ord_id for ord_id, _ in held.open_orders()}),
+                         ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders()})):  # fmt: skip
+        listed = {row[IDS[channel]] for row in pages.rows[channel]}
+        yield OrdersNotFound("alpha", channel, sorted(ids - listed), at, pages.as_of_ms)
+
+
+def states_of_forgotten(desk: Desk, history: History) -> dict[str, str]:
+    """Return the states of those that we hold, by id."""
+    ids = {row[name] for channel, name in IDS.items() for row in history.remembered.rows[channel]}
+    held = desk.rows("SELECT ord_id, state FROM orders UNION ALL SELECT algo_id, state FROM algo_orders")
+    return {name: state for name, state in held if name in ids}
+
+
+def _is_empty_snapshot(text: str) -> bool:
+    """Whether a frame says that there is nothing, and has no time to be judged by: the next snapshot mends it."""
+    return '"eventType":"snapshot"' in text and '"data":[]' in text
+
+
+@settings(max_examples=40)
+@given(PLANS)
+def test_the_final_tables_are_the_truth_however_it_was_told(plan: Plan) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "okxsync.db"
+        desk, pid, waiting, known = Desk(path), 1, list[Message](), set[str]()
+        desk.begin(*PUSHED)
+        for step in told(plan, history()):
+            if isinstance(step, Crash):
+                desk.database.close()  # what waits is lost, and so is all that the writer remembered
+                desk, pid, waiting = Desk(path), pid + 1, []
+                desk.begin(*PUSHED, pid=pid)
+                continue
+            if isinstance(step, Ask):
+                desk.apply(*waiting)
+                waiting, known = [*looked_up(desk, history().last_pages)], set(states_of_forgotten(desk, history()))
+                continue
+            waiting.append(step)
+            if len(waiting) >= plan.at_once:
+                desk.apply(*waiting)
+                waiting = []
+        desk.apply(*waiting)
+        assert desk.rows("SELECT kind, what FROM oddities") == []
+        states = states_of_forgotten(desk, history())
+        assert {states[name] for name in known} <= {"canceled", "gone"}
+        desk.apply(*replies(history().remembered))
+        desk.database.close()
+        assert differences(history().exchange, path) == {}
+        assert check_ledger(path, ["alpha"]) == []

@@ -1,0 +1,297 @@
+"""accounts.toml changes while the daemon runs: what it says is so within seconds, and nobody else notices."""
+
+from dataclasses import astuple
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync import daemon
+from okxsync.accounts.registry import Registry
+from okxsync.config.settings import Settings, load
+from okxsync.messages import Message, Note
+from okxsync.rest.clients import Clients
+from okxsync.rest.http import open_http
+from okxsync.sandbox.exchange.state import Member
+from okxsync.sandbox.server.server import Sandbox
+from tests.support.replay import replace, until
+from tests.support.truth import ACCOUNTS, differences, rows, status_of, trading
+
+TAKES_S = 5.0
+
+
+def phases(database: Path, listener: str) -> set[str]:
+    return {one.phase for one in status_of(database).connections if one.listener == listener}
+
+
+def nobody_else_noticed(database: Path, *concerned: str) -> bool:
+    others = [one for one in status_of(database).connections if one.listener not in concerned]
+    return all((one.phase, one.reconnects) == ("live", 0) for one in others) and len(others) >= 2 * (ACCOUNTS - 1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["[[accounts", "accounts = 3", 'database = "x.db"\nspeed = "fast"', "\ud800", 'database = "~nosuchuser/x.db"'],
+)
+async def test_a_broken_edit_is_reported_and_what_runs_stays(tmp_path: Path, broken: str) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        config.write_bytes(broken.encode("utf-8", "surrogatepass"))
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
+        (said,) = rows(database, "SELECT detail FROM journal WHERE event = 'config-refused'")
+        assert str(config) in said["detail"]
+        assert nobody_else_noticed(database)
+        assert len(status_of(database).connections) == 2 * ACCOUNTS + 1
+        sandbox.exchange.add_member("late")
+        replace(config, sandbox.accounts_toml())
+        await until(lambda: phases(database, "late") == {"live"}, TAKES_S)
+        assert nobody_else_noticed(database, "late")
+
+
+async def test_a_file_that_is_gone_for_a_moment_changes_nothing(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        config.unlink()
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
+        replace(config, text)
+        await trio.sleep(1.5)  # long enough to be looked at
+        assert nobody_else_noticed(database)
+
+
+async def test_half_of_a_file_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        tables = [at for at in range(len(text)) if text.startswith("[[accounts]]", at)]
+        for part in (0, tables[2], tables[5]):  # each is a file that could be meant
+            config.write_text(text[:part])
+            await trio.sleep(0.4)
+        config.write_text(text)
+        await trio.sleep(2.5)  # long enough to be looked at
+        assert nobody_else_noticed(database)
+        assert len(status_of(database).connections) == 2 * ACCOUNTS + 1
+
+
+async def test_an_account_is_disabled_and_enabled_again(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        replace(config, text.replace('name = "a3"', 'name = "a3"\nenabled = false'))
+        await until(lambda: phases(database, "a3") == set(), TAKES_S)
+        assert nobody_else_noticed(database, "a3")
+        replace(config, text)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        await until(lambda: not rows(database, "SELECT * FROM gaps WHERE outcome IS NULL"))
+        assert rows(database, "SELECT * FROM gaps WHERE account = 'a3' AND reason = 'not subscribed'")
+        assert nobody_else_noticed(database, "a3")
+        await until(lambda: not differences(sandbox.exchange, database))
+
+
+async def test_a_renamed_account_is_another_one(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, database):
+        config = tmp_path / "accounts.toml"
+        replace(config, config.read_text().replace('name = "a3"', 'name = "three"'))
+        await until(lambda: phases(database, "three") == {"live"} and phases(database, "a3") == set(), TAKES_S)
+        assert nobody_else_noticed(database, "a3", "three")
+        removed = "SELECT name FROM accounts WHERE removed_at IS NOT NULL"
+        await until(lambda: [row["name"] for row in rows(database, removed)] == ["a3"])
+        assert rows(database, "SELECT * FROM journal WHERE event = 'same-uid'") == []
+
+
+async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        alone = config.read_text()
+        uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a3")
+        sandbox.add_key(uid, "twin")
+        replace(config, sandbox.accounts_toml())
+        await until(lambda: phases(database, "twin") == {"stopped"})
+        (why,) = {one.last_error for one in status_of(database).connections if one.listener == "twin"}
+        assert why == (
+            f'"a3" and "twin" are one account of OKX (uid {uid}, demo); keep one of them: "twin" is not mirrored'
+        )
+        (noted,) = rows(database, "SELECT * FROM journal WHERE event = 'same-uid'")
+        assert (noted["level"], noted["account"], noted["detail"]) == ("error", "twin", why)
+        assert status_of(database).exit_code == 1
+        assert nobody_else_noticed(database, "twin")
+        replace(config, without(sandbox.accounts_toml(), "a3"))
+        await until(lambda: phases(database, "twin") == {"live"} and phases(database, "a3") == set(), TAKES_S)
+        replace(config, alone)  # and back
+        await until(lambda: phases(database, "a3") == {"live"} and phases(database, "twin") == set(), TAKES_S)
+
+
+async def test_the_key_of_another_account_mixes_no_rows(tmp_path: Path) -> None:
+    """A name stands for the account whose rows are here; it is held again once its own key is back."""
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        await until(lambda: len(rows(database, "SELECT * FROM accounts WHERE uid IS NOT NULL")) == ACCOUNTS)
+        balances = "SELECT ccy, cash_bal FROM balances WHERE account = 'a3' ORDER BY ccy"
+        text = config.read_text()
+        before = rows(database, balances)
+        assert before
+        a3 = next(one for one in sandbox.exchange.members.values() if one.name == "a3")
+        member = sandbox.operate(sandbox.exchange.add_member, "stranger", deposit={"USDT": "1", "BTC": "2"})
+        replace(config, with_keys_of(text, a3, member))
+        await until(lambda: phases(database, "a3") == {"stopped"})
+        (why,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert why == (
+            f'the key of "a3" is of another account of OKX (uid {member.uid}, demo) than its rows here (uid {a3.uid},'
+            " demo); give that account a name of its own"
+        )
+        assert rows(database, "SELECT detail FROM journal WHERE event = 'other-uid'") == [{"detail": why}]
+        await trio.sleep(1)  # whatever is on its way would be here by then
+        assert rows(database, balances) == before
+        assert rows(database, "SELECT uid FROM accounts WHERE name = 'a3'") == [{"uid": a3.uid}]
+        assert nobody_else_noticed(database, "a3")
+        replace(config, text)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        await until(lambda: status_of(database).exit_code == 0)
+
+
+def with_keys_of(text: str, one: Member, other: Member) -> str:
+    """Return accounts.toml with the keys of another account."""
+    for old, new in zip(astuple(one.credentials), astuple(other.credentials), strict=True):
+        text = text.replace(str(old), str(new))
+    return text
+
+
+def without(text: str, name: str) -> str:
+    """Return accounts.toml without the table of an account."""
+    head, *tables = text.split("[[accounts]]\n")
+    return "[[accounts]]\n".join([head, *(table for table in tables if f'name = "{name}"' not in table)])
+
+
+def with_secret_file(sandbox: Sandbox, text: str) -> str:
+    """Let a3's passphrase stand in a file of its own."""
+    passphrase = next(one.credentials.passphrase for one in sandbox.exchange.members.values() if one.name == "a3")
+    return text.replace(f'passphrase = "{passphrase}"', 'passphrase = { file = "secret.txt" }')
+
+
+async def test_a_wrong_secret_stops_one_account_until_its_file_is_right(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        secret.write_text("wrong")
+        replace(config, with_secret_file(sandbox, config.read_text()))
+        await until(lambda: phases(database, "a3") == {"stopped"})
+        (reason,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert reason == "login: 60024 wrong passphrase (Wrong passphrase); check passphrase"
+        dials = sandbox_dials(database)
+        await trio.sleep(2)
+        assert sandbox_dials(database) == dials  # no hammering
+        member = next(one for one in sandbox.exchange.members.values() if one.name == "a3")
+        secret.write_text(member.credentials.passphrase)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        secret.unlink()
+        await until(lambda: phases(database, "a3") == {"stopped"}, TAKES_S)
+        (reason,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
+        assert str(reason).endswith("secret.txt cannot be read: No such file or directory")
+        secret.write_text(member.credentials.passphrase)
+        await until(lambda: phases(database, "a3") == {"live"}, TAKES_S)
+        assert nobody_else_noticed(database, "a3")
+        await until(lambda: status_of(database).exit_code == 0)
+        assert sandbox.violations == []
+
+
+def sandbox_dials(database: Path) -> int:
+    """How often a3 tried."""
+    found = rows(database, "SELECT count(*) AS n FROM journal WHERE account = 'a3' AND event = 'stopped'")
+    return int(found[0]["n"])
+
+
+class Watched:
+    """Who follows accounts.toml, on virtual time; what it says, and the settings that it hands on once ``taken``."""
+
+    def __init__(self, config: Path, accounts: str = "") -> None:
+        self.config = config
+        self.write(accounts)
+        self.settings = load(config)
+        self.send, self._heard = trio.open_memory_channel[Message](1000)
+        self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
+
+    def write(self, accounts: str, first: str = "") -> None:
+        keys = "".join(f'{field} = {{ env = "KEY" }}\n' for field in ("api_key", "secret_key", "passphrase"))
+        tables = "".join(f'[[accounts]]\nname = "{a}"\nenabled = false\n{keys}' for a in accounts)
+        self.config.write_text(f"{first}\n{tables}")
+
+    async def run(self) -> None:
+        async with open_http() as http, trio.open_nursery() as nursery:
+            clients = Clients(http, self.settings.accounts)
+            registry = Registry(clients.of, self.send, {}, self._changed.send)
+            await daemon._watch(self.settings, self._changed, clients, registry, self.send, nursery)
+
+    async def settled(self) -> Settings:
+        """Return the next settings that are handed on."""
+        settings = await self.changes.receive()
+        assert isinstance(settings, Settings)
+        return settings
+
+    @property
+    def notes(self) -> list[Note]:
+        told = [self._heard.receive_nowait() for _ in range(self._heard.statistics().current_buffer_used)]
+        return [one for one in told if isinstance(one, Note)]
+
+
+async def test_an_edit_while_the_one_before_is_taken_up_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        watched.write("ab")
+        await trio.sleep(5)  # it is read, and handed to a feed that is busy
+        watched.write("abc")
+        with trio.fail_after(10):
+            applied = [await watched.settled() for _ in range(2)]
+        assert [[one.name for one in settings.accounts] for settings in applied] == [["a", "b"], ["a", "b", "c"]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_edit_before_anybody_watches_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    watched.write("ab")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        with trio.fail_after(10):
+            assert [one.name for one in (await watched.settled()).accounts] == ["a", "b"]
+        nursery.cancel_scope.cancel()
+
+
+class MadPath(type(Path())):  # type: ignore[misc]
+    """What no code of ours foresees."""
+
+    def open(self, *args: object, **named: object) -> object:
+        return 1 / 0
+
+
+async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    mad = MadPath(watched.config)
+    watched.settings = msgspec.structs.replace(watched.settings, path=mad)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        watched.write("ab")
+        await trio.sleep(5)
+        (note,) = watched.notes
+        assert (note.level, note.event) == ("error", "config-refused")
+        assert note.detail.startswith(f"{mad}: a bug: ZeroDivisionError at config/settings.py:")
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_takes_effect_only_with_the_next_start_is_said_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    watched = Watched(tmp_path / "accounts.toml", "a")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watched.run)
+        for accounts in ("a", "ab"):
+            watched.write(accounts, 'database = "other.db"')
+            with trio.fail_after(10):
+                await watched.changes.receive()
+        (note,) = watched.notes
+        assert (note.level, note.event) == ("warning", "needs-restart")
+        assert note.detail == f"database: {tmp_path / 'other.db'} is used from the next start on"
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,278 @@
+"""The daemon against the built-in exchange: the mirror equals the exchange's truth, row by row."""
+
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pysqlite3 as sqlite3
+import pytest
+import trio
+
+from okxsync import daemon
+from okxsync.config.settings import load
+from okxsync.mirror.ledger import check_ledger
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.faults.rules import Rule
+from okxsync.sandbox.server.server import serve_sandbox
+from tests.support import processes
+from tests.support.replay import until, write_config
+from tests.support.truth import ACCOUNTS, SAME, all_live, differences, rows, status_of, trading, truth_of
+
+
+async def test_after_much_trade_every_table_equals_the_exchanges_truth(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        for _ in range(600):
+            sandbox.operate(trader.step)
+            await trio.lowlevel.checkpoint()
+        await until(lambda: not differences(sandbox.exchange, database))
+        counts = {table: len(truth_of(sandbox.exchange, table)) for table in SAME}
+        assert all(counts.values()), counts
+        assert sandbox.violations == []
+        await until(lambda: status_of(database).exit_code == 0)
+        assert status_of(database).writer.errors == 0
+    assert rows(database, "SELECT * FROM journal WHERE level = 'error'") == []
+
+
+async def test_after_every_connection_was_reset_all_are_live_again(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        sandbox.drop_all()
+        await until(lambda: all_live(database, reconnects=1))
+        assert sandbox.violations == []
+        gaps = rows(database, "SELECT from_at, to_at FROM gaps WHERE reason LIKE 'closed with 1006%'")
+        assert len(gaps) == len(rows(database, "SELECT * FROM coverage"))
+        assert all(gap["from_at"] <= gap["to_at"] for gap in gaps)
+
+
+@pytest.mark.parametrize("unannounced", [[], ["business"]])
+async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(
+    tmp_path: Path, unannounced: list[str]
+) -> None:
+    async with trading(tmp_path, rate=50.0, dials_per_second=3) as (sandbox, database):
+        sandbox.faults.rules += [Rule("unannounced", endpoint=endpoint) for endpoint in unannounced]
+        await until(lambda: status_of(database).exit_code == 0)
+        sandbox.resume_trading()
+        sandbox.announce_upgrade(15.0)
+        await until(lambda: all_live(database, reconnects=1))
+        sandbox.pause_trading()
+        await until(lambda: status_of(database).exit_code == 0)
+        await until(lambda: not differences(sandbox.exchange, database))
+        lost = rows(database, "SELECT DISTINCT channel FROM gaps WHERE reason <> 'before the first run'")
+        assert [row["channel"] for row in lost] == (["orders-algo"] if unannounced else [])
+        assert rows(database, "SELECT * FROM journal WHERE event = 'channel-shared'") == []
+        assert sandbox.violations == []
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "bad key"])
+async def test_one_account_does_not_disturb_the_others(tmp_path: Path, change: str) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        config = tmp_path / "accounts.toml"
+        text = config.read_text()
+        if change == "added":
+            member = sandbox.exchange.add_member("late")
+            config.write_text(sandbox.accounts_toml())
+            await until(
+                lambda: any(one.listener == member.name and one.phase == "live" for one in connections(database))
+            )
+        elif change == "removed":
+            first = text.index("[[accounts]]")
+            config.write_text(text[:first] + text[text.index("[[accounts]]", first + 1) :])
+            await until(lambda: all(one.listener != "a0" for one in connections(database)))
+        else:
+            passphrase = next(iter(sandbox.exchange.members.values())).credentials.passphrase
+            config.write_text(text.replace(passphrase, "no" + passphrase))
+            await until(lambda: {one.phase for one in connections(database) if one.listener == "a0"} == {"stopped"})
+        assert all(one.reconnects == 0 for one in connections(database) if one.listener not in ("a0", "late"))
+
+
+def connections(database: Path) -> list[Any]:
+    return status_of(database).connections
+
+
+@pytest.mark.parametrize("rest_lags_ms", [0, 1000])
+async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path: Path, rest_lags_ms: int) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        sandbox.faults.rest_lags_ms = rest_lags_ms
+        trader = Trader(sandbox.exchange, 3)
+        for _ in range(200):
+            sandbox.operate(trader.step)
+        sandbox.drop_all()
+        for _ in range(200):
+            sandbox.operate(trader.step)  # pushed to nobody
+        await until(lambda: all_live(database, reconnects=1) and status_of(database).gaps.open == 0)
+        await until(lambda: not differences(sandbox.exchange, database))
+        assert sandbox.violations == []
+        accounts = [member.name for member in sandbox.exchange.members.values()]
+        await until(lambda: check_ledger(database, accounts) == [])  # bills are not pushed, and yet none is missing
+    outcomes = {row["outcome"] for row in rows(database, "SELECT outcome FROM gaps WHERE account <> 'market'")}
+    assert outcomes == {"filled", "partial"}  # partial: the seven days before the first run
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_run_fills_what_was_missed_since_the_last_one(tmp_path: Path, ending: signal.Signals) -> None:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(ACCOUNTS):
+        exchange.add_member(f"a{number}")
+    trader = Trader(exchange, 3)
+    async with serve_sandbox(exchange, dials_per_second=0) as sandbox:
+        config = write_config(tmp_path, sandbox.accounts_toml())
+        database = load(config).database
+        for _ in range(3):
+            for _ in range(150):
+                sandbox.operate(trader.step)
+            with processes.daemon(config) as process:
+                await until(lambda: all_live(database) and status_of(database).exit_code == 0)
+                for _ in range(50):
+                    sandbox.operate(trader.step)
+                await until(lambda: not differences(exchange, database))
+                process.send_signal(ending)
+                await processes.finish(process)
+        assert sandbox.violations == []
+    reason = "stopped" if ending is signal.SIGTERM else "crash"
+    assert rows(database, f"SELECT * FROM gaps WHERE reason = '{reason}' AND outcome = 'filled'")
+
+
+async def test_a_run_right_after_another_keeps_to_the_limits_together_with_it(tmp_path: Path) -> None:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(ACCOUNTS):
+        exchange.add_member(f"a{number}")
+    async with serve_sandbox(exchange) as sandbox:
+        settings = load(write_config(tmp_path, sandbox.accounts_toml()))
+        for _ in range(3):
+            await until(lambda: not sandbox.connections)
+            async with trio.open_nursery() as life:
+                life.start_soon(daemon.run, settings, settings.database)
+                await until(lambda: len(sandbox.connections) >= 3)
+                life.cancel_scope.cancel(reason="the next one takes over")
+        assert sandbox.violations == []
+
+
+async def test_bills_and_closed_positions_follow_what_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
+    monkeypatch.setattr("okxsync.reconcile.rest_only.AGAIN_S", 0.5)
+    monkeypatch.setattr("okxsync.reconcile.rest_only.LAG_S", 1.0)
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        for _ in range(400):
+            sandbox.operate(trader.step)
+
+        members = sandbox.exchange.members
+        truth = {row["billId"] for uid in members for row in sandbox.exchange.bill_rows(uid)}
+        ends = {(row["posId"], int(row["cTime"])) for uid in members
+                for row in sandbox.exchange.positions_history_rows(uid)}  # fmt: skip
+        assert ends
+
+        def all_there() -> bool:
+            bills = {row["bill_id"] for row in rows(database, "SELECT bill_id FROM bills")}
+            closed = {(row["pos_id"], row["c_time"]) for row in rows(database, "SELECT * FROM positions_history")}
+            return bills >= truth and closed >= ends  # what rests goes on to trade
+
+        await until(all_there)
+        assert rows(database, "SELECT * FROM gaps WHERE outcome IS NULL") == []
+        assert sandbox.violations == []
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("okxsync.reconcile.probe.PROBE_S", 3.0)
+    monkeypatch.setattr("okxsync.reconcile.probe.PER_S", {})
+    monkeypatch.setattr("okxsync.reconcile.probe.OTHERS_PER_S", 100.0)
+    monkeypatch.setattr("okxsync.reconcile.probe.POLL_S", 0.5)
+    monkeypatch.setattr("okxsync.reconcile.probe.SETTLE_S", 0.5)
+
+
+@pytest.mark.usefixtures("quick_probe")
+@pytest.mark.parametrize("silent", [["orders"], ["account", "positions", "balance_and_position"], ["orders-algo"]])
+async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: list[str]) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        sandbox.terms.snapshot_s = 1.0
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        died_at = time.time_ns() // 1000
+        sandbox.faults.silent.update(silent)
+        for _ in range(300):
+            sandbox.operate(trader.step)  # every other channel goes on
+        found = f"SELECT * FROM gaps WHERE channel = '{silent[0]}' AND reason LIKE '{silent[0]}: dead%'"
+        await until(lambda: bool(rows(database, found)))
+        sandbox.faults.silent.clear()
+        await until(lambda: not differences(sandbox.exchange, database))
+        await until(lambda: status_of(database).exit_code == 0)
+        assert sandbox.violations == []
+        assert all(gap["from_at"] <= died_at <= gap["to_at"] for gap in rows(database, found))
+
+
+@pytest.mark.usefixtures("quick_probe")
+async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
+    async with trading(tmp_path, rate=20.0) as (sandbox, database):
+        sandbox.resume_trading()
+        await until(lambda: status_of(database).exit_code == 0)
+        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        until_us = time.time_ns() // 1000 + 5_000_000
+        await until(lambda: rows(database, proved)[0]["at"] > until_us)  # each was asked about, or has spoken
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another program holds the write lock."""
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def full_disk(database: Path) -> Iterator[None]:
+    """The writer can write no file any further."""
+    (writer,) = (int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split())
+    before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("quick_probe")
+@pytest.mark.parametrize("held_up", [locked, full_disk])
+async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
+    tmp_path: Path, held_up: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    async with trading(tmp_path, rate=50.0) as (sandbox, database):
+        sandbox.resume_trading()
+        await until(lambda: status_of(database).exit_code == 0)
+        with held_up(database):
+            await trio.sleep(20)  # of trade, of which nothing is stored
+        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        until_us = time.time_ns() // 1000 + 5_000_000
+        await until(lambda: rows(database, proved)[0]["at"] > until_us)
+        assert {one.reconnects for one in status_of(database).connections} == {0}
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+
+
+@pytest.mark.usefixtures("quick_probe")
+async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (sandbox, database):
+        trader = Trader(sandbox.exchange, 3)
+        await until(lambda: status_of(database).exit_code == 0)
+        sandbox.faults.silent.add("orders")
+        died_at = time.time_ns() // 1000
+        for _ in range(100):
+            sandbox.operate(trader.step)
+        sandbox.faults.silent.clear()
+        for _ in range(300):
+            sandbox.operate(trader.step)  # pushed, and hides what was not
+        dead = "SELECT * FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'"
+        await until(lambda: bool(rows(database, dead)))
+        await until(lambda: not differences(sandbox.exchange, database))
+        await until(lambda: status_of(database).exit_code == 0)
+    found = rows(database, "SELECT from_at, to_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
+    assert found
+    assert [gap for gap in found if not gap["from_at"] <= died_at <= gap["to_at"]] == [], died_at

@@ -1,0 +1,55 @@
+"""The rest that the daemon's loop takes between two looks at its sockets."""
+
+import time
+
+import pytest
+import trio
+
+from okxsync.feed.coalesce import BURST_S, INTERVAL_S, ReadCoalescer
+from okxsync.messages import Message, Note
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that moves by sleeping alone."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0 + sum(pauses))
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
+
+
+def look(rest: ReadCoalescer, timeout: float = 5.0) -> None:
+    rest.before_io_wait(timeout)
+    rest.after_io_wait(timeout)
+
+
+def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_second(slept: list[float]) -> None:
+    rest = ReadCoalescer(trio.open_memory_channel[Message](10)[0])
+    for _ in range(round(BURST_S / INTERVAL_S)):
+        look(rest)
+    assert sum(slept) == pytest.approx(0.0)
+    for _ in range(50):
+        look(rest)
+    assert sum(slept) == pytest.approx(50 * INTERVAL_S, abs=2 * INTERVAL_S)
+    assert max(slept) <= INTERVAL_S + 1e-9
+
+
+def test_it_does_not_rest_while_somebody_has_something_to_do_or_a_message_waits(slept: list[float]) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    rest = ReadCoalescer(send)
+    for _ in range(100):
+        look(rest, timeout=0)
+    send.send_nowait(Note(1, "info", None, "a", "b"))
+    for _ in range(1000):
+        look(rest)
+    assert sum(slept) == 0
+    receive.receive_nowait()
+    look(rest)
+    assert sum(slept) <= INTERVAL_S + 1e-9  # and what it did not rest then it need not make up for
+
+
+def test_it_never_sleeps_past_a_deadline(slept: list[float]) -> None:
+    rest = ReadCoalescer(trio.open_memory_channel[Message](10)[0])
+    for _ in range(100):
+        look(rest, timeout=0.001)
+    assert max(slept) <= 0.001

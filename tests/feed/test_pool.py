@@ -1,0 +1,341 @@
+"""All connections of the settings: which there are, what a change of the settings touches, and what it leaves alone."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.config.secret import Secret
+from okxsync.config.settings import MarketSettings
+from okxsync.feed.pool import specs_of, wanted_channels
+from okxsync.messages import ConnectionRemoved, Lost, Note, Phase, Subscribed
+from tests.support.accounts import SITE, account, channels, settings
+from tests.support.connections import running
+from tests.support.scripted_socket import Exchange, Peer
+
+
+async def take_all(peer: Peer) -> None:
+    """Take whatever logs in or subscribes; a key that says so is refused."""
+    while True:
+        match await peer.hear():
+            case {"op": "login", "args": [{"apiKey": "bad"}]}:
+                await peer.refuse("60032")
+            case {"op": "login"}:
+                await peer.say({"event": "login", "code": "0"})
+            case {"op": "subscribe", "args": args}:
+                for arg in args:
+                    await peer.say({"event": "subscribe", "arg": arg})
+            case "ping":
+                await peer.say("pong")
+
+
+# What there is
+
+
+def test_one_connection_per_endpoint_and_account_and_a_public_one_for_the_market() -> None:
+    market = MarketSettings("peer", SITE, True, channels("status"))
+    found = [
+        spec
+        for spec, _ in specs_of(
+            settings(
+                account("alpha", "orders", "orders-algo", "account"),
+                account("beta", "deposit-info"),
+                account("gamma", enabled=False),
+                market=market,
+            )
+        )
+    ]
+    assert [(spec.name, spec.account, [one.key for one in spec.subscriptions], spec.url) for spec in found] == [
+        ("alpha/private", "alpha", ["orders", "account"], "ws://peer/private"),
+        ("alpha/business", "alpha", ["orders-algo"], "ws://peer/business"),
+        ("beta/business", "beta", ["deposit-info"], "ws://peer/business"),
+        ("market/public", None, ["status"], "ws://peer/public"),
+    ]
+    assert [(spec.keys is None, spec.demo) for spec in found] == [(False, False)] * 3 + [(True, True)]
+
+
+def test_what_is_wanted_is_what_the_connections_ask_for() -> None:
+    market = MarketSettings("peer", SITE, True, channels("status"))
+    alpha, beta = account("alpha", "orders", "orders-algo"), account("beta", enabled=False)
+    assert wanted_channels(settings(alpha, beta, market=market)).channels == [
+        ("alpha", "orders"),
+        ("alpha", "orders-algo"),
+        ("market", "status"),
+    ]
+
+
+def test_a_plan_shows_no_secret() -> None:
+    ((spec, _),) = specs_of(settings(account("alpha", key="very secret")))
+    assert "very secret" not in repr(spec)
+
+
+async def test_connections_keep_the_numbers_of_an_earlier_run_and_new_ones_get_new_numbers(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    known = {("alpha", "private"): 4, ("gone", "private"): 9}
+    async with running(exchange, account("alpha"), account("beta"), known_ids=known) as feed:
+        await feed.timeline.reaches("live", 2)
+        rows = {row.listener: row.connection_id for row in feed.timeline.of(Phase)}
+        assert rows == {"alpha": 4, "beta": 10}
+    assert known == {("alpha", "private"): 4, ("gone", "private"): 9}
+
+
+async def test_all_accounts_together_dial_at_the_pace_of_the_site(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    accounts = [account(f"a{number:02}", "orders", "orders-algo") for number in range(15)]
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 30)
+        assert exchange.dials[-1] == pytest.approx(9 * 1.005)
+        for beyond, first in zip(exchange.dials[3:], exchange.dials, strict=False):
+            assert beyond - first > 1.0
+
+
+async def test_sites_that_share_a_host_share_its_pace_and_the_lowest_rate_counts(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    other = msgspec.structs.replace(SITE, rest="http://proxy", dials_per_second=1)
+    accounts = [account(f"a{number}") for number in range(5)]
+    accounts += [msgspec.structs.replace(account(f"b{n}", site=other), site_name="other") for n in range(5)]
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 10)
+        assert exchange.dials == pytest.approx([1.005 * number for number in range(10)])
+
+
+@pytest.mark.parametrize("rate", [1, 5])
+async def test_a_changed_rate_of_dials_counts_for_those_who_wait_and_never_adds_to_the_old_one(
+    exchange: Exchange, autojump_clock: MockClock, rate: int
+) -> None:
+    exchange.script = take_all
+    accounts = [account(f"a{number:02}") for number in range(20)]
+    faster = msgspec.structs.replace(SITE, dials_per_second=rate)
+    async with running(exchange, *accounts) as feed:
+        await feed.timeline.reaches("live", 6)
+        changed = trio.current_time()
+        await feed.change(*(msgspec.structs.replace(one, site=faster) for one in accounts))
+        await feed.timeline.reaches("live", 20)
+        later = [at for at in exchange.dials if at > changed]
+        assert len(later) == 14
+        assert later[0] > changed + 1
+        assert later[-1] - later[0] == pytest.approx(((14 - 1) // rate) * 1.005)
+
+
+async def test_one_account_s_bad_key_does_not_disturb_the_others(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta", key="bad"), account("gamma")) as feed:
+        await trio.sleep(3600)
+        lives = [row.listener for row in feed.timeline.of(Phase) if row.phase == "live"]
+        assert sorted(lives) == ["alpha", "gamma"]
+        stops = [row.listener for row in feed.timeline.of(Phase) if row.phase == "stopped"]
+        assert stops == ["beta", "beta"]
+        assert feed.timeline.of(Lost) == []
+
+
+# What changes
+
+
+async def test_a_removed_account_is_forgotten_and_the_others_do_not_notice(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta", "orders", "orders-algo")) as feed:
+        await feed.timeline.reaches("live", 3)
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha"))
+        assert exchange.open == 1
+        told = [message.connection_id for message in feed.since(before) if isinstance(message, ConnectionRemoved)]
+        assert (told, feed.said - before) == ([2, 3], 2)
+        await trio.sleep(100)
+        assert feed.timeline.of(Phase)[-1].phase == "live"
+        assert (len(exchange.dials), exchange.open) == (3, 1)
+
+
+async def test_the_last_word_about_a_removed_connection_is_that_it_is_forgotten(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        while True:
+            await peer.say('{"data":[]}')
+
+    exchange.script = script
+    async with running(exchange, account("alpha")) as feed:
+        await feed.timeline.reaches("live")
+        await feed.change()
+        (last,) = feed.since(feed.said - 1)
+        assert isinstance(last, ConnectionRemoved)
+        assert (last.connection_id, last.listener) == (1, "alpha")
+        await trio.sleep(100)
+        assert feed.timeline.all[-1][1] is last
+
+
+async def test_a_changed_account_starts_anew_under_its_old_number(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha", "orders"), account("beta")) as feed:
+        await feed.timeline.reaches("live", 2)
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha", "orders", "account"), account("beta"))
+        await feed.timeline.reaches("live", 3)
+        told = [
+            (type(message).__name__, message.phase if isinstance(message, Phase) else message.channels)
+            for message in feed.since(before)
+            if isinstance(message, Phase | Subscribed)
+        ]
+        assert isinstance(feed.since(before)[0], ConnectionRemoved)
+        climb = [("Phase", phase) for phase in ("waiting", "connecting", "logging_in", "subscribing")]
+        acknowledged = [("Subscribed", ["orders"]), ("Subscribed", ["account"])]
+        assert told == [*climb, *acknowledged, ("Phase", "live")]
+        assert {row.connection_id for row in feed.timeline.of(Phase) if row.listener == "alpha"} == {1}
+        assert len(exchange.dials) == 3
+
+
+async def test_an_added_account_comes_and_one_that_returns_gets_its_old_number(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.change(account("alpha"), account("beta"))
+        await feed.timeline.reaches("live", 2)
+        await feed.change(account("alpha"))
+        await feed.change(account("alpha"), account("gamma"))
+        await feed.change(account("alpha"), account("gamma"), account("beta"))
+        await feed.timeline.reaches("live", 4)
+        rows = {row.listener: row.connection_id for row in feed.timeline.of(Phase)}
+        assert rows == {"alpha": 1, "beta": 2, "gamma": 3}
+        assert len(exchange.dials) == 4
+
+
+async def test_settings_that_change_nothing_change_nothing(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.timeline.reaches("live")
+        await trio.sleep(1)
+        before = feed.said
+        await feed.change(account("alpha"))
+        await feed.change(account("alpha"), account("beta", enabled=False))
+        assert feed.since(before) == []
+
+
+async def test_a_stopped_account_comes_back_at_once_when_its_key_changes(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha", key="bad")) as feed:
+        await feed.timeline.reaches("stopped")
+        await trio.sleep(100)
+        await feed.change(account("alpha", key="good"))
+        await feed.timeline.reaches("live")
+        assert trio.current_time() == pytest.approx(100)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 5.0])
+async def test_a_change_is_taken_up_at_once_even_while_connections_hang(
+    exchange: Exchange, autojump_clock: MockClock, after_s: float
+) -> None:
+    exchange.upgrades = False
+    async with running(exchange, *(account(f"a{number}") for number in range(10))) as feed:
+        await trio.sleep(after_s)
+        await feed.change()
+        assert trio.current_time() == after_s
+        assert exchange.open == 0
+        assert len(feed.timeline.of(ConnectionRemoved)) == 10
+
+
+async def test_cancelling_the_feed_closes_every_socket(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, *(account(f"a{number}") for number in range(5))) as feed:
+        await feed.timeline.reaches("live", 5)
+        assert exchange.open == 5
+    assert exchange.open == 0
+
+
+async def test_an_account_that_is_refused_is_stopped_and_comes_back_and_no_other_notices(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha"), account("beta")) as feed:
+        await trio.sleep(5)
+        before = feed.said
+        await feed.block("alpha", "two names")
+        said = [one for one in feed.since(before) if isinstance(one, Phase | ConnectionRemoved)]
+        assert [(type(one).__name__, one.listener) for one in said] == [
+            ("ConnectionRemoved", "alpha"),
+            ("Phase", "alpha"),
+        ]
+        assert isinstance(said[1], Phase)
+        assert (said[1].phase, said[1].last_error) == ("stopped", "two names")
+        assert exchange.open == 1
+        await trio.sleep(10_000)
+        assert exchange.open == 1
+        await feed.block("alpha", None)
+        await trio.sleep(5)
+        assert exchange.open == 2
+        assert not any(isinstance(one, Phase | Lost) and one.listener == "beta" for one in feed.since(before))
+
+
+async def test_an_account_that_may_be_another_one_is_not_dialled(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = take_all
+    async with running(exchange, account("alpha")) as feed:
+        await feed.block("alpha", "")
+        await trio.sleep(100)
+        assert exchange.open == 0
+        await feed.change(account("alpha"), account("beta"))
+        await trio.sleep(5)
+        assert exchange.open == 1
+        await feed.block("alpha", None)
+        await trio.sleep(5)
+        assert exchange.open == 2
+
+
+# What nobody expected
+
+
+class MadSecret(Secret):
+    """What no code of ours foresees, from the second login on."""
+
+    asked = 0
+
+    def reveal(self) -> str:
+        self.asked += 1
+        return super().reveal() if self.asked != 2 else str(1 / 0)
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_what_nobody_expected_of_one_account_is_told_and_tried_again_and_the_others_do_not_notice(
+    exchange: Exchange, autojump_clock: MockClock, taken_over: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_all, peer)
+            if peer.number == 0:
+                await trio.sleep(3)
+                if taken_over:  # the first socket is live while the second one logs in
+                    await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+                else:
+                    await peer.close(1001)
+
+    exchange.script = script
+    mad = msgspec.structs.replace(account("alpha"), passphrase=MadSecret("secret", Path()))
+    async with running(exchange, mad) as feed:
+        await feed.timeline.reaches("live")
+        await feed.change(mad, account("beta"))
+        await feed.timeline.reaches("live", 3)
+        (note,) = [one for one in feed.timeline.of(Note) if one.event == "bug"]
+        assert (note.level, note.account) == ("error", "alpha")
+        assert note.detail.startswith("alpha/private: ZeroDivisionError at config/reveal.py:")
+        row = next(one for one in feed.timeline.of(Phase) if (one.last_error or "").startswith("a bug: "))
+        assert (row.phase, row.listener) == ("backing_off", "alpha")
+        assert row.next_attempt_at == row.since_at + 60_000_000
+        assert feed.timeline.of(Phase)[-1].since_at >= row.next_attempt_at
+        assert {one.listener for one in feed.timeline.of(Lost)} == {"alpha"}
+        assert {key for one in feed.timeline.of(Lost) for key in one.channels} == {"orders", "account"}
+        assert exchange.open == 2

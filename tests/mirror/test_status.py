@@ -1,0 +1,193 @@
+"""Status tells the truth of a daemon that lives, one that stopped and one that was killed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from okxsync.messages import (
+    AccountRemoved,
+    ConfiguredAccount,
+    Heartbeat,
+    Lost,
+    Pong,
+    Subscribed,
+    SubscriptionRefused,
+    Unverified,
+    Verified,
+    WantedChannels,
+)
+from okxsync.mirror.accounts import read_details
+from okxsync.mirror.status import read_status
+from okxsync.store.database import StoreError
+from tests.support.desk import NOW, Desk, order
+
+S = 1_000_000
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.begin("orders", pid=os.getpid())
+    desk.push("orders", order())
+    return desk
+
+
+def test_all_live(desk: Desk) -> None:
+    status = read_status(desk.path, NOW + S)
+    assert status.exit_code == 0
+    assert status.daemon.alive
+    (connection,) = status.connections
+    assert (connection.phase, connection.channels, connection.messages) == ("live", ["orders"], 1)
+    assert connection.last_message_age_s == pytest.approx(0.999)
+    assert (status.gaps.open, status.log.messages, status.writer.rows) == (0, 1, 1)
+
+
+def test_the_document_is_the_contracts() -> None:
+    told = {
+        "daemon": ["alive", "pid", "started_at", "heartbeat_age_s", "version"],
+        "connections": [
+            *("listener", "endpoint", "site", "demo", "phase", "since", "last_message_age_s", "rtt_ms", "messages"),
+            *("reconnects", "channels", "last_error"),
+        ],
+        "gaps": ["open", "filled", "partial", "seconds_open"],
+        "writer": ["queue", "lag_ms", "rows", "errors"],
+        "log": ["messages", "bytes", "bytes_received", "oldest"],
+    }
+    from okxsync.mirror import status
+
+    parts = {
+        "daemon": status.DaemonState,
+        "connections": status.ConnectionState,
+        "gaps": status.GapCounts,
+        "writer": status.WriterState,
+        "log": status.LogState,
+    }
+    assert list(status.Status.__struct_fields__) == list(told)
+    assert {name: list(part.__struct_fields__) for name, part in parts.items()} == told
+
+
+def test_a_lost_channel_is_an_open_gap(desk: Desk) -> None:
+    desk.apply(Lost(1, "alpha", ["orders"], NOW + 2 * S, "reset"))
+    status = read_status(desk.path, NOW + 4 * S)
+    assert status.exit_code == 1
+    assert (status.gaps.open, status.gaps.seconds_open) == (1, 4.0)
+    assert status.connections[0].channels == []
+
+
+def test_an_account_that_was_removed_misses_nothing(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None), Lost(1, "alpha", ["orders"], NOW, "reset"))
+    desk.apply(AccountRemoved("alpha", NOW))
+    assert read_status(desk.path, NOW + S).gaps.open == 0
+
+
+def test_a_channel_that_nobody_asks_for_misses_nothing_until_somebody_does(desk: Desk) -> None:
+    desk.apply(
+        Subscribed(1, "market", ["status"], NOW),
+        Lost(1, "market", ["status"], NOW, "stopped"),
+        Lost(1, "alpha", ["orders"], NOW, "stopped"),
+        Subscribed(1, "alpha", ["orders"], NOW + S),  # and is not filled yet
+    )
+    assert read_status(desk.path, NOW + S).gaps.open == 2
+    desk.apply(WantedChannels([("alpha", "account")]))
+    status = read_status(desk.path, NOW + S)
+    assert (status.gaps.open, status.gaps.seconds_open, status.exit_code) == (0, 0.0, 0)
+    desk.apply(WantedChannels([("alpha", "orders"), ("market", "status")]))
+    assert read_status(desk.path, NOW + S).gaps.open == 2
+
+
+def test_a_channel_that_was_refused_from_the_first_is_something_down(desk: Desk) -> None:
+    assert read_status(desk.path, NOW + S).exit_code == 0
+    desk.apply(SubscriptionRefused(1, "alpha", ["account"], NOW, "subscribe account: 60018"))
+    status = read_status(desk.path, NOW + S)
+    assert (status.exit_code, status.gaps.open) == (1, 1)
+    assert status.connections[0].channels == ["orders"]
+
+
+def test_a_daemon_that_stopped(desk: Desk) -> None:
+    desk.apply(Heartbeat(os.getpid(), NOW + S, NOW, "0.1", 0, NOW + S, 0))
+    status = read_status(desk.path, NOW + 2 * S)
+    assert status.exit_code == 3
+    assert not status.daemon.alive
+    assert status.connections[0].phase == "stopped"
+    assert status.gaps.open == 1
+
+
+def test_a_daemon_that_was_killed(desk: Desk) -> None:
+    status = read_status(desk.path, NOW + 61 * S)  # its heart has not beaten for a minute
+    assert status.exit_code == 3
+    assert status.connections[0].phase == "stopped"
+    assert status.connections[0].channels == []
+    assert (status.gaps.open, round(status.gaps.seconds_open)) == (1, 61)
+
+
+def test_a_process_that_is_gone_is_not_alive_however_fresh_its_heartbeat(desk: Desk) -> None:
+    gone = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(gone, 0)
+    desk.apply(Heartbeat(gone, NOW + S, NOW + S, "0.1", 0))
+    assert not read_status(desk.path, NOW + S).daemon.alive
+
+
+def test_it_is_json(desk: Desk) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(read_status(desk.path, NOW + S)))
+    assert document["log"]["oldest"].endswith("Z")
+    assert document["connections"][0]["rtt_ms"] is None
+
+
+def test_no_database_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such database"):
+        read_status(tmp_path / "none.db", NOW)
+
+
+def test_a_heartbeat_of_the_future_is_no_sign_of_life(desk: Desk) -> None:
+    hour = 3600 * S
+    assert not read_status(desk.path, NOW - hour).daemon.alive  # the clock was set back, and it has not beaten since
+    assert read_status(desk.path, NOW - hour).exit_code == 3
+    desk.apply(Heartbeat(os.getpid(), NOW - hour, NOW, "0.1", 0))
+    assert read_status(desk.path, NOW - hour + S).daemon.alive
+
+
+def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: Callable[[], Desk]) -> None:
+    desk = make_desk()
+    gone = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(gone, 0)
+    hour = 3600 * S
+    desk.apply(Heartbeat(gone, NOW + hour, NOW + hour, "0.1", 0))  # killed
+    desk.database.close()
+    desk = make_desk()
+    desk.begin("orders", pid=os.getpid())
+    daemon = read_status(desk.path, NOW + S).daemon
+    details = read_details(desk.path, NOW + S, alive=daemon.alive)
+    desk.database.close()
+    assert (daemon.alive, daemon.pid, daemon.heartbeat_age_s) == (True, os.getpid(), 1.0)
+    assert details.trouble == ""  # of the daemon whose process is there
+
+
+def test_a_database_that_does_not_say_which_run_is_the_last_goes_by_their_times(desk: Desk) -> None:
+    desk.apply(Heartbeat(1, NOW - 5 * S, NOW - 5 * S, "0.1", 0))
+    desk.db.execute("DELETE FROM counters WHERE name = 'pid'")
+    assert read_status(desk.path, NOW + S).daemon.pid == os.getpid()
+
+
+def test_a_live_channel_that_cannot_be_asked_about_is_open_since_it_was_proved(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
+    desk.apply(Verified("alpha", "orders", NOW + 2 * S), Heartbeat(os.getpid(), NOW + 62 * S, NOW, "0.1", 0))
+    desk.apply(Unverified("alpha", "orders", NOW + 60 * S, "trade/orders-pending: no answer within 10 s"))
+    status = read_status(desk.path, NOW + 62 * S)
+    assert (status.exit_code, status.gaps.open, status.gaps.seconds_open) == (1, 1, 60.0)
+    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    assert (alpha.gaps_open, alpha.is_well) == (1, False)
+    desk.apply(Verified("alpha", "orders", NOW + 61 * S))
+    assert read_status(desk.path, NOW + 62 * S).exit_code == 0
+    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    assert alpha.is_well
+
+
+def test_what_it_says_by_itself_afterwards_proves_it_too(desk: Desk) -> None:
+    desk.apply(Unverified("alpha", "orders", NOW + S, "no answer"))
+    assert read_status(desk.path, NOW + S).gaps.open == 1
+    desk.at = NOW + 3 * S
+    desk.push("orders", order())
+    desk.apply(Pong(1, "alpha", NOW + 4 * S, 1))
+    assert read_status(desk.path, NOW + 4 * S).gaps.open == 0

@@ -1,0 +1,80 @@
+"""What the loop waits for costs little, however long the history is."""
+
+import time
+
+import pytest
+
+from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
+from okxsync.reconcile.held import LiveChannel, last_changes, live_channels
+from okxsync.reconcile.rest_only import TRIGGERS
+from tests.support.desk import NOW, Desk
+
+CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
+ACCOUNTS = 100
+S = 1_000_000
+
+
+@pytest.fixture
+def old(desk: Desk) -> Desk:
+    """A hundred accounts, all live, with a hundred thousand gaps behind them."""
+    names = [f"a{number}" for number in range(ACCOUNTS)]
+    desk.apply(*(Subscribed(number, name, [*CHANNELS], NOW) for number, name in enumerate(names, 1)))
+    desk.db.execute("BEGIN")
+    desk.db.executemany(
+        "INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome, rows, attempts)"
+        " VALUES (?, ?, ?, ?, 'reset', 'filled', 0, 1)",
+        ((names[n % ACCOUNTS], CHANNELS[n // ACCOUNTS % 5], NOW + n, NOW + n + 1) for n in range(100_000)),
+    )
+    desk.db.execute("COMMIT")
+    return desk
+
+
+def test_live_channels_are_whole_since_their_last_gap(desk: Desk) -> None:
+    desk.begin("orders", "account", "positions")
+    desk.apply(Lost(1, "alpha", ["orders", "account"], NOW + S, "reset"))
+    desk.apply(Subscribed(1, "alpha", ["orders", "account"], NOW + 5 * S))
+    desk.apply(GapResult(1, NOW + 6 * S, "filled", 0, None), Subscribed(2, "beta", ["orders"], NOW + 7 * S))
+    found = sorted(live_channels(desk.path, CHANNELS), key=lambda one: one.key)
+    assert found == [
+        LiveChannel("alpha", "orders", NOW + 5 * S, 0, 0, 0),  # "account" has a gap that is open
+        LiveChannel("alpha", "positions", NOW, 0, 0, 0),
+        LiveChannel("beta", "orders", NOW + 7 * S, 0, 0, 0),
+    ]
+    assert live_channels(desk.path, ["orders"], "beta") == [found[2]]
+
+
+def test_finding_what_is_live_does_not_take_longer_with_every_gap_that_ever_was(old: Desk) -> None:
+    began = time.process_time()
+    assert len(live_channels(old.path, CHANNELS)) == 500
+    assert time.process_time() - began < 0.15  # it was 0.6 s
+
+
+def test_a_connection_is_not_kept_waiting_by_all_gaps_that_ever_were(old: Desk) -> None:
+    for number in range(1, ACCOUNTS + 1):
+        old.apply(Lost(number, f"a{number - 1}", [*CHANNELS], NOW + S, "reset"))
+    began = time.process_time()
+    old.apply(*(Subscribed(n, f"a{n - 1}", [*CHANNELS], NOW + 2 * S) for n in range(1, ACCOUNTS + 1)))
+    assert time.process_time() - began < 0.5  # it was 2 s
+    assert old.rows("SELECT count(*) FROM gaps WHERE outcome IS NULL AND to_at = ?", NOW + 2 * S) == [(500,)]
+
+
+def test_a_gap_that_was_closed_before_its_end_was_known_is_not_opened_again(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(Lost(1, "alpha", ["orders"], NOW + S, "reset"), GapResult(1, NOW, "partial", 0, "why"))
+    desk.apply(Subscribed(1, "alpha", ["orders"], NOW + 3 * S))
+    assert desk.rows("SELECT to_at, outcome FROM gaps") == [(None, "partial"), (NOW + 3 * S, None)]
+
+
+def test_what_was_pushed_last_is_one_look_per_account(desk: Desk) -> None:
+    desk.apply(*(ConfiguredAccount(name, "global", False, NOW, None) for name in ("alpha", "beta")))
+    desk.push("positions", {"posId": "1", "pos": "0", "uTime": "5"}, {"posId": "2", "pos": "1", "uTime": "7"})
+    desk.push("account", {"uTime": "9", "details": [{"ccy": "BTC", "uTime": "8"}, {"ccy": "ETH", "uTime": "6"}]})
+    assert {subject: last_changes(desk.path, sql) for subject, sql in TRIGGERS.items()} == {
+        "bills": {"alpha": 8},
+        "closed positions": {"alpha": 7},
+        "fills": {},
+    }
+    for sql in TRIGGERS.values():
+        plan = " ".join(step for *_, step in desk.rows(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "SCAN positions" not in plan
+        assert "SCAN balances" not in plan

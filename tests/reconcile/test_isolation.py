@@ -1,0 +1,172 @@
+"""An account whose questions go wrong in a way that nobody foresaw: the others are asked, and it is asked again."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.accounts.registry import Registry
+from okxsync.config.secret import Secret
+from okxsync.config.settings import AccountSettings
+from okxsync.messages import ConfiguredAccount, Frames, GapResult, Message, Note, Pong, Subscribed, Verified
+from okxsync.okx.channels import subscription
+from okxsync.okx.sites import Site
+from okxsync.reconcile.gaps import GapFiller
+from okxsync.reconcile.probe import Probe
+from okxsync.reconcile.rest_only import AGAIN_S, RestOnlyPuller
+from okxsync.rest.client import AccountClient
+from okxsync.rest.clock import SiteClock
+from okxsync.store.database import open_database
+from okxsync.store.writer import Writer
+from tests.support.desk import phase
+from tests.support.replies import reply
+
+NOW_S = 1_700_000_000
+SITE = Site("http://127.0.0.1:1", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/")
+
+
+class MadSecret(Secret):
+    """What no code of ours foresees."""
+
+    def reveal(self) -> str:
+        return str(1 / 0)
+
+
+def account(name: str) -> AccountSettings:
+    secret = (MadSecret if name == "mad" else Secret)("secret", Path())
+    return AccountSettings(name, "local", SITE, False, secret, secret, secret, (subscription("orders"),), True)
+
+
+class Office:
+    """Account "mad", whose every question fails, and "sane", whose every answer is empty; both have all to ask."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = folder / "okxsync.db"
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        names = ("mad", "sane")
+        self.client_of = {name: AccountClient(http, account(name), SiteClock(http, SITE.rest)) for name in names}.get
+        self.asked: list[str] = []  # paths
+        self.send, self._receive = trio.open_memory_channel[Message](0)
+        self.heard: list[Message] = []
+        self._news = trio.Event()
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path.removeprefix("/api/v5/"))
+        return reply({"code": "0", "data": []})
+
+    def store(self, *messages: Message) -> None:
+        database = open_database(self.database)
+        Writer(database.conn).apply(messages)
+        database.close()
+
+    def subscribe(self, *, gap: bool) -> None:
+        """``orders`` of both accounts are live since five minutes, with or without a gap before."""
+        at = now_us() - 300_000_000
+        for name in ("mad", "sane"):
+            self.store(Subscribed(1, name, ["orders"], at, 60_000_000 if gap else 0))
+
+    def change_cash(self) -> None:
+        for name in ("mad", "sane"):
+            self.store(ConfiguredAccount(name, "local", False, now_us(), None))
+            balance = {"ccy": "USDT", "cashBal": "5", "uTime": str(now_us() // 1000)}
+            push = {"arg": {"channel": "account"}, "data": [{"uTime": balance["uTime"], "details": [balance]}]}
+            self.store(Frames(1, name, [(now_us(), json.dumps(push))]))
+
+    async def answer_pings(self) -> None:
+        self.store(phase(now_us()))
+        while True:
+            await trio.sleep(5)
+            self.store(Pong(1, "sane", now_us(), 0))
+
+    async def collect(self) -> None:
+        async for message in self._receive:
+            self.heard.append(message)
+            self._news.set()
+            self._news = trio.Event()
+
+    async def notes(self, count: int) -> list[Note]:
+        """Wait for so many lines of the journal, and return them."""
+        while True:
+            notes = [one for one in self.heard if isinstance(one, Note)]
+            if len(notes) >= count:
+                return notes
+            await self._news.wait()
+
+
+@pytest.fixture(autouse=True)
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock goes with trio's; the test itself must take autojump_clock."""
+    monkeypatch.setattr(time, "time_ns", lambda: round((NOW_S + trio.current_time()) * 1e9))
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+async def gone_wrong_twice(
+    office: Office, work: Callable[[], Awaitable[object]], subject: str, pause_s: float = 60.0
+) -> None:
+    """Run ``work`` until "mad" has failed a second time, a while after the first."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(office.collect)
+        nursery.start_soon(work)
+        first, second = (await office.notes(2))[:2]
+        nursery.cancel_scope.cancel()
+    assert second.at - first.at >= pause_s * 1e6
+    for note in (first, second):
+        assert (note.level, note.account, note.event) == ("error", "mad", "bug")
+        assert note.detail.startswith(f"{subject}: ZeroDivisionError at config/reveal.py:")
+
+
+async def test_gaps(tmp_path: Path, autojump_clock: MockClock) -> None:
+    office = Office(tmp_path)
+    office.subscribe(gap=True)
+    await gone_wrong_twice(office, GapFiller(office.database, office.client_of, office.send).run, "mad: filling gaps")
+    assert any(isinstance(one, GapResult) and one.outcome for one in office.heard)
+
+
+async def test_probes(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def doubt(*what: object) -> None:
+        raise AssertionError(what)
+
+    office = Office(tmp_path)
+    office.subscribe(gap=False)
+    probe = Probe(office.database, office.client_of, office.send, doubt)
+
+    async def work() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(office.answer_pings)
+            nursery.start_soon(probe.run)
+
+    await gone_wrong_twice(office, work, "mad: asking about orders")
+    assert any(isinstance(one, Verified) and one.listener == "sane" for one in office.heard)
+
+
+async def test_what_is_not_pushed(tmp_path: Path, autojump_clock: MockClock) -> None:
+    office = Office(tmp_path)
+    open_database(office.database).close()
+
+    async def work() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(RestOnlyPuller(office.database, office.client_of, office.send).run)
+            await trio.sleep(1)
+            office.change_cash()
+
+    await gone_wrong_twice(office, work, "mad: asking for bills", AGAIN_S)
+    assert "account/bills" in office.asked
+
+
+async def test_the_roster(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def changed(name: str) -> None:
+        raise AssertionError(name)
+
+    office = Office(tmp_path)
+    registry = Registry(office.client_of, office.send, {}, changed)
+    registry.configure([account("mad")])
+    await gone_wrong_twice(office, lambda: registry.identify([account("mad")]), "mad: account/config")

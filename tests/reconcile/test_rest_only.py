@@ -1,0 +1,45 @@
+"""What is not pushed is asked for once a push calls for it."""
+
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from okxsync import daemon
+from okxsync.config.settings import load
+from okxsync.reconcile import rest_only
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.server.server import serve_sandbox
+from okxsync.store.database import StoreError
+from tests.support.replay import until, write_config
+from tests.support.truth import of_mirror, rows, status_of, truth_of
+
+
+async def test_who_listens_to_fills_alone_has_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The channel adds several executions up, so its pushes only say that there is something to ask for."""
+    monkeypatch.setattr(rest_only, "POLL_S", 0.2)
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    exchange.add_member("alpha", vip=5)
+    async with serve_sandbox(exchange, seed=7) as sandbox:
+        text = sandbox.accounts_toml().replace('name = "alpha"', 'name = "alpha"\nchannels = ["fills"]')
+        settings = load(write_config(tmp_path, text))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.run, settings, settings.database)
+            await until(lambda: is_covered(settings.database))
+            assert truth_of(exchange, "fills") == set()
+            trader = Trader(exchange, 3)
+            for _ in range(60):
+                sandbox.operate(trader.step)
+            assert len(truth_of(exchange, "fills")) > 10
+            await until(lambda: of_mirror(settings.database, "fills") == truth_of(exchange, "fills"))
+            nursery.cancel_scope.cancel(reason="the test is over")
+
+
+def is_covered(database: Path) -> bool:
+    try:
+        live = rows(database, "SELECT * FROM coverage WHERE channel = 'fills' AND live = 1")
+        return bool(live) and not status_of(database).gaps.open
+    except StoreError:  # not made yet
+        return False

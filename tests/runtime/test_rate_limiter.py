@@ -1,0 +1,67 @@
+"""The dial limiter on virtual time."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.okx.rate_limits import dial_slots
+from okxsync.runtime.rate_limiter import RateLimiter
+
+
+async def dial(
+    dialer: RateLimiter, priority: int, name: str, seen: list[tuple[float, str]], takes_s: float = 0.0
+) -> None:
+    async with dialer.acquire(priority) as turn:
+        seen.append((trio.current_time(), name))
+        await trio.sleep(takes_s)
+        turn.release()
+        await trio.sleep(100)  # the connection lives on; the turn does not
+
+
+async def test_three_a_second_in_the_order_of_asking(autojump_clock: MockClock) -> None:
+    dialer, seen = RateLimiter(dial_slots(3)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(dial, dialer, 1, f"{number:02}", seen)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert [name for _, name in seen] == [f"{number:02}" for number in range(30)]
+    times = [at for at, _ in seen]
+    assert times[-1] - times[0] == pytest.approx(9.0, rel=0.02)  # the limit's own time for 30, and not much more
+    assert all(beyond - first > 1.0 for first, beyond in zip(times, times[3:], strict=False))
+
+
+async def test_the_more_urgent_overtakes_even_who_stands_first(autojump_clock: MockClock) -> None:
+    dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        for priority, name in ((1, "first"), (1, "patient"), (1, "last"), (0, "urgent"), (0, "urgent too")):
+            nursery.start_soon(dial, dialer, priority, name, seen)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert [name for _, name in seen] == ["first", "urgent", "urgent too", "patient", "last"]
+
+
+async def test_who_is_cancelled_while_waiting_holds_nobody_up(autojump_clock: MockClock) -> None:
+    dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial, dialer, 1, "first", seen)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.5):
+            await dial(dialer, 0, "cancelled", seen)
+        await dial(dialer, 1, "second", seen)
+        nursery.cancel_scope.cancel()
+    assert [name for _, name in seen] == ["first", "second"]
+    assert seen[1][0] == pytest.approx(1.005)
+
+
+async def test_a_hanging_handshake_delays_but_does_not_block(autojump_clock: MockClock) -> None:
+    dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial, dialer, 1, "hangs", seen, 60.0)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(dial, dialer, 1, "next", seen)
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert [name for _, name in seen] == ["hangs", "next"]

@@ -1,0 +1,164 @@
+"""The writer in its own process: nothing lost at a normal end, its death noticed, its disk's errors survived."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from pysqlite3 import dbapi2 as sqlite3
+
+from okxsync.messages import Frames, Message, Note, Retention
+from okxsync.store.database import open_database, open_reader
+from okxsync.store.handover import WriterDied, run_writer
+from okxsync.store.writer import Written
+from okxsync.store.writer_process import main
+from tests.support.desk import NOW
+from tests.support.replay import until
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "okxsync.db"
+    open_database(path).close()
+    return path
+
+
+def notes(count: int) -> list[Message]:
+    return [Note(NOW, "info", None, "note", str(number)) for number in range(count)]
+
+
+def written(path: Path) -> list[int]:
+    reader = open_reader(path)
+    try:
+        return [int(detail) for (detail,) in reader.conn.execute("SELECT detail FROM journal ORDER BY id")]
+    finally:
+        reader.close()
+
+
+async def test_all_is_stored_in_order_when_the_last_sender_has_closed(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_writer, path, receive)
+        with send:
+            for note in notes(5000):
+                await send.send(note)
+    assert written(path) == list(range(5000))
+
+
+async def test_its_death_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    with pytest.RaisesGroup(pytest.RaisesExc(WriterDied, match="SIGKILL"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            acknowledged = trio.Event()
+            nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
+            await send.send(notes(1)[0])
+            await acknowledged.wait()
+            os.kill(only_child(), signal.SIGKILL)
+    assert written(path) == [0]
+
+
+async def test_signals_of_the_terminal_do_not_end_it(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    async with trio.open_nursery() as nursery:
+        acknowledged = trio.Event()
+        nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
+        with send:
+            await send.send(notes(1)[0])
+            await acknowledged.wait()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(only_child(), number)
+            await send.send(notes(2)[1])
+    assert written(path) == [0, 1]
+
+
+async def test_a_database_that_cannot_be_written_costs_time_but_no_row(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("PRAGMA busy_timeout = 0")
+    told: list[Written] = []
+    async with trio.open_nursery() as nursery:
+        first, failed = trio.Event(), trio.Event()
+
+        def heed(done: Written) -> None:
+            told.append(done)
+            (failed if done.error else first).set()
+
+        nursery.start_soon(lambda: run_writer(path, receive, on_written=heed))
+        with send:
+            await send.send(notes(1)[0])
+            await first.wait()
+            blocker.execute("UPDATE codecs SET name = name || ''")
+            blocker.execute("DROP TABLE journal")  # the next note finds no table
+            await send.send(notes(2)[1])
+            await failed.wait()
+            blocker.execute("CREATE TABLE journal (id INTEGER PRIMARY KEY, at, level, account, event, detail)")
+    blocker.close()
+    assert written(path) == [1]
+    assert any(done.error and "journal" in done.error for done in told)
+
+
+async def test_cancelling_it_leaves_no_process(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10)
+    async with trio.open_nursery() as nursery:
+        acknowledged = trio.Event()
+        nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
+        await send.send(notes(1)[0])
+        await acknowledged.wait()
+        child = only_child()
+        nursery.cancel_scope.cancel()
+    send.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_parent_that_dies_with_answers_unread_is_an_end_like_any_other(path: Path) -> None:
+    parent, child = socket.socketpair()
+    body = msgspec.msgpack.encode(notes(1))
+    parent.sendall(len(body).to_bytes(4, "big") + body)
+    child.sendall(b"an answer")
+    parent.close()
+    before = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with child:
+            main(path, child)
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+    assert written(path) == [0]
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def only_child() -> int:
+    children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
+    (child,) = [
+        int(pid) for pid in children if b"okxsync.store.writer_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return child
+
+
+def message_count(path: Path) -> int:
+    database = open_reader(path)
+    try:
+        return int(database.execute("SELECT count(*) FROM messages").fetchone()[0])
+    finally:
+        database.close()
+
+
+async def test_it_prunes_between_batches_and_stores_all_the_same(path: Path) -> None:
+    send, receive = trio.open_memory_channel[Message](10_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_writer, path, receive)
+        with send:
+            frames = [(NOW + number, '{"event":"error","code":"1"}') for number in range(3000)]
+            await send.send(Frames(1, "alpha", frames))
+            await until(lambda: message_count(path) == 3000)
+            await send.send(Retention(None, 20_000))
+            for message in notes(100):
+                await send.send(message)
+            await until(lambda: 1 < message_count(path) < 400)
+    assert written(path) == list(range(100))

@@ -1,0 +1,520 @@
+"""From frames to rows: each rule of the mirror, on a real database file."""
+
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from okxsync.messages import ConfiguredAccount, Frames, Message, Note, OrdersNotFound, Rows
+from okxsync.store.database import open_database
+from okxsync.store.writer import Writer
+from tests.support.desk import MS, NOW, Desk, order
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.begin("orders", "account", "positions", "balance_and_position")
+    return desk
+
+
+def test_an_order_is_a_row_with_every_value_as_sent(desk: Desk) -> None:
+    desk.push("orders", order(px="30000.50", sz="0.10", tag="", reduceOnly="false"))
+    ((row,),) = [desk.rows("SELECT json_object('px', px, 'sz', sz, 'tag', tag, 'source', source) FROM orders")]
+    assert row == ('{"px":"30000.50","sz":"0.10","tag":null,"source":"ws"}',)
+
+
+def test_the_last_of_many_updates_stands_and_every_fill_is_kept(desk: Desk) -> None:
+    desk.apply(
+        desk.frame("orders", order()),
+        desk.frame(
+            "orders", order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="1", uTime=str(MS + 1))
+        ),
+        desk.frame("orders", order(state="filled", accFillSz="10", fillSz="6", tradeId="2", uTime=str(MS + 2))),
+    )
+    assert desk.rows("SELECT state, acc_fill_sz FROM orders") == [("filled", "10")]
+    assert desk.rows("SELECT trade_id, fill_sz, trade_id_made FROM fills ORDER BY trade_id") == [
+        ("1", "4", 0),
+        ("2", "6", 0),
+    ]
+
+
+def test_an_old_push_changes_nothing(desk: Desk) -> None:
+    desk.push("orders", order(state="canceled", uTime=str(MS + 5)))
+    desk.push("orders", order(state="live", uTime=str(MS)))
+    assert desk.rows("SELECT state, u_time FROM orders") == [("canceled", MS + 5)]
+
+
+def test_a_market_orders_last_word_makes_no_fill(desk: Desk) -> None:
+    desk.push("orders", order(state="partially_filled", accFillSz="10", fillSz="10", tradeId="7", fillTime=str(MS)))
+    desk.push("orders", order(state="filled", accFillSz="10", fillSz="0", tradeId="", uTime=str(MS + 1)))
+    assert desk.rows("SELECT trade_id FROM fills") == [("7",)]
+    assert desk.rows("SELECT state FROM orders") == [("filled",)]
+
+
+@pytest.mark.parametrize("trade_id", ["", "0"])
+def test_a_fill_without_trade_id_gets_a_stable_one(desk: Desk, trade_id: str) -> None:
+    fill = order(state="partially_filled", accFillSz="4", fillSz="4", tradeId=trade_id, fillTime=str(MS))
+    desk.push("orders", fill)
+    desk.push("orders", fill | {"uTime": str(MS + 9)})  # the same, told again
+    desk.push("orders", fill | {"accFillSz": "8", "uTime": str(MS + 10)})
+    assert desk.rows("SELECT trade_id_made, fill_sz FROM fills") == [(1, "4"), (1, "4")]
+
+
+def test_rest_adds_to_a_fill_what_only_it_knows(desk: Desk) -> None:
+    pushed = order(state="filled", accFillSz="4", fillSz="4", tradeId="7", fillFee="-0.1", fillFeeCcy="USDT")
+    told = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"7","billId":"99","fillSz":"4","fee":"-0.1","ts":"5"}]'
+    desk.push("orders", pushed)
+    desk.apply(Rows("alpha", "fills", told, NOW))
+    desk.push("orders", pushed)
+    assert desk.rows("SELECT bill_id, fee, fee_ccy, ts, source FROM fills") == [("99", "-0.1", "USDT", 5, "ws")]
+
+
+def test_a_rest_row_does_not_wipe_out_what_only_pushes_say(desk: Desk) -> None:
+    desk.push("orders", order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="7", execType="M"))
+    desk.apply(Rows("alpha", "orders", f'[{{"ordId":"1","state":"filled","accFillSz":"10","uTime":"{MS + 5}"}}]', NOW))
+    assert desk.rows("SELECT state, exec_type, source FROM orders") == [("filled", "M", "rest")]
+
+
+def gone(as_of_ms: int, channel: str = "orders", at: int = NOW) -> OrdersNotFound:
+    return OrdersNotFound("alpha", channel, ["1"], at, as_of_ms)
+
+
+def state(desk: Desk, table: str = "orders") -> str:
+    ((found,),) = desk.rows(f"SELECT state FROM {table}")
+    return str(found)
+
+
+def test_what_is_gone_loses_its_state_and_no_more(desk: Desk) -> None:
+    row = order(state="partially_filled", accFillSz="5", fillSz="5", tradeId="7", px="10", clOrdId="c1")
+    desk.push("orders", row)
+    before = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
+    desk.apply(gone(MS + 5))
+    assert state(desk) == "gone"
+    after = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
+    assert after == before
+
+
+PAST_GONE: dict[str, tuple[dict[str, str], str]] = {
+    "a fill from before": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 4)}, "gone"),
+    "alive later": ({"state": "live", "uTime": str(MS + 6)}, "live"),
+    "a fill later": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 6)}, "partially_filled"),
+    "an end from before": ({"state": "canceled", "uTime": str(MS + 1)}, "canceled"),
+    "an end later": ({"state": "filled", "accFillSz": "10", "uTime": str(MS + 9)}, "filled"),
+}
+
+
+@pytest.mark.parametrize("case", PAST_GONE)
+@pytest.mark.parametrize("gone_first", [True, False])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_whether_gone_or_told_first_is_all_the_same(desk: Desk, case: str, gone_first: bool, at_once: bool) -> None:
+    fields, expected = PAST_GONE[case]
+    desk.push("orders", order())
+    pushed = desk.frame("orders", order(1, **fields))
+    messages: list[Message] = [gone(MS + 5), pushed] if gone_first else [pushed, gone(MS + 5)]
+    for part in [messages] if at_once else [[one] for one in messages]:
+        desk.apply(*part)
+    desk.apply(gone(MS + 5))
+    assert state(desk) == expected
+
+
+def by_rest(rows: list[dict[str, str]], at: int, channel: str = "orders") -> Rows:
+    return Rows("alpha", channel, text(rows), at)
+
+
+def test_an_order_that_rest_names_later_was_not_gone(desk: Desk) -> None:
+    desk.push("orders", order())
+    desk.apply(by_rest([order()], NOW - 1), gone(MS + 5, at=NOW), by_rest([order()], NOW - 1))
+    assert state(desk) == "gone"
+    desk.apply(by_rest([order()], NOW + 1))
+    assert state(desk) == "live"
+
+
+def test_an_algo_order_goes_the_same_ways(desk: Desk) -> None:
+    row = {"algoId": "1", "instId": "X", "ordType": "trigger", "state": "live", "uTime": str(MS), "sz": "3"}
+    desk.push("orders-algo", row)
+    desk.apply(gone(MS + 5, "orders-algo"))
+    desk.push("orders-algo", row | {"uTime": str(MS + 4)})
+    assert desk.rows("SELECT state, sz FROM algo_orders") == [("gone", "3")]
+    desk.push("orders-algo", row | {"uTime": str(MS + 6)})
+    assert state(desk, "algo_orders") == "live"
+    desk.apply(gone(MS + 9, "orders-algo"), by_rest([row | {"uTime": str(MS + 6)}], NOW - 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "gone"
+    desk.apply(by_rest([row | {"uTime": str(MS + 6)}], NOW + 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "live"
+    desk.apply(gone(MS + 12, "orders-algo"))
+    desk.apply(by_rest([row | {"state": "canceled", "uTime": str(MS + 7)}], NOW - 1, "orders-algo"))
+    assert state(desk, "algo_orders") == "canceled"
+    desk.apply(gone(MS + 20, "orders-algo"))
+    assert state(desk, "algo_orders") == "canceled"
+
+
+LIQUIDATED = {"ordId": "1", "instId": "BTC-USDT-SWAP", "fillPx": "9"}
+
+
+def liquidation(filled: str, size: str, at: int) -> dict[str, str]:
+    """A push: its trade id is 0."""
+    fill = {"accFillSz": filled, "fillSz": size, "tradeId": "0", "fillTime": str(at), "uTime": str(at)}
+    return order(1, state="partially_filled", category="full_liquidation", **fill)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_fill_whose_id_was_made_stands_once_when_rest_tells_its_own(desk: Desk, seed: int) -> None:
+    pushes = [liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2), liquidation("10", "2", MS + 2)]
+    told = [("-1", "3", MS + 1), ("-2", "5", MS + 2), ("-3", "2", MS + 2)]
+    messages: list[Message] = [desk.frame("orders", row) for row in pushes + pushes[1:]]
+    for name, size, at in told:
+        fill = LIQUIDATED | {"tradeId": name, "billId": f"b{name}", "fillSz": size, "fillTime": str(at), "ts": str(at)}
+        messages.append(by_rest([fill], NOW, "fills"))
+    random = Random(seed)
+    random.shuffle(messages)
+    while messages:
+        cut = random.randint(1, len(messages))
+        desk.apply(*messages[:cut])
+        messages = messages[cut:]
+    assert desk.rows("SELECT trade_id, fill_sz, trade_id_made FROM fills ORDER BY 1") == [
+        ("-1", "3", 0),
+        ("-2", "5", 0),
+        ("-3", "2", 0),
+    ]
+
+
+def test_a_made_fill_stays_while_rest_tells_of_others(desk: Desk) -> None:
+    desk.push("orders", liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2))
+    fill = LIQUIDATED | {"tradeId": "-1", "billId": "1", "fillSz": "3", "fillTime": str(MS + 1)}
+    later = LIQUIDATED | {"tradeId": "-3", "billId": "3", "fillSz": "9", "fillTime": str(MS + 3)}
+    desk.apply(by_rest([later, fill], NOW, "fills"))
+    assert desk.rows("SELECT trade_id_made, fill_sz FROM fills ORDER BY fill_time") == [(0, "3"), (1, "5"), (0, "9")]
+    other = LIQUIDATED | {"ordId": "2", "tradeId": "-7", "billId": "7", "fillSz": "9", "fillTime": str(MS)}
+    desk.apply(by_rest([other], NOW, "fills"))
+    assert desk.rows("SELECT count(*) FROM fills WHERE trade_id_made = 1") == [(1,)]
+
+
+def balance(ccy: str, amount: str, u_time: int = MS) -> dict[str, str]:
+    return {"ccy": ccy, "eq": amount, "cashBal": amount, "availBal": amount, "uTime": str(u_time)}
+
+
+def account(u_time: int, *details: dict[str, str]) -> dict[str, Any]:
+    return {"uTime": str(u_time), "totalEq": "5", "details": list(details)}
+
+
+def snapshot(page: int = 1, last: bool = True) -> dict[str, Any]:
+    return {"eventType": "snapshot", "curPage": page, "lastPage": last}
+
+
+def balances(desk: Desk) -> dict[str, str]:
+    return dict(desk.rows("SELECT ccy, eq FROM balances"))
+
+
+def test_a_complete_snapshot_zeroes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), **snapshot())
+    assert balances(desk) == {"USDT": "4", "BTC": "0"}
+
+
+def test_an_event_or_a_frame_without_marks_zeroes_nothing(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), eventType="event_update")
+    desk.push("account", account(MS + 9, balance("USDT", "3", MS + 8)))
+    assert balances(desk) == {"USDT": "3", "BTC": "1"}
+
+
+def test_only_the_last_page_makes_a_snapshot_whole(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), **snapshot(1, last=False))
+    assert balances(desk) == {"USDT": "4", "BTC": "1", "ETH": "2"}
+    desk.push("account", account(MS + 5, balance("ETH", "2")), **snapshot(2))
+    assert balances(desk) == {"USDT": "4", "BTC": "0", "ETH": "2"}
+
+
+def test_an_interrupted_run_of_pages_proves_nothing(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
+    desk.push("account", account(MS + 5, balance("USDT", "5")), **snapshot(1, last=False))
+    desk.push("account", account(MS + 5), **snapshot(3))
+    desk.push("account", account(MS + 5), **snapshot(2))
+    assert balances(desk) == {"USDT": "5", "BTC": "1"}
+
+
+def test_a_snapshot_does_not_zero_what_is_newer(desk: Desk) -> None:
+    desk.push("account", account(MS + 9, balance("BTC", "1", MS + 8)), eventType="event_update")
+    desk.push("account", account(MS + 5, balance("USDT", "5")), **snapshot())
+    assert balances(desk) == {"BTC": "1", "USDT": "5"}
+
+
+def test_a_currency_comes_back_after_it_was_zero(desk: Desk) -> None:
+    btc = balance("BTC", "1")
+    desk.push("account", account(MS, btc), **snapshot())
+    desk.push("account", account(MS + 5), **snapshot())
+    desk.push("account", account(MS + 9, btc | {"uTime": str(MS + 7)}), **snapshot())
+    assert balances(desk) == {"BTC": "1"}
+
+
+def test_cash_is_told_first_by_balance_and_position(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5")), **snapshot())
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 3)}
+    desk.push("balance_and_position", {"pTime": str(MS + 4), "eventType": "filled", "balData": [cash], "posData": []})
+    assert desk.rows("SELECT cash_bal, eq, u_time FROM balances") == [("4", "5", MS + 3)]
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), eventType="event_update")
+    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "4")]
+
+
+def test_what_is_told_in_full_after_a_change_counts_though_its_time_is_a_little_less(desk: Desk) -> None:
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 3)}
+    change = {"pTime": str(MS + 4), "balData": [cash], "posData": [position(1, "6", MS + 3)]}
+    desk.push("balance_and_position", change)
+    desk.push("account", account(MS + 1, balance("USDT", "9", MS + 1)), eventType="event_update")
+    desk.push("positions", position(1, "9", MS + 1, MS + 1), eventType="event_update")
+    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "9")], "the full row is older than the change"
+    assert desk.rows("SELECT pos, lever FROM positions") == [("6", None)]
+    desk.push("account", account(MS + 5, balance("USDT", "4", MS + 2)), eventType="event_update")
+    desk.push("positions", position(1, "6", MS + 2, MS + 5, lever="3"), eventType="event_update")
+    assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "4")]
+    assert desk.rows("SELECT pos, lever FROM positions") == [("6", "3")]
+
+
+def test_what_was_true_long_before_a_change_does_not_undo_it(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", MS - 60_000), **snapshot())
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS)}
+    desk.push("balance_and_position", {"pTime": str(MS), "balData": [cash], "posData": [position(1, "0", MS)]})
+    desk.push("positions", position(1, "5", MS - 60_000, MS + 3), eventType="event_update")
+    desk.push("account", account(MS + 3, balance("USDT", "9", MS - 60_000)), eventType="event_update")
+    assert positions(desk) == {"1": "0"}
+    assert desk.rows("SELECT cash_bal FROM balances") == [("4",)]
+
+
+def test_a_full_row_counts_whatever_time_another_channel_gives_the_same_change(desk: Desk) -> None:
+    """Full rows once stood still for ever when ``balance_and_position`` had reported a slightly later uTime."""
+    aside = MS + 10_000
+    cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(aside)}
+    change = {"pTime": str(aside), "balData": [cash], "posData": [position(1, "6", aside)]}
+    desk.push("balance_and_position", change)
+    for seconds in range(60):
+        at = MS + 10_000 + 5000 * seconds
+        desk.push("account", account(at, balance("USDT", "4", MS + 9850) | {"eq": str(seconds)}), **snapshot())
+        desk.push("positions", position(1, "6", MS + 9850, at, markPx=str(100 + seconds)), **snapshot())
+    assert desk.rows("SELECT cash_bal, eq, u_time FROM balances") == [("4", "59", aside)]
+    assert desk.rows("SELECT pos, mark_px, u_time FROM positions") == [("6", "159", aside)]
+
+
+def position(number: int, pos: str, u_time: int = MS, p_time: int = MS, **fields: str) -> dict[str, str]:
+    row = {"posId": str(number), "instId": "BTC-USDT-SWAP", "instType": "SWAP", "pos": pos, "avgPx": "100"}
+    return row | {"uTime": str(u_time), "pTime": str(p_time)} | fields
+
+
+def positions(desk: Desk) -> dict[str, str]:
+    return dict(desk.rows("SELECT pos_id, pos FROM positions"))
+
+
+def test_a_complete_snapshot_closes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), position(2, "-3"), **snapshot())
+    desk.push("positions", position(2, "-3", p_time=MS + 5000), **snapshot())
+    assert positions(desk) == {"1": "0", "2": "-3"}
+    desk.push("positions", **snapshot())  # all is closed: nothing names a time
+    assert positions(desk) == {"1": "0", "2": "0"}
+
+
+def test_pages_of_two_sockets_do_not_make_one_snapshot(desk: Desk) -> None:
+    """While one takes over from the other, both tell their pages, and each cuts them in its own way."""
+
+    def page(socket: int, number: int, last: bool, *pos_ids: int, p_time: int = MS + 5000) -> Frames:
+        rows = [position(pos_id, "1", p_time=p_time) for pos_id in pos_ids]
+        return msgspec.structs.replace(desk.frame("positions", *rows, **snapshot(number, last)), socket=socket)
+
+    desk.push("positions", *(position(pos_id, "1") for pos_id in range(1, 6)), **snapshot())
+    desk.apply(
+        page(2, 1, False, 2, 3, 4, p_time=MS + 5500),
+        page(1, 1, False, 1, 2, 3),
+        page(2, 2, True, 5, p_time=MS + 5500),
+    )
+    assert positions(desk) == {"1": "0", "2": "1", "3": "1", "4": "1", "5": "1"}
+    desk.apply(page(2, 1, False, 2, 3, 4, p_time=MS + 9500))
+    desk.apply(page(1, 2, True, 4, 5))  # of a run that the newer socket's snapshot has ended: it proves nothing
+    desk.apply(page(2, 2, True, p_time=MS + 9500))
+    assert positions(desk) == {"1": "0", "2": "1", "3": "1", "4": "1", "5": "0"}
+
+
+def test_a_snapshot_of_one_kind_of_instrument_closes_only_that_kind(desk: Desk) -> None:
+    desk.push(
+        "positions", position(1, "5"), position(2, "1", instType="FUTURES"), arg={"instType": "ANY"}, **snapshot()
+    )
+    desk.push("positions", arg={"instType": "SWAP"}, **snapshot())
+    assert positions(desk) == {"1": "0", "2": "1"}
+
+
+def test_a_position_that_is_closed_opens_again_under_its_id(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), **snapshot())
+    desk.push("positions", position(1, "0", MS + 1, MS + 1), eventType="event_update")
+    desk.push("positions", **snapshot())
+    desk.push("positions", position(1, "7", MS + 9, MS + 9), eventType="event_update")
+    assert positions(desk) == {"1": "7"}
+
+
+def test_what_was_closed_by_absence_comes_back_with_the_same_row(desk: Desk) -> None:
+    row = position(1, "5")
+    desk.push("positions", row, **snapshot())
+    desk.push("positions", **snapshot())
+    desk.push("positions", row, **snapshot())
+    assert positions(desk) == {"1": "5"}
+
+
+def whole(channel: str, as_of_ms: int, *rows: object, is_whole: bool = True) -> Rows:
+    return Rows("alpha", channel, text(rows), NOW, as_of_ms, is_whole)
+
+
+def test_a_whole_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
+    desk.push("positions", position(1, "5"), position(2, "-3"), position(3, "1", MS + 8), eventType="event_update")
+    told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "-3", "uTime": str(MS)}
+    desk.apply(whole("positions", MS + 5, told, is_whole=False))
+    desk.apply(whole("positions", 0, told))
+    desk.apply(whole("positions", MS + 5, told, "unreadable"))
+    assert positions(desk) == {"1": "5", "2": "-3", "3": "1"}
+    desk.apply(whole("positions", MS + 5, told))
+    assert positions(desk) == {"1": "0", "2": "-3", "3": "1"}  # the last is newer
+    desk.apply(whole("positions", MS + 9))
+    assert positions(desk) == {"1": "0", "2": "0", "3": "0"}
+
+
+def test_a_whole_rest_reply_zeroes_what_it_does_not_name(desk: Desk) -> None:
+    held = [balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2", MS + 8)]
+    desk.push("account", account(MS, *held), eventType="event_update")
+    desk.apply(whole("account", MS + 5))  # no account at all
+    desk.apply(whole("account", MS + 5, {"uTime": str(MS + 4)}))  # no list
+    assert balances(desk) == {"USDT": "5", "BTC": "1", "ETH": "2"}
+    desk.apply(whole("account", MS + 5, account(MS + 4, balance("USDT", "5"))))
+    assert balances(desk) == {"USDT": "5", "BTC": "0", "ETH": "2"}
+    desk.apply(whole("account", MS + 9, account(MS + 8)))
+    assert balances(desk) == {"USDT": "0", "BTC": "0", "ETH": "0"}
+
+
+def test_an_empty_account_has_no_time_and_ours_is_not_the_exchanges(desk: Desk) -> None:
+    desk.at = NOW + 600_000_000  # our clock is ahead
+    desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
+    desk.push("account", {"uTime": "", "details": []}, **snapshot())
+    assert balances(desk) == {"BTC": "0"}
+    desk.push("account", account(MS + 9, balance("BTC", "2", MS + 9)), eventType="event_update")
+    assert balances(desk) == {"BTC": "2"}
+
+
+def test_absence_is_a_word_of_its_time(desk: Desk) -> None:
+    """What is older changes nothing any more; what names it later was right, and the absence was not."""
+    desk.push("positions", position(1, "5"), eventType="event_update")
+    desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
+    for _ in range(2):
+        desk.apply(whole("positions", MS + 5), whole("account", MS + 5, account(MS + 5)))
+        desk.push("positions", position(1, "4", MS + 3, MS + 3), eventType="event_update")
+        desk.push("account", account(MS + 3, balance("BTC", "2", MS + 3)), eventType="event_update")
+        assert (positions(desk), balances(desk)) == ({"1": "0"}, {"BTC": "0"})
+    desk.apply(
+        whole("positions", MS + 7, position(1, "5", p_time=0)),
+        whole("account", MS + 7, account(MS + 3, balance("BTC", "1"))),
+        whole("positions", MS + 6),
+        whole("account", MS + 6, account(MS + 6)),
+    )
+    assert (positions(desk), balances(desk)) == ({"1": "5"}, {"BTC": "1"})
+
+
+def test_a_whole_reply_closes_though_something_else_cannot_be_stored(desk: Desk) -> None:
+    desk.push("positions", *(position(number, "5") for number in (1, 2, 3)), eventType="event_update")
+    told = [{"posId": name, "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)} for name in "23"]
+    desk.apply(whole("positions", MS + 5, *told), Note(NOW, "info", None, "\ud800", ""))
+    assert positions(desk) == {"1": "0", "2": "5", "3": "5"}
+
+
+def test_a_value_that_empties_is_null_again(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", liqPx="80"), **snapshot())
+    desk.push("positions", position(1, "5", p_time=MS + 1, liqPx=""), **snapshot())
+    assert desk.rows("SELECT liq_px FROM positions") == [(None,)]
+
+
+def test_positions_told_by_balance_and_position_keep_their_other_columns(desk: Desk) -> None:
+    desk.push("positions", position(1, "5", lever="3"), **snapshot())
+    told = {"pTime": str(MS + 4), "eventType": "filled", "balData": [], "posData": [position(1, "6", MS + 3)]}
+    desk.push("balance_and_position", told)
+    assert desk.rows("SELECT pos, lever FROM positions") == [("6", "3")]
+
+
+def test_deposits_belong_to_the_account_of_their_uid(desk: Desk) -> None:
+    desk.apply(
+        ConfiguredAccount("alpha", "sandbox", True, NOW, '{"uid":"7001","mainUid":"7001"}'),
+        ConfiguredAccount("beta", "sandbox", True, NOW, '{"uid":"7002","mainUid":"7001"}'),
+    )
+    desk.push("deposit-info", {"depId": "1", "uid": "7002", "subAcct": "b", "state": "0", "amt": "5", "pTime": str(MS)})
+    desk.push("deposit-info", {"depId": "1", "uid": "7002", "state": "2", "amt": "5", "pTime": str(MS + 1)})
+    desk.push("deposit-info", {"depId": "2", "uid": "9", "state": "0", "amt": "5", "pTime": str(MS)})
+    assert desk.rows("SELECT account, dep_id, state FROM deposits") == [("beta", "1", "2"), ("alpha", "2", "0")]
+
+
+def test_of_two_mark_prices_of_one_time_the_later_received_wins(desk: Desk) -> None:
+    for price, ts in (("100", MS), ("101", MS), ("99", MS - 1)):
+        desk.push("mark-price", {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "markPx": price, "ts": str(ts)})
+    assert desk.rows("SELECT mark_px, ts FROM mark_prices") == [("101", MS)]
+
+
+def test_an_instrument_push_names_only_what_has_changed(desk: Desk) -> None:
+    desk.apply(Rows("market", "instruments", '[{"instId":"X","tickSz":"0.1","state":"live","instIdCode":7}]', NOW))
+    desk.push("instruments", {"instId": "X", "state": "suspend"})
+    assert desk.rows("SELECT tick_sz, state, inst_id_code FROM instruments") == [("0.1", "suspend", "7")]
+
+
+def test_equal_snapshots_are_not_rewritten(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("USDT", "5")), **snapshot())
+    desk.push("account", account(MS + 5000, balance("USDT", "5")), **snapshot())
+    assert desk.rows("SELECT received_at FROM balances") == [(NOW + 1000,)]
+
+
+LIFE = [
+    order(),
+    order(uTime=str(MS + 1), px="2", reqId="r1", amendResult="0"),
+    order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="1", fillTime=str(MS + 1), uTime=str(MS + 1)),
+    order(
+        state="partially_filled", accFillSz="9.5", fillSz="5.5", tradeId="2", fillTime=str(MS + 2), uTime=str(MS + 2)
+    ),
+    order(state="partially_filled", accFillSz="10", fillSz="0.5", tradeId="0", fillTime=str(MS + 3), uTime=str(MS + 3)),
+    order(state="filled", accFillSz="10", uTime=str(MS + 3)),
+]
+REST = [
+    {**LIFE[2], "px": "2"},
+    {**LIFE[4], "state": "filled"},
+]
+
+
+def text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+@settings(max_examples=60)
+@given(st.randoms(use_true_random=False))
+def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
+    """Pushes, pushes told twice, and REST rows, shuffled and cut into batches anywhere: one final row, all fills."""
+    messages: list[Message] = []
+    for number, row in enumerate(LIFE + random.sample(LIFE, 3)):
+        body = text({"arg": {"channel": "orders"}, "data": [row]})
+        messages.append(Frames(1, "alpha", [(NOW + number, body)]))
+    messages += [Rows("alpha", "orders", text([row]), NOW) for row in REST]
+    random.shuffle(messages)
+    with tempfile.TemporaryDirectory() as folder:
+        database = open_database(Path(folder) / "okxsync.db")
+        writer = Writer(database.conn)
+        while messages:
+            cut = random.randint(1, len(messages))
+            writer.apply(messages[:cut])
+            messages = messages[cut:]
+        orders = database.execute("SELECT state, acc_fill_sz, u_time, source, fill_sz FROM orders").fetchall()
+        fills = [Decimal(size) for (size,) in database.execute("SELECT fill_sz FROM fills")]
+        database.close()
+    assert orders == [("filled", "10", MS + 3, "ws", "0")]
+    assert (len(fills), sum(fills)) == (3, 10)
+
+
+def test_a_position_that_a_snapshot_does_not_name_has_changed_then(desk: Desk) -> None:
+    """Options expire without a push; the record of what was closed is asked for when a position has changed."""
+    one, two = ({"posId": name, "pos": "3", "uTime": str(MS), "pTime": str(MS + 1)} for name in "12")
+    desk.push("positions", one, two)
+    desk.push("positions", two | {"pTime": str(MS + 900)}, **snapshot())
+    told = [("1", "0", MS + 900), ("2", "3", MS)]
+    assert desk.rows("SELECT pos_id, pos, u_time FROM positions ORDER BY pos_id") == told

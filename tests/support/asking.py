@@ -1,0 +1,105 @@
+"""Accounts that are live in a real database, their clients, and an exchange that answers as told, in virtual time."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.config.settings import load
+from okxsync.messages import ConfiguredAccount, Heartbeat, Message, Pong, Subscribed
+from okxsync.rest.clients import Clients
+from tests.support.desk import NOW, Desk, phase
+from tests.support.replies import reply
+
+START_NS = NOW * 1000
+Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+async def silence(request: httpx.Request) -> httpx.Response:
+    """The exchange's answer while its REST is down."""
+    await trio.sleep_forever()
+    raise AssertionError("not reached")
+
+
+async def nothing(request: httpx.Request) -> httpx.Response:
+    """The answer that there is nothing."""
+    await trio.lowlevel.checkpoint()
+    return reply({"code": "0", "msg": "", "data": []})
+
+
+class Exchange(httpx.AsyncBaseTransport):
+    """Where the network would be: ``answer`` may be changed at any time."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.asked: list[tuple[float, httpx.Request]] = []
+        self.waiting = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append((trio.current_time(), request))
+        self.waiting += 1
+        try:
+            return await self.answer(request)
+        finally:
+            self.waiting -= 1
+
+
+class Asking:
+    """``accounts`` accounts, each with these channels, live since the start and without a gap."""
+
+    def __init__(self, folder: Path, desk: Desk, exchange: Exchange, accounts: int, *channels: str) -> None:
+        self.desk = desk
+        self.names = [f"a{number}" for number in range(accounts)]
+        keys = 'api_key = "k"\nsecret_key = "s"\npassphrase = "p"\n'
+        config = folder / "accounts.toml"
+        config.write_text("".join(f'[[accounts]]\nname = "{name}"\nsite = "global"\n{keys}' for name in self.names))
+        config.chmod(0o600)
+        self.clients = Clients(httpx.AsyncClient(transport=exchange, timeout=None), load(config).accounts)
+        self.send, self.receive = trio.open_memory_channel[Message](10_000)
+        desk.apply(Heartbeat(os.getpid(), NOW, NOW, "0.1", 0))
+        for number, name in enumerate(self.names, 1):
+            desk.apply(
+                ConfiguredAccount(name, "global", False, NOW, None), Subscribed(number, name, list(channels), NOW)
+            )
+        for number, name in enumerate(self.names, 1):
+            desk.apply(phase(NOW, number=number, listener=name))
+        self.doubts: list[tuple[str, str, int, str]] = []
+        self._written: list[Message] = []
+
+    async def mark_stale(self, account: str, channel: str, proved_until: int, why: str) -> None:
+        self.doubts.append((account, channel, proved_until, why))
+        await trio.lowlevel.checkpoint()
+
+    async def write(self, every_s: float = 1.0) -> None:
+        """Write what was sent, and the answers to pings, for as long as it runs."""
+        while True:
+            self._write()
+            await trio.sleep(every_s)
+
+    def heard(self) -> list[Message]:
+        """Return what was sent since the last call; it is written."""
+        self._write()
+        messages, self._written = self._written, []
+        return messages
+
+    def _write(self) -> None:
+        messages: list[Message] = []
+        while self.receive.statistics().current_buffer_used:
+            messages.append(self.receive.receive_nowait())
+        now_us = time.time_ns() // 1000
+        pongs = [Pong(number, name, now_us, 0) for number, name in enumerate(self.names, 1)]
+        self.desk.apply(*messages, *pongs)
+        self._written += messages
+
+
+def virtual_time(monkeypatch: pytest.MonkeyPatch, clock: MockClock) -> None:
+    """Let the wall clock go with trio's."""
+    assert trio.lowlevel.current_clock() is clock, "the test itself must take autojump_clock"
+    monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
+    monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())

@@ -1,0 +1,75 @@
+"""Connections under test: one by itself, or all that some settings want."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from okxsync.config.settings import AccountSettings, MarketSettings, Settings
+from okxsync.feed.connection import FeedConnection
+from okxsync.feed.pool import ConnectionPool, SpecKey
+from okxsync.feed.spec import ConnectionSpec
+from okxsync.messages import Message
+from okxsync.okx.rate_limits import dial_slots
+from okxsync.runtime.rate_limiter import RateLimiter
+from tests.support.accounts import settings
+from tests.support.scripted_socket import Exchange, FixedClock, Timeline
+
+CLIMB = ["waiting", "connecting", "logging_in", "subscribing", "live"]
+
+
+@asynccontextmanager
+async def kept(spec: ConnectionSpec, clock: FixedClock | None = None) -> AsyncIterator[Timeline]:
+    """Keep a connection as ``plan`` says; cancel it in the end."""
+    timeline = Timeline()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timeline.collect)
+        connection = FeedConnection(7, spec, timeline.send, RateLimiter(dial_slots(3)), clock or FixedClock())
+        nursery.start_soon(connection.run)
+        yield timeline
+        nursery.cancel_scope.cancel()
+
+
+class Running:
+    """A feed under test. ``change`` returns once the feed has taken the settings up."""
+
+    def __init__(self, exchange: Exchange, known_ids: dict[SpecKey, int]) -> None:
+        self.exchange = exchange
+        self.timeline = Timeline()
+        self.blocked: dict[str, str] = {}
+        self.pool = ConnectionPool(self.timeline.send, lambda site: FixedClock(), known_ids, self.blocked.get)
+        self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
+
+    async def change(self, *accounts: AccountSettings, market: MarketSettings | None = None) -> None:
+        await self._changed.send(settings(*accounts, market=market))
+        await wait_all_tasks_blocked()
+
+    async def block(self, name: str, why: str | None) -> None:
+        self.blocked.pop(name, None)
+        if why is not None:
+            self.blocked[name] = why
+        await self._changed.send(name)
+        await wait_all_tasks_blocked()
+
+    def since(self, number: int) -> list[Message]:
+        return [message for _, message in self.timeline.all[number:]]
+
+    @property
+    def said(self) -> int:
+        return len(self.timeline.all)
+
+
+@asynccontextmanager
+async def running(
+    exchange: Exchange,
+    *accounts: AccountSettings,
+    market: MarketSettings | None = None,
+    known_ids: dict[SpecKey, int] | None = None,
+) -> AsyncIterator[Running]:
+    found = Running(exchange, known_ids or {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.timeline.collect)
+        nursery.start_soon(found.pool.run, settings(*accounts, market=market), found.changes)
+        yield found
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,60 @@
+"""A database file, its writer, and short ways to say what the exchange says."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from okxsync.messages import Frames, Heartbeat, Message, Phase, Subscribed
+from okxsync.store.database import Connection, open_database
+from okxsync.store.writer import Writer
+
+NOW = 1_800_000_000_000_000  # microseconds
+MS = NOW // 1000
+
+
+class Desk:
+    """One account's connection 1 to a database, as the feed would feed it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = open_database(path)
+        self.db: Connection = self.database.conn
+        self.writer = Writer(self.db, now_us=lambda: NOW)
+        self.at = NOW
+
+    def apply(self, *messages: Message) -> None:
+        self.writer.apply(messages)
+
+    def begin(self, *channels: str, pid: int = 1) -> None:
+        """A daemon starts, and its channels are live."""
+        self.apply(
+            Heartbeat(pid, self.at, self.at, "0.1", 0),
+            phase(self.at),
+            Subscribed(1, "alpha", list(channels), self.at),
+        )
+
+    def push(self, channel: str, *rows: object, arg: dict[str, str] | None = None, **envelope: object) -> None:
+        self.apply(self.frame(channel, *rows, arg=arg, **envelope))
+
+    def frame(self, channel: str, *rows: object, arg: dict[str, str] | None = None, **envelope: object) -> Frames:
+        self.at += 1000
+        body = {"arg": {"channel": channel, **(arg or {}), "uid": "7001"}, **envelope, "data": rows}
+        return Frames(1, "alpha", [(self.at, msgspec.json.encode(body).decode())])
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self.db.execute(sql, values).fetchall()
+        return found
+
+
+def phase(at: int, name: str = "live", number: int = 1, listener: str = "alpha") -> Phase:
+    return Phase(
+        number, listener, listener, "private", "ws://127.0.0.1", "sandbox", True, True, name, at, 0, None, None, None
+    )
+
+
+def order(number: int = 1, **fields: str) -> dict[str, str]:
+    """An order row with what matters here; other fields are absent or empty on the wire as well."""
+    row = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": str(number), "state": "live", "sz": "10", "px": ""}
+    fill = {"accFillSz": "0", "fillSz": "0", "tradeId": "", "fillTime": ""}
+    return row | fill | {"uTime": str(MS), "cTime": str(MS)} | fields

@@ -1,0 +1,83 @@
+"""A daemon in a process of its own, on a sandbox of this process: what tests of whole runs share."""
+
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import Popen
+
+from typer.testing import CliRunner
+
+from okxsync.cli import app
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from okxsync.store.database import StoreError
+from tests.support import processes
+from tests.support.replay import until, write_config
+from tests.support.truth import ACCOUNTS, differences, status_of
+
+WITHIN_S = 120.0
+"""Longer than any pause between two attempts."""
+
+
+def said_by_status(database: Path) -> str:
+    return CliRunner().invoke(app, ["status", "--db", str(database)], env={"COLUMNS": "200"}).stdout
+
+
+def is_live(database: Path, connections: int) -> bool:
+    try:
+        found = status_of(database).connections
+    except StoreError:  # not made yet
+        return False
+    return len(found) == connections and all(one.phase == "live" for one in found)
+
+
+class Running:
+    """A daemon in a process of its own, on a sandbox that trades when it is told to."""
+
+    def __init__(self, sandbox: Sandbox, process: Popen[str], database: Path) -> None:
+        self.sandbox = sandbox
+        self.process = process
+        self.database = database
+        self._trader = Trader(sandbox.exchange, 3)
+
+    def trade(self, times: int = 100) -> None:
+        for _ in range(times):
+            self.sandbox.operate(self._trader.step)
+
+    @property
+    def writer(self) -> int:
+        """The pid of the process that writes."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        (child,) = [int(pid) for thread in threads for pid in thread.read_text().split()]
+        return child
+
+    async def is_whole(self) -> None:
+        """Wait until all is live, every gap is closed and the mirror equals the truth."""
+        await until(lambda: status_of(self.database).exit_code == 0, WITHIN_S)
+        await until(lambda: not differences(self.sandbox.exchange, self.database), WITHIN_S)
+
+    async def stops(self) -> str:
+        self.process.send_signal(signal.SIGTERM)
+        _, logs = await processes.finish(self.process)
+        assert self.process.returncode == 0, logs
+        assert "Traceback" not in logs
+        return logs
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *, accounts: int = ACCOUNTS, dials_per_second: int = 0, rate: float = 0.0
+) -> AsyncIterator[Running]:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(accounts):
+        exchange.add_member(f"a{number}")
+    async with serve_sandbox(exchange, dials_per_second=dials_per_second, rate=rate) as sandbox:
+        config = write_config(folder, sandbox.accounts_toml())
+        with processes.daemon(config) as process:
+            database = folder / "okxsync.db"
+            await until(lambda: is_live(database, 2 * accounts + 1), WITHIN_S)
+            yield Running(sandbox, process, database)
+        assert sandbox.violations == []

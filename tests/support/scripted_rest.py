@@ -1,0 +1,39 @@
+"""An exchange that answers REST from a table, so that what it says, and when, is the test's; time may be virtual."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import httpx
+
+from okxsync.rest.client import AccountClient
+from okxsync.rest.clock import SiteClock
+from tests.support.accounts import SITE, account
+from tests.support.replies import reply
+
+Row: TypeAlias = Mapping[str, Any]
+Reply: TypeAlias = str | Sequence[Row] | Callable[[dict[str, str]], "Reply"]
+"""A code that refuses, the rows, or what makes one of them of the parameters."""
+
+
+class Exchange:
+    """Answers one account. ``replies`` by path below ``/api/v5/``; what is not named has no rows."""
+
+    def __init__(self, replies: Mapping[str, Reply] | None = None) -> None:
+        self.replies: dict[str, Reply] = dict(replies or {})
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        self.clock = SiteClock(http, SITE.rest)
+        self.client = AccountClient(http, account("alpha"), self.clock)
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        path, params = request.url.path.removeprefix("/api/v5/"), dict(request.url.params)
+        self.asked.append((path, params))
+        told = self.replies.get(path, [])
+        while callable(told):
+            told = told(params)
+        if isinstance(told, str):
+            return reply({"code": told, "msg": "as scripted", "data": []})
+        return reply({"code": "0", "msg": "", "data": told})

@@ -1,0 +1,247 @@
+"""A scripted exchange: real WebSocket frames over memory streams, so that time can be virtual.
+
+``Exchange`` stands where TCP would be. Each dial is handed to the test's script as a ``Peer``; what the daemon's half
+says comes out of ``heard``. Nothing here waits in real time, and nothing leaves the process.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+from trio.testing import memory_stream_pair
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from okxsync.config.secret import Secret
+from okxsync.feed.session import Session
+from okxsync.feed.socket import SocketError, first_error, open_socket
+from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys
+from okxsync.messages import Message, Phase
+from okxsync.okx.channels import subscription
+
+M = TypeVar("M", bound=Message)
+
+KEYS = Keys(*(Secret(text, Path()) for text in ("key", "secret", "passphrase")))
+START_NS = 1_700_000_000 * 10**9
+"""What the wall clock says when a test begins."""
+CONN_ID = "a4d3ae55"
+
+
+def spec_of(*channels: str | Mapping[str, str], keys: Keys | None = KEYS, listener: str = "alpha") -> ConnectionSpec:
+    """A plan for some channels of the private endpoint, or of the public one without keys."""
+    endpoint = "private" if keys else "public"
+    subscriptions = tuple(subscription(one) for one in channels or ("orders", "account"))
+    account = listener if keys else None
+    return ConnectionSpec(listener, account, endpoint, f"ws://peer/{endpoint}", "global", False, subscriptions, keys)
+
+
+class FixedClock:
+    """An exchange whose clock does not move; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.measured = 0
+
+    def now_s(self) -> float:
+        return 1538054050.7
+
+    async def measure(self) -> None:
+        self.measured += 1
+        await trio.lowlevel.checkpoint()
+
+
+class Peer:
+    """The exchange's side of one socket."""
+
+    def __init__(self, connection: WebSocketConnection, number: int) -> None:
+        self._connection = connection
+        self.number = number  # of the dial, from 0
+
+    async def hear(self) -> Any:
+        """Return the next frame: decoded if it is JSON, else as it is."""
+        frame = str(await self._connection.get_message())
+        return msgspec.json.decode(frame) if frame.startswith("{") else frame
+
+    async def say(self, frame: str | dict[str, object]) -> None:
+        await self._connection.send_message(frame if isinstance(frame, str) else msgspec.json.encode(frame).decode())
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        await self._connection.aclose(code, reason)
+
+    async def log_in(self) -> dict[str, str]:
+        """Take a login, and return its argument."""
+        login = await self.hear()
+        assert login["op"] == "login"
+        await self.say({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
+        return dict(login["args"][0])
+
+    async def subscribe(self) -> None:
+        """Take a subscribe request, and acknowledge all of it."""
+        request = await self.hear()
+        assert request["op"] == "subscribe"
+        for arg in request["args"]:
+            await self.say({"id": request["id"], "event": "subscribe", "arg": arg, "connId": CONN_ID})
+
+    async def refuse(self, code: str, **more: str) -> None:
+        await self.say({"event": "error", "code": code, "msg": "as scripted", "connId": CONN_ID, **more})
+
+    async def go_live(self) -> None:
+        await self.log_in()
+        await self.subscribe()
+
+    async def answer_pings(self) -> None:
+        """Answer every ping until the other side leaves."""
+        while True:
+            if await self.hear() == "ping":
+                await self.say("pong")
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+class Resolver(trio.abc.HostnameResolver):
+    """Knows every name, without a thread: virtual time would run away while one works."""
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
+        await trio.lowlevel.checkpoint()
+        return socket.getaddrinfo("127.0.0.1", port, family, type, proto, flags | socket.AI_NUMERICHOST)
+
+    async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+class Exchange:
+    """All who dial end up here. ``nursery`` runs the scripts: what they assert fails the test."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.script: Script = Peer.answer_pings
+        self.upgrades = True  # False: accept TCP and stay silent
+        self.refuses = False  # True: nobody listens
+        self.rejects: int | None = None  # the HTTP status that answers the upgrade
+        self.dials: list[float] = []  # times
+        self.open = 0  # sockets that the daemon's half has not closed
+
+    async def dial(self, host: str, port: int) -> "trio.StapledStream[Any, Any]":
+        """What stands in for ``open_tcp``."""
+        await trio.lowlevel.checkpoint()
+        self.dials.append(trio.current_time())
+        if self.refuses:
+            raise OSError("nobody listens")
+        ours, theirs = memory_stream_pair()
+        theirs.send_stream.close_hook = self._closed
+        self.open += 1
+        if self.upgrades:
+            self._nursery.start_soon(self._serve, ours, len(self.dials) - 1)
+        return theirs
+
+    def _closed(self) -> None:
+        self.open -= 1
+
+    async def _serve(self, stream: trio.abc.Stream, number: int) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, stream)
+                if self.rejects:
+                    await request.reject(self.rejects)
+                else:
+                    await self.script(Peer(await request.accept(), number))
+                nursery.cancel_scope.cancel()
+        except* ConnectionClosed:
+            pass
+        await trio.aclose_forcefully(stream)
+
+
+class Timeline:
+    """What crossed the memory channel, in order, each with its virtual time."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[float, Message]] = []
+        self._news = trio.Event()
+        self.send, self._receive = trio.open_memory_channel[Message](0)
+
+    async def collect(self) -> None:
+        async for message in self._receive:
+            self.all.append((trio.current_time(), message))
+            self._news.set()
+            self._news = trio.Event()
+
+    def of(self, kind: type[M]) -> list[M]:
+        return [message for _, message in self.all if isinstance(message, kind)]
+
+    def phases(self) -> list[tuple[float, str]]:
+        return [(round(at, 1), message.phase) for at, message in self.all if isinstance(message, Phase)]
+
+    async def reaches(self, phase: str, times: int = 1) -> Phase:
+        """Wait until a connection has entered ``phase`` so often, and return its row."""
+        while True:
+            found = [row for row in self.of(Phase) if row.phase == phase]
+            if len(found) >= times:
+                return found[times - 1]
+            await self._news.wait()
+
+
+class Heard:
+    """What crossed the memory channel, in order."""
+
+    def __init__(self, receive: trio.MemoryReceiveChannel[Message]) -> None:
+        self._receive = receive
+        self._all: list[Message] = []
+
+    @property
+    def all(self) -> list[Message]:
+        try:
+            while True:
+                self._all.append(self._receive.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return self._all
+
+    def of(self, kind: type[M]) -> list[M]:
+        return [message for message in self.all if isinstance(message, kind)]
+
+
+class Life:
+    """One session under test: its phases, its messages, and how it ends."""
+
+    def __init__(self, capacity: float) -> None:
+        self.send, self.receive = trio.open_memory_channel[Message](capacity)
+        self.heard = Heard(self.receive)
+        self.phases: list[str] = []
+        self.session: Session | None = None
+        self._end: Disconnected | SocketError | None = None
+        self._has_ended = trio.Event()
+
+    async def enter(self, phase: str) -> None:
+        self.phases.append(phase)
+
+    async def run(self, spec: ConnectionSpec) -> None:
+        try:
+            async with open_socket(spec.url) as opened:
+                self.session = Session(7, spec, opened, self.send, FixedClock(), self.enter)
+                await self.session.run()
+        except* (Disconnected, SocketError) as group:
+            self._end = first_error(group)
+        self._has_ended.set()
+
+    async def end(self) -> Disconnected | SocketError:
+        """Wait for the end, and return what was raised."""
+        await self._has_ended.wait()
+        assert self._end
+        return self._end
+
+    async def ended(self) -> Disconnected:
+        end = await self.end()
+        assert isinstance(end, Disconnected), end
+        return end
+
+
+@asynccontextmanager
+async def living(spec: ConnectionSpec, *, capacity: float = float("inf")) -> AsyncIterator[Life]:
+    """Run a session; cancel it in the end."""
+    life = Life(capacity)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.run, spec)
+        yield life
+        nursery.cancel_scope.cancel()

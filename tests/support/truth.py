@@ -1,0 +1,122 @@
+"""The exchange's truth beside the mirror's tables, row by row."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from okxsync import daemon
+from okxsync.config.settings import load
+from okxsync.mirror.status import Status, read_status
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from okxsync.store.database import StoreError, open_reader
+from tests.support.replay import until, write_config
+
+ACCOUNTS = 8
+
+
+@asynccontextmanager
+async def trading(folder: Path, *, rate: float = 0.0, dials_per_second: int = 0) -> AsyncIterator[tuple[Sandbox, Path]]:
+    """A sandbox whose accounts trade, and a daemon on it that is live; both end with the block."""
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for number in range(ACCOUNTS):
+        exchange.add_member(f"a{number}")
+    async with serve_sandbox(exchange, rate=rate, seed=7, dials_per_second=dials_per_second) as sandbox:
+        sandbox.pause_trading()
+        settings = load(write_config(folder, sandbox.accounts_toml()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.run, settings, settings.database)
+            await until(lambda: all_live(settings.database))
+            yield sandbox, settings.database
+            nursery.cancel_scope.cancel(reason="the test is over")
+
+
+def status_of(database: Path) -> Status:
+    return read_status(database, time.time_ns() // 1000)
+
+
+def all_live(database: Path, reconnects: int = 0) -> bool:
+    try:
+        connections = status_of(database).connections
+    except StoreError:  # not made yet
+        return False
+    wanted = 2 * ACCOUNTS + 1  # private and business of each, and the market
+    live = [one for one in connections if one.phase == "live" and one.reconnects >= reconnects]
+    return len(live) == wanted == len(connections)
+
+
+def rows(database: Path, sql: str) -> list[dict[str, Any]]:
+    reader = open_reader(database)
+    try:
+        return list(reader.query(sql))
+    finally:
+        reader.close()
+
+
+SAME: dict[str, tuple[str, ...]] = {  # what REST and pushes both say, and does not move by itself
+    "orders": ("ordId", "instId", "clOrdId", "side", "ordType", "px", "sz", "state", "accFillSz", "avgPx", "fee", "pnl",
+               "cTime", "uTime", "cancelSource"),
+    "algo_orders": ("algoId", "instId", "ordType", "side", "sz", "state", "triggerPx", "tpTriggerPx", "slTriggerPx",
+                    "actualSz", "actualPx", "cTime", "uTime"),
+    "fills": ("instId", "ordId", "tradeId", "fillPx", "fillSz", "side", "execType", "fee", "feeCcy", "fillTime"),
+    "positions": ("posId", "instId", "pos", "avgPx", "realizedPnl", "cTime", "uTime"),
+    "balances": ("ccy", "cashBal", "uTime"),
+}  # fmt: skip
+
+
+def snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+def comparable(value: object, name: str = "") -> object:
+    text = "" if value is None else str(value)
+    if name == "avgPx" and not Decimal(text or 0):
+        return ""  # REST says nothing of an average of nothing, pushes say "0"
+    try:
+        return Decimal(text).normalize()
+    except ArithmeticError:
+        return text
+
+
+def of_mirror(database: Path, table: str, where: str = "true") -> set[tuple[object, ...]]:
+    columns = ", ".join(snake(name) for name in SAME[table])
+    found = rows(database, f"SELECT account, {columns} FROM {table} WHERE {where}")
+    names = ("account", *SAME[table])
+    return {tuple(map(comparable, row.values(), names)) for row in found}
+
+
+def of_exchange(table: str, account: str, truth: Iterable[Mapping[str, Any]]) -> set[tuple[object, ...]]:
+    names = SAME[table]
+    return {(comparable(account), *(comparable(row.get(name), name) for name in names)) for row in truth}
+
+
+def truth_of(exchange: Exchange, table: str) -> set[tuple[object, ...]]:
+    truth: set[tuple[object, ...]] = set()
+    for uid, member in exchange.members.items():
+        truth |= of_exchange(table, member.name, TRUTH[table](exchange, uid))
+    return truth
+
+
+TRUTH: dict[str, Callable[[Exchange, str], list[dict[str, Any]]]] = {
+    "orders": Exchange.order_rows,
+    "algo_orders": Exchange.algo_rows,
+    "fills": Exchange.fill_rows,
+    "positions": Exchange.position_rows,
+    "balances": lambda exchange, uid: exchange.account_row(uid)["details"],
+}
+
+
+def differences(exchange: Exchange, database: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Per table what the mirror lacks and what it has too much."""
+    open_or_not = {"positions": "pos IS NOT '0'", "balances": "eq IS NOT '0'"}
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for table in SAME:
+        truth, mirror = truth_of(exchange, table), of_mirror(database, table, open_or_not.get(table, "true"))
+        if truth != mirror:
+            found[table] = sorted(map(str, truth - mirror))[:3], sorted(map(str, mirror - truth))[:3]
+    return found
