@@ -16,13 +16,13 @@ from typing import Final
 
 import trio
 
-from okxsync import __version__
+from okxsync import __version__, events
 from okxsync.accounts.registry import Registry
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.pool import ConnectionPool, wanted_channels
-from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Note, Retention
+from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Retention
 from okxsync.mirror.queries import account_names, connection_ids, identities
 from okxsync.reconcile.gaps import GapFiller
 from okxsync.reconcile.probe import Probe
@@ -151,15 +151,19 @@ async def _watch(
         try:
             new = load(settings.path)
         except Exception as error:
-            why = str(error) if isinstance(error, ConfigError) else f"{settings.path}: a bug: {describe_error(error)}"
+            why = (
+                str(error)
+                if isinstance(error, ConfigError)
+                else f"{settings.path}: internal error ({describe_error(error)})"
+            )
             log.error("accounts.toml is not used: %s", why)
-            await send.send(Note(now_us(), "error", None, "config-refused", why))
+            await send.send(events.CONFIG_INVALID.note(now_us(), None, why))
             continue
         log.info("accounts.toml has changed")
         if new.database != settings.database:
             how = f"database: {new.database} is used from the next start on"
             log.warning("accounts.toml: %s", how)
-            await send.send(Note(now_us(), "warning", None, "needs-restart", how))
+            await send.send(events.RESTART_REQUIRED.note(now_us(), None, how))
         await send.send(Retention(new.log.keep, new.log.max_size))
         await send.send(wanted_channels(new))
         clients.configure(new.accounts)
@@ -188,7 +192,7 @@ async def _send_heartbeats(
         if step_s := clock.step_s():
             how = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
             log.warning("%s", how)
-            await send.send(Note(now_us(), "warning", None, "clock-set", how))
+            await send.send(events.CLOCK_STEPPED.note(now_us(), None, how))
             if step_s < 0:
                 await send.send(ClockSetBack(int(-step_s * 1e6)))
         lock.touch()

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from okxsync import events
 from okxsync.mirror.queries import Identity
 
 
 class BlockReason(msgspec.Struct, frozen=True):
     """Why an account is not mirrored: what the journal calls it, and a line that says what is so and what to do."""
 
-    event: str
+    event: events.Event
     why: str
 
 
@@ -31,9 +32,9 @@ def find_blocked(claimed: Mapping[str, Identity], known: Mapping[str, Identity])
     for name in sorted(claimed, key=lambda name: name not in known):
         identity, before = claimed[name], known.get(name, claimed[name])
         if identity != before:
-            why = f'the key of "{name}" is of another account of OKX ({identity}) than its rows here ({before})'
-            found[name] = BlockReason("other-uid", f"{why}; give that account a name of its own")
+            why = f'key "{name}" belongs to OKX account {identity}, but the data stored as "{name}" is for {before}'
+            found[name] = BlockReason(events.ACCOUNT_MISMATCH, f"{why}; use a new name")
         elif (holder := holders.setdefault(identity, name)) != name:
-            why = f'"{holder}" and "{name}" are one account of OKX ({identity})'
-            found[name] = BlockReason("same-uid", f'{why}; keep one of them: "{name}" is not mirrored')
+            why = f'"{holder}" and "{name}" are the same OKX account ({identity})'
+            found[name] = BlockReason(events.DUPLICATE_ACCOUNT, f'{why}; remove one: "{name}" is not mirrored')
     return found

@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 import trio
 
+from okxsync import events
 from okxsync.accounts.identity import BlockReason, find_blocked
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import AccountRemoved, ConfiguredAccount, Message, Note
+from okxsync.messages import AccountRemoved, ConfiguredAccount, Message
 from okxsync.mirror.queries import Identity
 from okxsync.okx.codes import Action
 from okxsync.rest.client import AccountClient, RestError
@@ -149,7 +150,7 @@ class Registry:
             if self._accounts.get(account.name) is not account or not why:
                 return
             if why != reported:
-                await self._note(account, "warning", "account-unknown", why)
+                await self._note(account, events.ACCOUNT_CONFIG_FAILED, why)
                 reported = why
             await self._admit(account)
             for_good = action in (Action.GIVE_UP, Action.FIX, Action.REJECT)
@@ -195,18 +196,19 @@ class Registry:
         changed = {name for name in claimed if before.get(name) != self._blocked.get(name)}
         for name in sorted(changed.union(answered)):
             if (account := self._accounts.get(name)) and (reason := self._blocked.get(name)):
-                await self._note(account, "error", reason.event, reason.why)
+                await self._note(account, reason.event, reason.why)
             await self._changed(name)
         for name in sorted(identified):
             if (account := self._accounts.get(name)) and (answer := self._configs.get(name)):
                 await self._report(account, answer.row)
                 if "withdraw" in answer.perm:
                     why = "this key may withdraw; okxsync only needs to read"
-                    await self._note(account, "warning", "can-withdraw", why)
+                    await self._note(account, events.KEY_CAN_WITHDRAW, why)
 
     async def _report(self, account: AccountSettings, config: str | None) -> None:
         await self._send.send(ConfiguredAccount(account.name, account.site_name, account.demo, now_us(), config))
 
-    async def _note(self, account: AccountSettings, level: str, event: str, detail: str) -> None:
-        log.log(logging.ERROR if level == "error" else logging.WARNING, "%s %s: %s", account.name, event, detail)
-        await self._send.send(Note(now_us(), level, account.name, event, detail))
+    async def _note(self, account: AccountSettings, event: events.Event, detail: str) -> None:
+        level = logging.ERROR if event.level == events.ERROR else logging.WARNING
+        log.log(level, "%s %s: %s", account.name, event.name, detail)
+        await self._send.send(event.note(now_us(), account.name, detail))

@@ -63,5 +63,5 @@ def _in_one_line(kind: type[BaseException], error: BaseException, trace: Traceba
     """Say what nobody expected without a page of our own code."""
     found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
     text = " ".join(str(found).split()).translate(CONTROL_ESCAPES) or "no more is known"
-    what = "" if isinstance(found, OSError) else f"a bug: {type(found).__name__}: "  # the machine's refusals are no bug
+    what = "" if isinstance(found, OSError) else f"internal error: {type(found).__name__}: "
     print(f"okxsync: {what}{text}; `okxsync --debug ...` shows where", file=sys.stderr)

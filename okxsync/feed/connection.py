@@ -13,11 +13,13 @@ from typing import Final
 
 import trio
 
+from okxsync import events
 from okxsync.config.secret import ConfigError
+from okxsync.events import Event
 from okxsync.feed.session import Session
 from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
-from okxsync.messages import Lost, Message, Note, Phase
+from okxsync.messages import Lost, Message, Phase
 from okxsync.okx.codes import CLOSES, Action
 from okxsync.runtime.backoff import BackOff
 from okxsync.runtime.clock import ExchangeClock, now_us
@@ -87,7 +89,7 @@ class FeedConnection:
                 return
             await self._report_lost(session, ended)
             if session and session.followed:
-                await self._journal("disconnected", f"{ended}; its successor was not live yet")
+                await self._journal(events.DISCONNECTED, f"{ended}; its successor was not live yet")
                 if self._hidden:
                     await self._send.send(self._hidden)
                 return
@@ -157,7 +159,9 @@ class FeedConnection:
         for older in self._sessions[:-1]:
             if await older.answers():
                 covered |= {channel for channel in older.live if channel in session.live}
-            await self._lose([channel for channel in older.live if channel not in covered], "silent at its end")
+            await self._lose(
+                [channel for channel in older.live if channel not in covered], "old connection silent during takeover"
+            )
             older.replace()
         await session.start_counting(covered)
 
@@ -188,13 +192,12 @@ class FeedConnection:
                 phase, delay_s = "backing_off", self._back_off.next_delay(lived_s)
         self._last_error = reason
         log.warning("%s %s: %s; next attempt in %.1f s", self._spec.name, phase, reason, delay_s)
-        await self._journal("stopped" if phase == "stopped" else "disconnected", reason)
+        await self._journal(events.STOPPED if phase == "stopped" else events.DISCONNECTED, reason)
         await self._enter(phase, next_attempt_at=now_us() + int(delay_s * 1e6))
         await trio.sleep(delay_s)
 
-    async def _journal(self, event: str, reason: str) -> None:
-        level = "error" if event == "stopped" else "warning"
-        await self._send.send(Note(now_us(), level, self._spec.account, event, f"{self._spec.endpoint}: {reason}"))
+    async def _journal(self, event: Event, reason: str) -> None:
+        await self._send.send(event.note(now_us(), self._spec.account, f"{self._spec.endpoint}: {reason}"))
 
     def _escalate(self, action: Action, *, was_live: bool) -> Action:
         """Lose patience with what is refused over and over, even for a reason that should pass."""

@@ -15,10 +15,11 @@ from typing import Final
 
 import trio
 
+from okxsync import events
 from okxsync.config.reveal import reveal
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys, slow_pause_s
-from okxsync.messages import PLACE_BYTES, Frames, Lost, Message, Note, Pong, Subscribed, SubscriptionRefused, padding
+from okxsync.messages import PLACE_BYTES, Frames, Lost, Message, Pong, Subscribed, SubscriptionRefused, padding
 from okxsync.okx.channels import Subscription
 from okxsync.okx.codes import OF_CHANNELS, Action, meaning_of
 from okxsync.okx.control import PING, PONG, Event, login_frame, read_event, subscribe_requests
@@ -88,7 +89,7 @@ class Session:
         self.over = False
         self._disconnect = trio.Event()
         self._why_disconnect = ""
-        self._journalled: set[tuple[str, str]] = set()  # events of the journal, and what they were about
+        self._journalled: set[tuple[events.Event, str]] = set()  # events of the journal, and what they were about
         self._pushing_back = False  # our own channel is full: then silence is not the peer's
         self._stalled_until = 0.0  # trio's clock
         self._behind_us: int | None = None  # up to where all has been read, while frames still lie behind a stall
@@ -238,7 +239,7 @@ class Session:
         await self._forward(
             SubscriptionRefused(self._id, self._spec.listener, [key], now_us(), reason, self._initial_us)
         )
-        await self._note("error", "channel-refused", reason)
+        await self._note(events.CHANNEL_REJECTED, reason)
 
     async def _over_connection_limit(self, channel: str, reason: str) -> None:
         """The subscriptions to ``channel`` are dead, and the others of this connection are not."""
@@ -250,9 +251,9 @@ class Session:
         if not self.live and not self._unacknowledged:
             raise Disconnected(reason, Action.SLOW)
         if dead:
-            await self._note("error", "channel-crowded-out", reason)
+            await self._note(events.CHANNEL_CONN_COUNT_ERROR, reason)
         else:  # it may be repeated for what is not live any more, or not yet
-            await self._note_once("channel-crowded-out", channel, reason)
+            await self._note_once(events.CHANNEL_CONN_COUNT_ERROR, channel, reason)
 
     async def _retry_refused(self) -> None:
         """Ask for what was crowded out or refused: slowly, for each attempt may crowd out another connection."""
@@ -287,7 +288,7 @@ class Session:
                 str(count) not in self._own_counts
             ):
                 held = f"{sanitize(channel)} is held by {sanitize(count)} connections of this account"
-                await self._note_once("channel-shared", sanitize(channel), held)
+                await self._note_once(events.CHANNEL_CONN_COUNT, sanitize(channel), held)
             case Event(event="channel-conn-count-error", channel=str(channel), conn_count=count):
                 await self._over_connection_limit(
                     channel, f"{sanitize(channel)}: too many connections ({sanitize(count)}) hold it for this account"
@@ -295,7 +296,9 @@ class Session:
             case Event(event="subscribe"):
                 await self._acknowledge(event)
             case Event(event="notice"):
-                await self._note_once("notice", sanitize(event.code), f"{sanitize(event.code)}: {sanitize(event.msg)}")
+                await self._note_once(
+                    events.NOTICE, sanitize(event.code), f"{sanitize(event.code)}: {sanitize(event.msg)}"
+                )
                 if str(event.code) == UPGRADE:
                     self.ends_soon.set()
             case Event(event="unsubscribe"):
@@ -372,14 +375,14 @@ class Session:
         since_beat_s = steady_s() - self._beat_s if self._beat_s is not None else 0.0
         return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._suspended_s
 
-    async def _note_once(self, event: str, about: str, detail: str) -> None:
+    async def _note_once(self, event: events.Event, about: str, detail: str) -> None:
         """Journal what the exchange may repeat as often as it likes: once in this session, and not for ever."""
         if (event, about) not in self._journalled and len(self._journalled) < NOTED_AT_MOST:
             self._journalled.add((event, about))
-            await self._note("warning", event, detail)
+            await self._note(event, detail)
 
-    async def _note(self, level: str, event: str, detail: str) -> None:
-        await self._forward(Note(now_us(), level, self._spec.account, event, f"{self._spec.endpoint}: {detail}"))
+    async def _note(self, event: events.Event, detail: str) -> None:
+        await self._forward(event.note(now_us(), self._spec.account, f"{self._spec.endpoint}: {detail}"))
 
 
 def _refusal(what: str, event: Event) -> Disconnected:

@@ -138,8 +138,8 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     for name, count, filling in still.fetchall():
         if one := found.get(name):
             one.gaps_open, one.gaps_being_filled = count, filling if alive else 0
-    unproved = db.execute(f"SELECT account, count(*) FROM {UNVERIFIED} GROUP BY account")
-    for name, count in unproved.fetchall() if alive else ():
+    unverified = db.execute(f"SELECT account, count(*) FROM {UNVERIFIED} GROUP BY account")
+    for name, count in unverified.fetchall() if alive else ():
         if one := found.get(name):
             one.gaps_open += count
     partial = db.execute("SELECT account, count(*) FROM gaps WHERE outcome = 'partial' GROUP BY account")

@@ -170,7 +170,7 @@ class Probe:
             elif one.answered_at >= fetched.settled_at:
                 del self._fetched[key]
                 if missing := lost_push(self._database, one, fetched.window):
-                    why = f"{one.channel}: dead, although its connection lives: {missing} was not pushed"
+                    why = f"{one.channel}: channel stalled on a live connection ({missing} was missed)"
                     await self._mark_stale(*key, fetched.verified_at, why)
                 else:
                     self._verified[key] = fetched.until_at, fetched.window.until_ms

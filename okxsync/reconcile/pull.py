@@ -47,7 +47,7 @@ UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
 DEEPEST_MS: Final = 90 * endpoints.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
-NOT_ASKED: Final = "REST is not asked for this channel; the next push tells how things are"
+NOT_ASKED: Final = "not backfilled: the next push carries the full state"
 SETTLE_S: Final = 2.0
 """REST may lag behind the pushes by a second: what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
@@ -281,7 +281,7 @@ def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) 
     if channel not in SUBJECTS:
         return "partial", NOT_ASKED if channel == "instruments" else NOT_KEPT
     if now_ms - from_ms > DEEPEST_MS:
-        return "partial", "OKX keeps three months"
+        return "partial", "beyond OKX's retention of three months"
     if channel == "orders" and now_ms - from_ms > UNFILLED_KEPT_MS:
         return "partial", "orders cancelled without a fill are not kept by OKX for more than two hours"
     return "filled", None

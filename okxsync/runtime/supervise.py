@@ -13,7 +13,8 @@ from typing import Final, TypeVarTuple
 
 import trio
 
-from okxsync.messages import Message, Note
+from okxsync import events
+from okxsync.messages import Message
 from okxsync.runtime.clock import now_us
 
 log = logging.getLogger("okxsync.runtime.supervise")
@@ -49,13 +50,15 @@ async def supervised(
         if not send.statistics().open_receive_channels:  # the writer is gone
             raise
         what = describe_error(group)
-        log.error("%s: a bug: %s; trying again in %.0f s (`okxsync --debug run` shows more)", subject, what, PAUSE_S)
-        log.debug("%s: a bug", subject, exc_info=group)
+        log.error(
+            "%s: internal error (%s); restarting in %.0f s (`okxsync --debug run` shows more)", subject, what, PAUSE_S
+        )
+        log.debug("%s: internal error", subject, exc_info=group)
     if not what:
         return True
-    await send.send(Note(now_us(), "error", account, "bug", f"{subject}: {what}"))
+    await send.send(events.INTERNAL_ERROR.note(now_us(), account, f"{subject}: {what}"))
     if on_failure:
-        await on_failure(f"a bug: {what}")
+        await on_failure(f"internal error ({what})")
     await trio.sleep(PAUSE_S)
     return False
 

@@ -12,12 +12,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from okxsync.messages import Message, Note
+from okxsync import events
 from okxsync.runtime.clock import now_us
 from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, DatabaseError, open_database, wal_of
 
 if TYPE_CHECKING:
     import trio
+
+    from okxsync.messages import Message
 
 log = logging.getLogger("okxsync")
 
@@ -91,7 +93,7 @@ async def watch_wal(database: Path, send: "trio.MemorySendChannel[Message]") -> 
         await trio.sleep(POLL_S)
         size = path.stat().st_size if path.exists() else 0
         if size > WAL_TOO_LARGE and not reported:
-            detail = f"{path.name} has grown to {size >> 20} MiB: somebody reads this database without an end"
+            detail = f"{path.name} has grown to {size >> 20} MiB: a long-running reader blocks checkpoints"
             log.warning("%s", detail)
-            await send.send(Note(now_us(), "warning", None, "log-held-up", detail))
+            await send.send(events.WAL_CHECKPOINT_BLOCKED.note(now_us(), None, detail))
         reported = size > WAL_TOO_LARGE

@@ -15,11 +15,11 @@ from typing import Final
 
 import msgspec
 
+from okxsync import events
 from okxsync.messages import (
     ClockSetBack,
     GapResult,
     Lost,
-    Note,
     Subscribed,
     SubscriptionRefused,
     Unverified,
@@ -40,7 +40,7 @@ _CLOCK_STEP_US: Final = 1_000_000
 """A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
 _DAY_US: Final = 86_400_000_000
 
-UNVERIFIED: Final = "unproved JOIN coverage USING (account, channel) WHERE live = 1 AND covered_until < at"
+UNVERIFIED: Final = "unverified JOIN coverage USING (account, channel) WHERE live = 1 AND covered_until < at"
 """SQL: the live channels that REST could not be asked about, and that have said nothing since."""
 
 VERIFIED_OVER_REST: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
@@ -63,19 +63,19 @@ def verified(db: Connection, message: Verified) -> None:
         "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1",
         (message.at, message.listener, message.channel),
     )
-    was_unproved = db.execute("DELETE FROM unproved WHERE account = ? AND channel = ?",
+    was_unproved = db.execute("DELETE FROM unverified WHERE account = ? AND channel = ?",
                               (message.listener, message.channel)).rowcount  # fmt: skip
     if was_unproved and not _has_unverified(db, message.listener):
-        note(db, Note(message.at, "info", message.listener, "proved-again", message.channel))
+        note(db, events.VERIFICATION_RESTORED.note(message.at, message.listener, message.channel))
 
 
 def unverified(db: Connection, message: Unverified) -> None:
     """From what a live channel is covered up to it counts as open; an account's first is journalled."""
     if not _has_unverified(db, message.listener):
         detail = f"{message.channel}: {message.why}"
-        note(db, Note(message.at, "warning", message.listener, "not-proved", detail))
+        note(db, events.VERIFICATION_UNAVAILABLE.note(message.at, message.listener, detail))
     db.execute(
-        "INSERT INTO unproved (account, channel, at, why) VALUES (?, ?, ?, ?)"
+        "INSERT INTO unverified (account, channel, at, why) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (account, channel) DO UPDATE SET at = excluded.at, why = excluded.why",
         msgspec.structs.astuple(message),
     )
@@ -97,7 +97,7 @@ def subscribed(db: Connection, message: Subscribed) -> None:
             if message.initial_us:
                 db.execute(
                     "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
-                    " VALUES (?, ?, ?, ?, 'before the first run', 0, 0)",
+                    " VALUES (?, ?, ?, ?, 'initial backfill', 0, 0)",
                     (*key, message.at - message.initial_us, message.at),
                 )
         elif not found[0]:

@@ -13,11 +13,13 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec.structs import astuple, fields
 
+from okxsync import events
+from okxsync.events import Event
 from okxsync.okx import models
 
 Value: TypeAlias = str | int | None
-OnAnomaly: TypeAlias = Callable[[str, str], None]
-"""Called with the kind of an oddity and what it is about."""
+OnAnomaly: TypeAlias = Callable[[Event, str], None]
+"""Called with the kind of an anomaly and what it is about."""
 R = TypeVar("R", bound=msgspec.Struct)
 
 MOMENT_DIGITS: Final = 15
@@ -91,11 +93,11 @@ class Record(Generic[R]):
                 values[index] = _text(value)
         for index in self._times:
             if (time := values[index]) and not is_moment(time):
-                anomaly("bad-time", self.columns[index])
+                anomaly(events.INVALID_TIME, self.columns[index])
                 values[index] = ""
         for index, known in self._known:
             if (value := values[index]) and value not in known:
-                anomaly("new-value", f"{self.columns[index]}={value[:40]}")
+                anomaly(events.UNKNOWN_VALUE, f"{self.columns[index]}={value[:40]}")
         return values
 
     def _decoder(self) -> Callable[[msgspec.Raw | bytes], R]:
@@ -117,7 +119,7 @@ class Record(Generic[R]):
         row = self.model()
         for name, value in found.items():
             if (field := self._fields.get(name)) is None:
-                anomaly("new-field", replace_lone_surrogates(name)[:60])
+                anomaly(events.UNKNOWN_FIELD, replace_lone_surrogates(name)[:60])
                 self._learn(name)
             elif field.type is models.Json:
                 setattr(row, field.name, value)
@@ -127,7 +129,7 @@ class Record(Generic[R]):
                 setattr(row, field.name, text)
             elif bytes(value) != b"null":
                 if field.type is str:
-                    anomaly("new-type", name)
+                    anomaly(events.UNEXPECTED_TYPE, name)
                 setattr(row, field.name, bytes(value).decode(errors="replace"))  # a number as it was written
         return row
 

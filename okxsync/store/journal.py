@@ -16,18 +16,18 @@ def note(db: Connection, message: Note) -> None:
 
 
 _MOST: Final = 500
-"""Oddities of one kind that are told apart; an exchange gone mad must not fill the journal."""
+"""Anomalies of one kind that are told apart; an exchange gone mad must not fill the journal."""
 
 
 def count_anomaly(db: Connection, at: int, kind: str, what: str, count: int) -> bool:
-    """Count an oddity; return whether it is the first of its kind."""
-    counted = "UPDATE oddities SET count = count + ?, last_at = ? WHERE kind = ? AND what = ?"
+    """Count an anomaly; return whether it is the first of its kind."""
+    counted = "UPDATE anomalies SET count = count + ?, last_at = ? WHERE kind = ? AND what = ?"
     if db.execute(counted, (count, at, kind, what)).rowcount:
         return False
-    if db.execute("SELECT count(*) FROM oddities WHERE kind = ?", [kind]).fetchone()[0] >= _MOST:
+    if db.execute("SELECT count(*) FROM anomalies WHERE kind = ?", [kind]).fetchone()[0] >= _MOST:
         what = "many more"
         if db.execute(counted, (count, at, kind, what)).rowcount:
             return False
-    db.execute("INSERT INTO oddities (kind, what, count, first_at, last_at) VALUES (?, ?, ?, ?, ?)",
+    db.execute("INSERT INTO anomalies (kind, what, count, first_at, last_at) VALUES (?, ?, ?, ?, ?)",
                (kind, what, count, at, at))  # fmt: skip
     return True

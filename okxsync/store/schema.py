@@ -300,3 +300,54 @@ _TIMES_OF_VERSION: Final = (
     "full_time = CAST(substr(version, 17, 15) AS INTEGER),"
     " absent_time = iif(version LIKE '% absent', CAST(substr(version, 17, 15) AS INTEGER), NULL)"
 )
+
+
+@migrations()
+def m010_plain_words(database: Database) -> None:
+    """Names of journal events and reasons of gaps are read by people and programs: the old ones follow the new."""
+    database.execute("ALTER TABLE oddities RENAME TO anomalies")
+    database.execute("ALTER TABLE unproved RENAME TO unverified")
+    for old, new in _EVENTS_RENAMED.items():
+        database.execute("UPDATE journal SET event = ? WHERE event = ?", [new, old])
+        database.execute("UPDATE anomalies SET kind = ? WHERE kind = ?", [new, old])
+    for old, new in _TEXTS_CHANGED.items():
+        database.execute("UPDATE gaps SET reason = ? WHERE reason = ?", [new, old])
+        database.execute("UPDATE gaps SET note = ? WHERE note = ?", [new, old])
+    dead, missed = ": dead, although its connection lives: ", " was not pushed"
+    database.execute(
+        "UPDATE gaps SET reason = replace(replace(reason, ?1, ': channel stalled on a live connection ('),"
+        " ?2, ' was missed)') WHERE reason LIKE '%' || ?1 || '%' || ?2",
+        [dead, missed],
+    )
+
+
+_EVENTS_RENAMED: Final = {
+    "bug": "internal-error",
+    "same-uid": "duplicate-account",
+    "other-uid": "account-mismatch",
+    "account-unknown": "account-config-failed",
+    "can-withdraw": "key-can-withdraw",
+    "channel-refused": "channel-rejected",
+    "channel-shared": "channel-conn-count",
+    "channel-crowded-out": "channel-conn-count-error",
+    "not-proved": "verification-unavailable",
+    "proved-again": "verification-restored",
+    "log-held-up": "wal-checkpoint-blocked",
+    "clock-set": "clock-stepped",
+    "config-refused": "config-invalid",
+    "needs-restart": "restart-required",
+    "new-value": "unknown-value",
+    "new-field": "unknown-field",
+    "new-type": "unexpected-type",
+    "bad-time": "invalid-time",
+    "bad-row": "invalid-row",
+    "bad-frame": "invalid-frame",
+    "bad-message": "invalid-message",
+}
+_TEXTS_CHANGED: Final = {
+    "before the first run": "initial backfill",
+    "silent at its end": "old connection silent during takeover",
+    "REST is not asked for this channel; the next push tells how things are":
+        "not backfilled: the next push carries the full state",
+    "OKX keeps three months": "beyond OKX's retention of three months",
+}  # fmt: skip

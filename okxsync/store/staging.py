@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from okxsync import events
 from okxsync.messages import OrdersNotFound
 from okxsync.okx import models
 from okxsync.store import decode, tables
@@ -61,7 +62,7 @@ class Staging:
     def stage(self, push: IncomingRows) -> bool:
         """Stage a push; return False if no channel of that name is known."""
         if push.event_type not in _EVENT_TYPES:
-            self._anomaly("new-value", f"eventType={push.event_type[:40]}")
+            self._anomaly(events.UNKNOWN_VALUE, f"eventType={push.event_type[:40]}")
         self.latest_ms = 0
         handler = HANDLERS.get(push.arg.channel)
         if handler is not None:
@@ -98,7 +99,7 @@ class Staging:
         table = tables.ORDERS if push.source == "ws" else tables.ORDERS_BY_REST
         for raw in push.rows:
             if (row := decode.ORDER.read(raw, self._anomaly)) is None or not row.ord_id:
-                self._anomaly("bad-row", "order")
+                self._anomaly(events.INVALID_ROW, "order")
                 continue
             values = decode.ORDER.values(row, self._anomaly)
             values += [push.source, tables.order_rank(row, push.source), push.account, push.at, _text(raw)]
@@ -117,7 +118,7 @@ class Staging:
     def algo_orders(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.ALGO_ORDER.read(raw, self._anomaly)) is None or not row.algo_id:
-                self._anomaly("bad-row", "algo order")
+                self._anomaly(events.INVALID_ROW, "algo order")
                 continue
             values = decode.ALGO_ORDER.values(row, self._anomaly)
             values += [push.source, tables.algo_rank(row), push.account, push.at, _text(raw)]
@@ -129,7 +130,7 @@ class Staging:
             return
         for raw in push.rows:
             if (row := decode.FILL.read(raw, self._anomaly)) is None or not row.trade_id:
-                self._anomaly("bad-row", "fill")
+                self._anomaly(events.INVALID_ROW, "fill")
                 continue
             values = decode.FILL.values(row, self._anomaly)
             self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
@@ -139,7 +140,7 @@ class Staging:
         table = tables.BALANCES if push.source == "ws" else tables.BALANCES_BY_REST
         for raw in push.rows:
             if (row := decode.EQUITY.read(raw, self._anomaly)) is None:
-                self._anomaly("bad-row", "account")
+                self._anomaly(events.INVALID_ROW, "account")
                 continue
             as_of = push.as_of(row.u_time)
             self.latest_ms = max(self.latest_ms, as_of)
@@ -149,7 +150,7 @@ class Staging:
             complete = bool(row.details) or _lists_nothing(raw)
             for detail in row.details:
                 if (balance := decode.BALANCE.read(detail, self._anomaly)) is None or not balance.ccy:
-                    self._anomaly("bad-row", "balance")
+                    self._anomaly(events.INVALID_ROW, "balance")
                     complete = False
                     continue
                 named.append(balance.ccy)
@@ -163,7 +164,7 @@ class Staging:
         named, complete = [], True
         for raw in push.rows:
             if (row := decode.POSITION.read(raw, self._anomaly)) is None or not row.pos_id:
-                self._anomaly("bad-row", "position")
+                self._anomaly(events.INVALID_ROW, "position")
                 complete = False
                 continue
             named.append(row.pos_id)
@@ -179,7 +180,7 @@ class Staging:
         """What has changed, told before the channels of balances and positions tell it in full."""
         for raw in push.rows:
             if (row := decode.BALANCE_AND_POSITION.read(raw, self._anomaly)) is None:
-                self._anomaly("bad-row", "change")
+                self._anomaly(events.INVALID_ROW, "change")
                 continue
             decode.BALANCE_AND_POSITION.values(row, self._anomaly)
             self.latest_ms = max(self.latest_ms, milliseconds(row.p_time))
@@ -188,19 +189,19 @@ class Staging:
                     values = decode.CASH_BALANCE.values(cash, self._anomaly)
                     self._put(tables.CASH_BALANCES, [*values, push.source, push.account, push.at])
                 else:
-                    self._anomaly("bad-row", "change of a balance")
+                    self._anomaly(events.INVALID_ROW, "change of a balance")
             for part in row.pos_data:
                 if (position := decode.POSITION.read(part, self._anomaly)) is not None and position.pos_id:
                     values = decode.POSITION.values(position, self._anomaly)
                     values += [push.source, push.account, push.at]
                     self._put_position(tables.POSITION_CHANGES, position.pos_id, values, push.account)
                 else:
-                    self._anomaly("bad-row", "change of a position")
+                    self._anomaly(events.INVALID_ROW, "change of a position")
 
     def deposits(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.DEPOSIT.read(raw, self._anomaly)) is None or not row.dep_id:
-                self._anomaly("bad-row", "deposit")
+                self._anomaly(events.INVALID_ROW, "deposit")
                 continue
             account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
             values = decode.DEPOSIT.values(row, self._anomaly)
@@ -209,7 +210,7 @@ class Staging:
     def withdrawals(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.WITHDRAWAL.read(raw, self._anomaly)) is None or not row.wd_id:
-                self._anomaly("bad-row", "withdrawal")
+                self._anomaly(events.INVALID_ROW, "withdrawal")
                 continue
             account = self._account_of(row.uid) or push.account
             values = decode.WITHDRAWAL.values(row, self._anomaly)
@@ -218,7 +219,7 @@ class Staging:
     def mark_prices(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.MARK_PRICE.read(raw, self._anomaly)) is None or not row.inst_id:
-                self._anomaly("bad-row", "mark price")
+                self._anomaly(events.INVALID_ROW, "mark price")
                 continue
             values = decode.MARK_PRICE.values(row, self._anomaly)
             self._put(tables.MARK_PRICES, [*values, push.at])
@@ -226,7 +227,7 @@ class Staging:
     def instruments(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.INSTRUMENT.read(raw, self._anomaly)) is None or not row.inst_id:
-                self._anomaly("bad-row", "instrument")
+                self._anomaly(events.INVALID_ROW, "instrument")
                 continue
             self._put(tables.INSTRUMENTS, [*decode.INSTRUMENT.values(row, self._anomaly), push.at, _text(raw)])
 
@@ -234,7 +235,7 @@ class Staging:
         for raw in push.rows:
             row = decode.CLOSED_POSITION.read(raw, self._anomaly)
             if row is None or not row.pos_id or not decode.is_moment(row.c_time):
-                self._anomaly("bad-row", "closed position")
+                self._anomaly(events.INVALID_ROW, "closed position")
                 continue
             values = decode.CLOSED_POSITION.values(row, self._anomaly)
             self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, _text(raw)])
@@ -242,7 +243,7 @@ class Staging:
     def bills(self, push: IncomingRows) -> None:
         for raw in push.rows:
             if (row := decode.BILL.read(raw, self._anomaly)) is None or not row.bill_id:
-                self._anomaly("bad-row", "bill")
+                self._anomaly(events.INVALID_ROW, "bill")
                 continue
             self._put(tables.BILLS, [*decode.BILL.values(row, self._anomaly), push.account, push.at, _text(raw)])
 

@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 import zstandard
 
+from okxsync import events
+from okxsync.events import Event
 from okxsync.messages import (
     MARKET,
     AccountRemoved,
@@ -80,8 +82,10 @@ _PUSHED: Final = (
     "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
     " WHERE account = ?3 AND channel = ?4"
 )
-_ERRORS: Final = frozenset({"bad-frame", "bad-message", "bad-row", "bad-time", "unknown-channel"})
-"""Oddities by which something did not reach its column; new fields, types and values do."""
+_ERRORS: Final = frozenset(
+    {events.INVALID_FRAME, events.INVALID_MESSAGE, events.INVALID_ROW, events.INVALID_TIME, events.UNKNOWN_CHANNEL}
+)
+"""Anomalies by which something did not reach its column; unknown fields, types and values do."""
 _ARGS_KEPT: Final = 10_000
 
 
@@ -172,9 +176,9 @@ class _Anomalies:
 
     def __init__(self) -> None:
         self.where: tuple[str | None, str] = (None, "")  # account and channel of the frame in hand
-        self.counted: Counter[tuple[str, str, str | None]] = Counter()
+        self.counted: Counter[tuple[Event, str, str | None]] = Counter()
 
-    def __call__(self, kind: str, what: str) -> None:
+    def __call__(self, kind: Event, what: str) -> None:
         account, channel = self.where
         self.counted[kind, f"{channel}: {what}" if channel else what, account] += 1
 
@@ -268,7 +272,7 @@ class _Transaction:
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Take no more of a message than what cannot fail."""
         self._anomaly.where = (getattr(message, "listener", None), "")
-        self._anomaly("bad-message", f"{type(message).__name__}: {type(why).__name__}")
+        self._anomaly(events.INVALID_MESSAGE, f"{type(message).__name__}: {type(why).__name__}")
         if isinstance(message, Frames):
             for at, text in message.frames:
                 self._log_frame(message, at, redact(replace_lone_surrogates(text)), None, "unknown")
@@ -284,8 +288,8 @@ class _Transaction:
         errors = 0
         for (kind, what, account), count in self._anomaly.counted.items():
             errors += count if kind in _ERRORS else 0
-            if journal.count_anomaly(db, now, kind, what, count):
-                journal.note(db, Note(now, "warning", account, kind, what))
+            if journal.count_anomaly(db, now, kind.name, what, count):
+                journal.note(db, kind.note(now, account, what))
         received = sum(int(row[5] or 0) for row in self._log)
         stored = sum(len(row[6]) for row in self._log if isinstance(row[6], bytes))
         added = {"messages": len(self._log), "bytes_received": received, "bytes": stored, "rows": self._staging.rows,
@@ -314,7 +318,7 @@ class _Transaction:
                 channel = event.channel or (event.arg or {}).get("channel")
                 self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
                 if event.event not in EVENTS:
-                    self._anomaly("unknown-event", replace_lone_surrogates(redact(event.event))[:60])
+                    self._anomaly(events.UNKNOWN_EVENT, replace_lone_surrogates(redact(event.event))[:60])
                 continue
             try:
                 frame = self._read_frame(text)
@@ -327,7 +331,7 @@ class _Transaction:
             pages = frame.cur_page, frame.last_page, message.socket
             push = IncomingRows(message.listener, arg, at, frame.data, "ws", frame.event_type, *pages)
             if not self._staging.stage(push):
-                self._anomaly("unknown-channel", "no table")
+                self._anomaly(events.UNKNOWN_CHANNEL, "no table")
             if key:
                 of_channel = message.listener, key
                 _, latest_ms = self._pushed.get(of_channel, (0, 0))
@@ -339,7 +343,7 @@ class _Transaction:
             return decode_leniently(decode_envelope, text)
         except msgspec.ValidationError:
             frame = decode_lenient_envelope(strip_lone_surrogates(text))
-            self._anomaly("new-type", "envelope")
+            self._anomaly(events.UNEXPECTED_TYPE, "envelope")
             return frame
 
     def _count_received(self, message: Frames) -> None:
@@ -366,7 +370,7 @@ class _Transaction:
             what = "not JSON"
         name = replace_lone_surrogates(channel) if isinstance(channel, str) else None
         self._anomaly.where = (self._anomaly.where[0], name or "")
-        self._anomaly("bad-frame", what)
+        self._anomaly(events.INVALID_FRAME, what)
         self._log_frame(message, at, redact(replace_lone_surrogates(text)), name, "unknown")
 
     def _rows(self, message: Rows) -> None:
@@ -375,7 +379,7 @@ class _Transaction:
         try:
             rows = decode_leniently(decode_rows, message.rows)
         except UNREADABLE:
-            self._anomaly("bad-frame", "REST rows are not a list")
+            self._anomaly(events.INVALID_FRAME, "REST rows are not a list")
             return
         push = IncomingRows(message.listener, Arg(message.channel), message.at, rows, "rest",
                     as_of_ms=message.as_of_ms, complete=message.complete)  # fmt: skip
@@ -392,7 +396,7 @@ class _Transaction:
             try:
                 arg = decode_arg(raw)
             except msgspec.ValidationError:
-                self._anomaly("new-type", "envelope")
+                self._anomaly(events.UNEXPECTED_TYPE, "envelope")
                 told = {name: str(value) for name, value in fields.items() if value is not None}
                 arg = msgspec.convert(told, Arg)
             live = self._db.execute("SELECT channel FROM coverage WHERE connection_id = ? AND live = 1",

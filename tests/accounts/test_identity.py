@@ -7,7 +7,7 @@ ONE, TWO = Identity("1", False), Identity("2", False)
 
 
 def events(told: dict[str, Identity], known: dict[str, Identity]) -> dict[str, str]:
-    return {name: refusal.event for name, refusal in find_blocked(told, known).items()}
+    return {name: refusal.event.name for name, refusal in find_blocked(told, known).items()}
 
 
 def test_names_of_different_accounts_are_all_mirrored() -> None:
@@ -16,18 +16,18 @@ def test_names_of_different_accounts_are_all_mirrored() -> None:
 
 
 def test_of_two_names_for_one_account_the_second_is_refused() -> None:
-    assert events({"a": ONE, "b": ONE, "c": ONE, "d": TWO}, {}) == {"b": "same-uid", "c": "same-uid"}
+    assert events({"a": ONE, "b": ONE, "c": ONE, "d": TWO}, {}) == {"b": "duplicate-account", "c": "duplicate-account"}
 
 
 def test_that_name_stays_whose_rows_are_here() -> None:
-    assert events({"a": ONE, "b": ONE}, {"b": ONE}) == {"a": "same-uid"}
+    assert events({"a": ONE, "b": ONE}, {"b": ONE}) == {"a": "duplicate-account"}
 
 
 def test_a_name_does_not_pass_to_another_account() -> None:
-    assert events({"a": TWO}, {"a": ONE}) == {"a": "other-uid"}
-    assert events({"a": TWO, "b": TWO}, {"a": ONE}) == {"a": "other-uid"}  # it holds nothing that b could not have
+    assert events({"a": TWO}, {"a": ONE}) == {"a": "account-mismatch"}
+    assert events({"a": TWO, "b": TWO}, {"a": ONE}) == {"a": "account-mismatch"}
 
 
 def test_demo_trading_is_another_account_whatever_its_uid() -> None:
     assert events({"a": ONE, "b": Identity("1", True)}, {}) == {}
-    assert events({"a": Identity("1", True)}, {"a": ONE}) == {"a": "other-uid"}
+    assert events({"a": Identity("1", True)}, {"a": ONE}) == {"a": "account-mismatch"}

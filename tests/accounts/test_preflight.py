@@ -151,9 +151,9 @@ async def test_whose_key_it_is(tmp_path: Path) -> None:
         assert result.exit_code == 1
         failed = {one["subject"]: one for one in json.loads(result.stdout)["findings"] if one["level"] == "fail"}
         assert failed.keys() == {"account twin", "account other"}
-        assert '"one" and "twin" are one account of OKX' in failed["account twin"]["found"]
+        assert '"one" and "twin" are the same OKX account' in failed["account twin"]["found"]
         assert "than its rows here (uid 1, demo)" in failed["account other"]["found"]
-        assert failed["account other"]["todo"] == "give that account a name of its own"
+        assert failed["account other"]["todo"] == "use a new name"
 
 
 def uid_of(exchange: Exchange, name: str) -> str:

@@ -92,7 +92,7 @@ async def test_it_is_asked_again_until_it_says_who_it_is(tmp_path: Path) -> None
     async with asking(tmp_path, NOBODY, b"HTTP/1.1 503 Busy\r\n\r\n", NOBODY, ONE) as asked:
         await until(lambda: len(configs(asked.heard())) == 2)
         assert configs(asked.heard()) == [None, '{"uid":"1","perm":"read_only"}']
-        assert set(notes(asked.heard())) == {("account-unknown", "alpha")}
+        assert set(notes(asked.heard())) == {("account-config-failed", "alpha")}
         assert asked.registry.client_of("alpha") is not None
 
 
@@ -100,7 +100,10 @@ async def test_two_that_do_not_say_who_they_are_are_not_one(tmp_path: Path, monk
     monkeypatch.setattr(client, "ATTEMPTS", 1)
     async with asking(tmp_path, NOBODY, names=("alpha", "beta")) as asked:
         await until(lambda: len(notes(asked.heard())) == 2)
-        assert sorted(notes(asked.heard()), key=str) == [("account-unknown", "alpha"), ("account-unknown", "beta")]
+        assert sorted(notes(asked.heard()), key=str) == [
+            ("account-config-failed", "alpha"),
+            ("account-config-failed", "beta"),
+        ]
         assert asked.registry.client_of("alpha") is None
         assert asked.registry.blocked("alpha") is None  # there is nothing to mix with
 
@@ -121,6 +124,8 @@ async def test_a_name_with_rows_is_held_back_until_it_is_known_or_cannot_be_aske
         (name, first), (_, second) = told
         assert (name, first) == ("alpha", None)
         assert second is not None
-        assert second.startswith('the key of "alpha" is of another account of OKX (uid 1) than its rows here (uid 2)')
+        assert second.startswith(
+            'key "alpha" belongs to OKX account uid 1, but the data stored as "alpha" is for uid 2'
+        )
         assert asked.registry.client_of("alpha") is None
-        await until(lambda: ("other-uid", "alpha") in notes(asked.heard()))
+        await until(lambda: ("account-mismatch", "alpha") in notes(asked.heard()))

@@ -225,7 +225,7 @@ def test_what_nobody_expected_is_one_line_and_a_traceback_on_request() -> None:
     plain = run_command("broken")
     assert (plain.returncode, plain.stdout) == (1, "")
     (line,) = plain.stderr.splitlines()
-    assert line.startswith("okxsync: a bug: ValueError: it is odd \\u001b[2J")
+    assert line.startswith("okxsync: internal error: ValueError: it is odd \\u001b[2J")
     assert "Traceback" in run_command("--debug", "broken").stderr
 
 

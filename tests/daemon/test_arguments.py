@@ -126,10 +126,10 @@ async def test_channels_with_arguments_are_proved_by_asking_for_what_they_tell_a
         from_us = time.time_ns() // 1000
         proved = "SELECT min(covered_until) AS at FROM coverage WHERE account = 'a0'"
         await until(lambda: rows(database, proved)[0]["at"] > from_us + 4_000_000)
-        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
         sandbox.faults.silent.add("orders")
         trade(sandbox, 100)
-        dead = "SELECT * FROM gaps WHERE channel = 'orders:instType=SWAP' AND reason LIKE 'orders:instType=SWAP: dead%'"
+        dead = "SELECT * FROM gaps WHERE channel = 'orders:instType=SWAP' AND reason LIKE '%: channel stalled%'"
         await until(lambda: bool(rows(database, dead)))
         sandbox.faults.silent.clear()
         await until(lambda: held(database, "SWAP") == orders_of_a0(sandbox, "SWAP"))

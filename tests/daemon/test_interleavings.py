@@ -255,7 +255,7 @@ def test_the_final_tables_are_the_truth_however_it_was_told(plan: Plan) -> None:
                 desk.apply(*waiting)
                 waiting = []
         desk.apply(*waiting)
-        assert desk.rows("SELECT kind, what FROM oddities") == []
+        assert desk.rows("SELECT kind, what FROM anomalies") == []
         states = states_of_forgotten(desk, history())
         assert {states[name] for name in known} <= {"canceled", "gone"}
         desk.apply(*replies(history().remembered))

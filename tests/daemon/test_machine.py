@@ -135,12 +135,12 @@ async def test_a_reader_that_never_ends_is_named_before_the_disk_is_full(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM orders").fetchone()
         sandbox.resume_trading()
-        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'log-held-up'")))
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'wal-checkpoint-blocked'")))
         assert "somebody reads without an end" in said_by_status(database)
         reader.close()
         sandbox.pause_trading()
         await until(lambda: not differences(sandbox.exchange, database))
-    assert len(rows(database, "SELECT * FROM journal WHERE event = 'log-held-up'")) == 1
+    assert len(rows(database, "SELECT * FROM journal WHERE event = 'wal-checkpoint-blocked'")) == 1
 
 
 class Resolver(trio.abc.HostnameResolver):
@@ -217,7 +217,7 @@ async def test_a_clock_that_is_set_leaves_no_hole(tmp_path: Path, monkeypatch: p
             await until(lambda: is_live(database, 7) and not open_gaps(database))
             monkeypatch.setattr(time, "time_ns", lambda: real_ns() + step_s * 10**9)
             monkeypatch.setattr(time, "time", lambda: real_s() + step_s)
-            await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'clock-set'")))
+            await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'clock-stepped'")))
             set_us = time.time_ns() // 1000
             sandbox.drop_all()
             for _ in range(100):

@@ -39,8 +39,8 @@ async def test_a_broken_edit_is_reported_and_what_runs_stays(tmp_path: Path, bro
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
         config.write_bytes(broken.encode("utf-8", "surrogatepass"))
-        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
-        (said,) = rows(database, "SELECT detail FROM journal WHERE event = 'config-refused'")
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-invalid'")), TAKES_S)
+        (said,) = rows(database, "SELECT detail FROM journal WHERE event = 'config-invalid'")
         assert str(config) in said["detail"]
         assert nobody_else_noticed(database)
         assert len(status_of(database).connections) == 2 * ACCOUNTS + 1
@@ -55,7 +55,7 @@ async def test_a_file_that_is_gone_for_a_moment_changes_nothing(tmp_path: Path) 
         config = tmp_path / "accounts.toml"
         text = config.read_text()
         config.unlink()
-        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-refused'")), TAKES_S)
+        await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'config-invalid'")), TAKES_S)
         replace(config, text)
         await trio.sleep(1.5)  # long enough to be looked at
         assert nobody_else_noticed(database)
@@ -98,7 +98,7 @@ async def test_a_renamed_account_is_another_one(tmp_path: Path) -> None:
         assert nobody_else_noticed(database, "a3", "three")
         removed = "SELECT name FROM accounts WHERE removed_at IS NOT NULL"
         await until(lambda: [row["name"] for row in rows(database, removed)] == ["a3"])
-        assert rows(database, "SELECT * FROM journal WHERE event = 'same-uid'") == []
+        assert rows(database, "SELECT * FROM journal WHERE event = 'duplicate-account'") == []
 
 
 async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path:
         assert why == (
             f'"a3" and "twin" are one account of OKX (uid {uid}, demo); keep one of them: "twin" is not mirrored'
         )
-        (noted,) = rows(database, "SELECT * FROM journal WHERE event = 'same-uid'")
+        (noted,) = rows(database, "SELECT * FROM journal WHERE event = 'duplicate-account'")
         assert (noted["level"], noted["account"], noted["detail"]) == ("error", "twin", why)
         assert status_of(database).exit_code == 1
         assert nobody_else_noticed(database, "twin")
@@ -141,7 +141,7 @@ async def test_the_key_of_another_account_mixes_no_rows(tmp_path: Path) -> None:
             f'the key of "a3" is of another account of OKX (uid {member.uid}, demo) than its rows here (uid {a3.uid},'
             " demo); give that account a name of its own"
         )
-        assert rows(database, "SELECT detail FROM journal WHERE event = 'other-uid'") == [{"detail": why}]
+        assert rows(database, "SELECT detail FROM journal WHERE event = 'account-mismatch'") == [{"detail": why}]
         await trio.sleep(1)  # whatever is on its way would be here by then
         assert rows(database, balances) == before
         assert rows(database, "SELECT uid FROM accounts WHERE name = 'a3'") == [{"uid": a3.uid}]
@@ -276,8 +276,8 @@ async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
         watched.write("ab")
         await trio.sleep(5)
         (note,) = watched.notes
-        assert (note.level, note.event) == ("error", "config-refused")
-        assert note.detail.startswith(f"{mad}: a bug: ZeroDivisionError at config/settings.py:")
+        assert (note.level, note.event) == ("error", "config-invalid")
+        assert note.detail.startswith(f"{mad}: internal error (ZeroDivisionError at config/settings.py:")
         nursery.cancel_scope.cancel()
 
 
@@ -292,6 +292,6 @@ async def test_what_takes_effect_only_with_the_next_start_is_said_once(
             with trio.fail_after(10):
                 await watched.changes.receive()
         (note,) = watched.notes
-        assert (note.level, note.event) == ("warning", "needs-restart")
+        assert (note.level, note.event) == ("warning", "restart-required")
         assert note.detail == f"database: {tmp_path / 'other.db'} is used from the next start on"
         nursery.cancel_scope.cancel()

@@ -62,9 +62,9 @@ async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(
         sandbox.pause_trading()
         await until(lambda: status_of(database).exit_code == 0)
         await until(lambda: not differences(sandbox.exchange, database))
-        lost = rows(database, "SELECT DISTINCT channel FROM gaps WHERE reason <> 'before the first run'")
+        lost = rows(database, "SELECT DISTINCT channel FROM gaps WHERE reason <> 'initial backfill'")
         assert [row["channel"] for row in lost] == (["orders-algo"] if unannounced else [])
-        assert rows(database, "SELECT * FROM journal WHERE event = 'channel-shared'") == []
+        assert rows(database, "SELECT * FROM journal WHERE event = 'channel-conn-count'") == []
         assert sandbox.violations == []
 
 
@@ -110,7 +110,7 @@ async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path
         accounts = [member.name for member in sandbox.exchange.members.values()]
         await until(lambda: check_ledger(database, accounts) == [])  # bills are not pushed, and yet none is missing
     outcomes = {row["outcome"] for row in rows(database, "SELECT outcome FROM gaps WHERE account <> 'market'")}
-    assert outcomes == {"filled", "partial"}  # partial: the seven days before the first run
+    assert outcomes == {"filled", "partial"}  # partial: the seven days initial backfill
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
@@ -200,7 +200,7 @@ async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: 
         sandbox.faults.silent.update(silent)
         for _ in range(300):
             sandbox.operate(trader.step)  # every other channel goes on
-        found = f"SELECT * FROM gaps WHERE channel = '{silent[0]}' AND reason LIKE '{silent[0]}: dead%'"
+        found = f"SELECT * FROM gaps WHERE channel = '{silent[0]}' AND reason LIKE '{silent[0]}: channel stalled%'"
         await until(lambda: bool(rows(database, found)))
         sandbox.faults.silent.clear()
         await until(lambda: not differences(sandbox.exchange, database))
@@ -217,7 +217,7 @@ async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
         proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
         until_us = time.time_ns() // 1000 + 5_000_000
         await until(lambda: rows(database, proved)[0]["at"] > until_us)  # each was asked about, or has spoken
-        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
 @contextmanager
@@ -254,7 +254,7 @@ async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
         until_us = time.time_ns() // 1000 + 5_000_000
         await until(lambda: rows(database, proved)[0]["at"] > until_us)
         assert {one.reconnects for one in status_of(database).connections} == {0}
-        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: dead%'") == []
+        assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
 @pytest.mark.usefixtures("quick_probe")
@@ -269,10 +269,12 @@ async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp
         sandbox.faults.silent.clear()
         for _ in range(300):
             sandbox.operate(trader.step)  # pushed, and hides what was not
-        dead = "SELECT * FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'"
+        dead = "SELECT * FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: channel stalled%'"
         await until(lambda: bool(rows(database, dead)))
         await until(lambda: not differences(sandbox.exchange, database))
         await until(lambda: status_of(database).exit_code == 0)
-    found = rows(database, "SELECT from_at, to_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: dead%'")
+    found = rows(
+        database, "SELECT from_at, to_at FROM gaps WHERE channel = 'orders' AND reason LIKE 'orders: channel stalled%'"
+    )
     assert found
     assert [gap for gap in found if not gap["from_at"] <= died_at <= gap["to_at"]] == [], died_at

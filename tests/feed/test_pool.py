@@ -329,10 +329,10 @@ async def test_what_nobody_expected_of_one_account_is_told_and_tried_again_and_t
         await feed.timeline.reaches("live")
         await feed.change(mad, account("beta"))
         await feed.timeline.reaches("live", 3)
-        (note,) = [one for one in feed.timeline.of(Note) if one.event == "bug"]
+        (note,) = [one for one in feed.timeline.of(Note) if one.event == "internal-error"]
         assert (note.level, note.account) == ("error", "alpha")
         assert note.detail.startswith("alpha/private: ZeroDivisionError at config/reveal.py:")
-        row = next(one for one in feed.timeline.of(Phase) if (one.last_error or "").startswith("a bug: "))
+        row = next(one for one in feed.timeline.of(Phase) if (one.last_error or "").startswith("internal error ("))
         assert (row.phase, row.listener) == ("backing_off", "alpha")
         assert row.next_attempt_at == row.since_at + 60_000_000
         assert feed.timeline.of(Phase)[-1].since_at >= row.next_attempt_at

@@ -244,7 +244,7 @@ async def test_one_refused_argument_leaves_the_others_live_and_is_reported(
         assert life.phases[-1] == "live"
         assert acknowledged(life) == ["orders", "account"]
         (note,) = life.heard.of(Note)
-        assert (note.level, note.event, note.account) == ("error", "channel-refused", "alpha")
+        assert (note.level, note.event, note.account) == ("error", "channel-rejected", "alpha")
         assert "subscribe fills: 64003" in note.detail
         (refused,) = life.heard.of(SubscriptionRefused)
         assert (refused.channels, "subscribe fills: 64003" in refused.reason) == (["fills"], True)
@@ -288,7 +288,7 @@ async def test_what_is_refused_is_asked_for_again_slowly_and_a_second_refusal_ch
         assert all(later - earlier >= 149 for earlier, later in zip([0.0, *asked], asked, strict=False))
         assert (life.phases[-1], acknowledged(life)) == ("live", ["account", "orders"])
         assert [(one.channels, one.connection_id) for one in life.heard.of(SubscriptionRefused)] == [(["orders"], 7)]
-        assert [note.event for note in life.heard.of(Note)] == ["channel-refused"]
+        assert [note.event for note in life.heard.of(Note)] == ["channel-rejected"]
 
 
 async def test_an_error_that_comes_long_after_what_was_asked_for_again_still_ends_the_session(
@@ -570,7 +570,7 @@ async def test_a_channel_that_other_connections_hold_too_is_noted(
     async with living(spec_of()) as life:
         await trio.sleep(1)
         (note,) = life.heard.of(Note)
-        assert note.event == "channel-shared"
+        assert note.event == "channel-conn-count"
 
 
 async def test_an_unsubscribe_that_we_did_not_ask_for_ends_the_session(

@@ -216,7 +216,7 @@ async def test_our_own_successor_is_no_other_program(
     async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(1)
-        assert any(note.event == "channel-shared" for note in timeline.of(Note)) is told
+        assert any(note.event == "channel-conn-count" for note in timeline.of(Note)) is told
 
 
 async def test_a_hundred_and_fifty_connections_at_once_keep_the_dial_limit_and_lose_nothing(

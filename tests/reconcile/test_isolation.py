@@ -120,7 +120,7 @@ async def gone_wrong_twice(
         nursery.cancel_scope.cancel()
     assert second.at - first.at >= pause_s * 1e6
     for note in (first, second):
-        assert (note.level, note.account, note.event) == ("error", "mad", "bug")
+        assert (note.level, note.account, note.event) == ("error", "mad", "internal-error")
         assert note.detail.startswith(f"{subject}: ZeroDivisionError at config/reveal.py:")
 
 

@@ -104,7 +104,7 @@ async def test_an_order_that_only_rest_knows_shows_that_orders_is_stalled(
 ) -> None:
     async with start("orders") as accounts:
         accounts.tell("trade/orders-pending", order(7, uTime=str(now_ms())))
-        assert await accounts.stalled() == ("orders: dead, although its connection lives: order 7 was not pushed")
+        assert await accounts.stalled() == ("orders: channel stalled on a live connection (order 7 was missed)")
         assert [row[0] for row in accounts.asking.desk.rows("SELECT ord_id FROM orders")] == ["7"]  # repaired at once
 
 
@@ -128,7 +128,7 @@ async def test_a_lost_end_a_lost_amendment_and_a_lost_fill_are_found(
         accounts.push("orders", order(1, px="5", uTime=str(now_ms())))
         await trio.sleep(70)
         accounts.tell("trade/orders-pending", order(1, px="6", uTime=str(now_ms())))
-        assert "order 1 was not pushed" in (await accounts.stalled() or "")
+        assert "order 1 was missed" in (await accounts.stalled() or "")
 
 
 async def test_a_fill_that_was_lost_is_missed_though_the_order_was_pushed_again(
@@ -147,7 +147,7 @@ async def test_a_fill_that_was_lost_is_missed_though_the_order_was_pushed_again(
             fill | {"tradeId": "9", "billId": "3", "fillSz": "1"},
         ]
         accounts.tell("trade/fills", *fills)
-        assert "a fill of order 1 was not pushed" in (await accounts.stalled() or "")
+        assert "a fill of order 1 was missed" in (await accounts.stalled() or "")
 
 
 async def test_fills_that_were_pushed_as_one_are_not_missing(start: Start, autojump_clock: MockClock) -> None:
@@ -207,7 +207,7 @@ async def test_an_algo_order_that_only_rest_knows_shows_that_its_channel_is_stal
         assert await accounts.stalled() is None
         at = str(now_ms())
         accounts.tell("trade/orders-algo-history", algo | {"algoId": "6", "uTime": at})
-        assert "algo order 6 was not pushed" in (await accounts.stalled() or "")
+        assert "algo order 6 was missed" in (await accounts.stalled() or "")
 
 
 # Balances and positions
@@ -231,7 +231,7 @@ async def test_a_balance_that_only_rest_knows_shows_that_account_is_stalled(
     async with start("account") as accounts:
         accounts.push("account", totals("5", now_ms()))
         accounts.tell("account/balance", totals("7", now_ms() + 5000))
-        assert "account: dead" in (await accounts.stalled() or "")
+        assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
 async def test_an_untouched_account_that_says_nothing_is_alive(start: Start, autojump_clock: MockClock) -> None:
@@ -251,7 +251,7 @@ async def test_a_change_that_only_another_channel_reports_shows_that_account_is_
         await trio.sleep(20)
         accounts.push("balance_and_position", change("7", now_ms()))
         accounts.tell("account/balance", totals("7", now_ms()))
-        assert "account: dead" in (await accounts.stalled() or "")
+        assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
 @pytest.mark.parametrize(("kind", "dead"), [("2", True), ("381", False)])
@@ -276,7 +276,7 @@ async def test_a_position_that_only_rest_knows_to_be_closed_shows_that_positions
         accounts.tell("account/positions", row)
         assert await accounts.stalled() is None
         accounts.tell("account/positions")
-        assert "a change of position 1 was not pushed" in (await accounts.stalled() or "")
+        assert "a change of position 1 was missed" in (await accounts.stalled() or "")
 
 
 # The verdict comes behind all that was pushed

@@ -91,7 +91,7 @@ async def test_an_order_that_is_nowhere_is_gone_and_keeps_its_columns(desk: Desk
     columns = "state, px, sz, acc_fill_sz, cl_ord_id, c_time, inst_type, raw IS NOT NULL"
     expected = ("gone", "30000", "10", "5", "c1", int(row["cTime"]), "SWAP", 1)
     assert desk.rows(f"SELECT {columns} FROM orders") == [expected]
-    assert desk.rows("SELECT * FROM oddities") == []
+    assert desk.rows("SELECT * FROM anomalies") == []
 
 
 async def test_an_order_that_is_found_the_second_time_is_not_gone(desk: Desk, autojump_clock: MockClock) -> None:

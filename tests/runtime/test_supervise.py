@@ -52,7 +52,7 @@ async def test_what_nobody_expected_is_told_by_type_and_place_and_a_minute_passe
     assert trio.current_time() == PAUSE_S
     (note,) = desk.told
     assert isinstance(note, Note)
-    assert (note.level, note.account, note.event) == ("error", "alpha", "bug")
+    assert (note.level, note.account, note.event) == ("error", "alpha", "internal-error")
     assert re.fullmatch(r"alpha/private: ValueError at /.*/tests/runtime/test_supervise\.py:\d+", note.detail)
     assert "canary" not in caplog.text
 
@@ -75,7 +75,7 @@ async def test_what_must_be_known_is_told_before_the_pause(autojump_clock: MockC
     await supervised(Desk().send, None, "numbers", work, "one", on_failure=fall)
     ((at, why),) = fallen
     assert at == 0
-    assert why.startswith("a bug: ValueError at ")
+    assert why.startswith("internal error (ValueError at ")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])

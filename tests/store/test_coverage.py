@@ -260,10 +260,10 @@ def test_a_channel_that_cannot_be_asked_about_is_journalled_once_an_account_and_
         for channel in ("orders", "orders-algo"):
             desk.apply(Unverified("alpha", channel, NOW + second * S, "no answer"))
     said = "SELECT level, account, event, detail FROM journal"
-    warned = ("warning", "alpha", "not-proved", "orders: no answer")
+    warned = ("warning", "alpha", "verification-unavailable", "orders: no answer")
     assert desk.rows(said) == [warned]
     desk.apply(Verified("alpha", "orders", NOW + 400 * S), Verified("alpha", "orders-algo", NOW + 400 * S))
-    assert desk.rows(said) == [warned, ("info", "alpha", "proved-again", "orders-algo")]
+    assert desk.rows(said) == [warned, ("info", "alpha", "verification-restored", "orders-algo")]
     desk.apply(Verified("alpha", "orders", NOW + 460 * S))
     assert len(desk.rows(said)) == 2
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from okxsync.events import Event
 from okxsync.okx import models
 from okxsync.store.decode import Record, strip_lone_surrogates
 
@@ -13,8 +14,8 @@ class Told:
     def __init__(self) -> None:
         self.things: list[tuple[str, str]] = []
 
-    def __call__(self, kind: str, what: str) -> None:
-        self.things.append((kind, what))
+    def __call__(self, kind: Event, what: str) -> None:
+        self.things.append((kind.name, what))
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_number_in_place_of_text_is_kept_exactly(record: Record[models.Order],
     found = record.read(b'{"ordId":"1","px":0.10,"sz":12345678901234567890,"accFillSz":1e-7}', told)
     assert found is not None
     assert (found.px, found.sz, found.acc_fill_sz) == ("0.10", "12345678901234567890", "1e-7")
-    assert {kind for kind, _ in told.things} == {"new-type"}
+    assert {kind for kind, _ in told.things} == {"unexpected-type"}
 
 
 @pytest.mark.parametrize(("sent", "kept"), [(None, ""), (True, "true"), ([1], "[1]"), ({"a": None}, '{"a":null}')])
@@ -55,18 +56,18 @@ def test_a_new_field_is_named_once_and_then_belongs_to_the_fast_way(record: Reco
     sent = {"ordId": "1", "px": "5", "newField": {"deep": [1]}}
     assert read(record, sent, told)["px"] == "5"
     assert read(record, sent, told)["px"] == "5"
-    assert told.things == [("new-field", "newField")]
+    assert told.things == [("unknown-field", "newField")]
 
 
 def test_a_new_value_is_kept_and_named(record: Record[models.Order], told: Told) -> None:
     assert read(record, {"ordId": "1", "state": "pondering"}, told)["state"] == "pondering"
-    assert told.things == [("new-value", "state=pondering")]
+    assert told.things == [("unknown-value", "state=pondering")]
 
 
 @pytest.mark.parametrize("time", ["-5", "soon", "1" * 40, "1.5", "٣", "0x10"])
 def test_what_is_no_time_is_absent(record: Record[models.Order], told: Told, time: str) -> None:
     assert read(record, {"ordId": "1", "uTime": time}, told)["u_time"] == ""
-    assert told.things == [("bad-time", "u_time")]
+    assert told.things == [("invalid-time", "u_time")]
 
 
 def test_half_a_surrogate_pair_is_replaced_and_nothing_else() -> None:

@@ -94,7 +94,7 @@ def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
     rows = msgspec.json.encode([order(65), order(66), order(67)]).decode()
     desk.apply(Rows("alpha", "orders", rows, NOW), Note(NOW, "info", None, "a", "b"))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("65",), ("67",)]
-    assert desk.rows("SELECT count FROM oddities WHERE kind = 'bad-message'") == [(1,)]
+    assert desk.rows("SELECT count FROM anomalies WHERE kind = 'invalid-message'") == [(1,)]
 
 
 def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(desk: Desk) -> None:
@@ -119,7 +119,7 @@ def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: De
 
 def test_what_an_account_is_said_to_be_may_be_anything(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
-    assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("bad-message",)]
+    assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("invalid-message",)]
 
 
 ROW = '"data":[{"ordId":"1","state":"live"}]}'
@@ -138,7 +138,7 @@ def test_a_mark_of_another_type_costs_no_row(desk: Desk, head: str) -> None:
     desk.begin("orders")
     desk.apply(raw(head + ROW, FINE))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("1",), ("77",)]
-    assert desk.rows("SELECT kind, what FROM oddities") == [("new-type", "envelope")]
+    assert desk.rows("SELECT kind, what FROM anomalies") == [("unexpected-type", "envelope")]
     assert desk.rows("SELECT channel, kind FROM messages") == [("orders", "push")] * 2
 
 
@@ -150,7 +150,7 @@ def test_page_marks_of_another_type_prove_nothing_absent(desk: Desk) -> None:
 
 def test_a_change_that_names_nothing_is_not_dropped_in_silence(desk: Desk) -> None:
     desk.push("balance_and_position", {"balData": [{"cashBal": "1"}], "posData": [None]})
-    assert desk.rows("SELECT kind FROM oddities") == [("bad-row",), ("bad-row",)]
+    assert desk.rows("SELECT kind FROM anomalies") == [("invalid-row",), ("invalid-row",)]
 
 
 def test_null_in_place_of_a_list_is_null(desk: Desk) -> None:

@@ -102,12 +102,12 @@ def test_a_database_of_a_newer_version_is_refused(desk: Desk) -> None:
 
 
 def test_a_reader_of_an_older_database_says_what_to_do(desk: Desk) -> None:
-    desk.db.execute("DROP TABLE unproved")
-    with pytest.raises(StoreError, match=r"cannot be read \(no such table: unproved\)"):
-        rows_of(desk.path, "unproved", "alpha")
+    desk.db.execute("DROP TABLE unverified")
+    with pytest.raises(StoreError, match=r"cannot be read \(no such table: unverified\)"):
+        rows_of(desk.path, "unverified", "alpha")
     desk.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm007_unproved'")
     with pytest.raises(StoreError, match="older okxsync; `okxsync run`"):
-        rows_of(desk.path, "unproved", "alpha")
+        rows_of(desk.path, "unverified", "alpha")
 
 
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:

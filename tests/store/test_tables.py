@@ -255,7 +255,7 @@ def final(desk: Desk, reports: Sequence[Told], sizes: Sequence[int], table: str)
         desk.apply(*messages[:size])
         del messages[:size]
     desk.apply(*messages)
-    assert desk.rows("SELECT kind, what FROM oddities") == []
+    assert desk.rows("SELECT kind, what FROM anomalies") == []
     return desk.rows(FINAL[table])
 
 

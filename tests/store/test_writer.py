@@ -28,22 +28,22 @@ FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime"
 @pytest.mark.parametrize(
     ("frame", "event"),
     [
-        ('{"arg":{"channel":"orders"},"data":[{"ordId"', "bad-frame"),
-        ("", "bad-frame"),
-        ("hello", "bad-frame"),
-        ("[1,2]", "bad-frame"),
-        ("[" * 100_000, "bad-frame"),
-        ('{"data":[{}]}', "bad-frame"),
-        ('{"arg":"orders","data":[]}', "bad-frame"),
-        ('{"arg":{"channel":"orders"},"data":{"ordId":"1"}}', "bad-frame"),
-        ('{"arg":{"channel":"orders"},"data":[{"ordId":""}]}', "bad-row"),
-        ('{"arg":{"channel":"orders"},"data":[null]}', "bad-row"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId"', "invalid-frame"),
+        ("", "invalid-frame"),
+        ("hello", "invalid-frame"),
+        ("[1,2]", "invalid-frame"),
+        ("[" * 100_000, "invalid-frame"),
+        ('{"data":[{}]}', "invalid-frame"),
+        ('{"arg":"orders","data":[]}', "invalid-frame"),
+        ('{"arg":{"channel":"orders"},"data":{"ordId":"1"}}', "invalid-frame"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":""}]}', "invalid-row"),
+        ('{"arg":{"channel":"orders"},"data":[null]}', "invalid-row"),
         ('{"arg":{"channel":"moon-phase"},"data":[{"x":1}]}', "unknown-channel"),
-        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","uTime":"soon"}]}', "bad-time"),
-        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","state":"pondering"}]}', "new-value"),
-        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","sz":1}]}', "new-type"),
-        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","shape":"round"}]}', "new-field"),
-        ('{"arg":{"channel":"account"},"eventType":"dance","data":[]}', "new-value"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","uTime":"soon"}]}', "invalid-time"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","state":"pondering"}]}', "unknown-value"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","sz":1}]}', "unexpected-type"),
+        ('{"arg":{"channel":"orders"},"data":[{"ordId":"1","shape":"round"}]}', "unknown-field"),
+        ('{"arg":{"channel":"account"},"eventType":"dance","data":[]}', "unknown-value"),
     ],
 )
 def test_what_is_odd_is_kept_journalled_once_and_counted(desk: Desk, frame: str, event: str) -> None:
@@ -53,8 +53,8 @@ def test_what_is_odd_is_kept_journalled_once_and_counted(desk: Desk, frame: str,
     assert logged(desk) == [frame, FINE, frame]
     assert desk.rows("SELECT event, account FROM journal") == [(event, "alpha")]
     assert desk.rows("SELECT state FROM orders WHERE ord_id = '77'") == [("live",)]
-    ((count,),) = desk.rows("SELECT count FROM oddities WHERE kind = ?", event)
-    assert count == (1 if event == "new-field" else 2)  # a field that was new once is known
+    ((count,),) = desk.rows("SELECT count FROM anomalies WHERE kind = ?", event)
+    assert count == (1 if event == "unknown-field" else 2)  # a field that was new once is known
 
 
 def test_errors_count_what_did_not_reach_its_column(desk: Desk) -> None:
@@ -88,7 +88,7 @@ def test_an_exchange_gone_mad_does_not_fill_the_journal(desk: Desk) -> None:
     desk.push("orders", *rows)
     assert desk.rows("SELECT count(*) FROM orders") == [(2000,)]
     assert desk.rows("SELECT count(*) < 600 FROM journal") == [(1,)]
-    assert desk.rows("SELECT sum(count) FROM oddities") == [(2000,)]
+    assert desk.rows("SELECT sum(count) FROM anomalies") == [(2000,)]
 
 
 def test_what_may_be_a_secret_is_blanked(desk: Desk) -> None:
@@ -124,7 +124,7 @@ def test_what_only_takes_up_room_changes_nothing(desk: Desk) -> None:
 def test_an_event_that_nobody_knows_is_journalled_once_and_counted(desk: Desk) -> None:
     for _ in range(3):
         desk.apply(raw(*['{"event":"novelty","msg":"x"}'] * 100, '{"event":"notice","code":"1"}'))
-    assert desk.rows("SELECT kind, what, count FROM oddities") == [("unknown-event", "novelty", 300)]
+    assert desk.rows("SELECT kind, what, count FROM anomalies") == [("unknown-event", "novelty", 300)]
     assert desk.rows("SELECT level, account, event, detail FROM journal") == [
         ("warning", "alpha", "unknown-event", "novelty")
     ]
@@ -144,7 +144,7 @@ def test_what_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -
     too_big = Phase(2, "alpha", "alpha", "business", "ws://", "sandbox", True, True, "live", 2**70, 0, None, None, None)
     desk.apply(raw(FINE), too_big, Note(NOW, "info", None, "after", "it"))
     assert desk.rows("SELECT state FROM orders") == [("live",)]
-    assert [event for (event,) in desk.rows("SELECT event FROM journal ORDER BY event")] == ["after", "bad-message"]
+    assert [event for (event,) in desk.rows("SELECT event FROM journal ORDER BY event")] == ["after", "invalid-message"]
 
 
 def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: Callable[[], Desk]) -> None:
