@@ -152,7 +152,7 @@ async def test_whose_key_it_is(tmp_path: Path) -> None:
         failed = {one["subject"]: one for one in json.loads(result.stdout)["findings"] if one["level"] == "fail"}
         assert failed.keys() == {"account twin", "account other"}
         assert '"one" and "twin" are the same OKX account' in failed["account twin"]["found"]
-        assert "than its rows here (uid 1, demo)" in failed["account other"]["found"]
+        assert 'the data stored as "other" is for uid 1, demo' in failed["account other"]["found"]
         assert failed["account other"]["todo"] == "use a new name"
 
 
