@@ -39,8 +39,15 @@ class Pong(msgspec.Struct, tag=True, array_like=True):
     rtt_us: int
 
 
+DROPPED: Final = "dropped: "
+"""How ``Phase.last_error`` of a live connection begins while the exchange has dropped one of its channels."""
+
+
 class Phase(msgspec.Struct, tag=True, array_like=True):
-    """A connection's row in the register, as it stands now."""
+    """A connection's row in the register, as it stands now.
+
+    ``last_error`` of a live connection is why its last session ended, unless it begins with ``DROPPED``.
+    """
 
     connection_id: int
     listener: str

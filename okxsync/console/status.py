@@ -91,7 +91,7 @@ def _daemon(status: Status, details: Details | None) -> Text:
 
 
 def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -> RenderableType:
-    failing = any(one.last_error and one.phase != "live" for one in connections)
+    failing = any(one.current_error for one in connections)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("listener", overflow="ellipsis", no_wrap=True)
     for name in ("endpoint", *(["site"] if wide else []), "phase"):
@@ -110,7 +110,7 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
         cells += [Text(one.phase, _COLOUR.get(one.phase, "")), str(len(one.channels)), heard]
         cells += [rtt, str(one.messages)] if wide else []
         cells.append(str(one.reconnects))
-        error = one.last_error or "" if one.phase != "live" else ""
+        error = one.current_error or ""
         table.add_row(*cells, *([Text(error.translate(CONTROL_ESCAPES))] if failing else []))
     return Group(table, *and_more([one.phase == "live" for one in rest], "live"))
 

@@ -1,16 +1,19 @@
-"""One connection of one listener: the ladder from waiting for a turn to live, and back.
+"""One connection of one listener: its phases from waiting for a dial permit to live, and back.
 
     waiting -> connecting -> logging_in -> subscribing -> live -> backing_off -> waiting ...        or: stopped
 
-Each phase has its own deadline and stands in the register, with what went wrong last and when it is tried again.
-When the exchange announces the end of a socket (64008), a second one climbs the same ladder beside it, and the first is
-given up once the second is live: no moment is without cover.
+Each phase has its own deadline. The register has the phase, the last error and the time of the next attempt. While a
+channel is dropped from a live connection, the reason is its last error.
+
+When the exchange announces the end of a socket (64008), a successor is prepared beside it. It takes over once it is
+live and the older session has answered one more ping, so the coverage has no gap. Then the older session ends.
 """
 
 import logging
 import random
 from typing import Final
 
+import msgspec
 import trio
 
 from okxsync import events
@@ -19,7 +22,7 @@ from okxsync.events import Event
 from okxsync.feed.session import Session
 from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
-from okxsync.messages import Lost, Message, Phase
+from okxsync.messages import DROPPED, Lost, Message, Phase
 from okxsync.okx.codes import CLOSES, Action
 from okxsync.runtime.backoff import BackOff
 from okxsync.runtime.clock import ExchangeClock, now_us
@@ -30,14 +33,23 @@ log = logging.getLogger("okxsync.feed")
 
 CONNECT_S: Final = 10.0
 MEASURE_S: Final = 10.0
-GIVEN_UP_S: Final = 1800.0
-"""A key that was refused is tried again this late; a changed configuration is tried at once."""
-MOST_REFUSALS: Final = 5
-"""So many attempts in a row may be refused before live for a reason that should pass; then it is given up, or slow."""
+STOPPED_S: Final = 1800.0
+"""A rejected key is retried after this time. A changed configuration is tried at once."""
+MAX_REJECTIONS: Final = 5
+"""After so many attempts in a row that were rejected before live, a transient reason counts as permanent."""
 
 
 class FeedConnection:
-    """Keeps one connection as its spec says, for ever, until cancelled."""
+    """Keeps one connection live as its spec says, until cancelled.
+
+    Args:
+        number: The connection's id in the register.
+        spec: The connection's settings.
+        send: Where frames and reports go.
+        dialer: Limits new connections; shared by all connections to a host.
+        clock: The exchange's clock.
+        initial_us: How far back a channel is backfilled that was never subscribed before.
+    """
 
     def __init__(
         self,
@@ -56,10 +68,11 @@ class FeedConnection:
         self._initial_us = initial_us
         self._back_off = BackOff(random.Random())
         self._times_live = 0
-        self._refusals = 0  # in a row
+        self._rejections = 0  # in a row
         self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
-        self._last_error: str | None = None
-        self._hidden: Phase | None = None  # where the successor stands, while an older session is live
+        self._last_error: str | None = None  # of the last session
+        self._row: Phase | None = None  # as it was sent last
+        self._hidden: Phase | None = None  # the phase of the successor, while an older session is live
 
     async def run(self) -> None:
         while True:
@@ -69,49 +82,49 @@ class FeedConnection:
 
     async def _run_once(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hold, nursery)
+            nursery.start_soon(self._keep_live, nursery)
 
     async def _report_failure(self, why: str) -> None:
-        """Nobody knows any more what was live, so nothing is."""
+        """Report every channel as lost: after an internal error it is unknown which were live."""
         self._last_error = why
         await self._lose([subscription.key for subscription in self._spec.subscriptions], why)
         await self._enter("backing_off", next_attempt_at=now_us() + int(PAUSE_S * 1e6))
 
-    async def _hold(self, nursery: trio.Nursery) -> None:
-        """Hold a socket, and the next one after its end; a socket whose end was announced has a successor in time."""
+    async def _keep_live(self, nursery: trio.Nursery) -> None:
+        """Run one session after the other. A session that has a successor is the last one here."""
         if self._spec.blocked:
             self._last_error = self._spec.blocked
             await self._enter("stopped")
             await trio.sleep_forever()
         while True:
-            session, ended = await self._live_once(nursery)
+            session, ended = await self._run_session(nursery)
             if session and session.replaced:
                 return
             await self._report_lost(session, ended)
             if session and session.followed:
                 await self._journal(events.DISCONNECTED, f"{ended}; its successor was not live yet")
                 if self._hidden:
-                    await self._send.send(self._hidden)
+                    await self._send_row(self._hidden)
                 return
             await self._pause(session, ended)
 
     async def mark_stale(self, channel: str, verified_until: int, why: str) -> None:
-        """A live channel was found to miss something: it is lost since ``verified_until``, and all is done anew."""
-        holders = [session for session in self._sessions if channel in session.live]
-        for session in holders:
-            session.live.remove(channel)
-        if holders:
+        """Report a live channel as lost since ``verified_until``, because pushes are missing, and reconnect."""
+        stale = [session for session in self._sessions if channel in session.live]
+        for session in stale:
+            session.subscriptions.give_up([channel])
+        if stale:
             await self._send.send(Lost(self._id, self._spec.listener, [channel], now_us(), why, verified_until))
-        for session in holders:
+        for session in stale:
             session.disconnect(why)
 
-    async def _live_once(self, nursery: trio.Nursery) -> tuple[Session | None, Disconnected]:
-        """Climb the ladder, stay live as long as it lasts, and return why it ended."""
+    async def _run_session(self, nursery: trio.Nursery) -> tuple[Session | None, Disconnected]:
+        """Connect, and run one session. Return it, unless the connection failed, and why it ended."""
         session: Session | None = None
         ended = Disconnected("closed")
         await self._enter("waiting")
         try:
-            # Who was live before has an open gap, and goes first.
+            # A connection that was live before has an open gap, and dials first.
             async with self._dialer.acquire(priority=0 if self._times_live else 1) as permit:
                 await self._enter("connecting")
                 async with open_socket(self._spec.url, CONNECT_S) as socket:
@@ -123,6 +136,7 @@ class FeedConnection:
                         self._send,
                         self._clock,
                         self._enter,
+                        self._update_row,
                         self._initial_us,
                         succeeds=bool(self._sessions),
                     )
@@ -134,26 +148,28 @@ class FeedConnection:
             ended = _disconnected(first_error(group), was_live=session is not None and session.live_since is not None)
         except* ConfigError as group:
             ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
-        except* Disconnected as group:  # last: it says more than a socket that broke at the same moment
+        except* Disconnected as group:  # last: it says more than a socket error at the same moment
             ended = first_error(group)
         finally:
             if session:
                 self._sessions.remove(session)
                 session.end()
-        if session and (still_s := session.suspended_s()):
-            ended = Disconnected(f"this machine or process stood still for {still_s:.0f} s: {ended}", ended.action)
+        if session and (suspended_s := session.suspended_s()):
+            ended = Disconnected(
+                f"this machine or process was suspended for {suspended_s:.0f} s: {ended}", ended.action
+            )
         return session, ended
 
     async def _prepare_successor(self, session: Session, nursery: trio.Nursery) -> None:
         await session.ends_soon.wait()
         session.followed = True
-        nursery.start_soon(self._hold, nursery)
+        nursery.start_soon(self._keep_live, nursery)
 
     async def _take_over(self, session: Session) -> None:
-        """Let a live session take the place of the older one.
+        """Let a live session replace the older one.
 
-        Only what the older one told until after the newer one had subscribed goes on without a gap: it must answer
-        one more ping, for it may be dead already.
+        Coverage continues without a gap only if the older session was still receiving after the newer one had
+        subscribed. So the older session must answer one more ping: it may have failed already.
         """
         covered: set[str] = set()
         for older in self._sessions[:-1]:
@@ -166,16 +182,20 @@ class FeedConnection:
         await session.start_counting(covered)
 
     async def _report_lost(self, session: Session | None, ended: Disconnected) -> None:
-        if session and session.counts:
-            held = {channel for other in self._sessions if other.counts for channel in other.live}
-            await self._lose([channel for channel in session.live if channel not in held], str(ended))
+        if session and session.subscriptions.counting:
+            covered = {channel for other in self._counting() for channel in other.live}
+            await self._lose([channel for channel in session.live if channel not in covered], str(ended))
+
+    def _counting(self) -> list[Session]:
+        """Return the sessions whose live channels count as covered."""
+        return [session for session in self._sessions if session.subscriptions.counting]
 
     async def _lose(self, channels: list[str], why: str) -> None:
         if channels:
             await self._send.send(Lost(self._id, self._spec.listener, channels, now_us(), why))
 
     async def _pause(self, session: Session | None, ended: Disconnected) -> None:
-        """Wait as long as the reason asks."""
+        """Wait before the next attempt, as long as the reason demands."""
         reason = str(ended)
         live_since = session.live_since if session else None
         lived_s = trio.current_time() - live_since if live_since is not None else 0.0
@@ -185,7 +205,7 @@ class FeedConnection:
                 await self._clock.measure()
         match action:
             case Action.GIVE_UP | Action.FIX:
-                phase, delay_s = "stopped", GIVEN_UP_S
+                phase, delay_s = "stopped", STOPPED_S
             case Action.SLOW:
                 phase, delay_s = "backing_off", slow_pause_s()
             case _:
@@ -200,15 +220,15 @@ class FeedConnection:
         await self._send.send(event.note(now_us(), self._spec.account, f"{self._spec.endpoint}: {reason}"))
 
     def _escalate(self, action: Action, *, was_live: bool) -> Action:
-        """Lose patience with what is refused over and over, even for a reason that should pass."""
-        refused = not was_live and action in (Action.RESYNC, Action.RESIGN, Action.PERSIST)
-        self._refusals = self._refusals + 1 if refused else 0
-        if self._refusals < MOST_REFUSALS:
+        """Escalate after repeated rejections, even for transient reasons."""
+        rejected = not was_live and action in (Action.RESYNC, Action.RESIGN, Action.PERSIST)
+        self._rejections = self._rejections + 1 if rejected else 0
+        if self._rejections < MAX_REJECTIONS:
             return action
-        return Action.SLOW if action is Action.RESYNC else Action.GIVE_UP  # clocks are set right, keys are not
+        return Action.SLOW if action is Action.RESYNC else Action.GIVE_UP  # a clock can be corrected, a key cannot
 
     async def _enter(self, phase: str, next_attempt_at: int | None = None) -> None:
-        """Write the register; while an older session is live, the steps of its successor do not show there."""
+        """Write the connection's row. While an older session is live, the phases of its successor are hidden."""
         spec = self._spec
         newest = self._sessions[-1] if self._sessions else None
         if phase == "live" and newest:
@@ -228,13 +248,29 @@ class FeedConnection:
             since_at=now_us(),
             reconnects=max(0, self._times_live - 1),
             conn_id=newest.conn_id if newest else None,
-            last_error=self._last_error,
+            last_error=self._problem if phase == "live" else self._last_error,
             next_attempt_at=next_attempt_at,
         )
-        climbs_beside = phase != "live" and any(session.live_since is not None for session in self._sessions)
-        self._hidden = row if climbs_beside else None
-        if not climbs_beside:
-            await self._send.send(row)
+        is_hidden = phase != "live" and any(session.live_since is not None for session in self._sessions)
+        self._hidden = row if is_hidden else None
+        if not is_hidden:
+            await self._send_row(row)
+
+    async def _update_row(self) -> None:
+        """Write the row of a live connection again if a channel was dropped, or is live again."""
+        if self._row and self._row.phase == "live" and self._row.last_error != self._problem:
+            await self._send_row(msgspec.structs.replace(self._row, last_error=self._problem))
+
+    async def _send_row(self, row: Phase) -> None:
+        self._row = row
+        await self._send.send(row)
+
+    @property
+    def _problem(self) -> str | None:
+        """The last error of a live connection: why channels are dropped at present, else why the last session ended."""
+        reasons = [session.subscriptions.dropped for session in self._counting() if not session.replaced]
+        dropped = "; ".join(reason for reason in reasons if reason)
+        return f"{DROPPED}{dropped}" if dropped else self._last_error
 
 
 def _disconnected(error: SocketError, *, was_live: bool) -> Disconnected:
@@ -243,5 +279,5 @@ def _disconnected(error: SocketError, *, was_live: bool) -> Disconnected:
     meaning = CLOSES.get(error.code or 1006)
     action = meaning.action if meaning else Action.RETRY
     if action is Action.FIX and was_live:
-        action = Action.RETRY  # our requests were fine when they were made: what is wrong now, the next ones will tell
+        action = Action.RETRY  # our requests were valid when they were sent: the next session finds out what is not
     return Disconnected(str(error), action)

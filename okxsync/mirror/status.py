@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from okxsync.messages import DROPPED
 from okxsync.store.coverage import UNVERIFIED
 from okxsync.store.database import Connection, reading
 
@@ -42,6 +43,12 @@ class ConnectionState(msgspec.Struct):
     reconnects: int
     channels: list[str]
     last_error: str | None
+
+    @property
+    def current_error(self) -> str | None:
+        """What is wrong now: not why an earlier session of a live connection ended."""
+        error = self.last_error or ""
+        return self.last_error if self.phase != "live" or error.startswith(DROPPED) else None
 
 
 class GapCounts(msgspec.Struct):

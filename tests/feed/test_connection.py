@@ -94,7 +94,7 @@ async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_
 
 @pytest.mark.parametrize(
     ("closes_after_s", "reason"),
-    [(0.1, "this machine or process stood still for 62 s: closed with 4004"), (20, "closed with 4004")],
+    [(0.1, "this machine or process was suspended for 62 s: closed with 4004"), (20, "closed with 4004")],
 )
 async def test_a_loss_after_a_suspend_says_so_unless_the_connection_has_lived_on(
     exchange: Exchange,

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from okxsync.feed.session import NOTED_AT_MOST
+from okxsync.feed.notes import MAX_NOTES
 from okxsync.feed.socket import SocketError
 from okxsync.messages import PLACE_BYTES, Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
 from okxsync.okx.codes import Action
@@ -555,7 +555,7 @@ async def test_notices_that_all_differ_do_not_fill_the_journal_either(
     exchange.script = script
     async with living(spec_of()) as life:
         await trio.sleep(1)
-        assert len(life.heard.of(Note)) == NOTED_AT_MOST
+        assert len(life.heard.of(Note)) == MAX_NOTES
 
 
 async def test_a_channel_that_other_connections_hold_too_is_noted(

@@ -219,7 +219,7 @@ class Life:
     async def run(self, spec: ConnectionSpec) -> None:
         try:
             async with open_socket(spec.url) as opened:
-                self.session = Session(7, spec, opened, self.send, FixedClock(), self.enter)
+                self.session = Session(7, spec, opened, self.send, FixedClock(), self.enter, trio.lowlevel.checkpoint)
                 await self.session.run()
         except* (Disconnected, SocketError) as group:
             self._end = first_error(group)
