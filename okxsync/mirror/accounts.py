@@ -12,7 +12,7 @@ import msgspec
 
 from okxsync.mirror.status import LAST_RUN, is_running
 from okxsync.okx.channels import channel_of
-from okxsync.store.coverage import UNVERIFIED
+from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading, wal_of
 from okxsync.store.lock import trouble
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from okxsync.messages import DROPPED
-from okxsync.store.coverage import UNVERIFIED
+from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading
 
 FRESH_S: Final = 5.0

@@ -1,217 +1,171 @@
-"""Which time of each channel is covered, and its gaps.
+"""Coverage of one channel as a pure value: which time was received, and which time is missing.
 
-Coverage is moved by what arrived, in the transaction that stores it. What proves it is the answer to a ping: all that
-was sent before it has arrived. A frame read just now proves less, for it may have lain in a buffer while we were busy
-or suspended, with others behind it. And a channel may be dead while its socket lives, so one that REST can be asked
-about is covered no further than its own last push, or the last time that REST was asked and knew of nothing else.
+Theory. A channel is *first covered* at the acknowledgement of its first subscription. From then on each instant is in
+exactly one of these:
 
-A channel that is lost, or refused, leaves a gap which begins where its coverage ended and is open at the front until
-the channel is live again; a daemon that died left no gap, so the next one finds its channels still marked live and
-makes it then. What is not ``wanted`` any more misses nothing until it is again.
+    since          gap       gap.since              until              now
+      |--covered--|-----|--covered--|                 |                 |
+      |   covered               ... live:             |---- pending ----|
+      |   covered               ... not live:         |------ gap ------|   (open at the front)
+
+- *covered*: in [since, until) and in no gap.
+- *in a gap*: an interval that was not received. A gap stays a row after its end; REST backfills it.
+- *pending*: not yet proved, because the channel is live and the proof is still to come. A crash turns it into a gap.
+
+There are three states:
+
+    live           --lost, crashed, stopped-->     down, with one gap open at the front
+    live           --unsubscribed-->               unsubscribed, without a gap
+    down           --subscribed-->                 live; the gap ends at the acknowledgement
+    unsubscribed   --subscribed-->                 live; a gap spans the time between
+    unsubscribed   --rejected-->                   down
+    live           --subscribed (a successor)-->   live
+
+Only three things prove that a channel was received, and only they move ``until`` forward:
+
+- The acknowledgement of its subscription. A successor subscribes while the older connection still answers pings.
+- The answer to a ping: everything sent before the ping has arrived. A frame that was just read proves less, because it
+  may have waited in a buffer with others behind it. A channel can stall while its connection lives, so a channel that
+  REST can verify is covered no further than its own last push.
+- A REST check that found nothing missing.
+
+``until`` moves back only if pushes are known to be missing, or if the clock was set back. All transitions are here;
+``coverage_table`` loads a value, applies one transition and saves the result in the writer's transaction. Times are
+local times in microseconds UTC.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from okxsync import events
-from okxsync.messages import (
-    ClockSetBack,
-    GapResult,
-    Lost,
-    Subscribed,
-    SubscriptionRefused,
-    Unverified,
-    Verified,
-    WantedChannels,
-)
-from okxsync.store.database import CHANNEL_NAME, Connection
-from okxsync.store.journal import note
-
-_NEW_GAP: Final = (
-    "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
-    " SELECT account, channel, covered_until, ?, ?, 0, 0 FROM coverage WHERE account = ? AND channel = ?"
-    " AND NOT EXISTS (SELECT 1 FROM gaps WHERE gaps.account = coverage.account AND gaps.channel = coverage.channel"
-    " AND to_at IS NULL AND outcome IS NULL)"
-)
-
-_CLOCK_STEP_US: Final = 1_000_000
-"""A mark this far ahead of the clock: the clock was set back. Less is within the overlap with which gaps are filled."""
+CLOCK_STEP_US: Final = 1_000_000
+"""If ``until`` is further ahead of the clock than this, the clock was set back. Backfills overlap by more than this."""
 _DAY_US: Final = 86_400_000_000
 
-UNVERIFIED: Final = "unverified JOIN coverage USING (account, channel) WHERE live = 1 AND covered_until < at"
-"""SQL: the live channels that REST could not be asked about, and that have said nothing since."""
 
-VERIFIED_OVER_REST: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
-"""The channels that REST is asked about when they say nothing, whatever their arguments (see ``reconcile.probe``)."""
-_ADVANCE: Final = (
-    "UPDATE coverage SET covered_until"
-    f" = max(covered_until, min(?, iif({CHANNEL_NAME} IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"
-    " WHERE connection_id = ? AND live = 1"
-)
+class Gap(msgspec.Struct, frozen=True):
+    """The interval [since, until) in which a channel was not received.
 
+    Attributes:
+        since: Where coverage ended.
+        until: Where the channel was live again; None while it is not: the gap is open at the front.
+        reason: Why the channel was not received.
+        note: What an operator should know while the gap is open.
+        id: The row; None for a new gap.
+    """
 
-def advance(db: Connection, marks: Iterable[tuple[int, int]]) -> None:
-    """Cover the live channels of each connection up to ``(at, connection_id)``."""
-    db.executemany(_ADVANCE, [(at, *VERIFIED_OVER_REST, at, number) for at, number in marks])
-
-
-def verified(db: Connection, message: Verified) -> None:
-    """Cover a live channel up to where REST agreed with what was pushed."""
-    db.execute(
-        "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1",
-        (message.at, message.listener, message.channel),
-    )
-    was_unproved = db.execute("DELETE FROM unverified WHERE account = ? AND channel = ?",
-                              (message.listener, message.channel)).rowcount  # fmt: skip
-    if was_unproved and not _has_unverified(db, message.listener):
-        note(db, events.VERIFICATION_RESTORED.note(message.at, message.listener, message.channel))
+    since: int
+    until: int | None
+    reason: str
+    note: str | None = None
+    id: int | None = None
 
 
-def unverified(db: Connection, message: Unverified) -> None:
-    """From what a live channel is covered up to it counts as open; an account's first is journalled."""
-    if not _has_unverified(db, message.listener):
-        detail = f"{message.channel}: {message.why}"
-        note(db, events.VERIFICATION_UNAVAILABLE.note(message.at, message.listener, detail))
-    db.execute(
-        "INSERT INTO unverified (account, channel, at, why) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (account, channel) DO UPDATE SET at = excluded.at, why = excluded.why",
-        msgspec.structs.astuple(message),
-    )
+class Change(msgspec.Struct, frozen=True):
+    """The result of a transition: the new coverage, and the gaps that are new or changed."""
+
+    coverage: "Coverage"
+    gaps: tuple[Gap, ...] = ()
 
 
-def _has_unverified(db: Connection, account: str) -> bool:
-    return db.execute(f"SELECT 1 FROM {UNVERIFIED} AND account = ?", [account]).fetchone() is not None
+class Coverage(msgspec.Struct, frozen=True):
+    """The coverage of one channel.
 
+    Attributes:
+        since: When it was first covered.
+        until: How far it is proved.
+        live: Whether a connection is subscribed.
+        connection_id: The connection that holds it, or held it last.
+        last_push_at: When the last push was received.
+        gap: The gap that is open at the front, if any. A live channel has none.
+    """
 
-def subscribed(db: Connection, message: Subscribed) -> None:
-    """The channels are live: a first one is covered from now on, another one's gap ends now."""
-    for channel in message.channels:
-        key = (message.listener, channel)
-        found = db.execute(
-            "SELECT live, covered_since, covered_until FROM coverage WHERE account = ? AND channel = ?", key
-        ).fetchone()
-        if found is None:
-            _first_covered(db, key, message.at)
-            if message.initial_us:
-                db.execute(
-                    "INSERT INTO gaps (account, channel, from_at, to_at, reason, rows, attempts)"
-                    " VALUES (?, ?, ?, ?, 'initial backfill', 0, 0)",
-                    (*key, message.at - message.initial_us, message.at),
+    since: int
+    until: int
+    live: bool = False
+    connection_id: int | None = None
+    last_push_at: int | None = None
+    gap: Gap | None = None
+
+    def subscribed(self, connection_id: int, at: int) -> Change:
+        """The exchange acknowledged the subscription: the channel is live, and its gap ends."""
+        since, until = self.since, self.until
+        gaps: tuple[Gap, ...] = ()
+        if not self.live and (gap := self.gap or self._missing_since_unsubscribed(at)):
+            if until > at + CLOCK_STEP_US:
+                # The clock was set back while the channel was not live. Where coverage ended on the new clock is
+                # unknown, so the gap spans everything.
+                gap = _replace(
+                    gap,
+                    since=min(gap.since, since, at - _DAY_US),
+                    reason=f"{gap.reason}; the clock was set back",
                 )
-        elif not found[0]:
-            _open_gap(db, key, "not subscribed")
-            if found[2] > message.at + _CLOCK_STEP_US:
-                _distrust(db, key, min(found[1], message.at - _DAY_US), message.at)
-            db.execute(
-                "UPDATE gaps SET to_at = max(from_at, ?)"
-                " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
-                (message.at, *key),
-            )
-        db.execute(
-            "UPDATE coverage SET live = 1, connection_id = ?, covered_until = max(covered_until, ?)"
-            " WHERE account = ? AND channel = ?",
-            (message.connection_id, message.at, *key),
+                since, until = min(since, at), at
+            gaps = (_replace(gap, until=max(gap.since, at)),)
+        return Change(
+            _replace(self, since=since, until=max(until, at), live=True, connection_id=connection_id, gap=None), gaps
         )
 
+    def _missing_since_unsubscribed(self, at: int) -> Gap | None:
+        return Gap(self.until, None, "not subscribed") if self.until != at else None
 
-def subscription_refused(db: Connection, message: SubscriptionRefused) -> None:
-    """The channels are not live, and no new connection need make them so: their gap says why.
+    def rejected(self, reason: str) -> Change:
+        """The exchange rejected a subscription; another connection may still hold the channel."""
+        if self.live:
+            return Change(self)
+        return self._down(_replace(self.gap or Gap(self.until, None, reason), note=reason))
 
-    One that another session of the connection still holds is lost when that one ends.
-    """
-    for channel in message.channels:
-        key = (message.listener, channel)
-        found = db.execute("SELECT live FROM coverage WHERE account = ? AND channel = ?", key).fetchone()
-        if found is None:
-            _first_covered(db, key, message.at)
-        if found is None or not found[0]:
-            _open_gap(db, key, message.reason)
-            db.execute(
-                "UPDATE gaps SET note = ?, from_at = from_at - ?"
-                " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
-                (message.reason, message.initial_us if found is None else 0, *key),
-            )
+    def pushed(self, at: int) -> "Coverage":
+        """A push was received."""
+        return _replace(self, last_push_at=at)
 
+    def advanced(self, answered_at: int, *, verified_over_rest: bool) -> "Coverage":
+        """The connection answered the ping sent at ``answered_at``.
 
-def wanted_channels(db: Connection, message: WantedChannels) -> None:
-    """Gaps of channels that nobody asks for wait until somebody does again; who looks at them is told so."""
-    db.execute("UPDATE coverage SET wanted = 0 WHERE wanted = 1")
-    db.executemany("UPDATE coverage SET wanted = 1 WHERE account = ? AND channel = ?", message.channels)
-    db.execute(
-        "UPDATE gaps SET note = 'no longer subscribed' WHERE outcome IS NULL"
-        " AND (account, channel) IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
-    )
+        ``verified_over_rest`` says whether REST can verify the channel, so that its own pushes limit the proof.
+        """
+        proved = min(answered_at, self.last_push_at or 0) if verified_over_rest else answered_at
+        return self._proved(proved)
 
+    def verified(self, at: int) -> "Coverage":
+        """A REST check found nothing missing up to ``at``."""
+        return self._proved(at)
 
-def clock_set_back(db: Connection, message: ClockSetBack) -> None:
-    """Move what is not over yet: else what is covered would seem to reach into the future, and gaps to begin there."""
-    db.execute(
-        "UPDATE coverage SET covered_until = covered_until - ?1, last_push_at = last_push_at - ?1,"
-        " covered_since = min(covered_since, covered_until - ?1) WHERE live = 1",
-        [message.by_us],
-    )
-    db.execute("UPDATE gaps SET from_at = from_at - ? WHERE to_at IS NULL AND outcome IS NULL", [message.by_us])
+    def _proved(self, at: int) -> "Coverage":
+        return _replace(self, until=max(self.until, at)) if self.live else self
 
+    def lost(self, reason: str, verified_until: int | None = None) -> Change:
+        """The channel is no longer live. If pushes are missing, coverage after ``verified_until`` is withdrawn."""
+        if not self.live:
+            return Change(self)
+        until = self.until if verified_until is None else max(self.since, min(self.until, verified_until))
+        return _replace(self, until=until)._down(Gap(until, None, reason))
 
-def _distrust(db: Connection, key: tuple[str, str], since: int, at: int) -> None:
-    """The clock was set back: what was covered until when in its new time, nobody knows, so the gap holds it all."""
-    db.execute(
-        "UPDATE gaps SET from_at = min(from_at, ?), reason = reason || '; the clock was set back'"
-        " WHERE account = ? AND channel = ? AND to_at IS NULL AND outcome IS NULL",
-        (since, *key),
-    )
-    db.execute(
-        "UPDATE coverage SET covered_since = min(covered_since, ?), covered_until = ?"
-        " WHERE account = ? AND channel = ?",
-        (at, at, *key),
-    )
+    def _down(self, gap: Gap) -> Change:
+        return Change(_replace(self, live=False, gap=gap), (gap,))
+
+    def unsubscribed(self) -> "Coverage":
+        """The channel is no longer configured: no gap opens, unless it is subscribed again."""
+        return _replace(self, live=False)
+
+    def clock_set_back(self, by_us: int) -> Change:
+        """This machine's clock was set back: shift what is not over, so that nothing lies in the future."""
+        until = self.until - by_us
+        pushed_at = None if self.last_push_at is None else self.last_push_at - by_us
+        gap = self.gap and _replace(self.gap, since=self.gap.since - by_us)
+        moved = _replace(self, since=min(self.since, until), until=until, last_push_at=pushed_at, gap=gap)
+        return Change(moved, (gap,) if gap else ())
 
 
-def lost(db: Connection, message: Lost) -> None:
-    """The channels are live no more, unless a successor holds them already."""
-    for channel in message.channels:
-        key = (message.listener, channel)
-        if _no_longer_live(db, key, message.connection_id):
-            if message.verified_until is not None:
-                db.execute(
-                    "UPDATE coverage SET covered_until = max(covered_since, min(covered_until, ?))"
-                    " WHERE account = ? AND channel = ?",
-                    (message.verified_until, *key),
-                )
-            _open_gap(db, key, message.reason)
+def first_subscribed(connection_id: int, at: int, initial_us: int) -> Change:
+    """Return the coverage of a channel's very first subscription; the ``initial_us`` before it are a gap."""
+    initial = (Gap(at - initial_us, at, "initial backfill"),) if initial_us else ()
+    return Change(Coverage(at, at, live=True, connection_id=connection_id), initial)
 
 
-def gap_result(db: Connection, message: GapResult) -> None:
-    """Close a gap whose every question was answered, or count the attempt."""
-    db.execute(
-        "UPDATE gaps SET outcome = ?, filled_at = iif(? IS NULL, NULL, ?), rows = rows + ?, attempts = attempts + 1,"
-        " note = ? WHERE id = ? AND outcome IS NULL",
-        (message.outcome, message.outcome, message.at, message.rows, message.note, message.gap_id),
-    )
+def first_rejected(at: int, reason: str, initial_us: int) -> Change:
+    """Return the coverage of a channel whose very first subscription was rejected; its gap spans ``initial_us`` too."""
+    return Coverage(at, at, gap=Gap(at - initial_us, None, reason)).rejected(reason)
 
 
-def _no_longer_live(db: Connection, key: tuple[str, str], connection_id: int) -> bool:
-    changed = db.execute(
-        "UPDATE coverage SET live = 0 WHERE account = ? AND channel = ? AND live = 1 AND connection_id = ?",
-        (*key, connection_id),
-    )
-    return bool(changed.rowcount)
-
-
-def _first_covered(db: Connection, key: tuple[str, str], at: int) -> None:
-    db.execute(
-        "INSERT INTO coverage (account, channel, covered_since, covered_until, live) VALUES (?, ?, ?, ?, 0)",
-        (*key, at, at),
-    )
-
-
-def _open_gap(db: Connection, key: tuple[str, str], reason: str) -> None:
-    db.execute(_NEW_GAP, (None, reason, *key))
-
-
-def lose_all(db: Connection, reason: str) -> None:
-    for key in db.execute("SELECT account, channel FROM coverage WHERE live = 1").fetchall():
-        _open_gap(db, key, reason)
-    db.execute("UPDATE coverage SET live = 0 WHERE live = 1")
+_replace: Final = msgspec.structs.replace

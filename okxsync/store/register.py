@@ -5,13 +5,12 @@ from typing import Final
 import msgspec
 
 from okxsync.messages import AccountRemoved, ConfiguredAccount, ConnectionRemoved, Heartbeat, Phase
-from okxsync.store.coverage import lose_all
+from okxsync.store.coverage_table import lose_all
 from okxsync.store.database import Connection
 
 
 def connection_removed(db: Connection, message: ConnectionRemoved) -> None:
     """Nobody asks for this connection any more: no gap opens, but one will show if the channels ever come back."""
-    db.execute("UPDATE coverage SET live = 0 WHERE connection_id = ? AND live = 1", [message.connection_id])
     db.execute("DELETE FROM connections WHERE id = ?", [message.connection_id])
 
 

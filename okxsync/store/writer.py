@@ -41,7 +41,7 @@ from okxsync.messages import (
 from okxsync.okx.control import EVENTS, read_event
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.text import redact
-from okxsync.store import coverage, journal, register
+from okxsync.store import coverage_table, journal, register
 from okxsync.store.database import DATA_ERRORS, Connection, DatabaseError
 from okxsync.store.decode import Value, replace_lone_surrogates, strip_lone_surrogates
 from okxsync.store.envelope import (
@@ -78,10 +78,6 @@ _ADD: Final = (
 )
 _SET: Final = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _RECEIVED: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
-_PUSHED: Final = (
-    "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
-    " WHERE account = ?3 AND channel = ?4"
-)
 _ERRORS: Final = frozenset(
     {events.INVALID_FRAME, events.INVALID_MESSAGE, events.INVALID_ROW, events.INVALID_TIME, events.UNKNOWN_CHANNEL}
 )
@@ -239,28 +235,29 @@ class _Transaction:
                 register.phase(self._db, message, self._writer.pid)
             case Subscribed():
                 self._writer.args.clear()
-                coverage.subscribed(self._db, message)
+                coverage_table.subscribed(self._db, message)
             case SubscriptionRefused():
-                coverage.subscription_refused(self._db, message)
+                coverage_table.subscription_rejected(self._db, message)
             case WantedChannels():
-                coverage.wanted_channels(self._db, message)
+                coverage_table.wanted_channels(self._db, message)
             case Lost():
                 self._writer.args.clear()
-                coverage.lost(self._db, message)
+                coverage_table.lost(self._db, message)
             case Verified():
-                coverage.verified(self._db, message)
+                coverage_table.verified(self._db, message)
             case Unverified():
-                coverage.unverified(self._db, message)
+                coverage_table.unverified(self._db, message)
             case ConnectionRemoved():
+                coverage_table.connection_removed(self._db, message)
                 register.connection_removed(self._db, message)
             case ConfiguredAccount():
                 register.account_configured(self._db, message)
             case AccountRemoved():
                 register.account_removed(self._db, message)
             case GapResult():
-                coverage.gap_result(self._db, message)
+                coverage_table.gap_result(self._db, message)
             case ClockSetBack():
-                coverage.clock_set_back(self._db, message)
+                coverage_table.clock_set_back(self._db, message)
             case Note():
                 journal.note(self._db, message)
             case Retention():
@@ -304,10 +301,10 @@ class _Transaction:
     def _coverage_up_to_here(self) -> None:
         """What has arrived so far is covered, before a channel comes or goes."""
         if self._pushed:
-            self._db.executemany(_PUSHED, [(*marks, *key) for key, marks in self._pushed.items()])
+            coverage_table.pushed(self._db, self._pushed.items())
             self._pushed.clear()
         if self._covered:
-            coverage.advance(self._db, [(at, number) for number, at in self._covered.items()])
+            coverage_table.advance(self._db, self._covered.items())
             self._covered.clear()
 
     def _frames(self, message: Frames) -> None:
