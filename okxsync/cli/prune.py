@@ -32,7 +32,7 @@ def prune(
     from okxsync.config.settings import load
     from okxsync.config.units import duration_s, size_bytes
     from okxsync.console.format import size
-    from okxsync.store.database import DatabaseError, StoreError, open_reader
+    from okxsync.store.database import DatabaseError, StoreError, is_transient, open_reader, remedy
     from okxsync.store.prune import PruneLimits, prune_now, would_free
 
     try:
@@ -63,7 +63,8 @@ def prune(
     except StoreError as error:
         fail(1, str(error))
     except DatabaseError as error:
-        fail(1, f"{path}: pruning stopped ({error}); what is done is done, run it again")
+        todo = "what is done is done, run it again" if is_transient(error) else remedy(error)
+        fail(1, f"{path}: pruning stopped ({error}); {todo}")
     after = path.stat().st_size
     typer.echo(
         f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"

@@ -8,13 +8,13 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from okxsync import events
 from okxsync.runtime.clock import now_us
-from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, DatabaseError, open_database, wal_of
+from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, ignoring_transient, open_database, wal_of
 
 if TYPE_CHECKING:
     import trio
@@ -55,19 +55,23 @@ class Checkpoints:
         db.execute(f"PRAGMA wal_autocheckpoint = {self._enough}")
 
     def start_if_due(self) -> None:
-        """Start one if it is due; called after each commit, and as cheap as that asks for."""
-        with suppress(DatabaseError):  # a disk that fails is the next commit's to tell
+        """Start one if it is due; called after each commit, so it must be cheap.
+
+        Raises:
+            DatabaseError: the error, here or of the last checkpoint, is permanent.
+        """
+        with ignoring_transient():
             _, pages, moved = self._db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
-            if self._running and not self._running.done():
-                if pages >= 2 * self._enough:
-                    self._running.result()
-                return
+            if self._running:
+                if not self._running.done() and pages < 2 * self._enough:
+                    return
+                self._running.result()
             rested = time.monotonic() - self._ended >= REST_S
             if pages - moved >= (PAGES if rested else PAGES_OF_A_FLOOD):
                 self._running = self._thread.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
-        with suppress(DatabaseError):
+        with ignoring_transient():
             self._other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._ended = time.monotonic()
 

@@ -18,6 +18,8 @@ from okxsync.store.schema import migrations
 
 Connection: TypeAlias = Any  # pysqlite3 has no types; it is the interface of sqlite3.Connection
 DatabaseError = sqlite3.DatabaseError
+WRITE_ERRORS: Final = (DatabaseError, MemoryError)
+"""What a statement raises; pysqlite3 raises SQLITE_NOMEM as MemoryError, without a code."""
 DATA_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -28,7 +30,22 @@ DATA_ERRORS: Final = (
     ArithmeticError,
     RecursionError,
 )
-"""What SQLite, or a decoder, says of a value that it cannot hold; all other errors are of the disk, or of a bug."""
+"""What SQLite, or a decoder, raises for a value that it cannot hold; ``is_transient`` judges all other errors."""
+_TRANSIENT: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,  # a race for the lock of the write-ahead log
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+"""Primary result codes of the disk, of memory and of other programs' locks (https://sqlite.org/rescode.html)."""
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_RESTORE: Final = "restore a backup, or move the file away and start with a new one"
 WAL_BYTES: Final = 64 * 2**20
 """What the write-ahead log keeps of the disk when nobody holds it up."""
 WAL_TOO_LARGE: Final = 4 * WAL_BYTES
@@ -40,6 +57,35 @@ APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
 
 class StoreError(Exception):
     """The database cannot be used; the message is one line that says which, why, and what to do."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement can succeed later: the disk, memory or another program's lock made it fail."""
+    return isinstance(error, MemoryError) or _code(error) in _TRANSIENT
+
+
+def remedy(error: BaseException) -> str:
+    """Return what to do about an error that is not transient."""
+    return _RESTORE if _code(error) in _DAMAGED else "another program changed the database, or this is a bug: report it"
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's primary result code; the other bits of an extended one are details. 0: none is known."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+@contextmanager
+def ignoring_transient() -> Iterator[None]:
+    """Ignore a transient error, for work that can be left to its next turn; the next commit reports the error.
+
+    Raises:
+        DatabaseError: the error is permanent.
+    """
+    try:
+        yield
+    except WRITE_ERRORS as error:
+        if not is_transient(error):
+            raise
 
 
 def open_database(path: Path) -> Database:
@@ -143,9 +189,9 @@ def reading(path: Path) -> Iterator[Database]:
             raise StoreError(f"{path}: made by an older okxsync; `okxsync run` brings it up to date") from None
         raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
     except sqlite3.DatabaseError as error:
-        if type(error) is sqlite3.DatabaseError:  # "malformed"; its other kinds are bugs of ours
-            raise StoreError(f"{path}: cannot be read ({_why(error)}); restore it, or begin with a new one") from None
-        raise
+        if _code(error) in _DAMAGED:
+            raise StoreError(f"{path}: cannot be read ({_why(error)}); {_RESTORE}") from None
+        raise  # a bug
     finally:
         database.close()
 

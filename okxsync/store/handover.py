@@ -56,13 +56,20 @@ async def run_writer(
         path: The database; it exists and has this version's schema.
         receive: The one channel of messages; closed at the end.
         lock_fd: Kept open by the writer process too, so that the lock lives as long as somebody writes.
-        on_written: Told of every acknowledgement, also of the disk's errors.
+        on_written: Called with every acknowledgement, and with every error.
 
     Raises:
-        WriterDied: the process is gone.
+        WriterDied: the process has ended, by a permanent error or by a signal.
     """
     ours, theirs = socket.socketpair()
     died = False
+    last = Written()
+
+    def take(written: Written) -> None:
+        nonlocal last
+        last = written
+        on_written(written)
+
     with receive, theirs:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         async with stream, trio.open_nursery() as nursery:
@@ -71,12 +78,13 @@ async def run_writer(
             process: trio.Process = await nursery.start(_run_process, command, fds)
             theirs.close()
             try:
-                await _hand_over(stream, receive, on_written)
+                await _hand_over(stream, receive, take)
                 await stream.send_eof()  # and the nursery waits for its end
             except* (trio.BrokenResourceError, EOFError):
                 died = True
     if died or process.returncode:
-        raise WriterDied(f"{path}: the writer process has died ({_how(process.returncode)})")
+        why = last.error if last.permanent else f"the writer process has died ({_how(process.returncode)})"
+        raise WriterDied(f"{path}: {why}")
 
 
 async def _run_process(
@@ -130,12 +138,12 @@ async def _take_answers(
         while len(buffer) >= LENGTH.size and len(buffer) >= (end := LENGTH.size + LENGTH.unpack_from(buffer)[0]):
             written = decode(bytes(buffer[LENGTH.size : end]))
             del buffer[:end]
-            if written.error:
-                log.error("the database cannot be written, trying again: %s", written.error)
-            else:
+            if not written.error:
                 flights.release()
                 if failing:
                     log.info("the database can be written again")
+            elif not written.permanent:
+                log.error("the database cannot be written, retrying: %s", written.error)
             failing = bool(written.error)
             on_written(written)
         received = await stream.receive_some()

@@ -42,7 +42,7 @@ from okxsync.okx.control import EVENTS, read_event
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.text import redact
 from okxsync.store import coverage_table, journal, register
-from okxsync.store.database import DATA_ERRORS, Connection, DatabaseError
+from okxsync.store.database import DATA_ERRORS, Connection, ignoring_transient
 from okxsync.store.decode import Value, replace_lone_surrogates, strip_lone_surrogates
 from okxsync.store.envelope import (
     UNREADABLE,
@@ -63,11 +63,15 @@ from okxsync.store.staging import IncomingRows, Staging
 
 
 class Written(msgspec.Struct, array_like=True):
-    """What one transaction has done; with ``error`` it was undone, and the writer tries again."""
+    """What one transaction has stored; with ``error`` it was rolled back.
+
+    The writer then retries the same batch, or ends if the error is ``permanent``.
+    """
 
     rows: int = 0
     frames: int = 0
     error: str | None = None
+    permanent: bool = False
 
 
 _LOG: Final = (
@@ -105,7 +109,8 @@ class Writer:
         journalled.
 
         Raises:
-            DatabaseError: of the disk; nothing was written.
+            DatabaseError: nothing was written; ``database.is_transient`` says whether a retry can succeed.
+            MemoryError: likewise.
         """
         try:
             written = self._in_transaction(self._write, messages)
@@ -163,7 +168,7 @@ class Writer:
     def _learn(self) -> None:
         if self.samples is not None and len(self.samples) >= SAMPLES:
             samples, self.samples = self.samples, None
-            with suppress(DatabaseError, zstandard.ZstdError):  # the batch is committed: go on with what we have
+            with ignoring_transient(), suppress(zstandard.ZstdError):  # the batch is committed: keep the old codec
                 self.codec = learn(self.db, samples)
 
 

@@ -11,45 +11,74 @@ from typing import Final
 import msgspec
 
 from okxsync.messages import Message
-from okxsync.store.checkpoint import checkpointing
-from okxsync.store.database import DatabaseError, StoreError, open_database
+from okxsync.store.checkpoint import Checkpoints, checkpointing
+from okxsync.store.database import (
+    WRITE_ERRORS,
+    DatabaseError,
+    StoreError,
+    ignoring_transient,
+    is_transient,
+    open_database,
+    remedy,
+)
 from okxsync.store.pipe import LENGTH, receive
 from okxsync.store.prune import Upkeep
 from okxsync.store.writer import Writer, Written
 
-AGAIN_S: Final = 1.0
+RETRY_S: Final = 1.0
 
 
-def main(path: Path, parent: socket.socket) -> None:
-    """The child: batches in, transactions out, until the parent's end closes."""
+def main(path: Path, parent: socket.socket) -> int:
+    """Write batches until the parent's end closes; return the exit code.
+
+    A transient error costs time: the batch is kept and retried. A permanent one ends the process with exit code 1, and
+    the parent reports it.
+
+    Raises:
+        StoreError: the database cannot be opened.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a Ctrl-C reaches the whole group, but the parent decides
     database = open_database(path)
-    writer = Writer(database.conn)
-    decode = msgspec.msgpack.Decoder(list[Message]).decode
-    upkeep = Upkeep(database.conn)
     with closing(database), checkpointing(database.conn, path) as checkpoints:
-        while (body := _receive_next(parent, upkeep, writer)) is not None:
-            messages = decode(body)
-            while True:
-                try:
-                    written = writer.apply(messages)
-                except DatabaseError as error:
-                    _answer(parent, Written(error=str(error)))
-                    if _has_gone(parent, AGAIN_S):
-                        return
-                else:
-                    _answer(parent, written)
-                    break
-            checkpoints.start_if_due()
+        try:
+            _write_batches(parent, Writer(database.conn), Upkeep(database.conn), checkpoints)
+        except DatabaseError as error:
+            _answer(parent, Written(error=f"{error}; {remedy(error)}", permanent=True))
+            return 1
+    return 0
+
+
+def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep, checkpoints: Checkpoints) -> None:
+    """Write batches until the parent's end closes.
+
+    Raises:
+        DatabaseError: the error is permanent.
+    """
+    decode = msgspec.msgpack.Decoder(list[Message]).decode
+    while (body := _receive_next(parent, upkeep, writer)) is not None:
+        messages = decode(body)
+        while True:
+            try:
+                written = writer.apply(messages)
+            except WRITE_ERRORS as error:
+                if not is_transient(error):
+                    raise
+                _answer(parent, Written(error=str(error) or type(error).__name__))
+                if _has_hung_up(parent, RETRY_S):
+                    return
+            else:
+                _answer(parent, written)
+                break
+        checkpoints.start_if_due()
 
 
 def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> bytes | None:
-    """Return the next batch as ``receive`` does; until it comes, and once before it, prune what is due."""
+    """Return the next batch as ``receive`` does; prune what is due once before, and while none arrives."""
     arrived = select.poll()
     arrived.register(parent, select.POLLIN)
     while True:
-        with suppress(DatabaseError):  # the next batch will meet it too, and says so
+        with ignoring_transient():
             upkeep.run_due(writer.retention.keep_s, writer.retention.max_bytes, writer.now_us())
         if arrived.poll(upkeep.wait_s() * 1000):
             return receive(parent)
@@ -61,8 +90,8 @@ def _answer(parent: socket.socket, written: Written) -> None:
         parent.sendall(LENGTH.pack(len(body)) + body)
 
 
-def _has_gone(parent: socket.socket, within_s: float) -> bool:
-    """Wait, but not for a parent that is gone."""
+def _has_hung_up(parent: socket.socket, within_s: float) -> bool:
+    """Wait, and return whether the parent has died; return at once when it dies."""
     hung_up = select.poll()
     hung_up.register(parent, select.POLLHUP | select.POLLRDHUP)
     return bool(hung_up.poll(within_s * 1000))
@@ -70,6 +99,6 @@ def _has_gone(parent: socket.socket, within_s: float) -> bool:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
+        sys.exit(main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))))
     except StoreError as error:
         sys.exit(f"okxsync: {error}")

@@ -1,6 +1,7 @@
 """The writer in its own process: nothing lost at a normal end, its death noticed, its disk's errors survived."""
 
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -11,7 +12,7 @@ import trio
 from pysqlite3 import dbapi2 as sqlite3
 
 from okxsync.messages import Frames, Message, Note, Retention
-from okxsync.store.database import open_database, open_reader
+from okxsync.store.database import Connection, open_database, open_reader
 from okxsync.store.handover import WriterDied, run_writer
 from okxsync.store.writer import Written
 from okxsync.store.writer_process import main
@@ -74,30 +75,71 @@ async def test_signals_of_the_terminal_do_not_end_it(path: Path) -> None:
     assert written(path) == [0, 1]
 
 
-async def test_a_database_that_cannot_be_written_costs_time_but_no_row(path: Path) -> None:
+async def test_a_full_disk_costs_time_but_no_row(path: Path) -> None:
     send, receive = trio.open_memory_channel[Message](10)
-    blocker = sqlite3.connect(path, isolation_level=None)
-    blocker.execute("PRAGMA busy_timeout = 0")
-    told: list[Written] = []
+    answers: list[Written] = []
     async with trio.open_nursery() as nursery:
         first, failed = trio.Event(), trio.Event()
 
-        def heed(done: Written) -> None:
-            told.append(done)
-            (failed if done.error else first).set()
+        def take(written: Written) -> None:
+            answers.append(written)
+            (failed if written.error else first).set()
 
-        nursery.start_soon(lambda: run_writer(path, receive, on_written=heed))
+        nursery.start_soon(lambda: run_writer(path, receive, on_written=take))
         with send:
             await send.send(notes(1)[0])
             await first.wait()
-            blocker.execute("UPDATE codecs SET name = name || ''")
-            blocker.execute("DROP TABLE journal")  # the next note finds no table
+            # SQLite sees the same failure when a file reaches its size limit and when the disk is full.
+            _, most = resource.prlimit(only_child(), resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             await send.send(notes(2)[1])
             await failed.wait()
-            blocker.execute("CREATE TABLE journal (id INTEGER PRIMARY KEY, at, level, account, event, detail)")
+            resource.prlimit(only_child(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
+    assert written(path) == [0, 1]
+    assert not any(one.permanent for one in answers)
+
+
+async def end_of_writer(path: Path, *messages: Message) -> str:
+    """Return the one line with which the writer ends by itself."""
+    send, receive = trio.open_memory_channel[Message](10)
+    try:
+        with send:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run_writer, path, receive)
+                for message in messages:
+                    await send.send(message)
+                await trio.sleep_forever()  # the nursery ends by the writer's error
+    except* WriterDied as group:
+        (error,) = group.exceptions
+    return str(error)
+
+
+async def test_a_statement_that_can_never_succeed_ends_it_with_one_line(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("DROP TABLE journal")
     blocker.close()
-    assert written(path) == [1]
-    assert any(done.error and "journal" in done.error for done in told)
+    line = await end_of_writer(path, *notes(1))
+    advice = "another program changed the database, or this is a bug: report it"
+    assert line == f"{path}: no such table: journal; {advice}"
+    assert capfd.readouterr().err == ""  # whoever runs it prints the line
+
+
+async def test_a_damaged_database_ends_it_with_one_line(path: Path) -> None:
+    blocker = sqlite3.connect(path, isolation_level=None)
+    page_size, root = blocker.execute("PRAGMA page_size").fetchone()[0], root_of(blocker, "journal")
+    blocker.close()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * page_size)
+        file.write(b"\xff" * page_size)
+    line = await end_of_writer(path, *notes(1))
+    assert line == (
+        f"{path}: database disk image is malformed; restore a backup, or move the file away and start with a new one"
+    )
+
+
+def root_of(db: Connection, table: str) -> int:
+    return int(db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table]).fetchone()[0])
 
 
 async def test_cancelling_it_leaves_no_process(path: Path) -> None:
