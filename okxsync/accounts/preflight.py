@@ -28,7 +28,7 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE, open_http
 from okxsync.runtime.rate_limiter import RateLimiter
-from okxsync.store.database import StoreError, open_reader
+from okxsync.store.database import StoreError, open_reader, unsafe_sqlite
 
 AT_ONCE: Final = 10
 DIALS: Final = 3  # at one address, while others use the limit up
@@ -53,8 +53,6 @@ KEY_S: Final = 30.0
 SKEW_WARN_S: Final = 1.0
 SKEW_FAIL_S: Final = 30.0
 """OKX refuses a signature that is older (OKX docs: overview-rest-authentication)."""
-SQLITE_SAFE: Final = (3, 51, 3)
-"""The first without the WAL-reset bug."""
 SPACE_WARN: Final = 5_000_000_000
 SPACE_FAIL: Final = 200_000_000
 FILLS_VIP: Final = 4
@@ -105,9 +103,8 @@ def _file(settings: Settings, accounts: Sequence[AccountSettings]) -> Finding:
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:
     text = ".".join(map(str, version))
-    if version < SQLITE_SAFE:
-        todo = "upgrade pysqlite3: before 3.51.3 two writers can corrupt a WAL database"
-        return Finding("fail", "SQLite", text, todo)
+    if problem := unsafe_sqlite(version):
+        return Finding("fail", "SQLite", *problem.split("; "))
     return Finding("ok", "SQLite", text)
 
 

@@ -1,16 +1,22 @@
-"""What the machine lets a process have: open files, core files."""
+"""Limits of this process: open files, core files."""
 
 import resource
 from contextlib import suppress
+from typing import Final
+
+MACOS_FILES: Final = 10_240
+"""OPEN_MAX: macOS reports no hard limit, and rejects a soft limit above this one (setrlimit(2))."""
 
 
 def raise_limits() -> None:
-    """Take as many files as there are to be had, and leave no core file, which would hold the secrets.
+    """Raise the limit of open files as far as possible, and write no core file, which would hold the secrets.
 
-    A thousand accounts are two thousand sockets, and a shell's usual limit is 1024.
+    A thousand accounts are two thousand sockets, and a shell's usual limit is 1024, on macOS 256.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # then as many as there may be
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for files in (most, MACOS_FILES):
+        with suppress(ValueError, OSError):  # rejected: keep the limit as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+            break
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))

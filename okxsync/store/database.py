@@ -53,6 +53,10 @@ WAL_TOO_LARGE: Final = 4 * WAL_BYTES
 CHANNEL_NAME: Final = "substr(channel, 1, instr(channel || ':', ':') - 1)"
 """SQL: the name of a column ``channel`` without its arguments, as ``okx.channels.channel_of`` has it."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
+SAFE_SQLITE: Final = (3, 51, 3)
+"""The first release without the WAL-reset bug (https://sqlite.org/wal.html)."""
+_FIXED_IN: Final[dict[tuple[int, ...], int]] = {(3, 50): 7, (3, 44): 6}
+"""Older branches whose later patches have the fix too."""
 
 
 class StoreError(Exception):
@@ -88,12 +92,25 @@ def ignoring_transient() -> Iterator[None]:
             raise
 
 
+def unsafe_sqlite(version: tuple[int, ...]) -> str:
+    """Return what is wrong with a version of SQLite and what to do, or "" if nothing is."""
+    patch = _FIXED_IN.get(version[:2])
+    if version >= SAFE_SQLITE or (patch is not None and version[2] >= patch):
+        return ""
+    return (
+        f"SQLite {'.'.join(map(str, version))} can corrupt a database that two programs write (WAL-reset bug);"
+        f" install SQLite {'.'.join(map(str, SAFE_SQLITE))} or later and reinstall pysqlite3"
+    )
+
+
 def open_database(path: Path) -> Database:
     """Open the database for writing, make it or bring it to this version's schema; the caller closes it.
 
     Raises:
-        StoreError: it is no database of ours, of a newer version, or cannot be written.
+        StoreError: it is no database of ours, of a newer version, or cannot be written; or SQLite is too old.
     """
+    if problem := unsafe_sqlite(sqlite3.sqlite_version_info):
+        raise StoreError(problem)
     try:
         # Made here for its mode, which SQLite gives -wal and -shm too. One that is there is not opened: closing it
         # drops the locks on it of all connections of this process (POSIX), and the next reader deletes their log.

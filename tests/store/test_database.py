@@ -1,4 +1,4 @@
-"""Errors of SQLite: which of them pass, and which do not."""
+"""SQLite: which versions are safe, and which errors can pass."""
 
 import resource
 from collections.abc import Callable
@@ -8,7 +8,15 @@ from pathlib import Path
 import pysqlite3
 import pytest
 
-from okxsync.store.database import Connection, DatabaseError, ignoring_transient, is_transient, open_database
+from okxsync.store.database import (
+    Connection,
+    DatabaseError,
+    StoreError,
+    ignoring_transient,
+    is_transient,
+    open_database,
+    unsafe_sqlite,
+)
 
 
 def another(db: Connection) -> Connection:
@@ -99,3 +107,29 @@ def test_only_errors_of_the_disk_memory_and_locks_are_transient(
         else:
             with pytest.raises(DatabaseError), ignoring_transient():
                 raise raised.value
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 9), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, ...], safe: bool) -> None:
+    assert (unsafe_sqlite(version) == "") is safe
+
+
+def test_an_unsafe_sqlite_opens_no_database_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pysqlite3, "sqlite_version_info", (3, 40, 1))
+    with pytest.raises(StoreError, match=r"^SQLite 3\.40\.1 can corrupt .*; install SQLite 3\.51\.3 or later"):
+        open_database(tmp_path / "okxsync.db")
+    assert not (tmp_path / "okxsync.db").exists()

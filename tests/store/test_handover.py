@@ -2,8 +2,11 @@
 
 import os
 import resource
+import select
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -12,10 +15,12 @@ import trio
 from pysqlite3 import dbapi2 as sqlite3
 
 from okxsync.messages import Frames, Message, Note, Retention
+from okxsync.store.checkpoint import checkpointing
 from okxsync.store.database import Connection, open_database, open_reader
 from okxsync.store.handover import WriterDied, run_writer
-from okxsync.store.writer import Written
-from okxsync.store.writer_process import main
+from okxsync.store.prune import Upkeep
+from okxsync.store.writer import Writer, Written
+from okxsync.store.writer_process import _write_batches, main
 from tests.support.desk import NOW
 from tests.support.replay import until
 
@@ -170,6 +175,24 @@ def test_a_parent_that_dies_with_answers_unread_is_an_end_like_any_other(path: P
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
     assert written(path) == [0]
+
+
+def test_a_parent_that_dies_while_the_disk_fails_ends_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(select, "POLLRDHUP")  # macOS has none
+    parent, child = socket.socketpair()
+    body = msgspec.msgpack.encode(notes(1))
+    parent.sendall(2 * (len(body).to_bytes(4, "big") + body))  # the second batch stays unread
+    with child, closing(open_database(path)) as database, ThreadPoolExecutor(1) as thread:
+        database.conn.execute("PRAGMA busy_timeout = 0")
+        with checkpointing(database.conn, path) as checkpoints:
+            writer = Writer(database.conn), Upkeep(database.conn), checkpoints
+            with closing(sqlite3.connect(path, isolation_level=None)) as blocker:
+                blocker.execute("BEGIN IMMEDIATE")
+                ended = thread.submit(_write_batches, child, *writer)
+                parent.recv(1)  # the error
+                parent.close()
+                ended.result(timeout=10)
+    assert written(path) == []
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
