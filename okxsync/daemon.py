@@ -10,6 +10,7 @@ daemon with it.
 import logging
 import os
 import signal
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,14 +25,17 @@ from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.pool import ConnectionPool, wanted_channels
 from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Retention
 from okxsync.mirror.queries import account_names, connection_ids, identities
-from okxsync.reconcile.gaps import GapFiller
-from okxsync.reconcile.probe import Probe
-from okxsync.reconcile.rest_only import RestOnlyPuller
+from okxsync.reconcile.gaps import GapSource
+from okxsync.reconcile.held import Reads
+from okxsync.reconcile.reconciler import Reconciler
+from okxsync.reconcile.rest_only import RestOnlySource
+from okxsync.reconcile.stalled import StalledSource
+from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime.clock import StepDetector, now_us
 from okxsync.runtime.process_limits import raise_limits
-from okxsync.runtime.supervise import describe_error, supervised
+from okxsync.runtime.supervise import describe_error
 from okxsync.store.checkpoint import watch_wal
 from okxsync.store.database import StoreError, open_database, real
 from okxsync.store.handover import run_writer
@@ -54,7 +58,7 @@ DRAIN_S: Final = 30.0
 """How long the last writes may take after a signal."""
 
 
-async def run(settings: Settings, database: Path, *, for_s: float | None = None) -> None:
+async def run(settings: Settings, database: Path, *, for_s: float | None = None, timings: Timings = TIMINGS) -> None:
     """Mirror the accounts until SIGINT, SIGTERM or SIGHUP comes, or for ``for_s`` seconds.
 
     Raises:
@@ -85,7 +89,8 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None)
                         await send.send(wanted_channels(settings))
                         for name in removed:
                             await send.send(AccountRemoved(name, started_at))
-                        producers.start_soon(_produce, settings, database, ids, send, AFTER_S - lock.unheld_s)
+                        wait_s = AFTER_S - lock.unheld_s
+                        producers.start_soon(_produce, settings, database, ids, send, wait_s, timings)
                         producers.start_soon(watch_wal, database, send)
                     log.info("stopping: storing what is queued")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -101,8 +106,9 @@ async def _produce(
     ids: dict[tuple[str, str], int],
     send: trio.MemorySendChannel[Message],
     wait_s: float,
+    timings: Timings,
 ) -> None:
-    """Hold the feed, ask the accounts who they are, fill gaps, and follow accounts.toml."""
+    """Hold the feed, ask the accounts who they are, reconcile with REST, and follow accounts.toml."""
     await trio.sleep(max(0.0, wait_s))  # what the run before has asked for just now counts against us too
     async with open_http() as http:
         clients = Clients(http, settings.accounts)
@@ -111,22 +117,18 @@ async def _produce(
         registry = Registry(clients.of, send, identities(database), changed.send)
         registry.configure(settings.accounts)
         pool = ConnectionPool(send, clients.clock_of, ids, registry.blocked)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pool.run, settings, changes)
-            nursery.start_soon(registry.identify, settings.accounts)
-            for asks in (
-                GapFiller(database, registry.client_of, send),
-                RestOnlyPuller(database, registry.client_of, send),
-                Probe(database, registry.client_of, send, pool.mark_stale),
-            ):
-                nursery.start_soon(_keep_running, asks, send)
-            nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
-
-
-async def _keep_running(asks: GapFiller | RestOnlyPuller | Probe, send: trio.MemorySendChannel[Message]) -> None:
-    """The work for each account has a guard of its own; this one is for the look at what there is to do."""
-    while not await supervised(send, None, type(asks).__name__.lower(), asks.run):
-        pass
+        with closing(Reads(database)) as reads:
+            sources = (
+                GapSource(reads, timings),
+                RestOnlySource(reads, registry.client_of, timings),
+                StalledSource(reads, send, pool.mark_stale, timings),
+            )
+            reconciler = Reconciler(sources, reads, registry.client_of, send)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.run, settings, changes)
+                nursery.start_soon(registry.identify, settings.accounts)
+                nursery.start_soon(reconciler.run)
+                nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
 
 
 async def _watch(

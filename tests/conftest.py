@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from okxsync.store.database import Reader
 from tests.support.desk import Desk
 
 # How long an example takes says more about the machine than about the code.
@@ -18,6 +19,13 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path / "okxsync.db")
     yield desk
     desk.database.close()
+
+
+@pytest.fixture
+def reader(desk: Desk) -> Iterator[Reader]:
+    reader = Reader(desk.path)
+    yield reader
+    reader.close()
 
 
 @pytest.fixture

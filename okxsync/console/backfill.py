@@ -9,7 +9,7 @@ import msgspec
 import rich.progress
 from rich.console import Console
 
-from okxsync.reconcile.backfill import Part
+from okxsync.reconcile.work import Part
 from okxsync.runtime.text import CONTROL_ESCAPES
 
 

@@ -15,7 +15,7 @@ DAY_MS: Final = 86_400_000
 OVERLAP_MS: Final = 150_000
 """How much more than a gap is asked for; rows are idempotent.
 
-A channel may have been dead for two probes (see ``reconcile.probe``) when a crash kept us from noticing. Besides,
+A channel may have been dead for two probes (see ``reconcile.stalled``) when a crash kept us from noticing. Besides,
 whether bounds of time are inclusive is not certain, and clocks differ.
 """
 

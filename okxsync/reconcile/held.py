@@ -1,13 +1,44 @@
-"""What the store holds, as far as it decides what REST is asked."""
+"""What is stored, as far as it decides what REST is asked for; and how the event loop reads it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import msgspec
+import trio
 
 from okxsync.okx.channels import channel_of
-from okxsync.store.database import CHANNEL_NAME, reading
+from okxsync.store.database import CHANNEL_NAME, Reader
 from okxsync.store.tables import ALGO_PENDING, PENDING
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+class Reads:
+    """The event loop's two ways to read the database, each over a connection that is kept.
+
+    Args:
+        threads: False runs all on the event loop: a clock that jumps while every task waits would jump over a thread.
+
+    Attributes:
+        now: For short queries; the event loop waits for them.
+    """
+
+    def __init__(self, path: Path, *, threads: bool = True) -> None:
+        self.now = Reader(path)
+        self._in_thread = Reader(path)
+        self._limiter = trio.CapacityLimiter(1) if threads else None
+
+    async def in_thread(self, read: Callable[[Reader, *Args], T], *args: *Args) -> T:
+        """Return what ``read`` returns: for what takes longer than a millisecond with a thousand accounts."""
+        if self._limiter is None:
+            return read(self.now, *args)
+        return await trio.to_thread.run_sync(read, self._in_thread, *args, limiter=self._limiter)
+
+    def close(self) -> None:
+        self.now.close()
+        self._in_thread.close()
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -20,80 +51,79 @@ class Gap(msgspec.Struct, frozen=True):
     to_at: int | None
 
 
-def live_gaps(path: Path, before_us: int) -> list[Gap]:
-    """Return the open gaps that ended before a time, of channels that are live again."""
-    with reading(path) as database:
-        rows = database.execute(
+def live_gaps(reader: Reader, before_us: int) -> list[Gap]:
+    """Return the open gaps that ended before a time, of channels that are live again; the oldest first."""
+    return [
+        Gap(*row)
+        for row in reader.rows(
             "SELECT id, gaps.account, gaps.channel, from_at, to_at FROM gaps JOIN coverage USING (account, channel)"
             " WHERE outcome IS NULL AND to_at < ? AND live = 1 ORDER BY from_at",
             [before_us],
-        ).fetchall()
-    return [Gap(*row) for row in rows]
+        )
+    ]
 
 
-def open_gaps(path: Path, account: str) -> list[Gap]:
-    """Return the open gaps of an account; one without an end is still open at the front."""
-    with reading(path) as database:
-        rows = database.execute(
+def open_gaps(reader: Reader, account: str) -> list[Gap]:
+    """Return the open gaps of an account; one that has not ended has no end."""
+    return [
+        Gap(*row)
+        for row in reader.rows(
             "SELECT id, account, channel, from_at, to_at FROM gaps WHERE outcome IS NULL AND account = ?", [account]
-        ).fetchall()
-    return [Gap(*row) for row in rows]
+        )
+    ]
 
 
 class Held:
-    """What we hold of an account, as far as it decides what must be asked.
+    """What is stored of an account, as far as it decides what must be requested.
 
     Args:
-        before_us: Local microseconds; what we heard of since is not missing from an answer to a question asked then.
+        before_us: Local microseconds. What was received since cannot be missing from a reply to a request of then.
     """
 
-    def __init__(self, path: Path, account: str, before_us: int) -> None:
-        self._path = path
+    def __init__(self, reader: Reader, account: str, before_us: int) -> None:
+        self._reader = reader
         self._account = account
         self._before_us = before_us
 
     def open_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
-        """Return (ord_id, inst_id) of the orders that have not ended as far as is known.
+        """Return (ord_id, inst_id) of the orders that are stored as pending.
 
         Args:
-            lag_us: What we heard of so shortly before the question may be missing from its answer as well.
+            lag_us: What was received so shortly before the request is left out: a reply may not contain it yet.
         """
         return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, lag_us)
 
     def open_algo_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
-        """Return (algo_id, ord_type) of the algo orders that have not ended as far as is known."""
+        """Return (algo_id, ord_type) of the algo orders that are stored as pending."""
         return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, lag_us)
 
     def _pending(self, select: str, states: str, lag_us: int) -> list[tuple[str, str]]:
-        with reading(self._path) as database:
-            rows = database.execute(
-                f"{select} WHERE state IN ({states}) AND account = ? AND received_at < ?",
-                [self._account, self._before_us - lag_us],
-            ).fetchall()
+        rows = self._reader.rows(
+            f"{select} WHERE state IN ({states}) AND account = ? AND received_at < ?",
+            [self._account, self._before_us - lag_us],
+        )
         return [(name, of or "") for name, of in rows]
 
     def bills_until_ms(self) -> int | None:
-        """Return until when all bills were asked for: they are never pushed, so the next question begins there.
+        """Return until when all bills were fetched: they are never pushed, so the next request begins there.
 
-        A gap is asked for after its end; when the answers came says less, for that may take minutes.
+        A gap is backfilled after its end. When the replies came is no measure: that may take minutes.
         """
-        with reading(self._path) as database:
-            proved_at = database.execute(
-                f"SELECT max(to_at) FROM gaps WHERE account = ? AND {CHANNEL_NAME} IN ('account',"
-                " 'balance_and_position') AND outcome IS NOT NULL",
-                [self._account],
-            ).fetchone()[0]
-        return proved_at // 1000 if proved_at is not None else None
+        ((verified_at,),) = self._reader.rows(
+            f"SELECT max(to_at) FROM gaps WHERE account = ? AND {CHANNEL_NAME} IN ('account',"
+            " 'balance_and_position') AND outcome IS NOT NULL",
+            [self._account],
+        )
+        return verified_at // 1000 if verified_at is not None else None
 
 
-def last_changes(path: Path, sql: str) -> dict[str, int]:
-    """Return what a query of ours says of each account: the time of a change, in milliseconds."""
-    with reading(path) as database:
-        return {account: at for account, at in database.execute(sql) if at is not None}
+def last_changes(reader: Reader, sql: str) -> dict[str, int]:
+    """Return the time of the last change by account, in milliseconds, as a query of ours finds it."""
+    return {account: at for account, at in reader.rows(sql) if at is not None}
 
 
 class LiveChannel(msgspec.Struct, frozen=True):
-    """A channel that is live and without a gap to fill.
+    """A channel that is live and has no gap to backfill.
 
     Attributes:
         channel: Its key in coverage; ``name`` is that without arguments.
@@ -119,32 +149,24 @@ class LiveChannel(msgspec.Struct, frozen=True):
         return channel_of(self.channel)
 
 
-def live_channels(path: Path, channels: Collection[str], account: str | None = None) -> list[LiveChannel]:
-    """Return those of the ``channels`` of all accounts or of one, whatever their arguments, that are live, with all
-    earlier gaps closed.
+def live_channels(reader: Reader, channels: Collection[str], account: str | None = None) -> list[LiveChannel]:
+    """Return those of the ``channels`` that are live with all earlier gaps closed, whatever their arguments.
 
-    The loop waits for it, so a channel costs two looks into an index, however many gaps it has had.
+    A channel costs two look-ups in an index, however many gaps it has had.
+
+    Args:
+        account: Only of this one; None: of all.
     """
     of_channel = "gaps.account = coverage.account AND gaps.channel = coverage.channel"
     marks = ", ".join("?" * len(channels))
     whose = "" if account is None else "account = ? AND "
-    with reading(path) as database:
-        rows = database.execute(
-            f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel}"
-            " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0),"
-            " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
-            " FROM coverage"
-            f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
-            f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",
-            [*([] if account is None else [account]), *channels],
-        ).fetchall()
+    rows = reader.rows(
+        f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel}"
+        " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0),"
+        " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
+        " FROM coverage"
+        f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
+        f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",
+        [*([] if account is None else [account]), *channels],
+    )
     return [LiveChannel(*row) for row in rows]
-
-
-def covered_since_us(path: Path, account: str, channel: str) -> int | None:
-    """Return when we began to listen to a channel; local microseconds."""
-    with reading(path) as database:
-        row = database.execute(
-            "SELECT covered_since FROM coverage WHERE account = ? AND channel = ?", [account, channel]
-        ).fetchone()
-    return row[0] if row else None

@@ -1,15 +1,14 @@
 """Which pushes a live channel has lost: what only REST has reported of the time since the channel was verified last.
 
-A row keeps who reported its state first (``source``, see ``store.tables``). So once everything that the exchange pushed
-before an answered ping is stored, a row of that time that only REST has reported is a push that was lost. For
-``account``, ``positions`` and ``balance_and_position`` that is not enough: they report the same rows, and one of them
-may be dead while the others are not. So a change is missing as well if it is later than all that the channel reported.
+A row keeps who reported its state first (``source``, see ``store.tables``). So once everything is stored that the
+exchange pushed before an answered ping, a row of that time that only REST has reported is a lost push. For ``account``,
+``positions`` and ``balance_and_position`` that is not enough: they report the same rows, and one of them may be stalled
+while the others are not. So a change that is later than everything the channel has reported is a lost push as well.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,18 +16,18 @@ import msgspec
 from okxsync.okx import endpoints
 from okxsync.okx.channels import arguments_of, covers_row
 from okxsync.reconcile.held import LiveChannel
-from okxsync.store.database import reading
+from okxsync.store.database import Reader
 from okxsync.store.decode import number
 
 Query: TypeAlias = Callable[[str], list[dict[str, Any]]]
-"""Takes SQL and returns those of its rows that the subscription reports."""
+"""Takes SQL, and returns those of its rows that the subscription reports."""
 
 ASIDE_MS: Final = 1000
-"""Two channels may give the same change times that differ by so much at most."""
+"""Two channels may report the same change with times that differ by so much at most."""
 _EVENT_BILLS: Final = "'1', '2', '3', '5', '6', '7', '8', '9', '10'"
 """Types of bills that ``balance_and_position`` has an event for: transfer, trade, delivery, liquidation, margin
 transfer, interest, funding, ADL, clawback (OKX docs: bill types, balance_and_position channel). Income has none."""
-_OURS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
+_COLUMNS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -38,10 +37,10 @@ class Window(msgspec.Struct, frozen=True):
     until_ms: int
 
 
-def lost_push(database: Path, one: LiveChannel, window: Window) -> str | None:
+def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
     """Return what ``one`` has not pushed although it happened within ``window``, or None.
 
-    To be called once everything is stored that the exchange pushed up to the end of the window and some seconds later.
+    Call it once everything is stored that the exchange pushed up to the end of the window and some seconds later.
 
     Raises:
         StoreError: the database cannot be read.
@@ -49,15 +48,12 @@ def lost_push(database: Path, one: LiveChannel, window: Window) -> str | None:
     arguments = arguments_of(one.channel)
     bounds = {"account": one.account, "since": window.since_ms, "until": window.until_ms,
               "reported": one.reported_ms + ASIDE_MS}  # fmt: skip
-    with reading(database) as reader:
 
-        def rows(sql: str) -> list[dict[str, Any]]:
-            found = reader.query(sql, bounds)
-            return [
-                row for row in found if covers_row(arguments, {name: row.get(ours) for name, ours in _OURS.items()})
-            ]
+    def rows(sql: str) -> list[dict[str, Any]]:
+        found = reader.query(sql, bounds)
+        return [row for row in found if covers_row(arguments, {name: row.get(ours) for name, ours in _COLUMNS.items()})]
 
-        return LOST[one.name](rows)
+    return LOST[one.name](rows)
 
 
 _IN_WINDOW: Final = "account = :account AND source = 'rest' AND {0} > :since AND {0} <= :until"
@@ -72,7 +68,10 @@ def _order(rows: Query) -> str | None:
 
 
 def _fill(rows: Query) -> str | None:
-    """Return a fill that its order needs to add up: several executions may be pushed as one (OKX docs: fills)."""
+    """Return a fill without which its order does not add up.
+
+    Several executions may be pushed as one (OKX docs: fills channel).
+    """
     sizes: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in rows(f"SELECT inst_id, inst_type, ord_id, fill_sz FROM fills WHERE {_IN_WINDOW.format('fill_time')}"):
         sizes[row["inst_id"], row["ord_id"]] += number(row["fill_sz"])
@@ -135,7 +134,7 @@ LOST: Final[Mapping[str, Callable[[Query], str | None]]] = {
     "positions": _position,
     "balance_and_position": _event,
 }
-"""By channel."""
+"""By the name of the channel."""
 
 
 def _quoted(text: str) -> str:

@@ -133,7 +133,7 @@ SUBJECTS: Final = (
 
 
 async def verify_all(
-    database: Path, accounts: Sequence[AccountSettings], since_ms: int
+    database: Path, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
 ) -> tuple[list[Difference], dict[str, str]]:
     """Return what differs, and for each account that could not be asked why.
 
@@ -147,7 +147,7 @@ async def verify_all(
     async def one(client: AccountClient, subscriptions: Sequence[Subscription]) -> None:
         try:
             async with limit:
-                found[client.name] = await verify(database, client, subscriptions, since_ms)
+                found[client.name] = await verify(database, client, subscriptions, since_ms, again_s)
         except RestError as error:
             unasked[client.name] = str(error)
 
@@ -162,7 +162,7 @@ async def verify_all(
 
 
 async def verify(
-    database: Path, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int
+    database: Path, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
 ) -> list[Difference]:
     """Return what differs for one account, of what its subscriptions tell; fills are compared since a time.
 
@@ -184,7 +184,7 @@ async def verify(
         if not found or stood == STABLE_ROUNDS:
             break
         before = found
-        await trio.sleep(AGAIN_S)
+        await trio.sleep(again_s)
     return sorted(found, key=lambda one: (one.table, one.key, one.column))
 
 

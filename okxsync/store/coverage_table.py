@@ -33,7 +33,7 @@ UNVERIFIED: Final = "unverified JOIN coverage USING (account, channel) WHERE liv
 """SQL: the live channels that REST could not verify, and that have pushed nothing since."""
 
 VERIFIED_OVER_REST: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
-"""The channels that REST verifies while they push nothing, whatever their arguments (see ``reconcile.probe``)."""
+"""The channels that REST verifies while they push nothing, whatever their arguments (see ``reconcile.stalled``)."""
 
 LOAD: Final = (
     "SELECT coverage.account, coverage.channel, covered_since, covered_until, live, connection_id, last_push_at,"

@@ -6,8 +6,8 @@ write to or checkpoint at once; one file must never be open through both librari
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -256,3 +256,54 @@ def _is_new(path: Path, connection: Connection) -> bool:
 
 def _why(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+class Reader:
+    """Reads over one connection that is kept, for opening one takes longer than most queries.
+
+    It is opened by the first query, and again by the first one after an error. Between two queries it holds no
+    snapshot: each sees what was committed last, and no checkpoint waits for it. One thread at a time may use it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[ExitStack, Database] | None = None
+
+    def rows(self, sql: str, values: Sequence[object] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query as tuples.
+
+        Raises:
+            StoreError: the database cannot be opened or read.
+        """
+        with self._database() as database:
+            found: list[tuple[Any, ...]] = database.execute(sql, values).fetchall()
+        return found
+
+    def query(self, sql: str, values: Sequence[object] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+        """Return the rows of a query as columns by name.
+
+        Raises:
+            StoreError: the database cannot be opened or read.
+        """
+        with self._database() as database:
+            return list(database.query(sql, values))
+
+    def close(self) -> None:
+        """Close the connection; the next query opens another one."""
+        if self._opened is not None:
+            stack, _ = self._opened
+            self._opened = None
+            stack.close()
+
+    @contextmanager
+    def _database(self) -> Iterator[Database]:
+        if self._opened is None:
+            stack = ExitStack()
+            self._opened = stack, stack.enter_context(reading(self.path))
+        stack, database = self._opened
+        try:
+            yield database
+        except BaseException as error:
+            self._opened = None
+            stack.__exit__(type(error), error, error.__traceback__)  # closes it, and raises a StoreError in its place
+            raise

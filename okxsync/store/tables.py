@@ -10,7 +10,7 @@ change (``u_time``), all else by the time of the last full row (``full_time``). 
 is closed as of ``absent_time``.
 
 ``source`` says who reported a row's state first: ``ws`` if a push did, else ``rest``. Of a live channel, what only
-REST has reported is a push that was lost (see ``reconcile.probe``).
+REST has reported is a push that was lost (see ``reconcile.stalled``).
 """
 
 import math

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from okxsync.console.backfill import Progress, report
-from okxsync.reconcile.backfill import Part
 from okxsync.reconcile.pull import Window
+from okxsync.reconcile.work import Part
 
 EVIL = "broken \x1b[2J\x9b2J \u2028 reply"
 

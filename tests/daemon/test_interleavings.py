@@ -12,6 +12,7 @@ as OKX does after two hours: who holds them as pending learns that they are gone
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,7 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Terms
 from okxsync.sandbox.server.channels import CHANNELS
 from okxsync.sandbox.server.hub import Hub, Subscription
+from okxsync.store.database import Reader
 from tests.support.desk import MS, Desk
 from tests.support.truth import differences
 
@@ -214,9 +216,13 @@ def gone(pages: Pages, number: int) -> Iterator[OrdersNotFound]:
 def looked_up(desk: Desk, pages: Pages) -> Iterator[OrdersNotFound]:
     """What we hold as pending and is listed nowhere is gone."""
     at = pages.as_of_ms * 1000 + 1
-    held = Held(desk.path, "alpha", at)
-    for channel, ids in (("orders", {ord_id for ord_id, _ in held.open_orders()}),
-                         ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders()})):  # fmt: skip
+    with closing(Reader(desk.path)) as reader:
+        held = Held(reader, "alpha", at)
+        pending = (
+            ("orders", {ord_id for ord_id, _ in held.open_orders()}),
+            ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders()}),
+        )
+    for channel, ids in pending:
         listed = {row[IDS[channel]] for row in pages.rows[channel]}
         yield OrdersNotFound("alpha", channel, sorted(ids - listed), at, pages.as_of_ms)
 

@@ -33,9 +33,8 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-def settings(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings for it, with a new database; the budgets of each test's exchange are new."""
-    monkeypatch.setattr("okxsync.reconcile.backfill.LONGEST_WINDOW_S", 0.0)
+def settings(sandbox: Sandbox, tmp_path: Path) -> Settings:
+    """The settings for it, with a new database."""
     settings = load(write_config(tmp_path, sandbox.accounts_toml()))
     open_database(settings.database).close()
     return settings

@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 
 from okxsync.cli import app
 from okxsync.config.settings import Settings
-from okxsync.reconcile.backfill import ALL, LONGEST_WINDOW_S, backfill, deeper_than_kept
+from okxsync.reconcile.backfill import ALL, deeper_than_kept
+from okxsync.reconcile.backfill import backfill as patient_backfill
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import ScriptedReply
 from okxsync.sandbox.server.server import Sandbox
 from okxsync.store.database import open_database, open_reader
-from tests.support.traded import DAY_MS, now_us, since
+from tests.support.traded import DAY_MS, backfill, now_us, since
 from tests.support.truth import differences
 
 
@@ -53,12 +55,9 @@ async def test_what_belongs_to_another_account_is_not_filled_in(sandbox: Sandbox
     reader.close()
 
 
-async def test_two_backfills_in_a_row_stay_within_the_budgets(
-    sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("okxsync.reconcile.backfill.LONGEST_WINDOW_S", LONGEST_WINDOW_S)
+async def test_two_backfills_in_a_row_stay_within_the_rate_limits(sandbox: Sandbox, settings: Settings) -> None:
     for _ in range(2):
-        await backfill(settings.database, settings.accounts, since(2))
+        await patient_backfill(settings.database, settings.accounts, since(2))
     assert sandbox.violations == []
 
 
@@ -298,7 +297,7 @@ async def test_a_backfill_that_is_interrupted_and_repeated_ends_in_the_same_rows
 ) -> None:
     whole = tmp_path / "whole.db"
     await backfill(whole, settings.accounts, since(2))
-    await trio.sleep(LONGEST_WINDOW_S)  # its calls leave the exchange's windows: another file does not know of them
+    await trio.sleep(TIMINGS.window_s)  # its calls leave the exchange's windows: another file does not know of them
     moments, command = random.Random(5), [sys.executable, "-m", "okxsync", "backfill", "--config", str(settings.path)]
     for number in (signal.SIGINT, signal.SIGKILL, None):
         with trio.move_on_after(moments.uniform(0.5, 2.5) if number else math.inf):

@@ -7,6 +7,7 @@ import pytest
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
 from okxsync.reconcile.held import LiveChannel, last_changes, live_channels
 from okxsync.reconcile.rest_only import TRIGGERS
+from okxsync.store.database import Reader
 from tests.support.desk import NOW, Desk
 
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
@@ -29,23 +30,23 @@ def old(desk: Desk) -> Desk:
     return desk
 
 
-def test_live_channels_are_whole_since_their_last_gap(desk: Desk) -> None:
+def test_live_channels_are_complete_since_their_last_gap(desk: Desk, reader: Reader) -> None:
     desk.begin("orders", "account", "positions")
     desk.apply(Lost(1, "alpha", ["orders", "account"], NOW + S, "reset"))
     desk.apply(Subscribed(1, "alpha", ["orders", "account"], NOW + 5 * S))
     desk.apply(GapResult(1, NOW + 6 * S, "filled", 0, None), Subscribed(2, "beta", ["orders"], NOW + 7 * S))
-    found = sorted(live_channels(desk.path, CHANNELS), key=lambda one: one.key)
+    found = sorted(live_channels(reader, CHANNELS), key=lambda one: one.key)
     assert found == [
         LiveChannel("alpha", "orders", NOW + 5 * S, 0, 0, 0),  # "account" has a gap that is open
         LiveChannel("alpha", "positions", NOW, 0, 0, 0),
         LiveChannel("beta", "orders", NOW + 7 * S, 0, 0, 0),
     ]
-    assert live_channels(desk.path, ["orders"], "beta") == [found[2]]
+    assert live_channels(reader, ["orders"], "beta") == [found[2]]
 
 
-def test_finding_what_is_live_does_not_take_longer_with_every_gap_that_ever_was(old: Desk) -> None:
+def test_the_search_for_live_channels_does_not_take_longer_with_every_closed_gap(old: Desk, reader: Reader) -> None:
     began = time.process_time()
-    assert len(live_channels(old.path, CHANNELS)) == 500
+    assert len(live_channels(reader, CHANNELS)) == 500
     assert time.process_time() - began < 0.15  # it was 0.6 s
 
 
@@ -65,11 +66,11 @@ def test_a_gap_that_was_closed_before_its_end_was_known_is_not_opened_again(desk
     assert desk.rows("SELECT to_at, outcome FROM gaps") == [(None, "partial"), (NOW + 3 * S, None)]
 
 
-def test_what_was_pushed_last_is_one_look_per_account(desk: Desk) -> None:
+def test_the_last_change_is_one_look_up_per_account(desk: Desk, reader: Reader) -> None:
     desk.apply(*(ConfiguredAccount(name, "global", False, NOW, None) for name in ("alpha", "beta")))
     desk.push("positions", {"posId": "1", "pos": "0", "uTime": "5"}, {"posId": "2", "pos": "1", "uTime": "7"})
     desk.push("account", {"uTime": "9", "details": [{"ccy": "BTC", "uTime": "8"}, {"ccy": "ETH", "uTime": "6"}]})
-    assert {subject: last_changes(desk.path, sql) for subject, sql in TRIGGERS.items()} == {
+    assert {subject: last_changes(reader, sql) for subject, sql in TRIGGERS.items()} == {
         "bills": {"alpha": 8},
         "closed positions": {"alpha": 7},
         "fills": {},

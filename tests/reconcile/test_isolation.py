@@ -1,4 +1,4 @@
-"""An account whose questions go wrong in a way that nobody foresaw: the others are asked, and it is asked again."""
+"""An unexpected error of one account: the others go on, and the account is tried again."""
 
 import json
 import time
@@ -16,9 +16,12 @@ from okxsync.config.settings import AccountSettings
 from okxsync.messages import ConfiguredAccount, Frames, GapResult, Message, Note, Pong, Subscribed, Verified
 from okxsync.okx.channels import subscription
 from okxsync.okx.sites import Site
-from okxsync.reconcile.gaps import GapFiller
-from okxsync.reconcile.probe import Probe
-from okxsync.reconcile.rest_only import AGAIN_S, RestOnlyPuller
+from okxsync.reconcile.gaps import GapSource
+from okxsync.reconcile.held import Reads
+from okxsync.reconcile.reconciler import Reconciler, Source
+from okxsync.reconcile.rest_only import RestOnlySource
+from okxsync.reconcile.stalled import StalledSource
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
 from okxsync.store.database import open_database
@@ -30,34 +33,39 @@ NOW_S = 1_700_000_000
 SITE = Site("http://127.0.0.1:1", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/", "ws://127.0.0.1:1/")
 
 
-class MadSecret(Secret):
-    """What no code of ours foresees."""
+class BrokenSecret(Secret):
+    """Raises what no code of ours expects."""
 
     def reveal(self) -> str:
         return str(1 / 0)
 
 
 def account(name: str) -> AccountSettings:
-    secret = (MadSecret if name == "mad" else Secret)("secret", Path())
+    secret = (BrokenSecret if name == "broken" else Secret)("secret", Path())
     return AccountSettings(name, "local", SITE, False, secret, secret, secret, (subscription("orders"),), True)
 
 
 class Office:
-    """Account "mad", whose every question fails, and "sane", whose every answer is empty; both have all to ask."""
+    """Account "broken", whose every request fails, and "sound", whose every reply is empty; both have all to fetch."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "okxsync.db"
+        open_database(self.database).close()
+        self.reads = Reads(self.database, threads=False)
         http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
-        names = ("mad", "sane")
+        names = ("broken", "sound")
         self.client_of = {name: AccountClient(http, account(name), SiteClock(http, SITE.rest)) for name in names}.get
         self.asked: list[str] = []  # paths
         self.send, self._receive = trio.open_memory_channel[Message](0)
-        self.heard: list[Message] = []
+        self.received: list[Message] = []
         self._news = trio.Event()
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path.removeprefix("/api/v5/"))
         return reply({"code": "0", "data": []})
+
+    def reconciler(self, source: Source) -> Reconciler:
+        return Reconciler([source], self.reads, self.client_of, self.send)
 
     def store(self, *messages: Message) -> None:
         database = open_database(self.database)
@@ -67,11 +75,11 @@ class Office:
     def subscribe(self, *, gap: bool) -> None:
         """``orders`` of both accounts are live since five minutes, with or without a gap before."""
         at = now_us() - 300_000_000
-        for name in ("mad", "sane"):
+        for name in ("broken", "sound"):
             self.store(Subscribed(1, name, ["orders"], at, 60_000_000 if gap else 0))
 
     def change_cash(self) -> None:
-        for name in ("mad", "sane"):
+        for name in ("broken", "sound"):
             self.store(ConfiguredAccount(name, "local", False, now_us(), None))
             balance = {"ccy": "USDT", "cashBal": "5", "uTime": str(now_us() // 1000)}
             push = {"arg": {"channel": "account"}, "data": [{"uTime": balance["uTime"], "details": [balance]}]}
@@ -81,18 +89,18 @@ class Office:
         self.store(phase(now_us()))
         while True:
             await trio.sleep(5)
-            self.store(Pong(1, "sane", now_us(), 0))
+            self.store(Pong(1, "sound", now_us(), 0))
 
     async def collect(self) -> None:
         async for message in self._receive:
-            self.heard.append(message)
+            self.received.append(message)
             self._news.set()
             self._news = trio.Event()
 
     async def notes(self, count: int) -> list[Note]:
-        """Wait for so many lines of the journal, and return them."""
+        """Wait for so many journal entries, and return them."""
         while True:
-            notes = [one for one in self.heard if isinstance(one, Note)]
+            notes = [one for one in self.received if isinstance(one, Note)]
             if len(notes) >= count:
                 return notes
             await self._news.wait()
@@ -100,7 +108,7 @@ class Office:
 
 @pytest.fixture(autouse=True)
 def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall clock goes with trio's; the test itself must take autojump_clock."""
+    """The wall clock follows trio's; the test itself must take autojump_clock."""
     monkeypatch.setattr(time, "time_ns", lambda: round((NOW_S + trio.current_time()) * 1e9))
     monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
 
@@ -109,10 +117,10 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def gone_wrong_twice(
+async def failed_twice(
     office: Office, work: Callable[[], Awaitable[object]], subject: str, pause_s: float = 60.0
 ) -> None:
-    """Run ``work`` until "mad" has failed a second time, a while after the first."""
+    """Run ``work`` until "broken" has failed a second time, a while after the first."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(office.collect)
         nursery.start_soon(work)
@@ -120,53 +128,53 @@ async def gone_wrong_twice(
         nursery.cancel_scope.cancel()
     assert second.at - first.at >= pause_s * 1e6
     for note in (first, second):
-        assert (note.level, note.account, note.event) == ("error", "mad", "internal-error")
+        assert (note.level, note.account, note.event) == ("error", "broken", "internal-error")
         assert note.detail.startswith(f"{subject}: ZeroDivisionError at config/reveal.py:")
 
 
 async def test_gaps(tmp_path: Path, autojump_clock: MockClock) -> None:
     office = Office(tmp_path)
     office.subscribe(gap=True)
-    await gone_wrong_twice(office, GapFiller(office.database, office.client_of, office.send).run, "mad: filling gaps")
-    assert any(isinstance(one, GapResult) and one.outcome for one in office.heard)
+    await failed_twice(office, office.reconciler(GapSource(office.reads, TIMINGS)).run, "broken: backfilling gaps")
+    assert any(isinstance(one, GapResult) and one.outcome for one in office.received)
 
 
-async def test_probes(tmp_path: Path, autojump_clock: MockClock) -> None:
-    async def doubt(*what: object) -> None:
+async def test_verification(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async def stale(*what: object) -> None:
         raise AssertionError(what)
 
     office = Office(tmp_path)
     office.subscribe(gap=False)
-    probe = Probe(office.database, office.client_of, office.send, doubt)
+    reconciler = office.reconciler(StalledSource(office.reads, office.send, stale, TIMINGS))
 
     async def work() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(office.answer_pings)
-            nursery.start_soon(probe.run)
+            nursery.start_soon(reconciler.run)
 
-    await gone_wrong_twice(office, work, "mad: asking about orders")
-    assert any(isinstance(one, Verified) and one.listener == "sane" for one in office.heard)
+    await failed_twice(office, work, "broken: verifying orders")
+    assert any(isinstance(one, Verified) and one.listener == "sound" for one in office.received)
 
 
 async def test_what_is_not_pushed(tmp_path: Path, autojump_clock: MockClock) -> None:
     office = Office(tmp_path)
-    open_database(office.database).close()
+    reconciler = office.reconciler(RestOnlySource(office.reads, office.client_of, TIMINGS))
 
     async def work() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(RestOnlyPuller(office.database, office.client_of, office.send).run)
+            nursery.start_soon(reconciler.run)
             await trio.sleep(1)
             office.change_cash()
 
-    await gone_wrong_twice(office, work, "mad: asking for bills", AGAIN_S)
+    await failed_twice(office, work, "broken: fetching bills", TIMINGS.refetch_s)
     assert "account/bills" in office.asked
 
 
-async def test_the_roster(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_the_registry(tmp_path: Path, autojump_clock: MockClock) -> None:
     async def changed(name: str) -> None:
         raise AssertionError(name)
 
     office = Office(tmp_path)
     registry = Registry(office.client_of, office.send, {}, changed)
-    registry.configure([account("mad")])
-    await gone_wrong_twice(office, lambda: registry.identify([account("mad")]), "mad: account/config")
+    registry.configure([account("broken")])
+    await failed_twice(office, lambda: registry.identify([account("broken")]), "broken: account/config")

@@ -1,6 +1,7 @@
 """What REST says becomes the state: what has ended, what is gone, what is closed because it is not named any more."""
 
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from okxsync.messages import Message, OrdersNotFound, Rows
 from okxsync.reconcile.held import Held
 from okxsync.reconcile.pull import RECEIVED_US, Puller, Window, outcome_of
 from okxsync.rest.client import RestError
+from okxsync.store.database import Reader
 from tests.support.desk import Desk, order
 from tests.support.scripted_rest import Exchange
 
@@ -24,8 +26,8 @@ def now_ms() -> int:
 async def fill(exchange: Exchange, desk: Desk, subject: str, since_ms: int | None = None) -> str | None:
     """Ask, and write what is said."""
     send, receive = trio.open_memory_channel[Message](1000)
-    held = Held(desk.path, "alpha", time.time_ns() // 1000)
-    with send:
+    with send, closing(Reader(desk.path)) as reader:
+        held = Held(reader, "alpha", time.time_ns() // 1000)
         unknown = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
     desk.apply(*[message async for message in receive])
     return unknown
@@ -198,9 +200,11 @@ async def test_what_is_younger_than_rest_may_know_is_not_closed(desk: Desk, auto
     assert desk.rows("SELECT cash_bal FROM balances") == [("5",)]
 
 
-async def test_a_page_of_a_list_is_no_whole(desk: Desk, autojump_clock: MockClock) -> None:
+async def test_a_page_of_a_list_is_not_the_complete_state(
+    desk: Desk, reader: Reader, autojump_clock: MockClock
+) -> None:
     send, receive = trio.open_memory_channel[Message](1000)
-    held = Held(desk.path, "alpha", time.time_ns() // 1000)
+    held = Held(reader, "alpha", time.time_ns() // 1000)
     exchange = Exchange({"trade/orders-pending": [old()], "account/positions-history": [{"posId": "1", "cTime": "1"}]})
     with send:
         for subject in ("orders", "positions", "deposits"):

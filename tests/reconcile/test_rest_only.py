@@ -1,14 +1,14 @@
 """What is not pushed is asked for once a push calls for it."""
 
 import time
+from functools import partial
 from pathlib import Path
 
-import pytest
 import trio
 
 from okxsync import daemon
 from okxsync.config.settings import load
-from okxsync.reconcile import rest_only
+from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import serve_sandbox
@@ -17,16 +17,15 @@ from tests.support.replay import until, write_config
 from tests.support.truth import of_mirror, rows, status_of, truth_of
 
 
-async def test_who_listens_to_fills_alone_has_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_listens_to_fills_alone_has_them_all(tmp_path: Path) -> None:
     """The channel adds several executions up, so its pushes only say that there is something to ask for."""
-    monkeypatch.setattr(rest_only, "POLL_S", 0.2)
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     exchange.add_member("alpha", vip=5)
     async with serve_sandbox(exchange, seed=7) as sandbox:
         text = sandbox.accounts_toml().replace('name = "alpha"', 'name = "alpha"\nchannels = ["fills"]')
         settings = load(write_config(tmp_path, text))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(daemon.run, settings, settings.database)
+            nursery.start_soon(partial(daemon.run, settings, settings.database, timings=Timings(poll_s=0.2)))
             await until(lambda: is_covered(settings.database))
             assert truth_of(exchange, "fills") == set()
             trader = Trader(exchange, 3)

@@ -9,10 +9,9 @@ import pytest
 from okxsync.config.settings import Settings
 from okxsync.mirror.ledger import check_ledger
 from okxsync.okx.channels import subscription
-from okxsync.reconcile.backfill import backfill
 from okxsync.reconcile.verify import SUBJECTS, verify_all
 from okxsync.sandbox.server.server import Sandbox
-from tests.support.traded import now_us, since
+from tests.support.traded import backfill, now_us, since
 from tests.support.truth import TRUTH, snake
 
 
@@ -164,10 +163,7 @@ async def test_verify_says_when_it_could_not_ask(sandbox: Sandbox, settings: Set
     assert "50119" in unasked[member.name]
 
 
-async def test_verify_names_each_column_that_is_wrong(
-    sandbox: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("okxsync.reconcile.verify.AGAIN_S", 0.0)
+async def test_verify_names_each_column_that_is_wrong(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     uid, member = next(iter(sandbox.exchange.members.items()))
     db = pysqlite3.connect(settings.database)
@@ -189,7 +185,7 @@ async def test_verify_names_each_column_that_is_wrong(
             db.execute(f"UPDATE {subject.table} SET {changes} WHERE rowid = ?", [*values, row])
         wrong |= {(subject.table, name) for name in altered}
     db.close()
-    found, _ = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    found, _ = await verify_all(settings.database, settings.accounts, since(1).since_ms, again_s=0.0)
     assert {(one.table, one.column) for one in found} == wrong
     assert {one.account for one in found} == {member.name}
 

@@ -13,6 +13,7 @@ from okxsync.messages import GapResult, Lost, Note, Pong, Subscribed
 from okxsync.mirror.status import read_status
 from okxsync.reconcile.held import live_channels
 from okxsync.store import prune as pruning
+from okxsync.store.database import Reader
 from okxsync.store.prune import POLL_S, ROW_BYTES, LogRow, PruneLimits, Pruner, Upkeep, delete_old_rows, due, would_free
 from tests.support.desk import NOW, Desk, order
 
@@ -140,15 +141,15 @@ def gaps_left(desk: Desk) -> list[int]:
     return [number for (number,) in desk.rows("SELECT id FROM gaps ORDER BY id")]
 
 
-def test_old_gaps_go_but_none_that_is_open_and_no_channels_last(desk: Desk) -> None:
+def test_old_gaps_go_but_none_that_is_open_and_no_channels_last(desk: Desk, reader: Reader) -> None:
     desk.apply(Subscribed(1, "alpha", ["deposit-info"], NOW))
     with_gaps(desk, "filled", channel="deposit-info")  # 1, its only one
     with_gaps(desk, "filled", None, *["filled"] * 28)  # 3 is open
-    since = live_channels(desk.path, ["orders", "deposit-info"])
+    since = live_channels(reader, ["orders", "deposit-info"])
     status = read_status(desk.path, NOW)
     assert forget_all(desk, 5) == 3
     assert gaps_left(desk) == [1, 3, *range(27, 32)]
-    assert live_channels(desk.path, ["orders", "deposit-info"]) == since
+    assert live_channels(reader, ["orders", "deposit-info"]) == since
     assert read_status(desk.path, NOW).gaps.open == status.gaps.open == 1
 
 

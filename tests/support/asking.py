@@ -1,4 +1,4 @@
-"""Accounts that are live in a real database, their clients, and an exchange that answers as told, in virtual time."""
+"""Accounts that are live in a real database, their clients, and an exchange with scripted replies, in virtual time."""
 
 import os
 import time
@@ -12,6 +12,12 @@ from trio.testing import MockClock
 
 from okxsync.config.settings import load
 from okxsync.messages import ConfiguredAccount, Heartbeat, Message, Pong, Subscribed
+from okxsync.reconcile.gaps import GapSource
+from okxsync.reconcile.held import Reads
+from okxsync.reconcile.reconciler import Reconciler, Source
+from okxsync.reconcile.rest_only import RestOnlySource
+from okxsync.reconcile.stalled import StalledSource
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.clients import Clients
 from tests.support.desk import NOW, Desk, phase
 from tests.support.replies import reply
@@ -68,11 +74,24 @@ class Asking:
             )
         for number, name in enumerate(self.names, 1):
             desk.apply(phase(NOW, number=number, listener=name))
-        self.doubts: list[tuple[str, str, int, str]] = []
+        self.reads = Reads(desk.path, threads=False)
+        self.stale: list[tuple[str, str, int, str]] = []
         self._written: list[Message] = []
 
-    async def mark_stale(self, account: str, channel: str, proved_until: int, why: str) -> None:
-        self.doubts.append((account, channel, proved_until, why))
+    def reconciler(self, *sources: Source) -> Reconciler:
+        return Reconciler(sources, self.reads, self.clients.of, self.send)
+
+    def gap_source(self) -> GapSource:
+        return GapSource(self.reads, TIMINGS)
+
+    def rest_only_source(self) -> RestOnlySource:
+        return RestOnlySource(self.reads, self.clients.of, TIMINGS)
+
+    def stalled_source(self) -> StalledSource:
+        return StalledSource(self.reads, self.send, self.mark_stale, TIMINGS)
+
+    async def mark_stale(self, account: str, channel: str, verified_until: int, why: str) -> None:
+        self.stale.append((account, channel, verified_until, why))
         await trio.lowlevel.checkpoint()
 
     async def write(self, every_s: float = 1.0) -> None:
@@ -81,8 +100,8 @@ class Asking:
             self._write()
             await trio.sleep(every_s)
 
-    def heard(self) -> list[Message]:
-        """Return what was sent since the last call; it is written."""
+    def received(self) -> list[Message]:
+        """Write what was sent, and return it since the last call."""
         self._write()
         messages, self._written = self._written, []
         return messages

@@ -1,4 +1,4 @@
-"""A live channel is verified by what only REST has reported, once all is stored that was pushed before."""
+"""A live channel is verified by what only REST has reported, once everything is stored that was pushed before."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,8 +13,8 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.messages import Unverified, Verified
-from okxsync.reconcile import probe
 from okxsync.reconcile.lost_pushes import ASIDE_MS
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.store.database import open_reader
 from tests.support.asking import Asking, Exchange, virtual_time
 from tests.support.desk import MS, Desk, order
@@ -31,7 +31,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 class Accounts:
-    """Accounts that are live, and what REST says of them, by path."""
+    """Accounts that are live, and what REST reports of them, by path."""
 
     def __init__(self, asking: Asking, rest: Rows) -> None:
         self.asking = asking
@@ -42,14 +42,14 @@ class Accounts:
         frame = self.asking.desk.frame(channel, *rows)
         self.asking.send.send_nowait(msgspec.structs.replace(frame, connection_id=number, listener=account))
 
-    def tell(self, path: str, *rows: dict[str, Any]) -> None:
+    def report(self, path: str, *rows: dict[str, Any]) -> None:
         self.rest[path] = list(rows)
 
     async def stalled(self, within_s: float = 150.0) -> str | None:
         """Return why a channel was found to be stalled, or None if none was."""
         with trio.move_on_after(within_s):
-            await until(lambda: bool(self.asking.doubts))
-        return self.asking.doubts[0][3] if self.asking.doubts else None
+            await until(lambda: bool(self.asking.stale))
+        return self.asking.stale[0][3] if self.asking.stale else None
 
 
 Start = Callable[..., Any]
@@ -59,7 +59,7 @@ Start = Callable[..., Any]
 async def start(
     tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> Callable[..., Any]:
-    """Returns what starts a probe of one account that is live on some channels, in virtual time."""
+    """Returns what starts to verify accounts that are live on some channels, in virtual time."""
     virtual_time(monkeypatch, autojump_clock)
 
     @asynccontextmanager
@@ -74,7 +74,7 @@ async def start(
         asking = Asking(tmp_path, desk, exchange, accounts, *channels)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(asking.write)
-            nursery.start_soon(probe.Probe(desk.path, asking.clients.of, asking.send, asking.mark_stale).run)
+            nursery.start_soon(asking.reconciler(asking.stalled_source()).run)
             await trio.sleep(10)
             yield Accounts(asking, rest)
             nursery.cancel_scope.cancel()
@@ -93,7 +93,7 @@ def now_ms() -> int:
 
 
 def verified(accounts: Accounts) -> int:
-    return sum(isinstance(one, Verified) for one in accounts.asking.heard())
+    return sum(isinstance(one, Verified) for one in accounts.asking.received())
 
 
 # Orders and fills
@@ -103,19 +103,19 @@ async def test_an_order_that_only_rest_knows_shows_that_orders_is_stalled(
     start: Start, autojump_clock: MockClock
 ) -> None:
     async with start("orders") as accounts:
-        accounts.tell("trade/orders-pending", order(7, uTime=str(now_ms())))
+        accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
         assert await accounts.stalled() == ("orders: channel stalled on a live connection (order 7 was missed)")
         assert [row[0] for row in accounts.asking.desk.rows("SELECT ord_id FROM orders")] == ["7"]  # repaired at once
 
 
-async def test_an_order_that_rest_reports_before_its_push_arrives_is_not_missing(
+async def test_an_order_that_rest_reports_before_its_push_arrives_is_not_a_lost_push(
     start: Start, autojump_clock: MockClock
 ) -> None:
     async with start("orders") as accounts:
         row = order(7, uTime=str(now_ms()))
-        accounts.tell("trade/orders-pending", row)
+        accounts.report("trade/orders-pending", row)
         await until(lambda: bool(accounts.asking.desk.rows("SELECT 1 FROM orders")))
-        await trio.sleep(probe.SETTLE_S - 1)
+        await trio.sleep(TIMINGS.settle_s - 1)
         accounts.push("orders", row | {"uTime": str(int(row["uTime"]) - 3)})  # and gives it another time
         assert await accounts.stalled() is None
         assert verified(accounts)
@@ -127,70 +127,70 @@ async def test_a_lost_end_a_lost_amendment_and_a_lost_fill_are_found(
     async with start("orders") as accounts:
         accounts.push("orders", order(1, px="5", uTime=str(now_ms())))
         await trio.sleep(70)
-        accounts.tell("trade/orders-pending", order(1, px="6", uTime=str(now_ms())))
+        accounts.report("trade/orders-pending", order(1, px="6", uTime=str(now_ms())))
         assert "order 1 was missed" in (await accounts.stalled() or "")
 
 
-async def test_a_fill_that_was_lost_is_missed_though_the_order_was_pushed_again(
-    start: Start, autojump_clock: MockClock
-) -> None:
+async def test_a_lost_fill_is_found_though_the_order_was_pushed_again(start: Start, autojump_clock: MockClock) -> None:
     async with start("orders") as accounts:
         await trio.sleep(10)
         at = str(now_ms())
         part = {"state": "partially_filled", "uTime": at, "cTime": at, "fillTime": at}
         partly = order(1, **part, accFillSz="6", fillSz="1", tradeId="9")
         accounts.push("orders", partly)  # 8, of 5, was not pushed
-        accounts.tell("trade/orders-pending", partly)
+        accounts.report("trade/orders-pending", partly)
         fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "1", "ts": at, "fillTime": at}
         fills = [
             fill | {"tradeId": "8", "billId": "2", "fillSz": "5"},
             fill | {"tradeId": "9", "billId": "3", "fillSz": "1"},
         ]
-        accounts.tell("trade/fills", *fills)
+        accounts.report("trade/fills", *fills)
         assert "a fill of order 1 was missed" in (await accounts.stalled() or "")
 
 
-async def test_fills_that_were_pushed_as_one_are_not_missing(start: Start, autojump_clock: MockClock) -> None:
+async def test_fills_that_were_pushed_as_one_are_not_lost_pushes(start: Start, autojump_clock: MockClock) -> None:
     async with start("orders") as accounts:
         await trio.sleep(10)
         at = str(now_ms())
         part = {"state": "partially_filled", "uTime": at, "cTime": at, "fillTime": at}
         aggregated = order(1, **part, accFillSz="6", fillSz="6", tradeId="9")
         accounts.push("orders", aggregated)
-        accounts.tell("trade/orders-pending", aggregated)
+        accounts.report("trade/orders-pending", aggregated)
         fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "1", "ts": at, "fillTime": at}
         fills = [
             fill | {"tradeId": "8", "billId": "2", "fillSz": "5"},
             fill | {"tradeId": "9", "billId": "3", "fillSz": "1"},
         ]
-        accounts.tell("trade/fills", *fills)
+        accounts.report("trade/fills", *fills)
         assert await accounts.stalled() is None
 
 
-async def test_a_fill_without_an_order_is_no_push_of_this_channel(start: Start, autojump_clock: MockClock) -> None:
+async def test_a_fill_without_an_order_is_not_a_push_of_this_channel(start: Start, autojump_clock: MockClock) -> None:
     """Block trades and the like have none."""
     async with start("orders") as accounts:
         await trio.sleep(10)
         at = str(now_ms())
         fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "77", "ts": at, "fillTime": at}
-        accounts.tell("trade/fills", fill | {"tradeId": "8", "billId": "2", "fillSz": "5"})
+        accounts.report("trade/fills", fill | {"tradeId": "8", "billId": "2", "fillSz": "5"})
         assert await accounts.stalled() is None
         assert accounts.asking.desk.rows("SELECT trade_id FROM fills") == [("8",)]
 
 
-async def test_only_what_a_subscription_reports_can_be_missing(start: Start, autojump_clock: MockClock) -> None:
+async def test_only_what_a_subscription_reports_can_be_a_lost_push(start: Start, autojump_clock: MockClock) -> None:
     async with start("orders:instType=SWAP") as accounts:
         spot = order(7, uTime=str(now_ms())) | {"instType": "SPOT", "instId": "BTC-USDT"}
-        accounts.tell("trade/orders-pending", spot)
+        accounts.report("trade/orders-pending", spot)
         assert await accounts.stalled() is None
         assert accounts.asking.desk.rows("SELECT ord_id FROM orders") == []
-        accounts.tell("trade/orders-pending", spot, order(8, uTime=str(now_ms())))
+        accounts.report("trade/orders-pending", spot, order(8, uTime=str(now_ms())))
         assert "order 8" in (await accounts.stalled() or "")
 
 
-async def test_what_happened_before_the_subscription_is_not_missing(start: Start, autojump_clock: MockClock) -> None:
+async def test_what_happened_before_the_subscription_is_not_a_lost_push(
+    start: Start, autojump_clock: MockClock
+) -> None:
     async with start("orders") as accounts:
-        accounts.tell("trade/orders-pending", order(7, uTime=str(MS + ASIDE_MS)))
+        accounts.report("trade/orders-pending", order(7, uTime=str(MS + ASIDE_MS)))
         assert await accounts.stalled() is None
 
 
@@ -203,10 +203,10 @@ async def test_an_algo_order_that_only_rest_knows_shows_that_its_channel_is_stal
     async with start("orders-algo") as accounts:
         at = str(now_ms())
         algo = {"algoId": "5", "ordType": "trigger", "state": "canceled", "cTime": at, "uTime": at, "instId": "X"}
-        accounts.tell("trade/orders-algo-history", algo | {"ordType": "iceberg"})  # of another channel
+        accounts.report("trade/orders-algo-history", algo | {"ordType": "iceberg"})  # of another channel
         assert await accounts.stalled() is None
         at = str(now_ms())
-        accounts.tell("trade/orders-algo-history", algo | {"algoId": "6", "uTime": at})
+        accounts.report("trade/orders-algo-history", algo | {"algoId": "6", "uTime": at})
         assert "algo order 6 was missed" in (await accounts.stalled() or "")
 
 
@@ -230,14 +230,14 @@ async def test_a_balance_that_only_rest_knows_shows_that_account_is_stalled(
 ) -> None:
     async with start("account") as accounts:
         accounts.push("account", totals("5", now_ms()))
-        accounts.tell("account/balance", totals("7", now_ms() + 5000))
+        accounts.report("account/balance", totals("7", now_ms() + 5000))
         assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
-async def test_an_untouched_account_that_says_nothing_is_alive(start: Start, autojump_clock: MockClock) -> None:
+async def test_an_unchanged_account_that_pushes_nothing_is_not_stalled(start: Start, autojump_clock: MockClock) -> None:
     async with start("account", "positions", "balance_and_position") as accounts:
         accounts.push("account", totals("5", now_ms()))
-        accounts.tell("account/balance", totals("5.00", now_ms()))
+        accounts.report("account/balance", totals("5.00", now_ms()))
         assert await accounts.stalled() is None
         assert verified(accounts) >= 6
 
@@ -250,7 +250,7 @@ async def test_a_change_that_only_another_channel_reports_shows_that_account_is_
         accounts.push("balance_and_position", change("5", now_ms()))
         await trio.sleep(20)
         accounts.push("balance_and_position", change("7", now_ms()))
-        accounts.tell("account/balance", totals("7", now_ms()))
+        accounts.report("account/balance", totals("7", now_ms()))
         assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
@@ -262,7 +262,7 @@ async def test_income_that_has_no_event_does_not_show_that_a_channel_is_stalled(
         accounts.push("balance_and_position", change("5", now_ms()))
         await trio.sleep(20)
         bill = {"billId": "1", "type": kind, "ts": str(now_ms()), "balChg": "0.5", "ccy": "USDT"}
-        accounts.tell("account/bills", bill)
+        accounts.report("account/bills", bill)
         assert (await accounts.stalled() is not None) == dead
 
 
@@ -273,9 +273,9 @@ async def test_a_position_that_only_rest_knows_to_be_closed_shows_that_positions
         at = str(now_ms())
         row = {"posId": "1", "instId": "X", "instType": "SWAP", "pos": "5", "uTime": at, "pTime": at}
         accounts.push("positions", row)
-        accounts.tell("account/positions", row)
+        accounts.report("account/positions", row)
         assert await accounts.stalled() is None
-        accounts.tell("account/positions")
+        accounts.report("account/positions")
         assert "a change of position 1 was missed" in (await accounts.stalled() or "")
 
 
@@ -286,7 +286,7 @@ BUSY: Final = 5
 MINUTES: Final = 10
 
 
-async def test_busy_accounts_are_never_taken_for_stalled_however_late_the_writer_is(
+async def test_busy_accounts_are_never_found_stalled_however_late_the_writer_is(
     start: Start, desk: Desk, autojump_clock: MockClock
 ) -> None:
     """Ten minutes: cash changes twenty times a second, REST takes 50 to 500 ms, and nothing is written for 20 s by a
@@ -311,13 +311,13 @@ async def test_busy_accounts_are_never_taken_for_stalled_however_late_the_writer
             filled = order(
                 number, state="filled", accFillSz="10", fillSz="10", tradeId=amount, uTime=str(at), cTime=str(at)
             )
-            accounts.tell("account/balance", totals(amount, at))
+            accounts.report("account/balance", totals(amount, at))
             await trio.sleep(0.05)
             accounts.push("orders", filled, account=name)
-        assert accounts.asking.doubts == []
-        heard = accounts.asking.heard()
-        assert not any(isinstance(one, Unverified) for one in heard)
-        assert {one.listener for one in heard if isinstance(one, Verified)} == set(accounts.asking.names)
+        assert accounts.asking.stale == []
+        received = accounts.asking.received()
+        assert not any(isinstance(one, Unverified) for one in received)
+        assert {one.listener for one in received if isinstance(one, Verified)} == set(accounts.asking.names)
 
 
 async def test_a_stalled_writer_delays_a_verdict_and_does_not_falsify_it(
@@ -328,7 +328,7 @@ async def test_a_stalled_writer_delays_a_verdict_and_does_not_falsify_it(
         accounts.asking._write = lambda: None
         row = order(7, uTime=str(now_ms()))
         accounts.push("orders", row)
-        accounts.tell("trade/orders-pending", row)
+        accounts.report("trade/orders-pending", row)
         assert await accounts.stalled(600) is None
         accounts.asking._write = write
         assert await accounts.stalled() is None

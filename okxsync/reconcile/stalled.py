@@ -1,0 +1,184 @@
+"""Whether a live channel has pushed everything, or has stalled while its connection lives.
+
+``orders`` pushes only when something happens, so silence proves nothing; and a push proves only that the channel works
+now. So every minute (with many accounts less often) REST is asked for what happened since the channel was verified
+last, and its rows are stored like those of any reply. Then everything must arrive that was pushed by then: the verdict
+waits some seconds, and then until the answer to a ping that was sent after them is stored. A writer that is behind
+delays the verdict, and cannot falsify it. What by then only REST has reported is a lost push (see
+``reconcile.lost_pushes``): the channel has stalled since it was verified last. ``account`` and ``positions`` repeat
+their state every few seconds, and are verified only when they stop.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Set
+from functools import cache, partial
+from operator import itemgetter
+from typing import Final, TypeAlias
+
+import msgspec
+import trio
+
+from okxsync.messages import Message, Unverified, Verified
+from okxsync.okx.channels import arguments_of, channel_of, is_understood
+from okxsync.reconcile import pull
+from okxsync.reconcile.held import LiveChannel, Reads, live_channels
+from okxsync.reconcile.lost_pushes import ASIDE_MS, LOST, Window, lost_push
+from okxsync.reconcile.pull import TO_VERIFY
+from okxsync.reconcile.timings import Timings
+from okxsync.reconcile.work import Part, Report, Work
+from okxsync.runtime.clock import now_us
+from okxsync.store.database import Reader
+
+SELF_REPEATING: Final = frozenset({"account", "positions"})
+"""They repeat their state every five seconds, even if nothing changes (OKX docs:
+trading-account-websocket-positions-channel). So they are verified only if that stops."""
+_DAY_US: Final = 86_400_000_000
+
+MarkStale: TypeAlias = Callable[[str, str, int, str], Awaitable[None]]
+"""Takes account, channel, until when it was verified (local microseconds), and why it is stale since."""
+Key: TypeAlias = tuple[str, str]  # account and channel
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """REST has reported what it knows of a channel, and the verdict is pending.
+
+    Attributes:
+        since_at: Of the channel then; another one shows that it was lost meanwhile.
+        verified_at: Until when it is known to have pushed everything; local microseconds.
+        until_at: Until when the verdict verifies it; local microseconds.
+        window: What the verdict is about.
+        settled_at: When all pushes of the window must have been sent; local microseconds.
+    """
+
+    since_at: int
+    verified_at: int
+    until_at: int
+    window: Window
+    settled_at: int
+
+
+class StalledSource:
+    """Finds the live channels that are to be verified, and reaches the verdicts.
+
+    Args:
+        send: Where verdicts go.
+        mark_stale: Called for a channel that has stalled.
+    """
+
+    name = "channels to verify"
+    at_once = 16
+
+    def __init__(
+        self, reads: Reads, send: trio.MemorySendChannel[Message], mark_stale: MarkStale, timings: Timings
+    ) -> None:
+        self._reads = reads
+        self._send = send
+        self._mark_stale = mark_stale
+        self._timings = timings
+        self.poll_s = timings.poll_s
+        self._verified: dict[Key, tuple[int, int]] = {}  # until when: local microseconds, the exchange's milliseconds
+        self._asked_at: dict[Key, int] = {}  # local microseconds
+        self._fetched: dict[Key, Fetched] = {}
+        self._failed: set[Key] = set()  # could not be verified the last time
+
+    async def search(self, busy: Set[object]) -> list[Work]:
+        pending = frozenset(self._fetched)
+        live, due = await self._reads.in_thread(self._search, now_us(), pending, busy)
+        for key in pending:
+            await self._judge(key, live.get(key))
+        return [self._work(one) for one in due]
+
+    def _search(
+        self, reader: Reader, now_us: int, pending: Set[Key], busy: Set[object]
+    ) -> tuple[dict[Key, LiveChannel], list[LiveChannel]]:
+        """Return the live channels whose verdict is pending, and what to verify now."""
+        live = live_channels(reader, LOST)
+        return {one.key: one for one in live if one.key in pending}, self.due(live, busy | pending, now_us)
+
+    def due(self, live: Iterable[LiveChannel], excluded: Set[object], now_us: int) -> list[LiveChannel]:
+        """Return what to verify; the channel that was verified longest ago comes first.
+
+        It may run in a thread: what work that ends meanwhile changes here, belongs to channels that are excluded.
+        """
+        is_known, name_of = cache(is_understood), cache(channel_of)  # most accounts have the same channels
+        latest_us = now_us - self._timings.verify_s * 1e6
+        silent = [
+            (one, name)
+            for one in live
+            if is_known(one.channel)
+            and not ((name := name_of(one.channel)) in SELF_REPEATING and one.pushed_at > latest_us)
+        ]
+        # What could not be verified is counted by itself: one account does not wait for its turn among a thousand.
+        count = Counter((name, one.key in self._failed) for one, name in silent)
+        per_s = {name: self._timings.verifications_per_s(name) for name in LOST}
+        every_us = {kind: max(self._timings.verify_s, n / per_s[kind[0]]) * 1e6 for kind, n in count.items()}
+        due: list[tuple[int, LiveChannel, str]] = []
+        for one, name in silent:
+            key = one.key
+            last = max(one.since_at, self._asked_at.get(key, 0))
+            is_due = now_us >= last + every_us[name, key in self._failed] or last > now_us  # the clock was set back
+            if is_due and key not in excluded:
+                due.append((last, one, name))
+        taken: Counter[str] = Counter()
+        found: list[LiveChannel] = []
+        for _, one, name in sorted(due, key=itemgetter(0)):
+            taken[name] += 1
+            if taken[name] <= max(1.0, per_s[name] * self.poll_s):  # the others at the next search
+                found.append(one)
+        return found
+
+    def _work(self, one: LiveChannel) -> Work:
+        now = now_us()
+        pushed_at = one.pushed_at if one.name in SELF_REPEATING else 0
+        until_us, _ = self._verified.get(one.key, (0, 0))
+        verified_at = max((at for at in (one.since_at, until_us, pushed_at) if 0 < at <= now), default=now - _DAY_US)
+        return Work(
+            one.account,
+            one.key,
+            f"verifying {one.channel}",
+            [Part(one.account, subject, pull.Window(verified_at // 1000)) for subject in TO_VERIFY[one.name]],
+            partial(self._finish, one, verified_at),
+            only=arguments_of(one.channel),
+            plain_algos=one.name == "orders-algo",
+        )
+
+    def _finish(self, one: LiveChannel, verified_at: int, report: Report) -> list[Message]:
+        self._asked_at[one.key] = report.began_us
+        if failed := report.failed:
+            if not failed.rest_failed:
+                return []
+            self._failed.add(one.key)
+            return [Unverified(one.account, one.channel, report.ended_us, failed.error or "")]
+        self._failed.discard(one.key)
+        until_us, until_ms = self._verified.get(one.key, (0, 0))
+        ahead_ms = report.began_us // 1000 - report.began_ms
+        # What happened just before the subscription was not pushed, and clocks differ.
+        since_ms = until_ms if verified_at == until_us else verified_at // 1000 - ahead_ms + ASIDE_MS
+        settle_us = int(self._timings.settle_s * 1e6)
+        self._fetched[one.key] = Fetched(
+            since_at=one.since_at,
+            verified_at=verified_at,
+            until_at=report.began_us - settle_us,
+            window=Window(since_ms, report.ended_ms),
+            settled_at=report.ended_us + settle_us,
+        )
+        return []
+
+    async def _judge(self, key: Key, one: LiveChannel | None) -> None:
+        """Reach the verdict on a channel, if everything is stored that it had pushed when REST was asked.
+
+        Args:
+            one: The channel as it is stored now; None if it is not live.
+        """
+        fetched = self._fetched[key]
+        if one is None or one.since_at != fetched.since_at:
+            del self._fetched[key]  # lost meanwhile: its gap is backfilled
+        elif one.answered_at >= fetched.settled_at:
+            missing = await self._reads.in_thread(lost_push, one, fetched.window)
+            del self._fetched[key]
+            if missing:
+                why = f"{one.channel}: channel stalled on a live connection ({missing} was missed)"
+                await self._mark_stale(*key, fetched.verified_at, why)
+            else:
+                self._verified[key] = fetched.until_at, fetched.window.until_ms
+                await self._send.send(Verified(*key, fetched.until_at))

@@ -1,0 +1,161 @@
+"""What REST is asked for on behalf of one account, and what came of it.
+
+Whoever needs something describes it as ``Work``; ``perform`` pulls its parts and reports; ``Work.finish`` says without
+I/O what is to be stored.
+"""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from okxsync.messages import GapResult, Message
+from okxsync.reconcile.held import Gap, Held
+from okxsync.reconcile.pull import Puller, Window, outcome_of, subjects_of
+from okxsync.rest.client import AccountClient, RestError
+from okxsync.runtime.clock import now_us
+from okxsync.store.database import Reader, StoreError
+
+log = logging.getLogger("okxsync.reconcile")
+
+NO_CLIENT: Final = "the account is not enabled, or not identified yet"
+
+
+class Part(msgspec.Struct):
+    """One subject of one account in a window of time, and what came of pulling it.
+
+    Attributes:
+        rows: How many rows REST has returned.
+        done: Whether every request succeeded.
+        error: Why it is not complete.
+        rest_failed: Whether the error is REST's.
+        unknown: What OKX cannot report of it; that is no error.
+    """
+
+    account: str
+    subject: str
+    window: Window
+    rows: int = 0
+    done: bool = False
+    error: str | None = None
+    rest_failed: bool = False
+    unknown: str | None = None
+
+
+OnProgress = Callable[[Part], None]
+"""Called with a part when something has changed in it."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of a piece of work, and when: in local microseconds, and in milliseconds of the exchange's clock."""
+
+    parts: Sequence[Part]
+    began_us: int
+    began_ms: int
+    ended_us: int
+    ended_ms: int
+
+    @property
+    def failed(self) -> Part | None:
+        """The first part with an error."""
+        return next((part for part in self.parts if part.error), None)
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What to pull for one account, and why.
+
+    Attributes:
+        key: Work of the same key and source is done once at a time.
+        about: Why, in the words of a log line.
+        finish: Returns what is to be stored once the parts were tried.
+        only: Arguments of a subscription: rows that it does not report are left out.
+        plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
+        side_by_side: Pull all parts at the same time, for each endpoint has a rate limit of its own. Otherwise they are
+            pulled in order, up to the first error.
+    """
+
+    account: str
+    key: Hashable
+    about: str
+    parts: Sequence[Part]
+    finish: Callable[[Report], Iterable[Message]]
+    only: Mapping[str, str] = {}
+    plain_algos: bool = False
+    side_by_side: bool = False
+
+
+async def perform(
+    work: Work,
+    client: AccountClient | None,
+    reader: Reader,
+    send: trio.MemorySendChannel[Message],
+    on_progress: OnProgress = lambda part: None,
+) -> Report:
+    """Pull the parts of ``work``, and report. What goes wrong with REST or the database is the part's ``error``.
+
+    Args:
+        client: The account's; None if it must not be asked.
+        send: Where the rows go.
+    """
+    began_us, began_ms = now_us(), client.now_ms() if client else 0
+    held = Held(reader, work.account, began_us)
+
+    async def pull(part: Part) -> None:
+        def count(rows: int) -> None:
+            part.rows += rows
+            on_progress(part)
+
+        if client is None:
+            part.error = NO_CLIENT
+        else:
+            puller = Puller(client, send, held, count, only=work.only, plain_algos=work.plain_algos)
+            try:
+                part.unknown = await puller.pull(part.subject, part.window)
+                part.done = True
+            except (RestError, StoreError) as error:
+                log.warning("%s: %s: %s: %s", work.account, work.about, part.subject, error)
+                part.error, part.rest_failed = str(error), isinstance(error, RestError)
+        on_progress(part)
+
+    if work.side_by_side:
+        async with trio.open_nursery() as nursery:
+            for part in work.parts:
+                nursery.start_soon(pull, part)
+    else:
+        for part in work.parts:
+            await pull(part)
+            if part.error:
+                break
+    return Report(work.parts, began_us, began_ms, now_us(), client.now_ms() if client else 0)
+
+
+def parts_of(account: str, gaps: Iterable[Gap]) -> list[Part]:
+    """Return what the gaps of one account need: each subject once, since the earliest gap that needs it."""
+    since_us: dict[str, int] = {}
+    for gap in gaps:
+        for subject in subjects_of(gap.channel):
+            since_us[subject] = min(since_us.get(subject, gap.from_at), gap.from_at)
+    return [Part(account, subject, Window(at // 1000)) for subject, at in since_us.items()]
+
+
+def gap_results(gaps: Iterable[Gap], report: Report) -> list[GapResult]:
+    """Return what was achieved for each gap that has ended, and whose subjects were all pulled since it began."""
+    results = []
+    for gap in gaps:
+        needed = subjects_of(gap.channel)
+        parts = [part for part in report.parts if part.subject in needed and _spans(part.window, gap)]
+        if gap.to_at is None or len(parts) < len(needed):
+            continue
+        errors = "; ".join(part.error for part in parts if part.error)
+        unknown = "; ".join(part.unknown for part in parts if part.unknown)
+        ended = outcome_of(gap.channel, gap.from_at // 1000, report.ended_us // 1000, unknown)
+        outcome, note = (None, errors) if errors else ended
+        results.append(GapResult(gap.id, report.ended_us, outcome, sum(part.rows for part in parts), note))
+    return results
+
+
+def _spans(window: Window, gap: Gap) -> bool:
+    begins, ends = gap.from_at // 1000, (gap.to_at or 0) // 1000
+    return window.since_ms <= begins and (window.until_ms is None or ends <= window.until_ms)

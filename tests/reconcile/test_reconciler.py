@@ -1,0 +1,302 @@
+"""The pool: work is done in turn, and a REST that does not answer piles up no tasks."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.messages import Heartbeat, Lost, Message, Subscribed, Verified
+from okxsync.mirror.status import read_status
+from okxsync.reconcile.gaps import GapSource
+from okxsync.reconcile.rest_only import OVERLAP_MS, RestOnlySource
+from okxsync.reconcile.stalled import StalledSource
+from okxsync.reconcile.timings import TIMINGS
+from tests.support.asking import Asking, Exchange, nothing, silence, virtual_time
+from tests.support.desk import MS, NOW, Desk
+
+S = 1_000_000
+ONE_REQUEST_S = 150.0
+"""All attempts of a request that is not answered, and the pauses between them."""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "okxsync.db")
+    yield desk
+    desk.database.close()
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return Exchange(nothing)
+
+
+@pytest.fixture
+async def asking(
+    tmp_path: Path, desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> Callable[..., Asking]:
+    """Returns what makes accounts whose exchange is asked in virtual time."""
+    virtual_time(monkeypatch, autojump_clock)
+    return lambda accounts, *channels: Asking(tmp_path, desk, exchange, accounts, *channels)
+
+
+async def verifying(asking: Asking, nursery: trio.Nursery) -> None:
+    nursery.start_soon(asking.write)
+    nursery.start_soon(asking.reconciler(asking.stalled_source()).run)
+    await trio.lowlevel.checkpoint()
+
+
+# Verification
+
+
+async def test_verifications_that_are_not_answered_for_hours_pile_up_no_tasks(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.answer = silence
+    accounts = asking(20, "orders", "orders-algo", "balance_and_position")
+    async with trio.open_nursery() as nursery:
+        await verifying(accounts, nursery)
+        await trio.sleep(900)
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        await trio.sleep(900)
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks + 4
+        assert exchange.waiting <= StalledSource.at_once
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.answer = silence
+    accounts = asking(60, "orders")
+    async with trio.open_nursery() as nursery:
+        await verifying(accounts, nursery)
+        await trio.sleep(1800)
+        accounts.received()
+        exchange.answer = nothing
+        late_s = []
+        for _ in range(40):
+            await trio.sleep(TIMINGS.poll_s)
+            verified_at = [one.at for one in accounts.received() if isinstance(one, Verified)]
+            late_s += [(NOW - at) / S + trio.current_time() for at in verified_at]
+        nursery.cancel_scope.cancel()
+    assert len(late_s) >= 60
+    assert max(late_s) < ONE_REQUEST_S + 2 * TIMINGS.settle_s + 2 * TIMINGS.poll_s
+    assert accounts.stale == []
+
+
+async def test_each_channel_is_verified_once_at_a_time_and_in_turn(
+    asking: Callable[..., Asking], autojump_clock: MockClock
+) -> None:
+    accounts = asking(40, "balance_and_position")
+    async with trio.open_nursery() as nursery:
+        await verifying(accounts, nursery)
+        await trio.sleep(500)
+        count = Counter(one.listener for one in accounts.received() if isinstance(one, Verified))
+        nursery.cancel_scope.cancel()
+    assert count.keys() == set(accounts.names)
+    assert max(count.values()) - min(count.values()) <= 1
+
+
+@pytest.mark.parametrize("channel", ["orders", "balance_and_position"])
+async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_other(
+    asking: Callable[..., Asking], exchange: Exchange, channel: str, autojump_clock: MockClock
+) -> None:
+    accounts = asking(200, channel)
+    async with trio.open_nursery() as nursery:
+        await verifying(accounts, nursery)
+        verified_at: list[float] = []
+        while len(verified_at) < 200:
+            await trio.sleep(TIMINGS.poll_s)
+            verified_at += [trio.current_time() for one in accounts.received() if isinstance(one, Verified)]
+        nursery.cancel_scope.cancel()
+    most = TIMINGS.verifications_per_s(channel) * TIMINGS.poll_s
+    first = "trade/orders-pending" if channel == "orders" else "account/bills"
+    asked = Counter(at // TIMINGS.poll_s for at, request in exchange.asked if request.url.path.endswith(first))
+    assert max(asked.values()) <= 2 * most
+
+
+async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    accounts = asking(200, "orders")
+
+    def now_us() -> int:
+        accounts.received()
+        at = NOW + int(trio.current_time() * S)
+        accounts.desk.apply(Heartbeat(os.getpid(), at, NOW, "0.1", 0))
+        return at
+
+    async with trio.open_nursery() as nursery:
+        await verifying(accounts, nursery)
+        await trio.sleep(300)
+        assert read_status(accounts.desk.path, now_us()).gaps.open == 0
+        exchange.answer = silence
+        await trio.sleep(1200)
+        assert read_status(accounts.desk.path, now_us()).gaps.open > 50
+        exchange.answer = nothing
+        per_s = TIMINGS.verifications_per_s("orders")
+        await trio.sleep(ONE_REQUEST_S + 200 / per_s + TIMINGS.settle_s + 3 * TIMINGS.poll_s)
+        assert read_status(accounts.desk.path, now_us()).gaps.open == 0
+        nursery.cancel_scope.cancel()
+
+
+# What is not pushed
+
+
+def change_cash(accounts: Asking) -> None:
+    """Change the cash of every account."""
+    at = str(MS + int(trio.current_time() * 1000))
+    for name in accounts.names:
+        frame = accounts.desk.frame("account", {"uTime": at, "details": [{"ccy": "BTC", "cashBal": at, "uTime": at}]})
+        frame.listener = name
+        accounts.desk.apply(frame)
+
+
+async def test_bills_that_are_not_reported_for_hours_pile_up_no_tasks(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.answer = silence
+    accounts = asking(20, "account")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.reconciler(accounts.rest_only_source()).run)
+        for minute in range(60):
+            await trio.sleep(60)
+            change_cash(accounts)
+            if minute == 30:
+                tasks = trio.lowlevel.current_statistics().tasks_living
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks + 4
+        assert exchange.waiting <= RestOnlySource.at_once
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_happened_while_rest_did_not_answer_is_fetched_afterwards_by_each(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    accounts = asking(20, "account")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.reconciler(accounts.rest_only_source()).run)
+        await trio.sleep(10)
+        exchange.answer = silence
+        change_cash(accounts)
+        await trio.sleep(3600)
+        exchange.answer = nothing
+        exchange.asked.clear()
+        await trio.sleep(120)
+        began = [int(request.url.params["begin"]) for _, request in exchange.asked if "begin" in request.url.params]
+        nursery.cancel_scope.cancel()
+    assert len(exchange.asked) >= 20
+    assert all(at <= MS + 10_000 - OVERLAP_MS + TIMINGS.rest_lag_s * 1000 for at in began)
+
+
+# Gaps
+
+
+def interrupt(accounts: Asking, at_s: float) -> None:
+    """Every account is lost for a second, and live again at ``at_s``."""
+    at = NOW + int(at_s * S)
+    for number, name in enumerate(accounts.names, 1):
+        accounts.desk.apply(Lost(number, name, ["orders"], at - S, "reset"), Subscribed(number, name, ["orders"], at))
+
+
+def open_gap_count(accounts: Asking) -> int:
+    accounts.received()
+    ((count,),) = accounts.desk.rows("SELECT count(*) FROM gaps WHERE outcome IS NULL")
+    return int(count)
+
+
+async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are_filled_at_last(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.answer = silence
+    accounts = asking(100, "orders")
+    interrupt(accounts, 1.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.write)
+        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)
+        await trio.sleep(900)
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        await trio.sleep(900)
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks + 4
+        attempts = accounts.desk.rows("SELECT attempts FROM gaps")
+        assert min(attempts) >= (1,), "each account has its turn"
+        exchange.answer = nothing
+        await trio.sleep(2 * ONE_REQUEST_S)
+        assert open_gap_count(accounts) == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    accounts = asking(1, "orders")
+    interrupt(accounts, 1.0)
+    accounts.clients.configure([])  # so it fails at once
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.write)
+        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)
+        await trio.sleep(600)
+        ((attempts, note),) = accounts.desk.rows("SELECT attempts, note FROM gaps")
+        nursery.cancel_scope.cancel()
+    assert 5 <= attempts <= 60
+    assert "not identified yet" in note
+
+
+async def test_verifications_that_are_not_answered_hold_up_no_gap(
+    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    accounts = asking(40, "orders")
+    exchange.answer = silence
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.write)
+        nursery.start_soon(accounts.reconciler(accounts.gap_source(), accounts.stalled_source()).run)
+        await trio.sleep(300)
+        assert exchange.waiting == StalledSource.at_once
+        exchange.answer = nothing  # what is asked from now on is answered
+        interrupt(accounts, trio.current_time())
+        await trio.sleep(10)
+        assert exchange.waiting > 0
+        assert open_gap_count(accounts) == 0
+        nursery.cancel_scope.cancel()
+
+
+# Sources
+
+
+async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
+    asking: Callable[..., Asking], autojump_clock: MockClock
+) -> None:
+    accounts = asking(1, "orders")
+    interrupt(accounts, 1.0)
+    messages: list[Message] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)  # and nothing writes
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    while accounts.receive.statistics().current_buffer_used:
+        messages.append(accounts.receive.receive_nowait())
+    assert [type(one).__name__ for one in messages] == ["GapResult"]
+
+
+async def test_an_internal_error_of_a_search_ends_no_other_source(
+    asking: Callable[..., Asking], autojump_clock: MockClock
+) -> None:
+    class Broken(GapSource):
+        async def search(self, busy: object) -> list[object]:  # type: ignore[override]
+            raise ZeroDivisionError
+
+    accounts = asking(2, "orders")
+    broken = Broken(accounts.reads, TIMINGS)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.write)
+        nursery.start_soon(accounts.reconciler(broken, accounts.stalled_source()).run)  # type: ignore[arg-type]
+        await trio.sleep(200)
+        nursery.cancel_scope.cancel()
+    found = accounts.received()
+    assert {one.listener for one in found if isinstance(one, Verified)} == set(accounts.names)
+    notes = accounts.desk.rows("SELECT detail FROM journal WHERE event = 'internal-error'")
+    assert len(notes) >= 2, "it is tried again"
