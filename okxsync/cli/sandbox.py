@@ -19,6 +19,14 @@ def sandbox(
             help="Every ten seconds one of these befalls a connection: rst,half-open,4001,4006,upgrade; or a file.toml."
         ),
     ] = "",
+    dials_per_second: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="New WebSocket connections per second; more are rejected with HTTP 429, as OKX does. 0: no limit.",
+        ),
+    ] = 3,
     write_config: Annotated[
         Path | None, typer.Option("--write-config", help="Write the accounts.toml to use there.")
     ] = None,
@@ -37,7 +45,7 @@ def sandbox(
         fail(2, f"--faults: {error}")
     failed: list[str] = []
     try:
-        trio.run(lambda: command.serve(port, accounts, rate, seed, chosen, write_config))
+        trio.run(lambda: command.serve(port, accounts, rate, seed, chosen, dials_per_second, write_config))
     except* OSError as group:
         failed = [f"sandbox on port {port}: {error}" for error in leaves(group)]
     if failed:

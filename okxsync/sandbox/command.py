@@ -40,12 +40,19 @@ def _in_turn(name: str, number: int, count: int) -> Fault:
 
 
 async def serve(
-    port: int, accounts: int, rate: float, seed: int, faults: list[Fault], write_config: Path | None
+    port: int,
+    accounts: int,
+    rate: float,
+    seed: int,
+    faults: list[Fault],
+    dials_per_second: int,
+    write_config: Path | None,
 ) -> None:
     """Serve ``accounts`` accounts that trade ``rate`` times a second on ``port``, until SIGINT or SIGTERM.
 
     Args:
         faults: What goes wrong, and when.
+        dials_per_second: New WebSocket connections per second; more are rejected with HTTP 429. 0 for no limit.
 
     Raises:
         OSError: the port is taken, or the configuration cannot be written.
@@ -53,7 +60,8 @@ async def serve(
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed)
     for number in range(1, accounts + 1):
         exchange.add_member(f"account{number}")
-    async with serve_sandbox(exchange, port=port, rate=rate, seed=seed) as sandbox, trio.open_nursery() as nursery:
+    serving = serve_sandbox(exchange, port=port, rate=rate, seed=seed, dials_per_second=dials_per_second)
+    async with serving as sandbox, trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             if write_config:
                 await trio.Path(write_config).touch(mode=0o600)

@@ -3,16 +3,17 @@
 import random
 from pathlib import Path
 
-import httpx
 import pytest
 import trio
+import trio.testing
 
 from okxsync.sandbox.command import faults_of
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.faults.script import LASTING, SUDDEN, Fault, play, read_script, strike
 from okxsync.sandbox.server.server import Sandbox
-from tests.support.sandbox_client import Caller, talk
+from okxsync.sandbox.server.websocket import CLOSE_WITHIN_S
+from tests.support.sandbox_client import Caller, talk, upgrade_status
 
 SWAP = {"instId": "BTC-USDT-SWAP", "tdMode": "cross"}
 FAR_BUY = {"side": "buy", "ordType": "limit", "px": "1"}
@@ -97,19 +98,7 @@ async def test_what_befalls_one_account_or_endpoint_leaves_the_others(
     async with talk(sandbox) as one, talk(sandbox) as other:
         assert (await one.log_in(alpha))["code"] == "60009"
         assert (await other.log_in(beta))["code"] == "0"
-    answer = await refused(sandbox, "business")
-    assert answer == 503
-
-
-async def refused(sandbox: Sandbox, endpoint: str) -> int:
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version": "13",
-    }
-    async with httpx.AsyncClient() as client:
-        return (await client.get(f"{sandbox.url_rest}/ws/v5/{endpoint}", headers=headers)).status_code
+    assert await upgrade_status(sandbox.url_rest, "business") == 503
 
 
 async def test_login_may_be_late(sandbox: Sandbox, alpha: Member) -> None:
@@ -154,6 +143,32 @@ async def test_pushes_may_come_twice_late_or_not_at_all(
         sandbox.faults.rules.clear()
         later = [frame["data"][0]["sz"] for frame in await client.silence(0.2) if "data" in frame]
         assert later == (["3"] if do == "reorder" else [])  # nothing is kept for ever
+
+
+async def test_delayed_frames_arrive_late_and_in_order(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+    delay = Rule("delay", account="alpha", endpoint="private", seconds=0.3)
+    async with talk(sandbox, member=alpha) as client:
+        await client.subscribe(ORDERS)
+        await client.hear_of(event="channel-conn-count")
+        began = trio.current_time()
+        sandbox.faults.rules.append(delay)
+        sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, **FAR_BUY, "sz": "1"})
+        await client.say("ping")
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        sandbox.faults.rules.remove(delay)
+        sandbox.operate(exchange.place_order, alpha.uid, {**SWAP, **FAR_BUY, "sz": "2"})  # waits behind the others
+        received = [await client.text() for _ in range(3)]
+        assert trio.current_time() - began >= 0.3
+        assert ['"sz":"1"' in received[0], received[1] == "pong", '"sz":"2"' in received[2]] == [True] * 3
+
+
+async def test_delayed_frames_are_sent_before_the_close(sandbox: Sandbox, alpha: Member) -> None:
+    sandbox.faults.rules.append(Rule("delay", seconds=CLOSE_WITHIN_S + 0.5))
+    async with talk(sandbox) as client:
+        strike(sandbox, Fault(do="frame", text='{"event":"party"}'), random.Random(1))
+        strike(sandbox, Fault(do="close", code="4006"), random.Random(1))
+        assert (await client.hear())["event"] == "party"
+        assert (await client.closed())[0] == 4006
 
 
 async def test_rest_may_answer_anything_to_one_account(sandbox: Sandbox, caller: Caller) -> None:

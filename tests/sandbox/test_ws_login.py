@@ -9,7 +9,7 @@ from trio_websocket import open_websocket_url
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from tests.support.sandbox_client import login_arg, refusal, talk
+from tests.support.sandbox_client import login_arg, talk, upgrade_status
 
 
 @pytest.mark.parametrize("endpoint", ["public", "private", "business"])
@@ -20,13 +20,13 @@ async def test_every_path_is_served_and_its_query_ignored(sandbox: Sandbox, endp
 
 
 async def test_an_unknown_path_is_refused(sandbox: Sandbox) -> None:
-    assert await refusal(sandbox, "other") == 404
+    assert await upgrade_status(sandbox.url_rest, "other") == 404
 
 
 async def test_the_fourth_dial_within_a_second_is_refused_with_429(exchange: Exchange, alpha: Member) -> None:
     async with serve_sandbox(exchange) as sandbox:
         async with talk(sandbox), talk(sandbox, "public"), talk(sandbox, "business"):
-            assert await refusal(sandbox, "private") == 429
+            assert await upgrade_status(sandbox.url_rest, "private") == 429
             assert len(sandbox.violations) == 1
             assert sandbox.violations[0].startswith("dials")
         await trio.sleep(1)

@@ -140,9 +140,9 @@ def upgrade(endpoint: str) -> bytes:
     return (head + "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items()) + "\r\n").encode()
 
 
-async def refusal(sandbox: Sandbox, endpoint: str) -> int:
-    """Return the HTTP status with which an upgrade is refused."""
-    async with httpx.AsyncClient(base_url=sandbox.url_rest) as client:
+async def upgrade_status(url_rest: str, endpoint: str) -> int:
+    """Return the HTTP status that answers a WebSocket upgrade: 101 if it is accepted."""
+    async with httpx.AsyncClient(base_url=url_rest) as client:
         return (await client.get(f"/ws/v5/{endpoint}", headers=UPGRADE)).status_code
 
 

@@ -40,7 +40,8 @@ class Rule:
 
     `do` says what: ``refuse`` (handshakes, with HTTP status `code`), ``login-error`` (with `code`), ``login-delay`` (of
     `seconds`), ``subscribe-error`` (with `code`), ``crowded`` (channel-conn-count-error in place of pushes), ``silent``
-    (no pushes), ``double`` (each push twice), ``reorder`` (each second push before the one before it), ``join`` (all
+    (no pushes), ``delay`` (every frame of a connection, pongs and acknowledgements too, is sent `seconds` late, in
+    order), ``double`` (each push twice), ``reorder`` (each second push before the one before it), ``join`` (all
     that one operation tells of orders in one message), ``unannounced`` (no notice before an upgrade, as on ``business``
     until 2026-06-11), ``rest`` (status `code`, after `seconds`, with `text` as body).
     """

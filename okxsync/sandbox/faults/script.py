@@ -27,6 +27,7 @@ LASTING: Final = (
     "subscribe-error",
     "crowded",
     "silent",
+    "delay",
     "double",
     "reorder",
     "join",

@@ -47,7 +47,7 @@ class ClientConnection:
         self._websocket = websocket
         self._ip = websocket.client.host if websocket.client else ""
         self._subscriptions: dict[str, Subscription] = {}
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[tuple[float, str]] = deque()  # frames, each with the time before which it is not sent
         self._wake = trio.Event()
         self._ending: tuple[int, str] | None = None
         self._cut_at = self._upgrade_at = math.inf
@@ -75,14 +75,23 @@ class ClientConnection:
             self._waiting.clear()
             self.close(4005, "Server buffer is full, the client reads too slowly.")
             return
-        self._waiting.append(frame)
+        self._waiting.append((self._due(), frame))
         self._wake.set()
 
+    def _due(self) -> float:
+        """Return when a frame of now is sent: later under the fault ``delay``, and never before an earlier frame."""
+        now = trio.current_time()
+        name = self.member.name if self.member else ""
+        rule = self._hub.faults.rule("delay", account=name, endpoint=self.endpoint)
+        earlier = self._waiting[-1][0] if self._waiting else now
+        return max(now + (rule.seconds if rule else 0.0), earlier)
+
     def close(self, code: int, reason: str = "") -> None:
-        """Close after the frames that wait; cut the line if that takes too long."""
+        """Close after the queued frames; reset the connection if the client does not answer the close frame in time."""
         if not self._ending:
+            sent_by = self._waiting[-1][0] if self._waiting else trio.current_time()
             self._ending = code, reason
-            self._cut_at = trio.current_time() + CLOSE_WITHIN_S
+            self._cut_at = max(sent_by, trio.current_time()) + CLOSE_WITHIN_S
             self._wake.set()
 
     def announce_upgrade(self, within_s: float) -> None:
@@ -123,7 +132,12 @@ class ClientConnection:
         try:
             while True:
                 while self._waiting:
-                    await self._websocket.send_text(self._waiting.popleft())
+                    due, frame = self._waiting[0]
+                    if due > trio.current_time():
+                        await trio.sleep_until(due)
+                        continue  # the queue may have been cleared meanwhile
+                    self._waiting.popleft()
+                    await self._websocket.send_text(frame)
                     self._told = trio.current_time()
                 if self._ending:
                     await self._websocket.close(*self._ending)
