@@ -57,6 +57,8 @@ def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
 
 
 _IN_WINDOW: Final = "account = :account AND source = 'rest' AND {0} > :since AND {0} <= :until"
+_PUSHED: Final = "(CAST({0} AS REAL) <> 0 OR absent_time IS NOT NULL)"
+"""What REST lists with an amount of zero need never have been pushed; what it lists no more has been closed."""
 _UNREPORTED: Final = "account = :account AND {0} > max(:since, :reported) AND {0} <= :until"
 
 
@@ -99,8 +101,8 @@ def _algo_order(rows: Query) -> str | None:
 
 def _balance(rows: Query) -> str | None:
     for row in rows(
-        f"SELECT ccy FROM balances WHERE {_IN_WINDOW.format('u_time')}"
-        f" UNION ALL SELECT ccy FROM balances WHERE {_UNREPORTED.format('u_time')}"
+        f"SELECT ccy FROM balances WHERE {_IN_WINDOW.format('u_time')} AND {_PUSHED.format('cash_bal')}"
+        f" UNION ALL SELECT ccy FROM balances WHERE {_UNREPORTED.format('u_time')} AND {_PUSHED.format('cash_bal')}"
     ):
         return f"a change of {row['ccy']}"
     return None
@@ -109,7 +111,8 @@ def _balance(rows: Query) -> str | None:
 def _position(rows: Query) -> str | None:
     what = "pos_id, inst_id, inst_type FROM positions WHERE"
     for row in rows(
-        f"SELECT {what} {_IN_WINDOW.format('u_time')} UNION ALL SELECT {what} {_UNREPORTED.format('u_time')}"
+        f"SELECT {what} {_IN_WINDOW.format('u_time')} AND {_PUSHED.format('pos')}"
+        f" UNION ALL SELECT {what} {_UNREPORTED.format('u_time')} AND {_PUSHED.format('pos')}"
     ):
         return f"a change of position {row['pos_id']}"
     return None

@@ -46,6 +46,8 @@ class Fetched(msgspec.Struct, frozen=True):
         since_at: Of the channel then; another one shows that it was lost meanwhile.
         verified_at: Until when it is known to have pushed everything; local microseconds.
         until_at: Until when the verdict verifies it; local microseconds.
+        until_ms: The same by the exchange's clock: what happened later may be missing from REST's answer, so the next
+            window begins there.
         window: What the verdict is about.
         settled_at: When all pushes of the window must have been sent; local microseconds.
     """
@@ -53,6 +55,7 @@ class Fetched(msgspec.Struct, frozen=True):
     since_at: int
     verified_at: int
     until_at: int
+    until_ms: int
     window: Window
     settled_at: int
 
@@ -159,6 +162,7 @@ class StalledSource:
             since_at=one.since_at,
             verified_at=verified_at,
             until_at=report.began_us - settle_us,
+            until_ms=report.began_ms - settle_us // 1000,
             window=Window(since_ms, report.ended_ms),
             settled_at=report.ended_us + settle_us,
         )
@@ -180,5 +184,5 @@ class StalledSource:
                 why = f"{one.channel}: channel stalled on a live connection ({missing} was missed)"
                 await self._mark_stale(*key, fetched.verified_at, why)
             else:
-                self._verified[key] = fetched.until_at, fetched.window.until_ms
+                self._verified[key] = fetched.until_at, fetched.until_ms
                 await self._send.send(Verified(*key, fetched.until_at))

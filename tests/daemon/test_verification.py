@@ -14,7 +14,7 @@ import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from okxsync.reconcile import probe
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.sandbox.exchange.trader import Trader
 from tests.support.truth import differences
 from tests.support.wire import Wired, in_virtual_time, now_us, wired
@@ -95,7 +95,7 @@ def test_no_channel_that_pushes_everything_is_found_stalled(plan: Plan) -> None:
     in_virtual_time(live)
 
 
-FOUND_WITHIN_S = 2 * (probe.PROBE_S + probe.POLL_S + 20)
+FOUND_WITHIN_S = 2 * (TIMINGS.verify_s + TIMINGS.poll_s + 20)
 
 
 @pytest.mark.parametrize("late_s", [0.0, 3.0])
@@ -112,7 +112,7 @@ def test_a_lost_push_is_found_however_late_the_others_are(tmp_path: Path, at_s: 
             await trio.sleep(5)
             account.hub.operate(account.exchange.place_order, account.uid, BUY)  # pushed: the channel seems alive
             with trio.fail_after(FOUND_WITHIN_S):
-                while not account.stalled:
+                while not account.stalled:  # noqa: ASYNC110 - virtual time
                     await trio.sleep(1)
             ((channel, until, _),) = account.stalled
             assert channel == "orders"

@@ -234,6 +234,18 @@ async def test_a_balance_that_only_rest_knows_shows_that_account_is_stalled(
         assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
+async def test_a_currency_that_rest_lists_with_nothing_in_it_need_not_have_been_pushed(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    async with start("account", "positions") as accounts:
+        accounts.push("account", totals("5", now_ms()))
+        dust = {"ccy": "DUST", "cashBal": "0", "uTime": str(now_ms() + 5000)}
+        accounts.report("account/balance", {"uTime": str(now_ms()), "details": [cash("5", now_ms()), dust]})
+        empty = {"posId": "9", "instId": "X", "instType": "MARGIN", "pos": "0", "uTime": str(now_ms() + 5000)}
+        accounts.report("account/positions", empty)
+        assert await accounts.stalled() is None
+
+
 async def test_an_unchanged_account_that_pushes_nothing_is_not_stalled(start: Start, autojump_clock: MockClock) -> None:
     async with start("account", "positions", "balance_and_position") as accounts:
         accounts.push("account", totals("5", now_ms()))

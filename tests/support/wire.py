@@ -17,7 +17,6 @@ from trio.testing import MockClock
 
 from okxsync.messages import Frames, Message, Pong, Verified
 from okxsync.okx.channels import subscription
-from okxsync.reconcile.probe import Probe
 from okxsync.sandbox.exchange.exchange import Exchange, OrderRejected
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.channels import CHANNELS
@@ -97,7 +96,7 @@ class Wired:
 
     @property
     def stalled(self) -> list[tuple[str, int, str]]:
-        return [(channel, until, why) for _, channel, until, why in self._found.doubts]
+        return [(channel, until, why) for _, channel, until, why in self._found.stale]
 
     def subscribe(self, channels: Sequence[str | Mapping[str, str]], snapshot_s: float) -> None:
         for one in map(subscription, channels):
@@ -168,7 +167,7 @@ async def wired(
         async with trio.open_nursery() as nursery:
             account.subscribe(channels, snapshot_s)
             nursery.start_soon(account.run)
-            nursery.start_soon(Probe(desk.path, found.clients.of, found.send, found.mark_stale).run)
+            nursery.start_soon(found.reconciler(found.stalled_source()).run)
             yield account
             nursery.cancel_scope.cancel(reason="the test is over")
     finally:
