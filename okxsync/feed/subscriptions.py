@@ -33,6 +33,7 @@ Local times (``at``) are integer microseconds UTC; ``now`` is in seconds of trio
 
 from collections.abc import Collection, Sequence
 from enum import Enum, auto
+from itertools import product
 from typing import Final, NamedTuple
 
 from okxsync import events
@@ -271,16 +272,22 @@ def rejection(what: str, event: Event) -> Disconnected:
 
 
 def _match_errors(unanswered: Sequence[Subscription], errors: Sequence[Event]) -> list[tuple[Subscription, Event]]:
-    """Assign errors to channels: in practice an error names no argument, but its text may contain parts of one."""
+    """Assign one error to each channel, the most similar pairs first.
 
-    def likeness(error: Event) -> int:
-        if error.names(subscription):
+    In practice an error names no argument, but its text may repeat the values of one. There are at least as many
+    errors as channels.
+    """
+
+    def similarity(pair: tuple[Subscription, Event]) -> int:
+        one, error = pair
+        if error.names(one):
             return 1000
-        return sum(len(value) for value in subscription.arg.values() if value in (error.msg or ""))
+        return sum(len(value) for value in one.arg.values() if value in (error.msg or ""))
 
-    pairs, left = [], list(errors)
-    for subscription in sorted(unanswered, key=lambda one: -len(one.key)):  # the name of one may begin another's
-        error = max(left, key=likeness)
-        left.remove(error)
-        pairs.append((subscription, error))
-    return pairs
+    matched: dict[str, tuple[Subscription, Event]] = {}
+    used: set[int] = set()
+    for one, error in sorted(product(unanswered, errors), key=similarity, reverse=True):
+        if one.key not in matched and id(error) not in used:
+            matched[one.key] = one, error
+            used.add(id(error))
+    return list(matched.values())
