@@ -52,7 +52,7 @@ def render(
     connections = [one for one in status.connections if not only or one.listener in only]
     accounts = [one for one in details.accounts if not only or one.name in only] if details else []
     if problems:
-        connections = [one for one in connections if one.phase != "live"]
+        connections = [one for one in connections if not one.is_well]
         accounts = [one for one in accounts if not one.is_well]
     most = len(accounts) + len(connections) if problems or only else _MOST
     rooms = (most, most) if height is None else _share(height - _NOT_ROWS, len(connections), len(accounts))
@@ -100,7 +100,7 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
         table.add_column(name if wide else _SHORT.get(name, name), justify="right", no_wrap=True)
     if failing:
         table.add_column("last error", overflow="fold")
-    ordered = sorted(connections, key=lambda one: (one.phase == "live", by_number(one.listener), one.endpoint))
+    ordered = sorted(connections, key=lambda one: (one.is_well, by_number(one.listener), one.endpoint))
     shown, rest = ordered[:most], ordered[most:]
     for one in shown:
         heard = f"{age(one.last_message_age_s)} ago" if one.last_message_age_s is not None else ""

@@ -50,6 +50,10 @@ class ConnectionState(msgspec.Struct):
         error = self.last_error or ""
         return self.last_error if self.phase != "live" or error.startswith(DROPPED) else None
 
+    @property
+    def is_well(self) -> bool:
+        return self.phase == "live" and self.current_error is None
+
 
 class GapCounts(msgspec.Struct):
     open: int

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -216,6 +217,55 @@ async def test_a_crowded_out_channel_is_not_lost_a_second_time(exchange: Exchang
     async with kept(spec_of()) as timeline:
         await timeline.reaches("backing_off")
         assert [lost.channels for lost in timeline.of(Lost)] == [["orders"], ["account"]]
+
+
+async def test_a_dropped_channel_is_the_last_error_of_its_live_connection_until_it_is_live_again(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await peer.close(1001)
+        await trio.sleep(5)
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        while True:
+            match await peer.hear():
+                case "ping":
+                    await peer.say("pong")
+                case {"op": "subscribe", "id": id, "args": [arg]}:
+                    await peer.say({"id": id, "event": "subscribe", "arg": arg})
+
+    exchange.script = script
+    async with kept(spec_of()) as timeline:
+        await timeline.reaches("live", 2)
+        await trio.sleep(1000)
+        live, dropped, again = timeline.of(Phase)[-3:]
+        assert [row.last_error for row in (live, dropped, again)] == [
+            "closed with 1001",
+            "dropped: orders: over the connection limit (30 connections of this account)",
+            "closed with 1001",
+        ]
+        assert msgspec.structs.replace(dropped, last_error=live.last_error) == live == again  # nothing else changes
+
+
+async def test_a_channel_that_is_dropped_before_live_is_the_last_error_too(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        request = await peer.hear()
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await trio.sleep(1)
+        await peer.close(1001)
+
+    exchange.script = script
+    async with kept(spec_of()) as timeline:
+        row = await timeline.reaches("live")
+        assert (row.last_error or "").startswith("dropped: orders: ")
+        ended = await timeline.reaches("backing_off")
+        assert ended.last_error == "closed with 1001"
 
 
 # The pause after each end

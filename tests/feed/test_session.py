@@ -644,6 +644,23 @@ async def test_a_silent_peer_is_dead_ten_seconds_after_a_ping(exchange: Exchange
         assert trio.current_time() == pytest.approx(20)
 
 
+async def test_a_ping_that_cannot_be_sent_ends_the_session_whatever_is_received(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        assert await peer.hear() == "ping"
+        exchange.reads = False
+        while True:
+            await peer.say({"arg": {"channel": "account"}, "data": []})
+            await trio.sleep(1)
+
+    exchange.script = script
+    async with living(spec_of()) as life:
+        assert str(await life.ended()) == "silent: a ping could not be sent within 10 s"
+        assert trio.current_time() == pytest.approx(16, abs=1)  # the ping at 5, and a second for the close
+
+
 async def test_any_frame_is_an_answer(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()

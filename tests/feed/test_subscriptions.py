@@ -96,9 +96,9 @@ def test_what_is_outnumbered_by_errors_is_rejected_and_reported() -> None:
     found = subscriptions("orders", "account", "positions")
     found.expect(found.requests()[0])
     found.on_ack(ack("account"), AT)
-    found.on_error(error("60018", msg="channel:orders,instType:ANY doesn't exist"), now=0)
-    assert found.incomplete
     found.on_error(error("64003"), now=0)
+    assert found.incomplete
+    found.on_error(error("60018", msg="channel:orders,instType:ANY doesn't exist"), now=0)
     assert not found.incomplete
     outcome = found.settle(AT)
     assert outcome.end is None

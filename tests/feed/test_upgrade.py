@@ -200,6 +200,31 @@ async def test_a_channel_that_the_successor_cannot_have_is_lost(exchange: Exchan
         assert [lost.channels for lost in timeline.of(Lost)] == [["account"]]
 
 
+async def test_a_channel_that_the_old_one_lost_alone_is_its_last_error_until_the_successor_has_it(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        await trio.sleep(5)
+        await peer.subscribe()
+        if peer.number == 0:
+            await announce(peer)
+            await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with kept(spec_of()) as timeline:
+        await timeline.reaches("live", 3)
+        await trio.sleep(100)
+        errors = [row.last_error for row in timeline.of(Phase) if row.phase == "live"]
+        assert (errors[0], errors[-1]) == (None, None)
+        assert [error for error in errors if error] == [
+            "dropped: orders: over the connection limit (30 connections of this account)"
+        ]
+        assert [lost.channels for lost in timeline.of(Lost)] == [["orders"]]
+        assert [one.channels for one in timeline.of(Subscribed)] == [["orders"], ["account"], ["orders"]]
+
+
 @pytest.mark.parametrize(("count", "told"), [("2", False), ("3", True)])
 async def test_our_own_successor_is_no_other_program(
     exchange: Exchange, autojump_clock: MockClock, count: str, told: bool

@@ -121,6 +121,7 @@ class Exchange:
         self.upgrades = True  # False: accept TCP and stay silent
         self.refuses = False  # True: nobody listens
         self.rejects: int | None = None  # the HTTP status that answers the upgrade
+        self.reads = True  # False: the peer reads nothing more, so a send never returns
         self.dials: list[float] = []  # times
         self.open = 0  # sockets that the daemon's half has not closed
 
@@ -132,10 +133,15 @@ class Exchange:
             raise OSError("nobody listens")
         ours, theirs = memory_stream_pair()
         theirs.send_stream.close_hook = self._closed
+        theirs.send_stream.send_all_hook = self._sent
         self.open += 1
         if self.upgrades:
             self._nursery.start_soon(self._serve, ours, len(self.dials) - 1)
         return theirs
+
+    async def _sent(self) -> None:
+        if not self.reads:
+            await trio.sleep_forever()
 
     def _closed(self) -> None:
         self.open -= 1
