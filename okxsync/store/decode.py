@@ -1,8 +1,8 @@
 """From OKX's JSON to the values of a row, whatever the exchange sends.
 
-The fast way is one typed decode. When it refuses - a field that nobody knew, a number where text was promised - the
-row is read again leniently: what can be understood is kept exactly, what cannot is NULL, and each oddity is named, so
-that it can be journalled once and counted. A field that was new once belongs to the fast way from then on.
+The fast path is one typed decode. It rejects a row with an unknown field or an unexpected type. Such a row is decoded
+again leniently: what can be read is kept exactly, what cannot is NULL, and each anomaly is reported, so that it can be
+journalled once and counted. An unknown field then joins the fast path, which reports it in each row that has it.
 """
 
 import re
@@ -74,15 +74,19 @@ class Record(Generic[R]):
         self._times = [names.index(name) for name in times]
         self._known = [(names.index(name), values) for name, values in (known or {}).items()]
         self._not_text = [index for index, field in enumerate(fields(model)[: self._width]) if field.type is not str]
-        self._learned: set[str] = set()
+        self._learned: dict[str, str] = {}  # unknown fields: name -> attribute of the decoded row
         self._decode = self._decoder()
 
     def read(self, raw: msgspec.Raw | bytes, anomaly: OnAnomaly) -> R | None:
         """Return the row, or None if it is no JSON object; never raises."""
         try:
-            return self._decode(raw)
+            row = self._decode(raw)
         except (msgspec.DecodeError, RecursionError):
             return self._read_leniently(bytes(raw), anomaly)
+        for name, attribute in self._learned.items():
+            if getattr(row, attribute) is not models.NO_JSON:
+                anomaly(events.UNKNOWN_FIELD, name)
+        return row
 
     def values(self, row: R, anomaly: OnAnomaly) -> list[Value]:
         """Return the row's columns as text: JSON inside as it is, times as whole numbers, ``""`` where absent."""
@@ -101,10 +105,10 @@ class Record(Generic[R]):
         return values
 
     def _decoder(self) -> Callable[[msgspec.Raw | bytes], R]:
-        """Return a decoder that refuses fields which neither the model nor an earlier row has named."""
+        """Return a decoder that rejects fields which neither the model nor an earlier row has."""
         learned = [
-            (f"learned_{number}", msgspec.Raw, msgspec.field(default=models.NO_JSON, name=name))
-            for number, name in enumerate(sorted(self._learned))
+            (attribute, msgspec.Raw, msgspec.field(default=models.NO_JSON, name=name))
+            for name, attribute in self._learned.items()
         ]
         strict = msgspec.defstruct(
             self.model.__name__, learned, bases=(self.model,), forbid_unknown_fields=True, rename="camel"
@@ -134,13 +138,15 @@ class Record(Generic[R]):
         return row
 
     def _learn(self, name: str) -> None:
-        # Who invents names for ever, or such as no struct can have, stays in the slow lane.
-        if _PLAIN_NAME.fullmatch(name) and len(self._learned) < 100:
-            self._learned.add(name)
+        """Decode rows with this field fast from now on; whether they are does not change what is stored or counted."""
+        if name not in self._learned and _PLAIN_NAME.fullmatch(name) and len(self._learned) < _MOST_LEARNED:
+            self._learned[name] = f"learned_{len(self._learned)}"
             self._decode = self._decoder()
 
 
 _NULL: Final = msgspec.Raw(b"null")
+_MOST_LEARNED: Final = 100
+"""An exchange that invents names without end must not make the decoder grow without end."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,60}")
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -52,11 +52,16 @@ def test_other_types_in_place_of_text(record: Record[models.Order], told: Told, 
     assert read(record, {"ordId": "1", "px": sent, "side": "buy"}, told)["px"] == kept
 
 
-def test_a_new_field_is_named_once_and_then_belongs_to_the_fast_way(record: Record[models.Order], told: Told) -> None:
+def test_an_unknown_field_is_reported_for_each_row_that_has_it(record: Record[models.Order], told: Told) -> None:
     sent = {"ordId": "1", "px": "5", "newField": {"deep": [1]}}
     assert read(record, sent, told)["px"] == "5"
     assert read(record, sent, told)["px"] == "5"
-    assert told.things == [("unknown-field", "newField")]
+    assert read(record, {"ordId": "1", "px": "5"}, told)["px"] == "5"
+    assert read(record, {"ordId": "1", "px": None, "otherField": None}, told)["px"] == ""
+    assert read(record, sent | {"px": None, "otherField": None}, told)["px"] == ""
+    assert read(record, sent | {"otherField": None}, told)["px"] == "5"
+    names = "newField newField otherField newField otherField newField otherField".split()
+    assert told.things == [("unknown-field", name) for name in names]
 
 
 def test_a_new_value_is_kept_and_named(record: Record[models.Order], told: Told) -> None:

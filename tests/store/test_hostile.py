@@ -109,6 +109,25 @@ def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(des
     assert desk.rows("SELECT count(*) FROM messages") == [(1,)]
 
 
+def test_an_unknown_field_of_a_batch_that_was_rolled_back_is_journalled_when_it_is_stored(desk: Desk) -> None:
+    new = raw('{"arg":{"channel":"orders"},"data":[{"ordId":"1","fieldOfARolledBackBatch":""}]}')
+    desk.db.execute("ALTER TABLE orders RENAME TO away")
+    with pytest.raises(DatabaseError):
+        desk.apply(new)
+    desk.db.execute("ALTER TABLE away RENAME TO orders")
+    desk.apply(new)
+    assert desk.rows("SELECT kind, what, count FROM anomalies") == [
+        ("unknown-field", "orders: fieldOfARolledBackBatch", 1)
+    ]
+    assert desk.rows("SELECT event FROM journal") == [("unknown-field",)]
+
+
+def test_an_unknown_field_is_counted_in_each_row_that_has_it(desk: Desk) -> None:
+    rows = [{"ordId": str(number), **({"fieldOfSomeRows": ""} if number % 2 else {})} for number in range(100)]
+    desk.push("orders", *rows)
+    assert desk.rows("SELECT kind, count FROM anomalies") == [("unknown-field", 50)]
+
+
 def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: Desk) -> None:
     desk.db.execute("ALTER TABLE orders RENAME TO away")
     for _ in range(3):
