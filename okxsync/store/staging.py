@@ -6,7 +6,7 @@ complete snapshot or a whole REST reply does not name is closed afterwards, unle
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -198,54 +198,24 @@ class Staging:
                 else:
                     self._anomaly(events.INVALID_ROW, "change of a position")
 
-    def deposits(self, push: IncomingRows) -> None:
+    def plain(self, push: IncomingRows, record: decode.Record[Any], table: Table) -> None:
+        """Stage rows that are stored as they are: only their key, and the times in it, must be there."""
+        own = table.columns[len(record.columns) :]
+        key = [record.columns.index(column) for column in table.key if column in record.columns]
         for raw in push.rows:
-            if (row := decode.DEPOSIT.read(raw, self._anomaly)) is None or not row.dep_id:
-                self._anomaly(events.INVALID_ROW, "deposit")
+            row = record.read(raw, self._anomaly)
+            values = [] if row is None else record.values(row, self._anomaly)
+            if not values or not all(values[index] for index in key):
+                self._anomaly(events.INVALID_ROW, table.name)
                 continue
-            account = self._account_of(row.uid) or push.account  # a master account hears of its sub-accounts' too
-            values = decode.DEPOSIT.values(row, self._anomaly)
-            self._put(tables.DEPOSITS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
-
-    def withdrawals(self, push: IncomingRows) -> None:
-        for raw in push.rows:
-            if (row := decode.WITHDRAWAL.read(raw, self._anomaly)) is None or not row.wd_id:
-                self._anomaly(events.INVALID_ROW, "withdrawal")
-                continue
-            account = self._account_of(row.uid) or push.account
-            values = decode.WITHDRAWAL.values(row, self._anomaly)
-            self._put(tables.WITHDRAWALS, [*values, account, push.at, push.as_of(row.p_time), _text(raw)])
-
-    def mark_prices(self, push: IncomingRows) -> None:
-        for raw in push.rows:
-            if (row := decode.MARK_PRICE.read(raw, self._anomaly)) is None or not row.inst_id:
-                self._anomaly(events.INVALID_ROW, "mark price")
-                continue
-            values = decode.MARK_PRICE.values(row, self._anomaly)
-            self._put(tables.MARK_PRICES, [*values, push.at])
-
-    def instruments(self, push: IncomingRows) -> None:
-        for raw in push.rows:
-            if (row := decode.INSTRUMENT.read(raw, self._anomaly)) is None or not row.inst_id:
-                self._anomaly(events.INVALID_ROW, "instrument")
-                continue
-            self._put(tables.INSTRUMENTS, [*decode.INSTRUMENT.values(row, self._anomaly), push.at, _text(raw)])
-
-    def closed_positions(self, push: IncomingRows) -> None:
-        for raw in push.rows:
-            row = decode.CLOSED_POSITION.read(raw, self._anomaly)
-            if row is None or not row.pos_id or not decode.is_moment(row.c_time):
-                self._anomaly(events.INVALID_ROW, "closed position")
-                continue
-            values = decode.CLOSED_POSITION.values(row, self._anomaly)
-            self._put(tables.CLOSED_POSITIONS, [*values, push.account, push.at, _text(raw)])
-
-    def bills(self, push: IncomingRows) -> None:
-        for raw in push.rows:
-            if (row := decode.BILL.read(raw, self._anomaly)) is None or not row.bill_id:
-                self._anomaly(events.INVALID_ROW, "bill")
-                continue
-            self._put(tables.BILLS, [*decode.BILL.values(row, self._anomaly), push.account, push.at, _text(raw)])
+            uid, p_time = getattr(row, "uid", ""), getattr(row, "p_time", "")
+            ours: dict[str, Value] = {
+                "account": self._account_of(uid) or push.account,  # a master account receives its sub-accounts' too
+                "received_at": push.at,
+                "as_of": push.as_of(p_time),
+                "raw": _text(raw),
+            }
+            self._put(table, values + [ours[column] for column in own])
 
     def _snapshot(self, push: IncomingRows, named: Iterable[str], time_ms: int, complete: bool) -> Snapshot | None:
         """Return the snapshot that this push completes, or REST's whole state as of the time of the question.
@@ -300,6 +270,10 @@ def _lists_nothing(account: msgspec.Raw) -> bool:
         return False
 
 
+def _plain(record: decode.Record[Any], table: Table) -> Handler:
+    return lambda staging, push: staging.plain(push, record, table)
+
+
 HANDLERS: Final[dict[str, Handler]] = {
     "orders": Staging.orders,
     "account": Staging.account,
@@ -308,12 +282,12 @@ HANDLERS: Final[dict[str, Handler]] = {
     "orders-algo": Staging.algo_orders,
     "algo-advance": Staging.algo_orders,
     "fills": Staging.fills,
-    "deposit-info": Staging.deposits,
-    "withdrawal-info": Staging.withdrawals,
-    "mark-price": Staging.mark_prices,
-    "instruments": Staging.instruments,
-    "positions-history": Staging.closed_positions,  # this and bills by REST alone
-    "bills": Staging.bills,
+    "deposit-info": _plain(decode.DEPOSIT, tables.DEPOSITS),
+    "withdrawal-info": _plain(decode.WITHDRAWAL, tables.WITHDRAWALS),
+    "mark-price": _plain(decode.MARK_PRICE, tables.MARK_PRICES),
+    "instruments": _plain(decode.INSTRUMENT, tables.INSTRUMENTS),
+    "positions-history": _plain(decode.CLOSED_POSITION, tables.CLOSED_POSITIONS),  # this and bills by REST alone
+    "bills": _plain(decode.BILL, tables.BILLS),
 }
 LOGGED_ONLY: Final = frozenset(
     "liquidation-warning account-greeks tickers index-tickers funding-rate open-interest status".split()

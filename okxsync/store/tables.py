@@ -83,6 +83,7 @@ class Table:
     ) -> None:
         self.name = name
         self.columns: Final = tuple(columns)
+        self.key: Final = tuple(key)
         self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
         self.clocks: Clocks = clocks(self.columns) if clocks else _always
         new = {column: f'excluded."{column}"' for column in columns if column not in {*key, *keep}} | dict(sets or {})

@@ -7,7 +7,7 @@ the same transaction. A batch that fails leaves nothing behind and can be applie
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import zstandard
@@ -216,60 +216,46 @@ class _Transaction:
         self._queue: int | None = None
 
     def take(self, message: Message) -> None:
-        match message:
-            case Frames():
-                self._frames(message)
-            case Pong(connection_id=number, at=at):
-                self._covered[number] = max(at, self._covered.get(number, 0))
-                self._db.execute(
-                    "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
-                )
-            case Rows():
-                self._rows(message)
-            case Padding():
-                pass
-            case OrdersNotFound():
-                self._staging.not_found(message, self._db)
-            case _:
-                self._coverage_up_to_here()
-                self._register(message)
+        if collect := _COLLECTED.get(type(message)):
+            collect(self, message)
+        else:
+            self._coverage_up_to_here()
+            _REGISTERED[type(message)](self, message)
 
-    def _register(self, message: Message) -> None:
-        match message:
-            case Phase():
-                register.phase(self._db, message, self._writer.pid)
-            case Subscribed():
-                self._writer.args.clear()
-                coverage_table.subscribed(self._db, message)
-            case SubscriptionRefused():
-                coverage_table.subscription_rejected(self._db, message)
-            case WantedChannels():
-                coverage_table.wanted_channels(self._db, message)
-            case Lost():
-                self._writer.args.clear()
-                coverage_table.lost(self._db, message)
-            case Verified():
-                coverage_table.verified(self._db, message)
-            case Unverified():
-                coverage_table.unverified(self._db, message)
-            case ConnectionRemoved():
-                coverage_table.connection_removed(self._db, message)
-                register.connection_removed(self._db, message)
-            case ConfiguredAccount():
-                register.account_configured(self._db, message)
-            case AccountRemoved():
-                register.account_removed(self._db, message)
-            case GapResult():
-                coverage_table.gap_result(self._db, message)
-            case ClockSetBack():
-                coverage_table.clock_set_back(self._db, message)
-            case Note():
-                journal.note(self._db, message)
-            case Retention():
-                self._writer.retention = message
-            case Heartbeat():
-                register.heartbeat(self._db, message, self._writer.pid)
-                self._writer.pid, self._queue = message.pid, message.queue
+    def _padding(self, message: Padding) -> None:
+        pass
+
+    def _pong(self, message: Pong) -> None:
+        number, at = message.connection_id, message.at
+        self._covered[number] = max(at, self._covered.get(number, 0))
+        self._db.execute(
+            "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
+        )
+
+    def _not_found(self, message: OrdersNotFound) -> None:
+        self._staging.not_found(message, self._db)
+
+    def _phase(self, message: Phase) -> None:
+        register.phase(self._db, message, self._writer.pid)
+
+    def _subscribed(self, message: Subscribed) -> None:
+        self._writer.args.clear()
+        coverage_table.subscribed(self._db, message)
+
+    def _lost(self, message: Lost) -> None:
+        self._writer.args.clear()
+        coverage_table.lost(self._db, message)
+
+    def _connection_removed(self, message: ConnectionRemoved) -> None:
+        coverage_table.connection_removed(self._db, message)
+        register.connection_removed(self._db, message)
+
+    def _retention(self, message: Retention) -> None:
+        self._writer.retention = message
+
+    def _heartbeat(self, message: Heartbeat) -> None:
+        register.heartbeat(self._db, message, self._writer.pid)
+        self._writer.pid, self._queue = message.pid, message.queue
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Take no more of a message than what cannot fail."""
@@ -406,3 +392,38 @@ class _Transaction:
             fitting = [key for (key,) in live if fits(key, fields)]
             found = known[known_as] = arg, max(fitting, key=len, default="")
         return found
+
+
+_Take: TypeAlias = Callable[[_Transaction, Any], None]
+
+
+def _by(write: Callable[[Connection, Any], None]) -> _Take:
+    return lambda transaction, message: write(transaction._db, message)
+
+
+_COLLECTED: Final[dict[type[Message], _Take]] = {
+    Frames: _Transaction._frames,
+    Rows: _Transaction._rows,
+    Pong: _Transaction._pong,
+    OrdersNotFound: _Transaction._not_found,
+    Padding: _Transaction._padding,
+}
+"""Messages that leave the state of channels as it is."""
+_REGISTERED: Final[dict[type[Message], _Take]] = {
+    Phase: _Transaction._phase,
+    Subscribed: _Transaction._subscribed,
+    Lost: _Transaction._lost,
+    Retention: _Transaction._retention,
+    Heartbeat: _Transaction._heartbeat,
+    ConnectionRemoved: _Transaction._connection_removed,
+    SubscriptionRefused: _by(coverage_table.subscription_rejected),
+    WantedChannels: _by(coverage_table.wanted_channels),
+    Verified: _by(coverage_table.verified),
+    Unverified: _by(coverage_table.unverified),
+    GapResult: _by(coverage_table.gap_result),
+    ClockSetBack: _by(coverage_table.clock_set_back),
+    ConfiguredAccount: _by(register.account_configured),
+    AccountRemoved: _by(register.account_removed),
+    Note: _by(journal.note),
+}
+"""Messages before which all that has arrived is covered."""
