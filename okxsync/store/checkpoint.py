@@ -1,7 +1,7 @@
-"""Checkpoints beside the writing: what was committed moves from the write-ahead log into the database in a thread.
+"""Run checkpoints in a thread: they move committed pages from the write-ahead log into the database.
 
-SQLite does it within a commit, which then waits until the disk has it all; in a flood the writer stood still for a
-tenth of its time. SQLite runs without the interpreter lock, so that a thread is enough.
+By default SQLite runs a checkpoint within a commit, which then waits for the disk: under load that was a tenth of the
+writer's time. SQLite releases the interpreter lock, so a thread is enough.
 """
 
 import logging
@@ -26,18 +26,18 @@ log = logging.getLogger("okxsync")
 POLL_S: Final = 5.0
 
 PAGES: Final = 1000
-"""What is worth a checkpoint, in pages of 4 KB; SQLite's own measure."""
+"""Pages of 4 KB that make a checkpoint due; SQLite's own default."""
 PAGES_OF_A_FLOOD: Final = 4000
-"""The same within ``REST_S`` of the last one: a page that changes again and again is moved once."""
+"""The same within ``REST_S`` after the last one: a page that changes repeatedly is moved once."""
 REST_S: Final = 2.0
 
 
 class Checkpoints:
-    """Calls for a checkpoint when one is due.
+    """Starts a checkpoint when one is due.
 
-    The log begins anew at a commit that finds all of it moved, and a thread is always a little behind a flood. So from
-    ``WAL_BYTES`` on the commit itself moves what the thread has left. While that one waits for the disk nobody else can
-    move anything, and at twice the size the writer waits for it.
+    SQLite restarts the log at a commit that finds all of it moved, and under load the thread is always a little behind.
+    So from ``WAL_BYTES`` on the commit itself moves the rest. It cannot while the thread waits for the disk: at twice
+    the size the writer waits for the thread.
 
     Args:
         db: The writer's connection.
@@ -78,7 +78,7 @@ class Checkpoints:
 
 @contextmanager
 def checkpointing(db: Connection, path: Path) -> Iterator[Checkpoints]:
-    """Checkpoint for as long as the block runs; its end waits for the one that is under way.
+    """Offer checkpoints while the block runs; at its end wait for the running one.
 
     Raises:
         StoreError: the database at ``path`` cannot be opened once more.
@@ -88,7 +88,7 @@ def checkpointing(db: Connection, path: Path) -> Iterator[Checkpoints]:
 
 
 async def watch_wal(database: Path, send: "trio.MemorySendChannel[Message]") -> None:
-    """Say it if a reader keeps the write-ahead log from being taken into the database: it grows to the disk's end."""
+    """Report a reader that blocks checkpoints: the write-ahead log then grows until the disk is full."""
     import trio  # here: the writer process imports this module, and does without
 
     path = wal_of(database)

@@ -1,7 +1,7 @@
-"""Opening the database: SQLite as pysqlite3 brings it, for the one writer and for readers.
+"""Open the database with the SQLite of pysqlite3, for the one writer and for readers.
 
 Python's own SQLite may carry the WAL-reset bug (3.7.0 to 3.51.2), which corrupts a database that two connections
-write to or checkpoint at once; one file must never be open through both libraries in one process.
+write to or checkpoint at once. One process must never open a file through both libraries.
 """
 
 import logging
@@ -47,9 +47,9 @@ _TRANSIENT: Final = frozenset(
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _RESTORE: Final = "restore a backup, or move the file away and start with a new one"
 WAL_BYTES: Final = 64 * 2**20
-"""What the write-ahead log keeps of the disk when nobody holds it up."""
+"""Size of the write-ahead log when no reader blocks checkpoints."""
 WAL_TOO_LARGE: Final = 4 * WAL_BYTES
-"""A write-ahead log of this size somebody holds up, by reading without an end."""
+"""A write-ahead log of this size means that a long-running reader blocks checkpoints."""
 CHANNEL_NAME: Final = "substr(channel, 1, instr(channel || ':', ':') - 1)"
 """SQL: the name of a column ``channel`` without its arguments, as ``okx.channels.channel_of`` has it."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
@@ -104,10 +104,10 @@ def unsafe_sqlite(version: tuple[int, ...]) -> str:
 
 
 def open_database(path: Path) -> Database:
-    """Open the database for writing, make it or bring it to this version's schema; the caller closes it.
+    """Open the database for writing; create it or migrate it to this version's schema. The caller closes it.
 
     Raises:
-        StoreError: it is no database of ours, of a newer version, or cannot be written; or SQLite is too old.
+        StoreError: it is not an okxsync database, its schema is newer, it cannot be written, or SQLite is unsafe.
     """
     if problem := unsafe_sqlite(sqlite3.sqlite_version_info):
         raise StoreError(problem)
@@ -122,10 +122,10 @@ def open_database(path: Path) -> Database:
     try:
         connection.execute("PRAGMA busy_timeout = 10000")
         if _is_new(path, connection):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts before the first table, and wants the lock
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table; locks
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")  # a reader that held it up leaves no giant
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")  # shrinks after a long reader
         connection.execute("PRAGMA foreign_keys = ON")
         database = Database(connection, execute_plugins=False)
         _migrate(path, database)
@@ -140,10 +140,10 @@ def open_database(path: Path) -> Database:
 
 
 def open_reader(path: Path) -> Database:
-    """Open the database for reading, beside a writer or without one; the caller closes it.
+    """Open the database for reading, with or without a running writer. The caller closes it.
 
     Raises:
-        StoreError: it is not there, or no database of ours.
+        StoreError: it does not exist, or is not an okxsync database.
     """
     if not path.exists():
         raise StoreError(f"{path}: no such database; `okxsync run` makes it")
@@ -167,24 +167,24 @@ def open_reader(path: Path) -> Database:
 
 
 def real(path: Path) -> Path:
-    """Return where a database is, whatever links lead there."""
-    return Path(os.path.realpath(path))  # unlike Path.resolve it leaves links that lead nowhere to whoever opens them
+    """Return the path of a database with all links resolved."""
+    return Path(os.path.realpath(path))  # unlike Path.resolve it accepts a broken link: opening reports it
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return a file beside the database itself, not beside a link to it: that is where SQLite has its own."""
+    """Return the path of a file in the folder of the database, not of a link to it, as SQLite does."""
     path = real(path)
     return path.with_name(path.name + suffix)
 
 
 def wal_of(path: Path) -> Path:
-    """Return where the write-ahead log of a database is, if it has one."""
+    """Return the path of the database's write-ahead log."""
     return beside(path, "-wal")
 
 
 @contextmanager
 def keep_going(log: logging.Logger, what: str) -> Iterator[None]:
-    """Say that the database could not be read, once a minute, and go on: for what looks again soon."""
+    """Log that the database could not be read, and go on; for loops that read it again soon."""
     try:
         yield
     except StoreError as error:
@@ -196,7 +196,7 @@ def reading(path: Path) -> Iterator[Database]:
     """Read a database for as long as the block runs.
 
     Raises:
-        StoreError: it cannot be opened, or what goes wrong in the block is the file's or the disk's fault.
+        StoreError: it cannot be opened, or the file or the disk makes a read in the block fail.
     """
     database = open_reader(path)
     try:
@@ -214,15 +214,15 @@ def reading(path: Path) -> Iterator[Database]:
 
 
 def _keep_private(path: Path) -> None:
-    """Let nobody else read what an earlier version, or a copy, has left readable."""
+    """Remove other users' permissions, which an earlier version or a copy may have left."""
     for file in (path, wal_of(path), path.with_name(path.name + "-shm")):
-        with suppress(FileNotFoundError, PermissionError):  # whoever may write it need not own it
+        with suppress(FileNotFoundError, PermissionError):  # a user who may write it need not own it
             if file.stat().st_mode & 0o077:
                 file.chmod(0o600)
 
 
 def _migrate(path: Path, database: Database) -> None:
-    """Bring the database to this schema, all at once: a reader sees it whole or not at all."""
+    """Migrate the database in one transaction: a reader sees all of it or nothing."""
     known = {migration.name for migration in migrations._migrations}
     if newer := {migration.name for migration in migrations.applied(database)} - known:
         raise StoreError(f"{path}: made by a newer okxsync ({', '.join(sorted(newer))}); please upgrade")
@@ -239,18 +239,18 @@ def _is_unknown(error: Exception) -> bool:
 
 
 def _is_older(database: Database) -> bool:
-    """Whether the database lacks what this version's queries may ask for."""
+    """Whether migrations are pending, so that this version's queries may fail."""
     with suppress(sqlite3.DatabaseError):
         return bool(migrations.pending(database))
     return False
 
 
 def _is_new(path: Path, connection: Connection) -> bool:
-    """Whether the database is still empty; nothing is touched in one that somebody else made."""
+    """Whether the database is still empty; one of another program is not changed."""
     if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
         return False
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StoreError(f"{path}: a database, but not one of okxsync; give another path with --db")
+        raise StoreError(f"{path}: not an okxsync database; give another path with --db")
     return True
 
 

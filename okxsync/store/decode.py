@@ -23,16 +23,16 @@ OnAnomaly: TypeAlias = Callable[[Event, str], None]
 R = TypeVar("R", bound=msgspec.Struct)
 
 MOMENT_DIGITS: Final = 15
-"""Milliseconds UTC have 13 digits until the year 2286; what has more than 15 is no time."""
+"""Milliseconds UTC have 13 digits until the year 2286; more than 15 digits are not a time."""
 
 
 def column_of(field: str) -> str:
-    """Return the column of a struct's field: the same, but for names that Python keeps for itself (``from_``)."""
+    """Return the column of a struct's field: its name without the underscore of ``from_`` and the like."""
     return field.rstrip("_")
 
 
 def milliseconds(text: str) -> int:
-    """Return one of OKX's times, or 0 if it is absent or no time."""
+    """Return one of OKX's times in milliseconds, or 0 if it is absent or invalid."""
     return int(text) if text and is_moment(text) else 0
 
 
@@ -41,12 +41,12 @@ def is_moment(text: str) -> bool:
 
 
 def number(text: object) -> Decimal:
-    """Return a decimal; what is absent or no number is zero. NaN is none: it equals nothing, not even itself."""
+    """Return a decimal; zero if it is absent or not a number. NaN does not count as a number."""
     return read_number(text) or Decimal(0)
 
 
 def read_number(text: object) -> Decimal | None:
-    """Return a decimal that can be reckoned with, zero for what is absent, or None if it is anything else."""
+    """Return a finite decimal, zero if it is absent, or None if it is anything else."""
     try:
         found = Decimal(str(text or 0))
     except InvalidOperation:
@@ -60,7 +60,7 @@ class Record(Generic[R]):
     Args:
         model: Its type.
         times: Columns that hold milliseconds; they are INTEGER in the database.
-        known: For some columns the values that OKX documents; others are kept all the same, and named as odd.
+        known: Per column the values that OKX documents; other values are stored too, and reported as anomalies.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Record(Generic[R]):
         self._decode = self._decoder()
 
     def read(self, raw: msgspec.Raw | bytes, anomaly: OnAnomaly) -> R | None:
-        """Return the row, or None if it is no JSON object; never raises."""
+        """Return the row, or None if it is not a JSON object; never raises."""
         try:
             row = self._decode(raw)
         except (msgspec.DecodeError, RecursionError):
@@ -89,7 +89,7 @@ class Record(Generic[R]):
         return row
 
     def values(self, row: R, anomaly: OnAnomaly) -> list[Value]:
-        """Return the row's columns as text: JSON inside as it is, times as whole numbers, ``""`` where absent."""
+        """Return the row's columns as text: nested JSON unchanged, times as digits only, ``""`` where absent."""
         values: list[Any] = list(astuple(row))
         del values[self._width :]
         for index in self._not_text:
@@ -169,12 +169,12 @@ _ESCAPE: Final = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
 
 
 def strip_lone_surrogates(json: str) -> str:
-    """Return JSON text without escaped halves of surrogate pairs, which no UTF-8 can hold."""
+    """Return JSON text without escaped lone surrogates, which UTF-8 cannot encode."""
     return _ESCAPE.sub(lambda found: found[0] if len(found[0]) == 2 else "?", json)
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """Return ``text`` with half surrogate pairs replaced: neither UTF-8 nor SQLite can hold them."""
+    """Return ``text`` with lone surrogates replaced: neither UTF-8 nor SQLite can hold them."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The envelope of a frame: what it is of, and its rows, however it is made."""
+"""Decode the envelope of a frame: its subscription and its rows, even if some fields have unexpected types."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +11,7 @@ from okxsync.store.decode import strip_lone_surrogates
 
 
 class Arg(msgspec.Struct, rename="camel"):
-    """What a subscription was for; an unlimited one names no more than ``ANY``."""
+    """The arguments of a subscription; one without limits has only ``ANY``."""
 
     channel: str = ""
     inst_type: str = ""
@@ -21,7 +21,7 @@ class Arg(msgspec.Struct, rename="camel"):
 
 
 class Envelope(msgspec.Struct, rename="camel"):
-    """The envelope of a push; its rows are decoded by what they are of."""
+    """The envelope of a push; the channel decides how its rows are decoded."""
 
     arg: msgspec.Raw
     data: list[msgspec.Raw]
@@ -44,7 +44,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def row_texts(rows: str) -> list[str]:
-    """Return the elements of a JSON array, or what is none as it is."""
+    """Return the elements of a JSON array; text that is not an array is returned as the only element."""
     with suppress(*UNREADABLE):
         return [bytes(row).decode() for row in decode_leniently(decode_rows, rows)]
     return [rows]
@@ -61,10 +61,10 @@ def decode_leniently(decode: Callable[[str], T], text: str) -> T:
 
 
 def decode_lenient_envelope(text: str) -> Envelope:
-    """Return a frame some of whose marks are not of the type that they should be: those prove nothing, its rows count.
+    """Decode a frame with page marks of unexpected types: the marks are ignored, the rows count.
 
     Raises:
-        msgspec.DecodeError: it has no arg, or no list of rows.
+        msgspec.DecodeError: ``arg`` or the list of rows is missing.
     """
     found = msgspec.json.decode(text, type=_LenientEnvelope)
     event_type = found.event_type if isinstance(found.event_type, str) else ""

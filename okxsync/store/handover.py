@@ -1,16 +1,16 @@
-"""The writer in a process of its own, so that decoding and SQL do not wait for the reader's interpreter lock.
+"""Hand batches to the writer process, so that decoding and SQL do not wait for the reader's interpreter lock.
 
     parent (trio)                                     child (no loop)
-    channel -> drained until dry -> one batch  ---->  one transaction
-               at most three batches in flight   <----  what it has done
+    channel -> all that is queued -> one batch  ---->  one transaction
+               at most three batches in flight   <----  acknowledgements
                                                   a thread: checkpoints
 
-The child lives as long as the parent's end of the socket pair is open: it ignores signals, writes what it was handed
-in full, and ends at the end of the stream. A disk that fails costs nothing: the child keeps the batch, says so, and
-tries again; the parent waits, its channel fills, and the exchange's TCP waits with it.
+The child lives as long as the parent's end of the socket pair is open: it ignores signals, writes each batch that it
+received completely, and ends at the end of the stream. A failing disk loses nothing: the child keeps the batch, reports
+the error and retries; the parent waits, its channel fills, and TCP pushes back to the exchange.
 
-Measured with order frames of 1.2 KB on two cores: SQL in a thread beside the reader halves the whole (``executemany``
-takes the interpreter lock for each row), a process of its own does not.
+Measured with order frames of 1.2 KB on two cores: SQL in a thread beside the reader halves the throughput
+(``executemany`` takes the interpreter lock for each row), a separate process does not.
 """
 
 import logging
@@ -33,14 +33,14 @@ from okxsync.store.writer import Written
 log = logging.getLogger("okxsync.store")
 
 MOST_AT_ONCE: Final = 500
-"""Messages of one transaction: enough that a commit costs nothing, few enough that a reader sees rows soon, and no more
-than some 64 MiB (see ``messages.padding``)."""
+"""Messages per transaction: enough to make the commit cheap, few enough that readers see rows soon, and at most some
+64 MiB (see ``messages.padding``)."""
 IN_FLIGHT: Final = 3
-"""Batches on their way: one is written while the next ones are handed over."""
+"""Unacknowledged batches: one is written while the next ones are sent."""
 
 
 class WriterDied(StoreError):
-    """The writer process has ended by itself; what it had not acknowledged is a gap that the next run finds."""
+    """The writer process has ended; the next run backfills what it had not acknowledged."""
 
 
 async def run_writer(
@@ -50,12 +50,12 @@ async def run_writer(
     lock_fd: int | None = None,
     on_written: Callable[[Written], None] = lambda written: None,
 ) -> None:
-    """Write all that comes, in batches of what is there; return when every sender has closed and all is stored.
+    """Write all messages in batches of those queued; return when every sender has closed and all is stored.
 
     Args:
         path: The database; it exists and has this version's schema.
         receive: The one channel of messages; closed at the end.
-        lock_fd: Kept open by the writer process too, so that the lock lives as long as somebody writes.
+        lock_fd: Inherited by the writer process, so that the lock is held until writing has ended.
         on_written: Called with every acknowledgement, and with every error.
 
     Raises:
@@ -94,7 +94,7 @@ async def _run_process(
     task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     async def kill(process: trio.Process) -> None:
-        process.kill()  # it ignores SIGTERM, and what it has not committed SQLite rolls back
+        process.kill()  # it ignores SIGTERM; SQLite rolls back what is not committed
 
     await trio.run_process(
         command, stdin=subprocess.DEVNULL, pass_fds=fds, check=False, deliver_cancel=kill, task_status=task_status

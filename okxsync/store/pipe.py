@@ -1,4 +1,4 @@
-"""Batches between the daemon and the writer process: each behind its length."""
+"""Framing between the daemon and the writer process: each batch follows its length."""
 
 import socket
 import struct
@@ -8,7 +8,7 @@ LENGTH: Final = struct.Struct("!I")
 
 
 def receive(parent: socket.socket) -> bytes | None:
-    """Return the next batch, or None at the end; half a batch at the end is none."""
+    """Return the next batch, or None at the end; an incomplete last batch is ignored."""
     head = _receive_exactly(parent, LENGTH.size)
     return _receive_exactly(parent, LENGTH.unpack(head)[0]) if head else None
 
@@ -20,7 +20,7 @@ def _receive_exactly(parent: socket.socket, size: int) -> bytes | None:
     while got < size:
         try:
             count = parent.recv_into(view[got:])
-        except ConnectionResetError:  # it was killed before it had read our last answers
+        except ConnectionResetError:  # the parent was killed before it read our last answers
             return None
         if not count:
             return None

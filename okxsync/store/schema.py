@@ -26,7 +26,7 @@ def _create(database: Database, table: str, key: str, declared: str) -> None:
 
 @migrations()
 def m001_mirror(database: Database) -> None:
-    """What the exchange says, a table per record (OKX docs: the channel or endpoint of each)."""
+    """A table per record of the exchange (OKX docs: the channel or endpoint of each)."""
     _create(
         database,
         "accounts",
@@ -143,7 +143,7 @@ def m001_mirror(database: Database) -> None:
 
 @migrations()
 def m002_proof(database: Database) -> None:
-    """What we know of ourselves: who listens, what was covered, what is missing, and every frame as received."""
+    """okxsync's own state: connections, coverage, gaps, and every frame as received."""
     _create(
         database,
         "connections",
@@ -177,7 +177,7 @@ def m002_proof(database: Database) -> None:
     _create(database, "counters", "name", "name! value:i!")
 
 
-_REAL: Final = {  # what people sort and add up, per table
+_REAL: Final = {  # numbers to sort and add up, per table
     "orders": "px sz acc_fill_sz avg_px fill_px fill_sz fee rebate pnl",
     "algo_orders": "sz trigger_px ord_px tp_trigger_px sl_trigger_px actual_sz actual_px",
     "fills": "fill_px fill_sz fee fill_pnl",
@@ -197,7 +197,7 @@ _WITH_VIEW: Final = (*_REAL, "accounts", "connections", "coverage", "gaps", "mes
 
 @migrations()
 def m003_views(database: Database) -> None:
-    """The same for people: REAL numbers, ISO times, and no raw JSON."""
+    """Views for people: REAL numbers, ISO times, and no raw JSON."""
     for table in _WITH_VIEW:
         real = _REAL.get(table, "").split()
         shown = []
@@ -215,14 +215,15 @@ def m003_views(database: Database) -> None:
 
 @migrations()
 def m004_open_orders(database: Database) -> None:
-    """Open orders are few among millions, and asked for often: by status, and whenever a gap is filled."""
+    """Index the open orders: few among millions, and queried by status and at each backfill."""
     database.execute("CREATE INDEX orders_open ON orders (account) WHERE state IN ('live', 'partially_filled')")
 
 
 @migrations()
 def m005_wanted(database: Database) -> None:
-    """A channel that nobody asks for any more misses nothing. And gaps of channels with arguments, and of ``fills``,
-    were closed without a question: they are asked for after all.
+    """Gaps of channels that are not configured any more do not count.
+
+    Gaps of channels with arguments, and of ``fills``, were closed without a REST request: reopen them.
     """
     database.execute("ALTER TABLE coverage ADD COLUMN wanted INTEGER NOT NULL DEFAULT 1")
     database.execute("CREATE INDEX coverage_unwanted ON coverage (account, channel) WHERE wanted = 0")
@@ -236,7 +237,7 @@ def m005_wanted(database: Database) -> None:
 
 @migrations()
 def m006_closed_gaps(database: Database) -> None:
-    """Closed gaps are many, and a channel's last one is asked for again and again; it is one look into this."""
+    """Index closed gaps, which are many: the last one of a channel is queried often."""
     database.execute("CREATE INDEX gaps_closed ON gaps (account, channel, to_at, outcome) WHERE outcome IS NOT NULL")
     database.execute("CREATE INDEX balances_changed ON balances (account, u_time)")
     database.execute("CREATE INDEX positions_changed ON positions (account, u_time)")
@@ -244,13 +245,13 @@ def m006_closed_gaps(database: Database) -> None:
 
 @migrations()
 def m007_unproved(database: Database) -> None:
-    """Live channels that REST could not be asked about: until when nothing proves them, and why."""
+    """Live channels that REST could not verify: since when, and why."""
     _create(database, "unproved", "account channel", "account! channel! at:i! why!")
 
 
 @migrations()
 def m008_open_algo_orders(database: Database) -> None:
-    """The same of algo orders. And the few fills whose id was made: REST may tell of them under another one."""
+    """Index open algo orders, and the few synthetic fills: REST may report these under another id."""
     database.execute(
         "CREATE INDEX algo_orders_open ON algo_orders (account) WHERE state IN ('live', 'pause', 'partially_effective')"
     )

@@ -1,4 +1,4 @@
-"""Snapshots that come in pages: what one names is the whole truth only when its last page is there."""
+"""Assemble snapshots that arrive in pages: a snapshot is complete only with its last page."""
 
 from collections.abc import Hashable, Iterable
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A complete snapshot, or as much of it as has come."""
+    """A complete snapshot, or the pages received so far."""
 
     pages: int
     names: frozenset[str]
@@ -14,10 +14,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Pages:
-    """Assembles the snapshots of each source; a run that is interrupted proves nothing and is dropped.
+    """Assembles the snapshots of each source; an interrupted run of pages proves nothing and is dropped.
 
-    While a socket takes over from another one, both tell their pages at once, each cut in its own way: a run is of one
-    socket. Sockets are numbered as they follow upon each other.
+    While one socket takes over from another, both receive pages, and the pages of each are cut differently: so a run
+    belongs to one socket. A later socket has a higher number.
     """
 
     def __init__(self) -> None:

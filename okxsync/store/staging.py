@@ -1,7 +1,7 @@
-"""What the exchange says, row by row, made into rows of our tables. One Staging lives as long as one transaction.
+"""Stage rows of the exchange as rows of our tables, for one transaction.
 
-Rows are staged per table and written together; whatever their order, the newer one stays (see ``tables``). What a
-complete snapshot or a whole REST reply does not name is closed afterwards, unless it is newer than that.
+Rows are staged per table and written together; in any order, the newer row stays (see ``tables``). Rows that a complete
+snapshot or a complete REST reply does not name are closed afterwards, unless they are newer.
 """
 
 from collections import defaultdict
@@ -33,12 +33,12 @@ class IncomingRows(msgspec.Struct):
     event_type: str = ""
     page: int | None = None
     last_page: bool | None = None
-    socket: int = 0  # of several that tell the same
+    socket: int = 0  # a successor has a higher number
     as_of_ms: int = 0  # of REST, see ``messages.Rows``
     complete: bool = False
 
     def as_of(self, text: str) -> int:
-        """Return as of when this was true: by a time of the row's own, or at least when REST was asked."""
+        """Return the time in milliseconds as of which this is true: the row's own, or that of the REST request."""
         return max(milliseconds(text), self.as_of_ms)
 
 
@@ -53,11 +53,11 @@ class Staging:
         self._account_of = account_of  # by uid
         self._anomaly = anomaly
         self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
-        self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that it spares
-        self._synthetic: set[OrderKey] = set()  # those some of whose fills may stand twice
+        self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that stay open
+        self._synthetic: set[OrderKey] = set()  # orders whose fills may be stored twice
         self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
         self.rows = 0
-        self.latest_ms = 0  # of the push taken last: the latest time that it names, 0 if it names none
+        self.latest_ms = 0  # the latest time in the last push, 0 if it has none
 
     def stage(self, push: IncomingRows) -> bool:
         """Stage a push; return False if no channel of that name is known."""
@@ -79,14 +79,14 @@ class Staging:
             written.clear()
 
     def not_found(self, message: OrdersNotFound, db: Connection) -> None:
-        """Write what REST knows nowhere, after what was told before: a state, and no more, changes."""
+        """Give orders that REST did not find their state, after all rows staged before; nothing else changes."""
         self.write(db)
         statement = {"orders": tables.ORDER_NOT_FOUND, "orders-algo": tables.ALGO_NOT_FOUND}[message.channel]
         for name in message.ids:
             db.execute(statement, (message.at, message.as_of_ms, message.listener, name))
 
     def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
-        """Stage a position; a snapshot without a time that came before it in this batch does not close it."""
+        """Stage a position; an earlier snapshot of this batch that has no time must not close it."""
         for spared in self._spared[account]:
             spared.add(pos_id)
         self._put(table, values)
@@ -108,7 +108,7 @@ class Staging:
                 self._put(tables.FILLS, self._fill_of(row, values, push))
 
     def _fill_of(self, row: models.Order, of_order: list[Value], push: IncomingRows) -> list[Value]:
-        """Return the fill that an order push tells of (OKX docs: order channel, ``fill*`` are of this push only)."""
+        """Return the fill in an order push (OKX docs: order channel, ``fill*`` belong to this push only)."""
         values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
         if made := row.trade_id in ("", "0"):
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
@@ -125,7 +125,7 @@ class Staging:
             self._put(tables.ALGO_ORDERS, values)
 
     def fills(self, push: IncomingRows) -> None:
-        """REST only: the channel ``fills`` adds several executions up and leaves some out (OKX docs: fills channel)."""
+        """Stage REST rows only: channel ``fills`` aggregates executions and omits some (OKX docs: fills channel)."""
         if push.source != "rest":
             return
         for raw in push.rows:
@@ -177,7 +177,7 @@ class Staging:
             self._close_positions(push, snapshot)
 
     def balance_and_position(self, push: IncomingRows) -> None:
-        """What has changed, told before the channels of balances and positions tell it in full."""
+        """Stage changes, which arrive before the full rows of ``account`` and ``positions``."""
         for raw in push.rows:
             if (row := decode.BALANCE_AND_POSITION.read(raw, self._anomaly)) is None:
                 self._anomaly(events.INVALID_ROW, "change")
@@ -218,9 +218,9 @@ class Staging:
             self._put(table, values + [ours[column] for column in own])
 
     def _snapshot(self, push: IncomingRows, named: Iterable[str], time_ms: int, complete: bool) -> Snapshot | None:
-        """Return the snapshot that this push completes, or REST's whole state as of the time of the question.
+        """Return the snapshot that this push completes, or REST's complete state as of the time of the request.
 
-        Without page marks, or with a row unread, it proves nothing.
+        A push without page marks, or with a row that could not be read, completes no snapshot.
         """
         if push.source == "rest":
             proves = push.complete and complete and push.as_of_ms
@@ -239,13 +239,13 @@ class Staging:
         if not snapshot.time_ms:
             self._spared[push.account].append(named)
         inst_type = "" if push.arg.inst_type == "ANY" else push.arg.inst_type
-        # The time of the snapshot stands for that of the close; the record of the closed position is fetched.
+        # The time of the snapshot replaces that of the close; the closed position's own record is fetched over REST.
         values = (snapshot.time_ms or None, push.at, push.source, push.account, inst_type, push.arg.inst_id)
         self._closings.append((tables.CLOSE_POSITIONS, values, named))
 
 
 _OF_THE_FILL: Final = {"fee": "fill_fee", "fee_ccy": "fill_fee_ccy"}
-"""An order push has the fill's own under these names; ``fee`` and ``fee_ccy`` are of the whole order."""
+"""Names of the fill's own columns in an order push; ``fee`` and ``fee_ccy`` belong to the complete order."""
 _FROM_ORDER: Final = [
     decode.ORDER.columns.index(name) if (name := _OF_THE_FILL.get(column, column)) in decode.ORDER.columns else None
     for column in decode.FILL.columns
@@ -263,7 +263,7 @@ class _Details(msgspec.Struct):
 
 
 def _lists_nothing(account: msgspec.Raw) -> bool:
-    """Whether no currency is what it says: a list that is not there, or is no list, says nothing."""
+    """Whether the list of currencies is present and empty."""
     try:
         return not msgspec.json.decode(account, type=_Details).details
     except msgspec.DecodeError:
@@ -292,4 +292,4 @@ HANDLERS: Final[dict[str, Handler]] = {
 LOGGED_ONLY: Final = frozenset(
     "liquidation-warning account-greeks tickers index-tickers funding-rate open-interest status".split()
 )
-"""Channels that have no table: the raw log has their frames."""
+"""Channels without a table: their frames are in the raw log only."""

@@ -51,7 +51,7 @@ def algo_rank(row: AlgoOrder) -> int:
 _NEVER_ABSENT: Final = frozenset({"account", "source", "received_at", "rank", "full_time", "as_of"})
 
 Clocks: TypeAlias = Callable[[Sequence[Value]], tuple[Any, ...]]
-"""Returns the clocks of a row's values; a row replaces another one if none of them is behind."""
+"""Returns the clocks of a row's values; a row replaces another one if none of its clocks is behind."""
 
 
 def _always(values: Sequence[Value]) -> tuple[Any, ...]:
@@ -63,7 +63,7 @@ class Table:
 
     Args:
         columns: In the order of the values of a row; an absent value is ``""``, and NULL in the database.
-        key: What names a row.
+        key: Columns of the primary key.
         sets: SQL of what an update sets a column to, by column; others become what is new. ``{t}`` is the table.
         keep: Columns that an update leaves as they are.
         guard: SQL: when an existing row is updated at all.
@@ -102,8 +102,8 @@ class Table:
             staged[len(staged)] = values
             return
         key = self._key(values)
-        if (held := staged.get(key)) is not None:
-            before, now = self.clocks(held), self.clocks(values)
+        if (old := staged.get(key)) is not None:
+            before, now = self.clocks(old), self.clocks(values)
             if not all(map(ge, now, before)):
                 if any(map(gt, now, before)):  # one clock is ahead and one behind: the database takes both
                     staged[key, len(staged)] = values
@@ -119,13 +119,13 @@ def quoted(columns: Iterable[str]) -> list[str]:
 
 
 def same_amounts(columns: Iterable[str]) -> str:
-    """Return SQL: whether the new row says the same numbers; REST and pushes may write them differently."""
+    """Return SQL: whether the new row has the same numbers; REST and pushes may format them differently."""
     amount = "CAST(coalesce({0}.{1}, 0) AS REAL)"
     return " AND ".join(f"{amount.format('excluded', name)} = {amount.format('{t}', name)}" for name in columns)
 
 
 def by_time(*names: str) -> Callable[[Sequence[str]], Clocks]:
-    """Return what makes clocks of columns that hold milliseconds."""
+    """Return a function that makes the clocks of columns in milliseconds."""
 
     def clocks(columns: Sequence[str]) -> Clocks:
         indexes = [columns.index(name) for name in names]
@@ -140,7 +140,7 @@ ORDER_PUSH_ONLY: Final = (
     "fill_fee fill_fee_ccy fill_pnl exec_type fill_notional_usd fill_mark_px fill_idx_px fill_px_vol fill_px_usd"
     " fill_mark_vol fill_fwd_px amend_source amend_result req_id code msg notional_usd last_px"
 ).split()
-"""What only a push says of an order; a REST row must not wipe it out (OKX docs: GET trade/orders-history)."""
+"""Columns that only a push has; a REST row must not clear them (OKX docs: GET trade/orders-history)."""
 
 
 def _order_clock(columns: Sequence[str]) -> Clocks:
@@ -240,11 +240,11 @@ ALGO_ORDERS: Final = _Orders(
     "algo_orders", decode.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, _ALGO_MATERIAL
 )
 NOT_FOUND: Final = "gone"
-"""Our own state of an order that was pending and that REST knows nowhere; any end that OKX reports replaces it."""
+"""Our own state of an order that was pending and that REST did not find; any end that OKX reports replaces it."""
 
 
 def not_found(table: str, key: str, pending: str) -> str:
-    """Return SQL that gives an order the state ``gone``, unless something happened to it since REST was asked."""
+    """Return SQL that gives an order the state ``gone``, unless it has changed since the REST request."""
     return (
         f"UPDATE {table} SET state = '{NOT_FOUND}', source = 'rest', received_at = ?1, not_found_at = ?2"
         f" WHERE account = ?3 AND {key} = ?4 AND state IN ({pending}, '{NOT_FOUND}')"
@@ -349,7 +349,7 @@ ZERO_BALANCES: Final = (
     " AND (?5 = '' OR ccy = ?5) AND (eq IS NOT '0' OR cash_bal IS NOT '0')"
     " AND ccy NOT IN (SELECT value FROM json_each(?6))"
 )
-"""What a complete snapshot as of ?1 does not name is closed; one without a time counts over all that came before it."""
+"""Closes rows that a complete snapshot as of ?1 does not name; one without a time closes all earlier rows."""
 CLOSE_POSITIONS: Final = (
     f"UPDATE positions SET pos = '0',{_CLOSING} AND pos IS NOT '0' AND (?5 = '' OR inst_type = ?5)"
     " AND (?6 = '' OR inst_id = ?6) AND pos_id NOT IN (SELECT value FROM json_each(?7))"

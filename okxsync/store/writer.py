@@ -1,7 +1,7 @@
-"""The one writer: a batch of messages in, one transaction out.
+"""The only writer: each batch of messages becomes one transaction.
 
-Frames are logged as received, decoded once, and become rows of the table that their channel names; coverage moves in
-the same transaction. A batch that fails leaves nothing behind and can be applied again as it is.
+Frames are logged as received, decoded once, and become rows of their channel's table; coverage moves in the same
+transaction. A batch that fails changes nothing and can be applied again.
 """
 
 from collections import Counter
@@ -85,7 +85,7 @@ _RECEIVED: Final = "UPDATE connections SET last_message_at = ?, messages = messa
 _ERRORS: Final = frozenset(
     {events.INVALID_FRAME, events.INVALID_MESSAGE, events.INVALID_ROW, events.INVALID_TIME, events.UNKNOWN_CHANNEL}
 )
-"""Anomalies by which something did not reach its column; unknown fields, types and values do."""
+"""Anomalies that keep a value out of its column; unknown fields, types and values do not."""
 _ARGS_KEPT: Final = 10_000
 
 
@@ -98,15 +98,14 @@ class Writer:
         self.codec: Codec = open_codec(db)
         self.samples: list[bytes] | None = [] if learns(db) else None  # frames to learn a better codec from
         self.pid: int | None = None
-        self.retention = Retention(None, None)  # of the raw log; whoever runs the writer prunes between batches
+        self.retention = Retention(None, None)  # of the raw log; the writer process prunes between batches
         self.pages = Pages()
-        self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and arg: with the key of its coverage
+        self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and raw arg: arg, key in coverage
 
     def apply(self, messages: Sequence[Message]) -> Written:
         """Write all of ``messages`` in one transaction.
 
-        A message, or a frame of one, whose content no row can hold does not stop the others: it is kept raw, and
-        journalled.
+        A message or frame with content that no row can hold does not stop the others: it is kept raw and journalled.
 
         Raises:
             DatabaseError: nothing was written; ``database.is_transient`` says whether a retry can succeed.
@@ -128,7 +127,7 @@ class Writer:
     def _in_transaction(
         self, write: Callable[[Sequence[Message]], Written], messages: Sequence[Message], name: str = ""
     ) -> Written:
-        """Write all or nothing; with a ``name`` within a transaction that goes on."""
+        """Write all or nothing; with a ``name`` as a savepoint of the open transaction."""
         pid, pages, sampled = self.pid, self.pages.copy(), len(self.samples or ())
         self.db.execute(f"SAVEPOINT {name}" if name else "BEGIN IMMEDIATE")
         try:
@@ -144,23 +143,23 @@ class Writer:
             raise
         return written
 
-    def _write(self, messages: Sequence[Message], refused: Exception | None = None) -> Written:
+    def _write(self, messages: Sequence[Message], rejected: Exception | None = None) -> Written:
         transaction = _Transaction(self)
         for message in messages:
-            if refused:
-                transaction.keep_raw(message, refused)
+            if rejected:
+                transaction.keep_raw(message, rejected)
             else:
                 transaction.take(message)
         return transaction.finish()
 
     def _write_one_by_one(self, messages: Sequence[Message]) -> Written:
-        """Still in one transaction: what fails of the disk now must not find half of the batch when it comes again."""
+        """Write each message alone in one transaction: a retry after a disk error must not find half the batch."""
         rows = frames = 0
         for message in _each(messages):
             try:
                 written = self._in_transaction(self._write, [message], "one")
             except DATA_ERRORS as error:
-                written = self._write([message], refused=error)
+                written = self._write([message], rejected=error)
             rows += written.rows
             frames += written.frames
         return Written(rows, frames)
@@ -173,10 +172,10 @@ class Writer:
 
 
 class _Anomalies:
-    """Counts what is odd, and where."""
+    """Counts anomalies by kind, account and channel."""
 
     def __init__(self) -> None:
-        self.where: tuple[str | None, str] = (None, "")  # account and channel of the frame in hand
+        self.where: tuple[str | None, str] = (None, "")  # account and channel of the current frame
         self.counted: Counter[tuple[Event, str, str | None]] = Counter()
 
     def __call__(self, kind: Event, what: str) -> None:
@@ -185,29 +184,27 @@ class _Anomalies:
 
 
 def _each(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield the messages, and each frame or row as one."""
+    """Yield the messages, with each frame and each row as a message of its own."""
     for message in messages:
         if isinstance(message, Frames):
             yield from (msgspec.structs.replace(message, frames=[frame]) for frame in message.frames)
         elif isinstance(message, Rows):
             one = msgspec.structs.replace(message, complete=False)
             yield from (msgspec.structs.replace(one, rows=f"[{row}]") for row in row_texts(message.rows))
-            if (
-                message.complete
-            ):  # closes what it does not name, if all its rows can be stored; these change nothing now
+            if message.complete:  # closes rows that it does not name; its own rows change nothing now
                 yield message
         else:
             yield message
 
 
 class _Transaction:
-    """What is collected from the messages of one batch, to be written at its end."""
+    """Collects the rows of one batch, and writes them at its end."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._db = writer.db
         self._anomaly = _Anomalies()
-        # Neither belongs to this object: as a cycle a batch would stay in memory until the garbage collector came.
+        # Not bound methods of this object: a reference cycle would keep the batch until the next garbage collection.
         self._staging = Staging(writer.pages, writer.account_of, self._anomaly)
         self._log: list[tuple[Value | bytes, ...]] = []
         self._received: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
@@ -258,7 +255,7 @@ class _Transaction:
         self._writer.pid, self._queue = message.pid, message.queue
 
     def keep_raw(self, message: Message, why: Exception) -> None:
-        """Take no more of a message than what cannot fail."""
+        """Store only the raw text of a message, which cannot fail."""
         self._anomaly.where = (getattr(message, "listener", None), "")
         self._anomaly(events.INVALID_MESSAGE, f"{type(message).__name__}: {type(why).__name__}")
         if isinstance(message, Frames):
@@ -290,7 +287,7 @@ class _Transaction:
         return Written(self._staging.rows, len(self._log))
 
     def _coverage_up_to_here(self) -> None:
-        """What has arrived so far is covered, before a channel comes or goes."""
+        """Mark what has arrived so far as covered, before the state of a channel changes."""
         if self._pushed:
             coverage_table.pushed(self._db, self._pushed.items())
             self._pushed.clear()
@@ -347,7 +344,7 @@ class _Transaction:
         self._log.append((at, message.connection_id, account, channel, kind, len(body), compressed))
 
     def _keep_anomalous_frame(self, message: Frames, at: int, text: str) -> None:
-        """Keep a frame that is no push as it is known."""
+        """Keep the raw text of a frame that is not a documented push."""
         channel: object = None
         try:
             found = decode_object(strip_lone_surrogates(text))
@@ -374,7 +371,7 @@ class _Transaction:
         self._staging.stage(push)
 
     def _arg_of(self, message: Frames, raw: msgspec.Raw) -> tuple[Arg, str]:
-        """Return what a frame is of, and the key of the coverage that it belongs to, or ""."""
+        """Return the arguments of a frame, and the key of its coverage, or ""."""
         known = self._writer.args
         known_as = message.listener, bytes(raw)
         if (found := known.get(known_as)) is None:
@@ -385,8 +382,8 @@ class _Transaction:
                 arg = decode_arg(raw)
             except msgspec.ValidationError:
                 self._anomaly(events.UNEXPECTED_TYPE, "envelope")
-                told = {name: str(value) for name, value in fields.items() if value is not None}
-                arg = msgspec.convert(told, Arg)
+                texts = {name: str(value) for name, value in fields.items() if value is not None}
+                arg = msgspec.convert(texts, Arg)
             live = self._db.execute("SELECT channel FROM coverage WHERE connection_id = ? AND live = 1",
                                     [message.connection_id]).fetchall()  # fmt: skip
             fitting = [key for (key,) in live if fits(key, fields)]

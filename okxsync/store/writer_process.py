@@ -1,4 +1,4 @@
-"""The writer process: batches in, transactions out. Started by its name, and without trio."""
+"""The writer process: receives batches, and writes each in one transaction. It is a module to run, without trio."""
 
 import select
 import signal
@@ -39,7 +39,7 @@ def main(path: Path, parent: socket.socket) -> int:
         StoreError: the database cannot be opened.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C reaches the whole group, but the parent decides
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the process group, but the parent decides
     database = open_database(path)
     with closing(database), checkpointing(database.conn, path) as checkpoints:
         try:
@@ -87,7 +87,7 @@ def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> byte
 
 def _answer(parent: socket.socket, written: Written) -> None:
     body = msgspec.msgpack.encode(written)
-    with suppress(BrokenPipeError, ConnectionResetError):  # the parent died; what it handed over is written
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent died; its batch is written
         parent.sendall(LENGTH.pack(len(body)) + body)
 
 

@@ -41,7 +41,7 @@ def standing(db: Connection) -> tuple[int, int]:
     return pages, moved
 
 
-def test_a_few_pages_are_left_where_they_are(path: Path, db: Connection) -> None:
+def test_a_few_pages_are_not_moved(path: Path, db: Connection) -> None:
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES // 2)
         checkpoints.start_if_due()
@@ -57,7 +57,7 @@ def test_many_are_moved_by_a_thread(path: Path, db: Connection) -> None:
     assert moved == pages >= PAGES
 
 
-def test_in_a_flood_they_are_moved_in_larger_lots(path: Path, db: Connection) -> None:
+def test_under_load_more_pages_are_moved_at_once(path: Path, db: Connection) -> None:
     with checkpointing(db, path) as checkpoints:
         write(db, PAGES)
         checkpoints.start_if_due()
@@ -72,8 +72,8 @@ def test_in_a_flood_they_are_moved_in_larger_lots(path: Path, db: Connection) ->
     assert moved == pages
 
 
-def test_a_tool_that_reads_with_another_sqlite_leaves_the_log_alone(path: Path, db: Connection) -> None:
-    """One closes as the last who has the database open, if it finds no lock: and deletes the log."""
+def test_a_tool_that_reads_with_another_sqlite_does_not_delete_the_log(path: Path, db: Connection) -> None:
+    """A connection that closes and finds no lock believes it is the last one, and deletes the log."""
     with checkpointing(db, path):
         write(db, 1)
         log = wal_of(path).stat().st_ino
@@ -119,16 +119,14 @@ def test_the_thread_ends_with_the_block(path: Path, db: Connection) -> None:
     assert threading.active_count() == before
 
 
-def test_a_flood_that_the_thread_never_catches_up_with_does_not_grow_the_log_for_ever(
-    path: Path, db: Connection
-) -> None:
+def test_the_log_stays_bounded_when_the_thread_never_catches_up(path: Path, db: Connection) -> None:
     with checkpointing(db, path):  # nobody looks
         for _ in range(40):
             write(db, 1000)
     assert wal_of(path).stat().st_size < 1.2 * WAL_BYTES
 
 
-def test_a_reader_that_holds_it_up_costs_no_commit(path: Path, db: Connection) -> None:
+def test_a_reader_that_blocks_checkpoints_blocks_no_commit(path: Path, db: Connection) -> None:
     write(db, 1)
     with closing(open_reader(path)) as reader, checkpointing(db, path) as checkpoints:
         reader.execute("BEGIN")

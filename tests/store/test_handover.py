@@ -1,4 +1,4 @@
-"""The writer in its own process: nothing lost at a normal end, its death noticed, its disk's errors survived."""
+"""The writer process: a normal end loses nothing, its death is reported, and errors of the disk are retried."""
 
 import os
 import resource
@@ -54,7 +54,7 @@ async def test_all_is_stored_in_order_when_the_last_sender_has_closed(path: Path
     assert written(path) == list(range(5000))
 
 
-async def test_its_death_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_death_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     send, receive = trio.open_memory_channel[Message](10)
     with pytest.RaisesGroup(pytest.RaisesExc(WriterDied, match="SIGKILL"), flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
@@ -66,7 +66,7 @@ async def test_its_death_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert written(path) == [0]
 
 
-async def test_signals_of_the_terminal_do_not_end_it(path: Path) -> None:
+async def test_terminal_signals_do_not_end_it(path: Path) -> None:
     send, receive = trio.open_memory_channel[Message](10)
     async with trio.open_nursery() as nursery:
         acknowledged = trio.Event()

@@ -1,4 +1,4 @@
-"""What a peer may send that is no mistake any more: each frame costs itself at most, and the writer lives."""
+"""Hostile frames: each one affects at most itself, and the writer goes on."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def raw(*texts: str) -> Frames:
 
 
 @pytest.mark.parametrize("frame", ['{"event":"error","x":' + DEEP, '{"event":"error","arg":{"a":' + DEEP])
-def test_a_bottomless_control_frame_is_no_event_and_costs_only_itself(desk: Desk, frame: str) -> None:
+def test_a_deeply_nested_control_frame_affects_only_itself(desk: Desk, frame: str) -> None:
     assert read_event(frame) is None
     desk.apply(raw(frame, FINE))
     assert desk.rows("SELECT ord_id FROM orders") == [("77",)]
@@ -28,13 +28,13 @@ def test_a_bottomless_control_frame_is_no_event_and_costs_only_itself(desk: Desk
 
 
 @pytest.mark.parametrize("size", ["1e99999999", "1e-99999999", "1e999999999999999999", "sNaN", "9" * 5000])
-def test_a_number_beyond_all_bounds_costs_no_row(desk: Desk, size: str) -> None:
+def test_a_row_with_a_huge_number_is_stored(desk: Desk, size: str) -> None:
     desk.apply(raw(FINE.replace('"state"', f'"accFillSz":"{size}","state"')))
     assert desk.rows("SELECT acc_fill_sz FROM orders") == [(size,)]
 
 
 @pytest.mark.parametrize("name", ['a\\"b', "a\\\\b", "a\\u0001b", "", "learned_0"])
-def test_a_strange_new_field_costs_nothing_now_or_later(desk: Desk, name: str) -> None:
+def test_an_unknown_field_with_a_strange_name_does_no_harm_now_or_later(desk: Desk, name: str) -> None:
     desk.apply(raw(FINE.replace('"state"', f'"{name}":1,"state"')))
     assert desk.rows("SELECT ord_id, state FROM orders") == [("77", "live")]
     desk.apply(raw(FINE.replace('"77"', '"78"').replace('"state"', '"fresh":1,"state"')))
@@ -77,7 +77,7 @@ REFUSE = "CREATE TRIGGER refuse BEFORE INSERT ON orders WHEN NEW.ord_id = '66' B
 SECRET = '{"event":"error","code":"60012","msg":"Invalid request: {\\"passphrase\\":\\"PASS\\"}"}'
 
 
-def test_a_frame_that_is_refused_costs_only_itself_and_tells_no_secret(desk: Desk) -> None:
+def test_a_rejected_frame_affects_only_itself_and_shows_no_secret(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute(REFUSE)
     desk.apply(raw(FINE, FINE.replace("77", "66"), SECRET, FINE.replace("77", "78")), Note(NOW, "info", None, "a", "b"))
@@ -88,7 +88,7 @@ def test_a_frame_that_is_refused_costs_only_itself_and_tells_no_secret(desk: Des
     assert desk.rows("SELECT messages FROM connections") == [(4,)]
 
 
-def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
+def test_a_rejected_rest_row_affects_only_itself(desk: Desk) -> None:
     desk.begin("orders")
     desk.db.execute(REFUSE)
     rows = msgspec.json.encode([order(65), order(66), order(67)]).decode()
@@ -97,9 +97,9 @@ def test_a_row_of_rest_that_is_refused_costs_only_itself(desk: Desk) -> None:
     assert desk.rows("SELECT count FROM anomalies WHERE kind = 'invalid-message'") == [(1,)]
 
 
-def test_a_disk_that_fails_while_a_batch_is_taken_apart_leaves_nothing_twice(desk: Desk) -> None:
+def test_a_failure_while_a_batch_is_written_one_by_one_stores_nothing_twice(desk: Desk) -> None:
     desk.begin("orders")
-    desk.db.execute("ALTER TABLE journal RENAME TO away")  # as if the disk failed at the note of what was refused
+    desk.db.execute("ALTER TABLE journal RENAME TO away")  # as if the disk failed when the anomaly is journalled
     messages: list[Message] = [raw(FINE), phase(2**70)]
     with pytest.raises(DatabaseError):
         desk.apply(*messages)
@@ -128,7 +128,7 @@ def test_an_unknown_field_is_counted_in_each_row_that_has_it(desk: Desk) -> None
     assert desk.rows("SELECT kind, count FROM anomalies") == [("unknown-field", 50)]
 
 
-def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: Desk) -> None:
+def test_a_batch_that_is_rolled_back_adds_no_samples(desk: Desk) -> None:
     desk.db.execute("ALTER TABLE orders RENAME TO away")
     for _ in range(3):
         with pytest.raises(DatabaseError):
@@ -136,7 +136,7 @@ def test_what_a_disk_refuses_again_and_again_is_no_new_sample_each_time(desk: De
     assert desk.writer.samples == []
 
 
-def test_what_an_account_is_said_to_be_may_be_anything(desk: Desk) -> None:
+def test_an_account_config_of_unexpected_types_is_an_anomaly(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
     assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("invalid-message",)]
 
@@ -153,7 +153,7 @@ ROW = '"data":[{"ordId":"1","state":"live"}]}'
         '{"arg":{"channel":"orders","instId":5},',
     ],
 )
-def test_a_mark_of_another_type_costs_no_row(desk: Desk, head: str) -> None:
+def test_a_page_mark_of_an_unexpected_type_loses_no_row(desk: Desk, head: str) -> None:
     desk.begin("orders")
     desk.apply(raw(head + ROW, FINE))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("1",), ("77",)]

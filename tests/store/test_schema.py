@@ -63,7 +63,7 @@ def test_opening_twice_changes_nothing(desk: Desk) -> None:
     assert desk.rows("SELECT * FROM sqlite_schema") == before
 
 
-def test_gaps_that_were_closed_without_a_question_are_open_again(desk: Desk) -> None:
+def test_gaps_that_were_closed_without_a_request_are_open_again(desk: Desk) -> None:
     channels = ["orders:instType=SWAP", "fills", "account:ccy=BTC", "orders", "mark-price:instId=X-Y"]
     for channel in channels:
         desk.db.execute(
@@ -95,7 +95,7 @@ def test_a_reader_cannot_write(desk: Desk) -> None:
     reader.close()
 
 
-def test_a_database_of_a_newer_version_is_refused(desk: Desk) -> None:
+def test_a_database_of_a_newer_version_is_rejected(desk: Desk) -> None:
     desk.db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('okxsync', 'm999_x', '')")
     with pytest.raises(StoreError, match="newer okxsync"):
         open_database(desk.path)
@@ -110,7 +110,7 @@ def test_a_reader_of_an_older_database_says_what_to_do(desk: Desk) -> None:
         rows_of(desk.path, "unverified", "alpha")
 
 
-def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_rejected_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("my diary" * 200)
     for opens in (open_database, open_reader):
@@ -119,14 +119,14 @@ def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "my diary" * 200
 
 
-def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_rejected_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     other = pysqlite3.connect(path)
     other.execute("CREATE TABLE theirs (x)")
     other.close()
     before = path.read_bytes()
     for opens in (open_database, open_reader):
-        with pytest.raises(StoreError, match=r"not (one of okxsync|an okxsync database)"):
+        with pytest.raises(StoreError, match="not an okxsync database"):
             opens(path)
     assert path.read_bytes() == before
 

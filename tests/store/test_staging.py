@@ -90,7 +90,7 @@ def state(desk: Desk, table: str = "orders") -> str:
     return str(found)
 
 
-def test_what_is_gone_loses_its_state_and_no_more(desk: Desk) -> None:
+def test_an_order_that_is_not_found_changes_its_state_only(desk: Desk) -> None:
     row = order(state="partially_filled", accFillSz="5", fillSz="5", tradeId="7", px="10", clOrdId="c1")
     desk.push("orders", row)
     before = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
@@ -112,7 +112,9 @@ PAST_GONE: dict[str, tuple[dict[str, str], str]] = {
 @pytest.mark.parametrize("case", PAST_GONE)
 @pytest.mark.parametrize("gone_first", [True, False])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_whether_gone_or_told_first_is_all_the_same(desk: Desk, case: str, gone_first: bool, at_once: bool) -> None:
+def test_not_found_and_reported_in_either_order_give_the_same_row(
+    desk: Desk, case: str, gone_first: bool, at_once: bool
+) -> None:
     fields, expected = PAST_GONE[case]
     desk.push("orders", order())
     pushed = desk.frame("orders", order(1, **fields))
@@ -127,7 +129,7 @@ def by_rest(rows: list[dict[str, str]], at: int, channel: str = "orders") -> Row
     return Rows("alpha", channel, text(rows), at)
 
 
-def test_an_order_that_rest_names_later_was_not_gone(desk: Desk) -> None:
+def test_an_order_that_rest_reports_later_is_not_gone(desk: Desk) -> None:
     desk.push("orders", order())
     desk.apply(by_rest([order()], NOW - 1), gone(MS + 5, at=NOW), by_rest([order()], NOW - 1))
     assert state(desk) == "gone"
@@ -164,7 +166,7 @@ def liquidation(filled: str, size: str, at: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_fill_whose_id_was_made_stands_once_when_rest_tells_its_own(desk: Desk, seed: int) -> None:
+def test_a_synthetic_fill_is_replaced_when_rest_reports_it(desk: Desk, seed: int) -> None:
     pushes = [liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2), liquidation("10", "2", MS + 2)]
     told = [("-1", "3", MS + 1), ("-2", "5", MS + 2), ("-3", "2", MS + 2)]
     messages: list[Message] = [desk.frame("orders", row) for row in pushes + pushes[1:]]
@@ -184,7 +186,7 @@ def test_a_fill_whose_id_was_made_stands_once_when_rest_tells_its_own(desk: Desk
     ]
 
 
-def test_a_made_fill_stays_while_rest_tells_of_others(desk: Desk) -> None:
+def test_a_synthetic_fill_stays_while_rest_reports_others(desk: Desk) -> None:
     desk.push("orders", liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2))
     fill = LIQUIDATED | {"tradeId": "-1", "billId": "1", "fillSz": "3", "fillTime": str(MS + 1)}
     later = LIQUIDATED | {"tradeId": "-3", "billId": "3", "fillSz": "9", "fillTime": str(MS + 3)}
@@ -224,7 +226,7 @@ def test_an_event_or_a_frame_without_marks_zeroes_nothing(desk: Desk) -> None:
     assert balances(desk) == {"USDT": "3", "BTC": "1"}
 
 
-def test_only_the_last_page_makes_a_snapshot_whole(desk: Desk) -> None:
+def test_only_the_last_page_completes_a_snapshot(desk: Desk) -> None:
     desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2")), **snapshot())
     desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), **snapshot(1, last=False))
     assert balances(desk) == {"USDT": "4", "BTC": "1", "ETH": "2"}
@@ -254,7 +256,7 @@ def test_a_currency_comes_back_after_it_was_zero(desk: Desk) -> None:
     assert balances(desk) == {"BTC": "1"}
 
 
-def test_cash_is_told_first_by_balance_and_position(desk: Desk) -> None:
+def test_balance_and_position_reports_cash_first(desk: Desk) -> None:
     desk.push("account", account(MS, balance("USDT", "5")), **snapshot())
     cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 3)}
     desk.push("balance_and_position", {"pTime": str(MS + 4), "eventType": "filled", "balData": [cash], "posData": []})
@@ -263,7 +265,7 @@ def test_cash_is_told_first_by_balance_and_position(desk: Desk) -> None:
     assert desk.rows("SELECT cash_bal, eq FROM balances") == [("4", "4")]
 
 
-def test_what_is_told_in_full_after_a_change_counts_though_its_time_is_a_little_less(desk: Desk) -> None:
+def test_a_full_row_after_a_change_counts_although_its_time_is_slightly_earlier(desk: Desk) -> None:
     cash = {"ccy": "USDT", "cashBal": "4", "uTime": str(MS + 3)}
     change = {"pTime": str(MS + 4), "balData": [cash], "posData": [position(1, "6", MS + 3)]}
     desk.push("balance_and_position", change)
@@ -319,7 +321,7 @@ def test_a_complete_snapshot_closes_what_it_does_not_name(desk: Desk) -> None:
 
 
 def test_pages_of_two_sockets_do_not_make_one_snapshot(desk: Desk) -> None:
-    """While one takes over from the other, both tell their pages, and each cuts them in its own way."""
+    """While one takes over from the other, both receive pages, and the pages of each are cut differently."""
 
     def page(socket: int, number: int, last: bool, *pos_ids: int, p_time: int = MS + 5000) -> Frames:
         rows = [position(pos_id, "1", p_time=p_time) for pos_id in pos_ids]
@@ -366,7 +368,7 @@ def whole(channel: str, as_of_ms: int, *rows: object, is_whole: bool = True) -> 
     return Rows("alpha", channel, text(rows), NOW, as_of_ms, is_whole)
 
 
-def test_a_whole_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
+def test_a_complete_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
     desk.push("positions", position(1, "5"), position(2, "-3"), position(3, "1", MS + 8), eventType="event_update")
     told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "-3", "uTime": str(MS)}
     desk.apply(whole("positions", MS + 5, told, is_whole=False))
@@ -379,7 +381,7 @@ def test_a_whole_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
     assert positions(desk) == {"1": "0", "2": "0", "3": "0"}
 
 
-def test_a_whole_rest_reply_zeroes_what_it_does_not_name(desk: Desk) -> None:
+def test_a_complete_rest_reply_zeroes_what_it_does_not_name(desk: Desk) -> None:
     held = [balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2", MS + 8)]
     desk.push("account", account(MS, *held), eventType="event_update")
     desk.apply(whole("account", MS + 5))  # no account at all
@@ -418,7 +420,7 @@ def test_absence_is_a_word_of_its_time(desk: Desk) -> None:
     assert (positions(desk), balances(desk)) == ({"1": "5"}, {"BTC": "1"})
 
 
-def test_a_whole_reply_closes_though_something_else_cannot_be_stored(desk: Desk) -> None:
+def test_a_complete_reply_closes_although_something_else_cannot_be_stored(desk: Desk) -> None:
     desk.push("positions", *(position(number, "5") for number in (1, 2, 3)), eventType="event_update")
     told = [{"posId": name, "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)} for name in "23"]
     desk.apply(whole("positions", MS + 5, *told), Note(NOW, "info", None, "\ud800", ""))
@@ -431,7 +433,7 @@ def test_a_value_that_empties_is_null_again(desk: Desk) -> None:
     assert desk.rows("SELECT liq_px FROM positions") == [(None,)]
 
 
-def test_positions_told_by_balance_and_position_keep_their_other_columns(desk: Desk) -> None:
+def test_positions_reported_by_balance_and_position_keep_their_other_columns(desk: Desk) -> None:
     desk.push("positions", position(1, "5", lever="3"), **snapshot())
     told = {"pTime": str(MS + 4), "eventType": "filled", "balData": [], "posData": [position(1, "6", MS + 3)]}
     desk.push("balance_and_position", told)
@@ -490,7 +492,7 @@ def text(value: object) -> str:
 @settings(max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
-    """Pushes, pushes told twice, and REST rows, shuffled and cut into batches anywhere: one final row, all fills."""
+    """Pushes, repeated pushes, and REST rows, shuffled and cut into batches anywhere: one final row, all fills."""
     messages: list[Message] = []
     for number, row in enumerate(LIFE + random.sample(LIFE, 3)):
         body = text({"arg": {"channel": "orders"}, "data": [row]})
@@ -512,7 +514,7 @@ def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
 
 
 def test_a_position_that_a_snapshot_does_not_name_has_changed_then(desk: Desk) -> None:
-    """Options expire without a push; the record of what was closed is asked for when a position has changed."""
+    """Options expire without a push; the record of the closed position is fetched when a position has changed."""
     one, two = ({"posId": name, "pos": "3", "uTime": str(MS), "pTime": str(MS + 1)} for name in "12")
     desk.push("positions", one, two)
     desk.push("positions", two | {"pTime": str(MS + 900)}, **snapshot())

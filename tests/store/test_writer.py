@@ -1,4 +1,4 @@
-"""Nothing is dropped in silence, nothing is half done, no secret is kept."""
+"""Nothing is dropped in silence, each batch is atomic, and no secret is stored."""
 
 import os
 import resource
@@ -48,7 +48,7 @@ FINE = '{"arg":{"channel":"orders"},"data":[{"ordId":"77","state":"live","uTime"
         ('{"arg":{"channel":"account"},"eventType":"dance","data":[]}', "unknown-value"),
     ],
 )
-def test_what_is_odd_is_kept_journalled_once_and_counted(desk: Desk, frame: str, event: str) -> None:
+def test_an_anomaly_is_kept_journalled_once_and_counted(desk: Desk, frame: str, event: str) -> None:
     desk.begin("orders")
     desk.apply(raw(frame, FINE))
     desk.apply(raw(frame))
@@ -69,7 +69,7 @@ def test_errors_count_what_did_not_reach_its_column(desk: Desk) -> None:
     assert dict(desk.rows("SELECT name, value FROM counters"))["errors"] == 1
 
 
-def test_the_rest_of_a_frame_lands(desk: Desk) -> None:
+def test_the_other_rows_of_a_frame_are_stored(desk: Desk) -> None:
     desk.push(
         "orders",
         order(1),
@@ -80,17 +80,17 @@ def test_the_rest_of_a_frame_lands(desk: Desk) -> None:
     assert desk.rows("SELECT ord_id FROM orders WHERE length(ord_id) = 1") == [("1",), ("2",)]
 
 
-def test_half_a_surrogate_pair_costs_no_row(desk: Desk) -> None:
+def test_a_row_with_a_lone_surrogate_is_stored(desk: Desk) -> None:
     desk.apply(raw('{"arg":{"channel":"orders"},"data":[{"ordId":"1","tag":"a\\ud83db","px":"5"}]}'))
     assert desk.rows("SELECT tag, px FROM orders") == [("a?b", "5")]
 
 
-def test_a_nul_character_costs_no_row(desk: Desk) -> None:
+def test_a_row_with_a_nul_character_is_stored(desk: Desk) -> None:
     desk.apply(raw('{"arg":{"channel":"orders"},"data":[{"ordId":"1","tag":"a\\u0000b","px":"5"}]}'))
     assert desk.rows("SELECT tag, px FROM orders") == [("a\0b", "5")]
 
 
-def test_an_exchange_gone_mad_does_not_fill_the_journal(desk: Desk) -> None:
+def test_endless_anomalies_do_not_fill_the_journal(desk: Desk) -> None:
     rows = [{"ordId": str(number), "state": f"state{number}"} for number in range(2000)]
     desk.push("orders", *rows)
     assert desk.rows("SELECT count(*) FROM orders") == [(2000,)]
@@ -98,7 +98,7 @@ def test_an_exchange_gone_mad_does_not_fill_the_journal(desk: Desk) -> None:
     assert desk.rows("SELECT sum(count) FROM anomalies") == [(2000,)]
 
 
-def test_what_may_be_a_secret_is_blanked(desk: Desk) -> None:
+def test_text_that_may_be_a_secret_is_redacted(desk: Desk) -> None:
     request = {"op": "login", "args": [{"apiKey": "KEY", "passphrase": "PASS", "timestamp": "1", "sign": "SIGN="}]}
     echo = {"event": "error", "code": "60012", "msg": f"Invalid request: {msgspec.json.encode(request).decode()}"}
     whole = msgspec.json.encode(echo).decode()
@@ -115,20 +115,20 @@ def test_control_frames_are_logged_under_their_event(desk: Desk) -> None:
     assert desk.rows("SELECT kind, channel FROM messages") == [("subscribe", "orders"), ("notice", None)]
 
 
-def test_rows_land_although_their_frame_has_an_event(desk: Desk) -> None:
+def test_rows_of_a_frame_with_an_event_are_stored(desk: Desk) -> None:
     desk.push("orders", order(1), event="update")
     assert desk.rows("SELECT ord_id FROM orders") == [("1",)]
     assert desk.rows("SELECT kind, channel FROM messages") == [("push", "orders")]
 
 
-def test_what_only_takes_up_room_changes_nothing(desk: Desk) -> None:
+def test_padding_changes_nothing(desk: Desk) -> None:
     before = desk.rows("SELECT * FROM counters")
     desk.apply(*padding(2**20))
     assert desk.rows("SELECT * FROM counters") == before
     assert len(list(padding(2**20))) == 32
 
 
-def test_an_event_that_nobody_knows_is_journalled_once_and_counted(desk: Desk) -> None:
+def test_an_unknown_event_is_journalled_once_and_counted(desk: Desk) -> None:
     for _ in range(3):
         desk.apply(raw(*['{"event":"novelty","msg":"x"}'] * 100, '{"event":"notice","code":"1"}'))
     assert desk.rows("SELECT kind, what, count FROM anomalies") == [("unknown-event", "novelty", 300)]
@@ -146,7 +146,7 @@ def test_the_log_counts_bytes_as_received_and_as_stored(desk: Desk) -> None:
     assert desk.rows("SELECT sum(length(body)), sum(size) FROM messages") == [(counters["bytes"], 2 * len(FINE))]
 
 
-def test_what_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -> None:
+def test_a_value_that_sqlite_cannot_hold_is_kept_raw_and_the_batch_goes_on(desk: Desk) -> None:
     desk.begin("orders")
     too_big = Phase(2, "alpha", "alpha", "business", "ws://", "sandbox", True, True, "live", 2**70, 0, None, None, None)
     desk.apply(raw(FINE), too_big, Note(NOW, "info", None, "after", "it"))
@@ -176,7 +176,7 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     desk.database.close()
 
 
-def test_the_log_learns_from_what_came_and_all_of_it_can_be_read(desk: Desk) -> None:
+def test_the_log_learns_from_received_frames_and_stays_readable(desk: Desk) -> None:
     frames = [desk.frame("orders", order(number, px=str(number * 7919 % 10007))) for number in range(4000)]
     for start in range(0, 4000, 500):
         desk.apply(*frames[start : start + 500])
