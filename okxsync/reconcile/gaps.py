@@ -42,19 +42,19 @@ class GapSource:
         return self.due(found, busy, trio.current_time())
 
     def due(self, found: Sequence[Gap], busy: Set[object], now_s: float) -> list[Work]:
-        """Return what to backfill, the account with the oldest gap first; ``found`` begins with the oldest."""
+        """Return what to backfill: accounts that have not failed come first, then those that have waited longest."""
         self._closed &= {gap.id for gap in found}
         by_account: dict[str, list[Gap]] = {}
         for gap in found:
-            if gap.id in self._closed or gap.account in busy or now_s < self._next_at.get(gap.account, 0.0):
-                continue
-            if gap.account in by_account or len(by_account) < MOST:
+            is_paused = now_s < self._next_at.get(gap.account, 0.0)
+            if not is_paused and gap.account not in busy and gap.id not in self._closed:
                 by_account.setdefault(gap.account, []).append(gap)
-        return [
-            Work(account, account, "backfilling gaps", parts_of(account, mine), partial(self._finish, account, mine),
-                 side_by_side=True)
-            for account, mine in by_account.items()
-        ]  # fmt: skip
+        due = sorted(by_account, key=lambda account: self._next_at.get(account, 0.0))[:MOST]
+        return [self._work(account, by_account[account]) for account in due]
+
+    def _work(self, account: str, gaps: Sequence[Gap]) -> Work:
+        finish = partial(self._finish, account, gaps)
+        return Work(account, account, "backfilling gaps", parts_of(account, gaps), finish, side_by_side=True)
 
     def _finish(self, account: str, gaps: Iterable[Gap], report: Report) -> list[GapResult]:
         results = gap_results(gaps, report)
