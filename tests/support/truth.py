@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import trio
 from okxsync import daemon
 from okxsync.config.settings import load
 from okxsync.mirror.status import Status, read_status
+from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError, open_reader
@@ -21,7 +23,9 @@ ACCOUNTS = 8
 
 
 @asynccontextmanager
-async def trading(folder: Path, *, rate: float = 0.0, dials_per_second: int = 0) -> AsyncIterator[tuple[Sandbox, Path]]:
+async def trading(
+    folder: Path, *, rate: float = 0.0, dials_per_second: int = 0, timings: Timings = TIMINGS
+) -> AsyncIterator[tuple[Sandbox, Path]]:
     """A sandbox whose accounts trade, and a daemon on it that is live; both end with the block."""
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for number in range(ACCOUNTS):
@@ -30,7 +34,7 @@ async def trading(folder: Path, *, rate: float = 0.0, dials_per_second: int = 0)
         sandbox.pause_trading()
         settings = load(write_config(folder, sandbox.accounts_toml()))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(daemon.run, settings, settings.database)
+            nursery.start_soon(partial(daemon.run, settings, settings.database, timings=timings))
             await until(lambda: all_live(settings.database))
             yield sandbox, settings.database
             nursery.cancel_scope.cancel(reason="the test is over")
