@@ -1,11 +1,10 @@
-"""Asking REST for what was pushed while nobody listened, one account at a time.
+"""Pulling one subject of one account in a window of time over REST.
 
-A *subject* is what one question can prove: orders with their fills, bills, and so on. State comes first,
-so that the live picture is right within seconds, then history, newest first, back to where the gap began. A subject is
-proved when every call succeeded; a single failure proves nothing, and the gap stays open.
+A *subject* is what is pulled as a unit: orders, fills, bills, and so on. State comes first, so that the live state is
+right within seconds; then history, newest first, back to the begin of the window. A subject is complete when every
+request has succeeded; after a single failure the gap stays open.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -33,7 +32,7 @@ SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "deposit-info": ("deposits",),
     "withdrawal-info": ("withdrawals",),
 }
-"""What must be asked to prove a channel, by its name; of others nothing is asked."""
+"""What must be pulled to backfill a channel, by its name; other channels cannot be backfilled."""
 TO_VERIFY: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("orders", "fills"),
     "orders-algo": ("algo orders",),
@@ -49,38 +48,38 @@ DEEPEST_MS: Final = 90 * endpoints.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
 NOT_ASKED: Final = "not backfilled: the next push carries the full state"
 SETTLE_S: Final = 2.0
-"""REST may lag behind the pushes by a second: what happened just before a subscription must be visible."""
+"""REST may lag behind the pushes by a second; what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
-"""Simulated accounts have no deposits and withdrawals to ask for (OKX docs: overview-demo-trading-services)."""
+"""Demo trading has no deposits and withdrawals (OKX docs: overview-demo-trading-services)."""
 _NO_SUCH_ORDER: Final = ("51603", "51001")
 LAG_MS: Final = 2000
-"""REST may answer with what was true so long ago. No gap is asked for sooner after its end, so what has changed in it
-is told."""
+"""A reply of REST may show the state of so long ago. No gap is backfilled sooner after its end, so the reply includes
+everything that has changed in it."""
 RECEIVED_US: Final = 5_000_000
-"""What we heard of so shortly before we ask may not be in REST's lists yet, nor be found by its id."""
+"""What was received so shortly before the request may not be in REST's lists yet, nor be found by its id."""
 AGAIN_S: Final = 2.0
-"""What is not found is asked for again so much later, before it counts as gone."""
+"""What is not found is requested again so much later, before it counts as not found."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """A time to ask for, in milliseconds; up to now if there is no end."""
+    """A span of time in milliseconds; it reaches up to now if it has no end."""
 
     since_ms: int
     until_ms: int | None = None
 
 
 NOW: Final = Window(0)
-"""What is pending has no past: all of it, however long ago it was placed."""
+"""For what is pending: all of it, however long ago it was placed."""
 
 
 class Puller:
-    """Fills one account's window of time.
+    """Pulls subjects of one account.
 
     Args:
-        client: Asks.
+        client: The account's.
         send: Where the rows go; they are written like pushes, and never over anything newer.
-        held: What we hold already.
-        on_rows: Told how many rows came, call by call.
+        held: What is stored already.
+        on_rows: Called after each request with the number of its rows.
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
     """
@@ -101,7 +100,7 @@ class Puller:
         self._on_rows = on_rows
         self._only = only or {}
         self._kinds = endpoints.PLAIN_ALGOS if plain_algos else None
-        self._unknown: list[str] = []  # what OKX does not tell
+        self._unknown: list[str] = []  # what OKX does not report
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
             "fills": self._fills,
@@ -116,10 +115,11 @@ class Puller:
         }
 
     async def pull(self, subject: str, window: Window) -> str | None:
-        """Ask for all of ``subject`` in a window of time; return what cannot be known of it, or None.
+        """Pull all of ``subject`` in a window of time; return what OKX cannot report of it, or None.
 
         Raises:
-            RestError: some part failed; what came before it is stored, and proves nothing.
+            RestError: a request failed. What was received before it is stored; the subject is not complete.
+            StoreError: the database cannot be read.
         """
         try:
             await self._subjects[subject](window)
@@ -131,14 +131,12 @@ class Puller:
         return f"{self._unknown[0]}{more}" if self._unknown else None
 
     async def _orders(self, window: Window) -> None:
-        held = self._held.open_orders(
-            RECEIVED_US
-        )  # before we ask: an order placed later is not missing from the answer
+        held = self._held.open_orders(RECEIVED_US)  # before the request: an order placed later cannot be missing
         listed: set[str] = set()
         await self._sweep(endpoints.ORDERS_PENDING, NOW, listed)
         await self._sweep(endpoints.ORDERS, window, listed)
         if self._reach(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, window) is endpoints.ORDERS_ARCHIVE:
-            await self._sweep(endpoints.ORDERS_ARCHIVE, window, listed)  # it lacks the cancelled ones without a fill
+            await self._sweep(endpoints.ORDERS_ARCHIVE, window, listed)  # it lacks orders cancelled without a fill
         ids = {ord_id: {"instId": inst_id or "", "ordId": ord_id} for ord_id, inst_id in held if ord_id not in listed}
         await self._look_up("orders", "trade/order", ids)
 
@@ -149,30 +147,30 @@ class Puller:
         held = self._held.open_algo_orders(RECEIVED_US)
         listed: set[str] = set()
         await self._sweep(endpoints.ALGO_PENDING, NOW, listed)
-        await self._sweep(endpoints.ALGO_HISTORY, window, listed)  # by cTime: where old ones end is not reached
+        await self._sweep(endpoints.ALGO_HISTORY, window, listed)  # by cTime: it may not reach old ones
         kinds = None if self._kinds is None else {kind for kinds in self._kinds for kind in kinds.split(",")}
         missing = (name for name, kind in held if name not in listed and (kinds is None or kind in kinds))
         ids = {algo_id: {"algoId": algo_id} for algo_id in missing}
         await self._look_up("orders-algo", "trade/order-algo", ids)
 
     async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> None:
-        """Ask for orders that no list names, each by its id; those that are nowhere, and still are, are gone.
+        """Request orders that no list contains, each by its id. What is not found twice counts as not found.
 
-        So are those that OKX will not tell of: they are not pending, and else all others would wait for them.
+        So does an order whose look-up OKX rejects: it is not pending, and otherwise it would keep every gap open.
         """
         missing = [*ids]
         for wait_s in (0.0, AGAIN_S):
             if missing:
                 await trio.sleep(wait_s)
-            asked_us, as_of_ms = now_us(), self._as_of_ms()
-            refused = {name: await self._look_up_one(channel, path, ids[name]) for name in missing}
-            missing = [name for name, why in refused.items() if why is not None]
+            began_us, as_of_ms = now_us(), self._as_of_ms()
+            rejected = {name: await self._look_up_one(channel, path, ids[name]) for name in missing}
+            missing = [name for name, why in rejected.items() if why is not None]
         if missing:
-            self._unknown += [f"the end of order {name}: {why}" for name, why in refused.items() if why]
-            await self._send.send(OrdersNotFound(self._client.name, channel, missing, asked_us, as_of_ms))
+            self._unknown += [f"the end of order {name}: {why}" for name, why in rejected.items() if why]
+            await self._send.send(OrdersNotFound(self._client.name, channel, missing, began_us, as_of_ms))
 
     async def _look_up_one(self, channel: str, path: str, params: Mapping[str, str]) -> str | None:
-        """Ask for one order; return None if it is told of, ``""`` if there is none, or why it is not told of."""
+        """Request one order; return None if it is found, ``""`` if it is not, or why OKX rejects the look-up."""
         try:
             return None if await self._fetch(channel, path, params) else ""
         except RestError as error:
@@ -186,8 +184,8 @@ class Puller:
         await self._fetch("account", "account/balance", {}, complete=True)
 
     async def _bills(self, window: Window) -> None:
-        if (asked := self._held.bills_until_ms()) is not None:
-            window = Window(min(window.since_ms, asked), window.until_ms)
+        if (fetched_until := self._held.bills_until_ms()) is not None:
+            window = Window(min(window.since_ms, fetched_until), window.until_ms)
         await self._new_bills(window)
 
     async def _new_bills(self, window: Window) -> None:
@@ -206,10 +204,10 @@ class Puller:
         await self._sweep(endpoints.WITHDRAWALS, window)
 
     def _reach(self, near: Endpoint, archive: Endpoint, window: Window) -> Endpoint:
-        return endpoints.reaching(near, archive, window.since_ms, _now_ms())
+        return endpoints.reaching(near, archive, window.since_ms, now_us() // 1000)
 
     async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
-        """Walk an endpoint as often as it takes to see all of it; add the ids that it names to ``listed``."""
+        """Read all pages of all sweeps of an endpoint; add the ids that they contain to ``listed``."""
         for sweep in endpoint.sweeps:
             if self._kinds and sweep.get("ordType", self._kinds[0]) not in self._kinds:
                 continue
@@ -231,22 +229,22 @@ class Puller:
                     raise _broken(endpoint.path, str(error)) from None
 
     def _ahead_ms(self) -> int:
-        """Return by how much this machine's clock is ahead of the exchange's, or 0: our times are its future then."""
-        return max(0, _now_ms() - self._client.now_ms())
+        """Return by how much this machine's clock is ahead of the exchange's: such times are its future."""
+        return max(0, now_us() // 1000 - self._client.now_ms())
 
     def _as_of_ms(self) -> int:
-        """Return as of when the answer to a question of now is true, by the exchange's clock."""
+        """Return as of when the reply to a request of now is true, by the exchange's clock."""
         return self._client.now_ms() - LAG_MS
 
     async def _fetch(
         self, channel: str, path: str, params: Mapping[str, str], *, priority: int = 0, complete: bool = False
     ) -> list[dict[str, object]]:
-        """Ask for one page, and pass its rows on, as of before the question: what is pushed meanwhile is newer.
+        """Request one page, and send its rows as of before the request: what is pushed meanwhile is newer.
 
         Args:
-            complete: The page names all that there is.
+            complete: The page is the complete state.
         """
-        asked_us, as_of_ms = now_us(), self._as_of_ms()
+        began_us, as_of_ms = now_us(), self._as_of_ms()
         body = await self._client.get(path, params, priority=priority)
         try:
             rows = msgspec.json.decode(body, type=list[dict[str, object]])
@@ -258,22 +256,22 @@ class Puller:
         if rows or complete:
             for bulk in padding(len(body)):
                 await self._send.send(bulk)
-            await self._send.send(Rows(self._client.name, channel, body.decode(), asked_us, as_of_ms, complete))
+            await self._send.send(Rows(self._client.name, channel, body.decode(), began_us, as_of_ms, complete))
         self._on_rows(len(rows))
         return rows
 
 
 def subjects_of(key: str) -> tuple[str, ...]:
-    """Return what must be asked to prove a channel; whatever its arguments leave out may come too."""
+    """Return what must be pulled to backfill a channel; that may include rows that its arguments leave out."""
     return SUBJECTS.get(channel_of(key), ())
 
 
 def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
-    """Return how a gap ends whose every question was answered: ``filled``, or ``partial`` with a note.
+    """Return the outcome of a gap whose every request has succeeded: ``filled``, or ``partial`` with a note.
 
     Args:
         key: The channel's, as in coverage.
-        unknown: What the answers said that cannot be known.
+        unknown: What OKX cannot report.
     """
     if unknown:
         return "partial", unknown
@@ -289,7 +287,3 @@ def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) 
 
 def _broken(path: str, what: str) -> RestError:
     return RestError(f"{path}: {what}", Action.RETRY)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,8 +1,8 @@
-"""``okxsync verify``: ask the exchange, compare with the tables, and name every difference.
+"""``okxsync verify``: compare the tables with the exchange over REST, and return every difference.
 
-Both sides may move while we ask. So our rows are read before and after the question, and a value that agrees with
-either is fine; what differs is asked for again, and counts only if it stands still: the same on both sides, three
-times in a row.
+Both sides may change meanwhile. So our rows are read before and after the request, and a value that agrees with either
+is correct. What differs is requested again, and counts only if it is stable: the same on both sides three times in a
+row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,16 +37,17 @@ AGAIN_S: Final = 1.0
 AT_ONCE: Final = 32
 ENDED: Final = "ended orders"
 KEPT_MS: Final = UNFILLED_KEPT_MS - 300_000
-"""Of orders that were cancelled without a fill, older ones may have left OKX's list while we ask."""
+"""Older orders that were cancelled without a fill may leave OKX's list meanwhile."""
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """One list of REST's, and the rows of our tables that it must name.
+    """One list of REST's, and the rows of our tables that it must contain.
 
     Attributes:
-        channels: Those that tell of it.
-        moving: Columns that move by themselves, or that the two sides tell differently.
-        late: Columns that only REST tells, and that we may not have been told yet.
+        channels: Those that report it.
+        where: SQL: which rows of the table.
+        moving: Columns that change by themselves, or that the two sides report differently.
+        late: Columns that only REST reports, and that may not be stored yet.
     """
 
     name: str
@@ -135,13 +136,13 @@ SUBJECTS: Final = (
 async def verify_all(
     database: Path, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
 ) -> tuple[list[Difference], dict[str, str]]:
-    """Return what differs, and for each account that could not be asked why.
+    """Return what differs, and for each account that could not be compared the reason.
 
     Raises:
         StoreError: the database cannot be read.
     """
     found: dict[str, list[Difference]] = {}
-    unasked: dict[str, str] = {}
+    uncompared: dict[str, str] = {}
     limit = trio.CapacityLimiter(AT_ONCE)
 
     async def one(client: AccountClient, subscriptions: Sequence[Subscription]) -> None:
@@ -149,7 +150,7 @@ async def verify_all(
             async with limit:
                 found[client.name] = await verify(database, client, subscriptions, since_ms, again_s)
         except RestError as error:
-            unasked[client.name] = str(error)
+            uncompared[client.name] = str(error)
 
     async with open_http() as http:
         clients = Clients(http, accounts)
@@ -158,26 +159,28 @@ async def verify_all(
             for account in accounts:
                 if client := clients.of(account.name):
                     nursery.start_soon(one, client, account.subscriptions)
-    return [difference for name in sorted(found) for difference in found[name]], unasked
+    return [difference for name in sorted(found) for difference in found[name]], uncompared
 
 
 async def verify(
     database: Path, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
 ) -> list[Difference]:
-    """Return what differs for one account, of what its subscriptions tell; fills are compared since a time.
+    """Return what differs for one account, of what its subscriptions report; fills are compared since a time.
 
     Raises:
-        RestError: the exchange could not be asked, or there is nothing to ask it for.
+        RestError: a request failed, or there is nothing to compare.
         StoreError: the database cannot be read.
     """
-    told_by = {subject: [one.key for one in subscriptions if one.channel in subject.channels] for subject in SUBJECTS}
-    if not any(told_by.values()):
-        raise RestError("none of its channels has something to compare", Action.FIX)
+    reported_by = {
+        subject: [one.key for one in subscriptions if one.channel in subject.channels] for subject in SUBJECTS
+    }
+    if not any(reported_by.values()):
+        raise RestError("none of its channels can be compared", Action.FIX)
     before: set[Difference] | None = None
     stood = 1
     for _ in range(MOST_ROUNDS):
         found = set()
-        for subject, keys in told_by.items():
+        for subject, keys in reported_by.items():
             if keys:
                 found |= await _compare(database, client, subject, keys, since_ms)
         stood = stood + 1 if found == before else 1
@@ -189,27 +192,27 @@ async def verify(
 
 
 async def _compare(
-    database: Path, client: AccountClient, subject: Subject, told_by: Sequence[str], since_ms: int
+    database: Path, client: AccountClient, subject: Subject, reported_by: Sequence[str], since_ms: int
 ) -> set[Difference]:
-    """Return what differs of one subject, of what the subscriptions with these keys tell."""
+    """Return what differs of one subject, of what the subscriptions with these keys report."""
 
-    def told(rows: list[dict[str, object]]) -> Records:
-        rows = [row for row in rows if any(_covers(key, row) for key in told_by)]
+    def reported(rows: list[dict[str, object]]) -> Records:
+        rows = [row for row in rows if any(_covers(key, row) for key in reported_by)]
         return {"/".join(str(row.get(name)) for name in subject.key): row for row in rows}
 
     def ours() -> Records:
         where = subject.where.format(since_ms=since_ms, kept_ms=kept_ms)
-        return told(rows_of(database, subject.table, client.name, where))
+        return reported(rows_of(database, subject.table, client.name, where))
 
     kept_ms = client.now_ms() - KEPT_MS
     before = ours()
-    theirs = told(await _theirs(client, subject, since_ms, kept_ms))
+    theirs = reported(await _theirs(client, subject, since_ms, kept_ms))
     after = ours()
     return _differences(client.name, subject, before, theirs) & _differences(client.name, subject, after, theirs)
 
 
 async def _theirs(client: AccountClient, subject: Subject, since_ms: int, kept_ms: int) -> list[dict[str, object]]:
-    """Return the exchange's rows, under our names of columns."""
+    """Return the exchange's rows, with our column names."""
     match subject.name:
         case "orders":
             rows = await read_list(client, endpoints.ORDERS_PENDING, 0)
@@ -219,19 +222,21 @@ async def _theirs(client: AccountClient, subject: Subject, since_ms: int, kept_m
                 endpoints.reaching(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, since_ms, client.now_ms())
                 is not endpoints.ORDERS
             ):
-                found += await read_list(client, endpoints.ORDERS_ARCHIVE, since_ms)  # it lacks those without a fill
+                found += await read_list(
+                    client, endpoints.ORDERS_ARCHIVE, since_ms
+                )  # it lacks orders cancelled without a fill
             rows = [row for row in found if _number(row, "cTime") >= since_ms and _is_kept(row, kept_ms)]
         case "algo_orders":
             rows = await read_list(client, endpoints.ALGO_PENDING, 0)
         case "positions":
             rows = await read_page(client, "account/positions", {})
         case "balances":
-            told = await read_page(client, "account/balance", {})
+            totals = await read_page(client, "account/balance", {})
             try:
-                (account,) = told
+                (account,) = totals
                 rows = msgspec.convert(account.get("details"), list[dict[str, object]])
             except ValueError:
-                raise RestError("account/balance: not the reply that is documented", Action.RETRY) from None
+                raise RestError("account/balance: unexpected response", Action.RETRY) from None
         case _:
             near, archive = endpoints.FILLS, endpoints.FILLS_ARCHIVE
             found = await read_list(client, endpoints.reaching(near, archive, since_ms, client.now_ms()), since_ms)
@@ -250,7 +255,7 @@ def _number(row: Mapping[str, object], *names: str) -> int:
 
 
 def _covers(key: str, row: Mapping[str, object]) -> bool:
-    """Whether a subscription tells of a row; it does unless it is known what its arguments leave out."""
+    """Whether a subscription reports a row; if it is not known what its arguments leave out, it does."""
     channel = channel_of(key)
     advanced = row.get("ord_type") in endpoints.ADVANCED_ALGOS
     if channel == ("orders-algo" if advanced else "algo-advance"):
@@ -276,11 +281,11 @@ def _differences(account: str, subject: Subject, ours: Records, theirs: Records)
 
 
 def _value(value: object) -> object:
-    """Return what counts of a value: numbers as numbers, and nothing for what is absent, empty or zero."""
+    """Return a value as it is compared: numbers as numbers; what is absent, empty or zero as 0."""
     text = _text(value)
     if text is None or text in ("", "[]"):
         return Decimal(0)
-    if text.startswith(("[", "{")):  # JSON means the same in any order and spacing
+    if text.startswith(("[", "{")):  # order and spacing of JSON do not matter
         with suppress(msgspec.DecodeError, ArithmeticError, RecursionError):
             return msgspec.json.encode(_read_json(text), order="sorted")
     number = read_number(text) if text.isascii() else None

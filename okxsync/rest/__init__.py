@@ -1,1 +1,1 @@
-"""The asking half: a signed, limited, retried REST client, and what is asked with it."""
+"""The REST client: signed requests within OKX's rate limits, retries, and the exchange's clock."""

@@ -1,8 +1,8 @@
 """Signed requests to OKX's REST API (OKX docs: overview-rest-authentication).
 
-The signature covers the bytes that are sent: it is made by an ``httpx.Auth`` from the finished request, anew for each
-attempt. Replies are untrusted: what is not the JSON we know is a ``RestError``, and so is a success that the status
-denies.
+An ``httpx.Auth`` signs the finished request, so the signature covers the bytes that are sent; each attempt is signed
+anew. Replies are untrusted: anything but the expected JSON is a ``RestError``, and so is code 0 with an HTTP status
+other than 200.
 """
 
 import itertools
@@ -31,11 +31,11 @@ from okxsync.runtime.text import sanitize
 ATTEMPT_S: Final = 10.0
 ATTEMPTS: Final = 6
 SLOW_S: Final = 2.0
-"""The exchange's windows are two seconds at most: who was told to slow down starts afresh after one."""
+"""OKX's rate limits count over two seconds at most. After a "slow down" the next attempt comes that much later."""
 
 
 class RestError(Exception):
-    """A request failed for good; ``code`` is the exchange's, ``action`` what it means."""
+    """A request failed, and is not retried any more; ``code`` is OKX's, ``action`` what that means for us."""
 
     def __init__(self, text: str, action: Action, code: str = "") -> None:
         super().__init__(text)
@@ -50,7 +50,7 @@ class _RestReply(msgspec.Struct):
 
 
 class SignedBy(httpx.Auth):
-    """Signs the request target and body exactly as they are sent."""
+    """Signs request target and body as they are sent."""
 
     def __init__(self, account: AccountSettings, clock: SiteClock) -> None:
         self._account = account
@@ -74,12 +74,15 @@ class SignedBy(httpx.Auth):
 
 
 class AccountClient:
-    """Asks for one account, within each endpoint's budget: OKX counts private calls per user id."""
+    """Sends the requests of one account, within each endpoint's rate limit: OKX counts private calls per user id."""
 
-    def __init__(self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS
+    ) -> None:
         self._http = http
         self._account = account
         self._clock = clock
+        self._attempts = attempts
         self._auth = SignedBy(account, clock)
         self._limiters: dict[str, RateLimiter] = {}
 
@@ -89,26 +92,26 @@ class AccountClient:
         return self._account.name
 
     def now_ms(self) -> int:
-        """Return the exchange's time, as far as it is known."""
+        """Return the exchange's time in milliseconds, as measured last."""
         return int(self._clock.now_s() * 1000)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, priority: int = 1) -> bytes:
-        """Return ``data`` of the reply, a JSON array as bytes; what may pass is tried again.
+        """Return ``data`` of the reply, a JSON array as bytes; transient errors are retried.
 
         Args:
-            path: Below ``/api/v5/``, one of ``history.BUDGETS``.
+            path: Below ``/api/v5/``, one of ``endpoints.BUDGETS``.
             params: In the order in which they are sent and signed.
-            priority: Of those that wait for this endpoint, the lowest number goes first.
+            priority: Of the requests that wait for this endpoint, the one with the lowest number goes first.
 
         Raises:
-            RestError: refused for good, or no answer after all attempts.
+            RestError: the request was rejected, or every attempt has failed.
         """
         back_off = BackOff(random.Random(), first_s=0.3, cap_s=20.0)
         for attempt in itertools.count(1):
             try:
                 return await self._attempt(path, params, priority)
             except RestError as error:
-                if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == ATTEMPTS:
+                if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == self._attempts:
                     raise
                 if error.action in (Action.RESYNC, Action.RESIGN):
                     await self._clock.measure()
@@ -124,7 +127,7 @@ class AccountClient:
                     status, body = await fetch(self._http, url, dict(params or {}), self._auth)
         except trio.TooSlowError:
             raise RestError(f"{path}: no answer within {ATTEMPT_S:.0f} s", Action.RETRY) from None
-        except (httpx.LocalProtocolError, UnicodeError) as error:  # a header of ours? its text would say a secret
+        except (httpx.LocalProtocolError, UnicodeError) as error:  # its text may contain a header, and so a secret
             raise RestError(f"{path}: {type(error).__name__}", Action.RETRY) from None
         except (httpx.HTTPError, OSError, ValueError) as error:
             raise RestError(f"{path}: {type(error).__name__}: {error}", Action.RETRY) from None
@@ -133,7 +136,7 @@ class AccountClient:
         try:
             reply = msgspec.json.decode(body, type=_RestReply)
         except UNREADABLE:
-            raise RestError(f"{path}: HTTP status {status} without JSON", Action.RETRY) from None
+            raise RestError(f"{path}: HTTP status {status}, and no JSON", Action.RETRY) from None
         code = str(reply.code)
         if code != "0":
             meaning = meaning_of(code)
@@ -141,9 +144,9 @@ class AccountClient:
             raise RestError(
                 f"{path}: {sanitize(code)} {meaning.text} ({sanitize(reply.msg)}){hint}", meaning.action, code
             )
-        # An empty answer is proof that there was nothing, so it must be one.
+        # An empty list proves that there was nothing, so nothing else may pass for one.
         if status != httpx.codes.OK or not bytes(reply.data).startswith(b"["):
-            found = f"HTTP status {status}" if status != httpx.codes.OK else "no list of data"
+            found = f"HTTP status {status}" if status != httpx.codes.OK else "data is not a list"
             raise RestError(f"{path}: code 0, but {found}", Action.RETRY)
         return bytes(reply.data)
 

@@ -1,4 +1,4 @@
-"""One client per account, so that its budgets hold whoever asks; one clock per site."""
+"""One client per account, so that all its requests share its rate limits; one clock per site."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from okxsync.rest.clock import SiteClock
 
 
 class Clients:
-    """The clients of the accounts as configured."""
+    """The clients of the configured accounts."""
 
     def __init__(self, http: httpx.AsyncClient, accounts: Iterable[AccountSettings]) -> None:
         self._http = http
@@ -21,7 +21,7 @@ class Clients:
         self.configure(accounts)
 
     def configure(self, accounts: Iterable[AccountSettings]) -> None:
-        """Follow a changed configuration; the clients of accounts that are the same stay."""
+        """Apply a changed configuration; the clients of unchanged accounts stay."""
         new = {account.name: account for account in accounts if account.enabled}
         for name in [name for name in self._clients if new.get(name) != self._accounts[name]]:
             del self._clients[name]

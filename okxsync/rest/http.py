@@ -1,7 +1,7 @@
-"""HTTP as all REST clients share it: connections that are kept, and replies that cannot grow without end.
+"""HTTP as all REST clients share it: persistent connections, and replies of limited size.
 
-Nothing of the environment and nothing of an earlier reply changes a request: no proxy (the WebSockets go without one
-too), no cookies.
+Neither the environment nor an earlier reply changes a request: there is no proxy (the WebSockets use none either), and
+there are no cookies.
 """
 
 import ssl
@@ -16,21 +16,21 @@ import trio
 from okxsync.runtime.text import sanitize
 
 AT_ONCE: Final = 40
-"""Connections to all sites together: enough for every account's budget at a tenth of a second per call."""
+"""Connections to all sites together: enough for the rate limits of every account at a tenth of a second per call."""
 MAX_REPLY_BYTES: Final = 16 * 2**20
-"""No reply of OKX comes near this."""
+"""No reply of OKX comes near this size."""
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""What decoding raises of a reply that is not what it should be."""
+"""What decoding an invalid reply raises."""
 
 
 def open_http() -> httpx.AsyncClient:
-    """Return what all accounts ask through; each request has a deadline of its own, and a connection is kept."""
+    """Return the HTTP client that all accounts share; each request has a deadline of its own."""
     return httpx.AsyncClient(
         timeout=None,
         limits=httpx.Limits(max_connections=AT_ONCE),
-        verify=ssl.create_default_context(),  # as the WebSockets do: what SSL_CERT_FILE names still counts
+        verify=ssl.create_default_context(),  # as the WebSockets do: SSL_CERT_FILE still counts
         trust_env=False,
-        headers={"accept-encoding": "gzip"},  # what ``fetch`` can unpack within bounds
+        headers={"accept-encoding": "gzip"},  # ``fetch`` can decompress it within a limit
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
 
@@ -38,40 +38,40 @@ def open_http() -> httpx.AsyncClient:
 async def fetch(
     http: httpx.AsyncClient, url: str, params: dict[str, str] | None = None, auth: httpx.Auth | None = None
 ) -> tuple[int, bytes]:
-    """Return status and body of a GET.
+    """Return status and body of a GET request.
 
     Raises:
-        httpx.HTTPError: the exchange cannot be reached, or breaks the protocol.
-        ValueError: the body is too long, or packed in a way that was not asked for.
+        httpx.HTTPError: the exchange cannot be reached, or violates HTTP.
+        ValueError: the body is too large, or of an unexpected content encoding.
     """
     with trio.CancelScope() as scope:
         async with http.stream("GET", url, params=params, auth=auth) as response:
             body = _Body(response.headers.get("content-encoding", "identity"))
             async for part in response.aiter_raw():
                 body.take(part)
-                if body.refused:
-                    scope.cancel(reason=body.refused)  # from within, so that every generator is left
-    if body.refused:
-        raise ValueError(body.refused)
+                if body.rejected:
+                    scope.cancel(reason=body.rejected)  # from within, so that every generator is closed
+    if body.rejected:
+        raise ValueError(body.rejected)
     return response.status_code, bytes(body.bytes)
 
 
 class _Body:
-    """What has come of a body, unpacked up to a limit (a little may unpack to a lot), and why no more is taken."""
+    """What was received of a body, decompressed up to a limit, and why the rest is rejected."""
 
     def __init__(self, encoding: str) -> None:
         self.bytes = bytearray()
         self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-        asked_for = encoding in ("gzip", "identity")
-        self.refused = "" if asked_for else f"a reply packed as {sanitize(encoding)}, which was not asked for"
+        accepted = encoding in ("gzip", "identity")
+        self.rejected = "" if accepted else f"unexpected content encoding: {sanitize(encoding)}"
 
     def take(self, part: bytes) -> None:
-        if self.refused:
+        if self.rejected:
             return
         room = MAX_REPLY_BYTES + 1 - len(self.bytes)
         try:
             self.bytes += self._gunzip.decompress(part, room) if self._gunzip else part[:room]
         except zlib.error:
-            self.refused = "a reply that says that it is gzip, and is not"
+            self.rejected = "invalid gzip data"
         if len(self.bytes) > MAX_REPLY_BYTES:
-            self.refused = f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB"
+            self.rejected = f"reply larger than {MAX_REPLY_BYTES >> 20} MiB"

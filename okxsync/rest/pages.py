@@ -1,4 +1,4 @@
-"""Reading a whole list of REST's, page by page, for those who compare and store nothing."""
+"""Reading a complete list from REST, page by page, to compare it; nothing is stored."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,7 +14,7 @@ async def read_page(client: AccountClient, path: str, params: Mapping[str, str])
     """Return the rows of one reply.
 
     Raises:
-        RestError: the exchange could not be asked, or answered with anything else.
+        RestError: the request failed, or the reply has no rows.
     """
     try:
         return msgspec.json.decode(await client.get(path, params), type=list[dict[str, object]])
@@ -25,13 +25,13 @@ async def read_page(client: AccountClient, path: str, params: Mapping[str, str])
 async def read_list(
     client: AccountClient, endpoint: Endpoint, since_ms: int, only: Mapping[str, Collection[str]] | None = None
 ) -> list[dict[str, object]]:
-    """Return all rows of an endpoint, of all its sweeps that are offered here, back to a time.
+    """Return all rows of an endpoint back to a time, of all its sweeps that OKX offers for this account.
 
     Args:
-        only: Leaves out the sweeps that ask for another value of a parameter.
+        only: Leaves out the sweeps that have another value of these parameters.
 
     Raises:
-        RestError: some page could not be had.
+        RestError: the request for some page failed.
     """
     rows: list[dict[str, object]] = []
     wanted = (only or {}).items()

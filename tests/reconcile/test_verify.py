@@ -17,8 +17,8 @@ from tests.support.truth import TRUTH, snake
 
 async def test_verify_finds_nothing_in_a_true_copy(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
-    found, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
-    assert (found, unasked) == ([], {})
+    found, uncompared = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert (found, uncompared) == ([], {})
     assert check_ledger(settings.database, [account.name for account in settings.accounts]) == []
 
 
@@ -72,8 +72,8 @@ async def test_verify_leaves_out_the_algo_orders_that_another_channel_tells_of(
 
 async def test_verify_says_when_there_is_nothing_to_compare(sandbox: Sandbox, settings: Settings) -> None:
     one = msgspec.structs.replace(settings.accounts[0], subscriptions=(subscription("deposit-info"),))
-    _, unasked = await verify_all(settings.database, [one], since(1).since_ms)
-    assert unasked == {one.name: "none of its channels has something to compare"}
+    _, uncompared = await verify_all(settings.database, [one], since(1).since_ms)
+    assert uncompared == {one.name: "none of its channels can be compared"}
 
 
 async def test_verify_does_not_mind_how_json_is_written(sandbox: Sandbox, settings: Settings) -> None:
@@ -116,8 +116,8 @@ async def test_verify_finds_each_row_that_is_wrong(sandbox: Sandbox, settings: S
         for change in WRONG:
             assert db.execute(change).rowcount == 1, change
     db.close()
-    found, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
-    assert unasked == {}
+    found, uncompared = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert uncompared == {}
     wrong = {(one.account, one.table, one.key) for one in found}
     assert Counter(table for _, table, _ in wrong) == Counter(WRONG.values())
 
@@ -158,9 +158,9 @@ async def test_the_ledger_finds_what_does_not_add_up(
 async def test_verify_says_when_it_could_not_ask(sandbox: Sandbox, settings: Settings) -> None:
     member = next(iter(sandbox.exchange.members.values()))
     sandbox.delete_key(member.credentials.api_key)
-    _, unasked = await verify_all(settings.database, settings.accounts, since(1).since_ms)
-    assert list(unasked) == [member.name]
-    assert "50119" in unasked[member.name]
+    _, uncompared = await verify_all(settings.database, settings.accounts, since(1).since_ms)
+    assert list(uncompared) == [member.name]
+    assert "50119" in uncompared[member.name]
 
 
 async def test_verify_names_each_column_that_is_wrong(sandbox: Sandbox, settings: Settings) -> None:

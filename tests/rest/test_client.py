@@ -1,4 +1,4 @@
-"""What counts as an answer of REST, over real sockets."""
+"""Which REST replies are valid, over real sockets."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import pytest
 
 from okxsync.config.settings import load
 from okxsync.okx.codes import Action
-from okxsync.rest import client as module
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
@@ -14,37 +13,38 @@ from tests.support.replay import Replay, write_config
 from tests.support.replies import saying
 
 
-async def asked(folder: Path, head: str, body: str) -> bytes | RestError:
-    """Return what a question comes to that is answered like this."""
+async def result(folder: Path, head: str, body: str) -> bytes | RestError:
+    """Return what a request with this reply returns or raises."""
     answer = f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
     async with saying(answer.encode()) as url, open_http() as http:
         (account,) = load(write_config(folder, Replay(int(url[:-1].rpartition(":")[2]), {}).accounts_toml())).accounts
         try:
-            return await AccountClient(http, account, SiteClock(http, account.site.rest)).get("account/positions")
+            return await AccountClient(http, account, SiteClock(http, account.site.rest), attempts=1).get(
+                "account/positions"
+            )
         except RestError as error:
             return error
 
 
-async def test_an_empty_list_is_an_answer(tmp_path: Path) -> None:
-    assert await asked(tmp_path, "200 OK", '{"code":"0","msg":"","data": []}') == b"[]"
+async def test_an_empty_list_is_valid(tmp_path: Path) -> None:
+    assert await result(tmp_path, "200 OK", '{"code":"0","msg":"","data": []}') == b"[]"
 
 
 @pytest.mark.parametrize(
-    ("head", "body", "said"),
+    ("head", "body", "expected"),
     [
         ("503 Service Unavailable", '{"code":"0","msg":""}', "HTTP status 503"),
         ("403 Forbidden", '{"code":0}', "HTTP status 403"),
         ("502 Bad Gateway", '{"code":"0","data":[]}', "HTTP status 502"),
-        ("200 OK", '{"code":"0","msg":""}', "no list of data"),
-        ("200 OK", '{"code":"0","data":null}', "no list of data"),
-        ("200 OK", '{"code":"0","data":{}}', "no list of data"),
+        ("200 OK", '{"code":"0","msg":""}', "data is not a list"),
+        ("200 OK", '{"code":"0","data":null}', "data is not a list"),
+        ("200 OK", '{"code":"0","data":{}}', "data is not a list"),
     ],
 )
-async def test_what_is_no_list_or_no_success_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, body: str, said: str
+async def test_a_reply_without_a_list_or_success_is_an_error(
+    tmp_path: Path, head: str, body: str, expected: str
 ) -> None:
-    monkeypatch.setattr(module, "ATTEMPTS", 1)
-    error = await asked(tmp_path, head, body)
+    error = await result(tmp_path, head, body)
     assert isinstance(error, RestError)
-    assert said in str(error)
-    assert error.action is Action.RETRY  # it may pass
+    assert expected in str(error)
+    assert error.action is Action.RETRY  # it may be transient

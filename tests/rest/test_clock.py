@@ -1,4 +1,4 @@
-"""The exchange's clock, and replies that tell no time."""
+"""The exchange's clock, and replies without a valid time."""
 
 import httpx
 import pytest
@@ -8,7 +8,7 @@ from tests.support.replies import reply
 
 
 @pytest.mark.parametrize("ts", ["", "soon", "nan", "9" * 400])
-async def test_a_reply_that_tells_no_time_leaves_the_clock_as_it_was(ts: str) -> None:
+async def test_a_reply_without_a_valid_time_leaves_the_clock_unchanged(ts: str) -> None:
     transport = httpx.MockTransport(lambda request: reply({"data": [{"ts": ts}]}))
     async with httpx.AsyncClient(transport=transport) as http:
         clock = SiteClock(http, "http://127.0.0.1:1")
