@@ -1,1 +1,1 @@
-"""What REST is asked for, and why: gaps, checks of live channels, what is not pushed, verify."""
+"""What is requested over REST, and why: gaps, live channels to verify, data that is not pushed; backfill, verify."""

@@ -1,4 +1,4 @@
-"""What is stored, as far as it decides what REST is asked for; and how the event loop reads it."""
+"""What is stored, as far as it decides what to request over REST; and how the event loop reads it."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path

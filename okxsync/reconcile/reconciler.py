@@ -1,4 +1,4 @@
-"""What the daemon asks REST for: who finds it, and who does it.
+"""What the daemon requests over REST: sources find the work, and one pool does it.
 
     sources (gaps, stalled, rest_only)  ->  Work  ->  pool  ->  rows and results to the writer
 
@@ -58,7 +58,7 @@ class Reconciler:
     """Does what its sources find, for as long as it runs.
 
     Args:
-        client_of: An account's client, or None if it must not be asked.
+        client_of: An account's client, or None if no request may be sent.
         send: Where rows and results go.
     """
 

@@ -41,7 +41,7 @@ class RestOnlySource:
     """Finds the accounts that have such data to fetch.
 
     Args:
-        client_of: An account's client, or None if it must not be asked.
+        client_of: An account's client, or None if no request may be sent.
     """
 
     name = "data that is not pushed"
@@ -76,7 +76,7 @@ class RestOnlySource:
                     continue
                 if key not in self._known:
                     self._fetched[key] = client.now_ms() - int((now_s - self._began_s) * 1000)
-                    # Gaps cover a change that the first search finds. One that comes later is the account's first.
+                    # A change that the first search finds is covered by gaps. One that comes later is the account's first.
                     self._known[key] = 0 if self._searched else changed_ms
                 if changed_ms > self._known[key] and now_s >= self._next_at.get(key, 0.0):
                     due.append((self._next_at.get(key, 0.0), account))

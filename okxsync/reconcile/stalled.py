@@ -80,7 +80,7 @@ class StalledSource:
         self._timings = timings
         self.poll_s = timings.poll_s
         self._verified: dict[Key, tuple[int, int]] = {}  # until when: local microseconds, the exchange's milliseconds
-        self._asked_at: dict[Key, int] = {}  # local microseconds
+        self._requested_at: dict[Key, int] = {}  # local microseconds
         self._fetched: dict[Key, Fetched] = {}
         self._failed: set[Key] = set()  # could not be verified the last time
 
@@ -101,7 +101,7 @@ class StalledSource:
     def due(self, live: Iterable[LiveChannel], excluded: Set[object], now_us: int) -> list[LiveChannel]:
         """Return what to verify; the channel that was verified longest ago comes first.
 
-        It may run in a thread: what work that ends meanwhile changes here, belongs to channels that are excluded.
+        It may run in a thread: work that ends meanwhile changes only what belongs to excluded channels.
         """
         is_known, name_of = cache(is_understood), cache(channel_of)  # most accounts have the same channels
         latest_us = now_us - self._timings.verify_s * 1e6
@@ -118,7 +118,7 @@ class StalledSource:
         due: list[tuple[int, LiveChannel, str]] = []
         for one, name in silent:
             key = one.key
-            last = max(one.since_at, self._asked_at.get(key, 0))
+            last = max(one.since_at, self._requested_at.get(key, 0))
             is_due = now_us >= last + every_us[name, key in self._failed] or last > now_us  # the clock was set back
             if is_due and key not in excluded:
                 due.append((last, one, name))
@@ -146,7 +146,7 @@ class StalledSource:
         )
 
     def _finish(self, one: LiveChannel, verified_at: int, report: Report) -> list[Message]:
-        self._asked_at[one.key] = report.began_us
+        self._requested_at[one.key] = report.began_us
         if failed := report.failed:
             if not failed.rest_failed:
                 return []
@@ -169,7 +169,7 @@ class StalledSource:
         return []
 
     async def _judge(self, key: Key, one: LiveChannel | None) -> None:
-        """Reach the verdict on a channel, if everything is stored that it had pushed when REST was asked.
+        """Reach the verdict on a channel, if everything is stored that it had pushed at the time of the request.
 
         Args:
             one: The channel as it is stored now; None if it is not live.

@@ -1,4 +1,4 @@
-"""How often the daemon asks REST, and how long it waits."""
+"""How often the daemon sends requests over REST, and how long it waits."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,6 +1,6 @@
-"""What REST is asked for on behalf of one account, and what came of it.
+"""What to pull over REST for one account, and the result.
 
-Whoever needs something describes it as ``Work``; ``perform`` pulls its parts and reports; ``Work.finish`` says without
+What is needed is described as ``Work``; ``perform`` pulls its parts and reports; ``Work.finish`` says without
 I/O what is to be stored.
 """
 
@@ -24,7 +24,7 @@ NO_CLIENT: Final = "the account is not enabled, or not identified yet"
 
 
 class Part(msgspec.Struct):
-    """One subject of one account in a window of time, and what came of pulling it.
+    """One subject of one account in a window of time, and the result of pulling it.
 
     Attributes:
         rows: How many rows REST has returned.
@@ -49,7 +49,7 @@ OnProgress = Callable[[Part], None]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What came of a piece of work, and when: in local microseconds, and in milliseconds of the exchange's clock."""
+    """The result of a piece of work, and its times: in local microseconds, and in milliseconds of the exchange's clock."""
 
     parts: Sequence[Part]
     began_us: int
@@ -93,10 +93,10 @@ async def perform(
     send: trio.MemorySendChannel[Message],
     on_progress: OnProgress = lambda part: None,
 ) -> Report:
-    """Pull the parts of ``work``, and report. What goes wrong with REST or the database is the part's ``error``.
+    """Pull the parts of ``work``, and report. An error of REST or the database is stored in the part.
 
     Args:
-        client: The account's; None if it must not be asked.
+        client: The account's; None if no request may be sent.
         send: Where the rows go.
     """
     began_us, began_ms = now_us(), client.now_ms() if client else 0

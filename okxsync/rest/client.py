@@ -144,7 +144,7 @@ class AccountClient:
             raise RestError(
                 f"{path}: {sanitize(code)} {meaning.text} ({sanitize(reply.msg)}){hint}", meaning.action, code
             )
-        # An empty list proves that there was nothing, so nothing else may pass for one.
+        # An empty list means that there was nothing, so nothing else may pass for one.
         if status != httpx.codes.OK or not bytes(reply.data).startswith(b"["):
             found = f"HTTP status {status}" if status != httpx.codes.OK else "data is not a list"
             raise RestError(f"{path}: code 0, but {found}", Action.RETRY)

@@ -1,4 +1,4 @@
-"""Backfill against the built-in exchange: what was missed comes back."""
+"""Backfill against the sandbox: everything that was missed is stored."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from tests.support.traded import DAY_MS, backfill, now_us, since
 from tests.support.truth import differences
 
 
-async def test_an_empty_database_is_filled_and_a_second_time_nothing_changes(
+async def test_an_empty_database_is_backfilled_and_a_second_backfill_changes_nothing(
     sandbox: Sandbox, settings: Settings
 ) -> None:
     parts = await backfill(settings.database, settings.accounts, since(2))
@@ -38,7 +38,7 @@ async def test_an_empty_database_is_filled_and_a_second_time_nothing_changes(
     assert dump(settings.database) == before
 
 
-async def test_what_belongs_to_another_account_is_not_filled_in(sandbox: Sandbox, settings: Settings) -> None:
+async def test_the_data_of_another_account_is_not_stored(sandbox: Sandbox, settings: Settings) -> None:
     uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a0")
     database = open_database(settings.database)
     for name, known in (("a0", uid), ("a1", "4711")):
@@ -67,9 +67,11 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     found = {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
     names = {table: [column[1] for column in db.execute(f"PRAGMA table_info({table})")] for table in tables}
     db.close()
-    asked = {"as_of", "full_time"}  # the time of the request
+    request_times = {"as_of", "full_time"}
     kept = {
-        table: [index for index, name in enumerate(names[table]) if not name.endswith("_at") and name not in asked]
+        table: [
+            index for index, name in enumerate(names[table]) if not name.endswith("_at") and name not in request_times
+        ]
         for table in tables
     }
     return {table: [tuple(row[index] for index in kept[table]) for row in rows] for table, rows in found.items()}
@@ -111,15 +113,13 @@ async def test_a_part_that_fails_is_named_and_the_others_are_done(sandbox: Sandb
     ],
     ids=["html", "truncated", "429", "clock", "50001"],
 )
-async def test_what_may_pass_is_asked_again(sandbox: Sandbox, settings: Settings, answer: ScriptedReply) -> None:
+async def test_transient_errors_are_retried(sandbox: Sandbox, settings: Settings, answer: ScriptedReply) -> None:
     sandbox.faults.replies.append(answer)
     parts = await backfill(settings.database, settings.accounts[:1], since(2))
     assert all(part.done for part in parts)
 
 
-async def test_a_gap_that_a_simulated_account_cannot_answer_ends_as_partial(
-    sandbox: Sandbox, settings: Settings
-) -> None:
+async def test_a_gap_of_data_that_demo_trading_has_not_ends_as_partial(sandbox: Sandbox, settings: Settings) -> None:
     refused = '{"code":"50038","msg":"This feature is unavailable in demo trading","data":[]}'
     sandbox.faults.replies += [ScriptedReply("asset/deposit-history", 200, refused)] * 2
     db = pysqlite3.connect(settings.database)
@@ -149,7 +149,7 @@ def make_gap(settings: Settings, channel: str, from_us: int, to_us: int | None) 
 
 
 def gaps_of(settings: Settings) -> dict[str, tuple[str | None, str | None]]:
-    """Channel -> outcome and note."""
+    """Return outcome and note by channel."""
     db = pysqlite3.connect(settings.database)
     found = {
         channel: (outcome, note) for channel, outcome, note in db.execute("SELECT channel, outcome, note FROM gaps")
@@ -169,7 +169,7 @@ def gaps_of(settings: Settings) -> dict[str, tuple[str | None, str | None]]:
         ("deposit-info:ccy=BTC", {"deposits"}),
     ],
 )
-async def test_a_gap_of_a_channel_with_arguments_is_asked_for_as_without(
+async def test_a_gap_of_a_channel_with_arguments_is_backfilled_as_without(
     sandbox: Sandbox, settings: Settings, channel: str, subjects: set[str]
 ) -> None:
     make_gap(settings, channel, now_us() - 60_000_000, now_us() - 5_000_000)
@@ -195,7 +195,7 @@ async def test_a_window_that_begins_after_a_gap_does_not_close_it_whatever_its_a
     assert gaps_of(settings) == {"orders:instType=SWAP": (None, None)}
 
 
-async def test_a_gap_that_ended_just_now_is_asked_for_once_rest_knows_of_its_end(
+async def test_a_gap_that_ended_just_now_is_backfilled_once_rest_knows_its_end(
     sandbox: Sandbox, settings: Settings
 ) -> None:
     """REST lags behind the pushes by a second."""
@@ -216,7 +216,7 @@ async def test_a_gap_that_ended_just_now_is_asked_for_once_rest_knows_of_its_end
 
 
 @pytest.mark.parametrize("instrument", ["BTC-USDT-SWAP", None])
-async def test_an_order_that_cannot_be_looked_up_does_not_keep_the_gaps_of_all_others_open(
+async def test_an_order_whose_look_up_is_rejected_does_not_keep_the_gap_open(
     sandbox: Sandbox, settings: Settings, instrument: str | None
 ) -> None:
     await backfill(settings.database, settings.accounts, since(2))
@@ -251,7 +251,7 @@ async def test_a_look_up_that_the_key_may_not_make_leaves_the_gap_open(sandbox: 
     assert gaps_of(settings)["orders"][0] is None
 
 
-async def test_an_order_that_is_nowhere_any_more_is_gone(sandbox: Sandbox, settings: Settings) -> None:
+async def test_an_order_that_is_not_found_is_gone(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
     with db:
@@ -269,9 +269,9 @@ async def test_the_commands(sandbox: Sandbox, settings: Settings) -> None:
         result = await trio.to_thread.run_sync(CliRunner().invoke, app, list(arguments))
         return result.exit_code, result.stdout
 
-    code, said = await invoke("backfill", *config, "--since", "2d", "--json")
+    code, output = await invoke("backfill", *config, "--since", "2d", "--json")
     assert code == 0
-    assert json.loads(said)["complete"]
+    assert json.loads(output)["complete"]
     assert await invoke("backfill", *config) == (0, "no open gaps\n")
     assert await invoke("verify", *config) == (0, "identical\n")
     assert await invoke("verify", *config, "--ledger") == (0, "identical\n")
@@ -281,12 +281,12 @@ async def test_the_commands(sandbox: Sandbox, settings: Settings) -> None:
     with db:
         db.execute("DELETE FROM balances WHERE account = 'a1'")
     db.close()
-    code, said = await invoke("verify", *config, "--json")
+    code, output = await invoke("verify", *config, "--json")
     assert code == 1
-    assert {one["account"] for one in json.loads(said)["differences"]} == {"a1"}
+    assert {one["account"] for one in json.loads(output)["differences"]} == {"a1"}
 
 
-def test_a_window_deeper_than_okx_keeps_is_said_so() -> None:
+def test_a_window_beyond_okx_s_retention_is_reported() -> None:
     now = 1_800_000_000_000
     assert deeper_than_kept(now - 2 * DAY_MS, now) == []
     assert any("orders" in line and "90 days" in line for line in deeper_than_kept(now - 100 * DAY_MS, now))
@@ -295,9 +295,9 @@ def test_a_window_deeper_than_okx_keeps_is_said_so() -> None:
 async def test_a_backfill_that_is_interrupted_and_repeated_ends_in_the_same_rows(
     sandbox: Sandbox, settings: Settings, tmp_path: Path
 ) -> None:
-    whole = tmp_path / "whole.db"
-    await backfill(whole, settings.accounts, since(2))
-    await trio.sleep(TIMINGS.window_s)  # its calls leave the exchange's windows: another file does not know of them
+    complete = tmp_path / "whole.db"
+    await backfill(complete, settings.accounts, since(2))
+    await trio.sleep(TIMINGS.window_s)  # until its requests no longer count: another database does not know them
     moments, command = random.Random(5), [sys.executable, "-m", "okxsync", "backfill", "--config", str(settings.path)]
     for number in (signal.SIGINT, signal.SIGKILL, None):
         with trio.move_on_after(moments.uniform(0.5, 2.5) if number else math.inf):
@@ -308,7 +308,7 @@ async def test_a_backfill_that_is_interrupted_and_repeated_ends_in_the_same_rows
                 deliver_cancel=partial(interrupt, number),
             )
     assert b"complete" in done.stdout
-    assert dump(settings.database) == dump(whole)
+    assert dump(settings.database) == dump(complete)
     assert sandbox.violations == []
 
 

@@ -1,4 +1,4 @@
-"""What the loop waits for costs little, however long the history is."""
+"""The search of the database costs little, however long the history is."""
 
 import time
 
@@ -50,7 +50,7 @@ def test_the_search_for_live_channels_does_not_take_longer_with_every_closed_gap
     assert time.process_time() - began < 0.15  # it was 0.6 s
 
 
-def test_a_connection_is_not_kept_waiting_by_all_gaps_that_ever_were(old: Desk) -> None:
+def test_a_subscription_does_not_take_longer_with_every_closed_gap(old: Desk) -> None:
     for number in range(1, ACCOUNTS + 1):
         old.apply(Lost(number, f"a{number - 1}", [*CHANNELS], NOW + S, "reset"))
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""What is not pushed is asked for once a push calls for it."""
+"""Data that is not pushed is fetched once a push calls for it."""
 
 import time
 from functools import partial
@@ -17,8 +17,8 @@ from tests.support.replay import until, write_config
 from tests.support.truth import of_mirror, rows, status_of, truth_of
 
 
-async def test_who_listens_to_fills_alone_has_them_all(tmp_path: Path) -> None:
-    """The channel adds several executions up, so its pushes only say that there is something to ask for."""
+async def test_an_account_with_the_channel_fills_alone_has_all_fills(tmp_path: Path) -> None:
+    """The channel aggregates several executions, so its pushes only show that there is something to fetch."""
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     exchange.add_member("alpha", vip=5)
     async with serve_sandbox(exchange, seed=7) as sandbox:

@@ -1,4 +1,4 @@
-"""Verify against the built-in exchange: what is wrong is found, and nothing else."""
+"""Verify against the sandbox: what is wrong is found, and nothing else."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ async def test_verify_finds_nothing_in_a_true_copy(sandbox: Sandbox, settings: S
     assert check_ledger(settings.database, [account.name for account in settings.accounts]) == []
 
 
-async def test_verify_compares_what_the_subscriptions_tell(sandbox: Sandbox, settings: Settings) -> None:
+async def test_verify_compares_what_the_subscriptions_report(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     swaps = (subscription({"channel": "orders", "instType": "SWAP"}),)
     accounts = [msgspec.structs.replace(account, subscriptions=swaps) for account in settings.accounts]
@@ -40,19 +40,21 @@ async def test_verify_compares_what_the_subscriptions_tell(sandbox: Sandbox, set
     assert {one.table for one in found} == {"fills"}
 
 
-async def test_verify_compares_fills_that_no_order_tells_of(sandbox: Sandbox, settings: Settings) -> None:
+async def test_verify_compares_fills_of_an_account_without_the_channel_orders(
+    sandbox: Sandbox, settings: Settings
+) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     alone = [msgspec.structs.replace(one, subscriptions=(subscription("fills"),)) for one in settings.accounts]
     db = pysqlite3.connect(settings.database)
     with db:
-        gone = db.execute("DELETE FROM fills").rowcount
+        deleted = db.execute("DELETE FROM fills").rowcount
     db.close()
     found, _ = await verify_all(settings.database, alone, since(1).since_ms)
-    assert len(found) == gone > 0
+    assert len(found) == deleted > 0
     assert {one.table for one in found} == {"fills"}
 
 
-async def test_verify_leaves_out_the_algo_orders_that_another_channel_tells_of(
+async def test_verify_leaves_out_the_algo_orders_that_another_channel_reports(
     sandbox: Sandbox, settings: Settings
 ) -> None:
     await backfill(settings.database, settings.accounts, since(2))
@@ -70,13 +72,13 @@ async def test_verify_leaves_out_the_algo_orders_that_another_channel_tells_of(
     assert [one.key for one in found] == [f"x{algo_id}"]
 
 
-async def test_verify_says_when_there_is_nothing_to_compare(sandbox: Sandbox, settings: Settings) -> None:
+async def test_verify_reports_that_there_is_nothing_to_compare(sandbox: Sandbox, settings: Settings) -> None:
     one = msgspec.structs.replace(settings.accounts[0], subscriptions=(subscription("deposit-info"),))
     _, uncompared = await verify_all(settings.database, [one], since(1).since_ms)
     assert uncompared == {one.name: "none of its channels can be compared"}
 
 
-async def test_verify_does_not_mind_how_json_is_written(sandbox: Sandbox, settings: Settings) -> None:
+async def test_verify_ignores_the_spacing_of_json(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
     with db:
@@ -143,7 +145,7 @@ async def test_the_ledger_finds_what_does_not_add_up(
     db = pysqlite3.connect(settings.database)
     accounts = [account.name for account in settings.accounts]
     with db:
-        # All money was asked for long after it last moved.
+        # All balances were fetched long after they last changed.
         db.execute("INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome, filled_at, rows, attempts)"
                    " SELECT DISTINCT account, 'account', 0, ?, 'crash', 'filled', 0, 0, 1 FROM bills",
                    [now_us() + 60_000_000])  # fmt: skip
@@ -155,7 +157,7 @@ async def test_the_ledger_finds_what_does_not_add_up(
     assert table in {one.table for one in found}
 
 
-async def test_verify_says_when_it_could_not_ask(sandbox: Sandbox, settings: Settings) -> None:
+async def test_verify_reports_an_account_that_could_not_be_compared(sandbox: Sandbox, settings: Settings) -> None:
     member = next(iter(sandbox.exchange.members.values()))
     sandbox.delete_key(member.credentials.api_key)
     _, uncompared = await verify_all(settings.database, settings.accounts, since(1).since_ms)
@@ -169,9 +171,9 @@ async def test_verify_names_each_column_that_is_wrong(sandbox: Sandbox, settings
     db = pysqlite3.connect(settings.database)
     wrong = set()
     for subject in SUBJECTS:
-        told = {snake(name) for row in TRUTH[subject.table](sandbox.exchange, uid) for name in row}
+        reported = {snake(name) for row in TRUTH[subject.table](sandbox.exchange, uid) for name in row}
         types = {name: kind for _, name, kind, *_ in db.execute(f"PRAGMA table_info({subject.table})")}
-        columns = (told & types.keys()) - subject.moving - {*subject.key, "account", "source"}
+        columns = (reported & types.keys()) - subject.moving - {*subject.key, "account", "source"}
         kept = columns - {"state"} if "state" in subject.where else columns  # another state is another list
         where = subject.where.format(since_ms=0, kept_ms=0)
         ((row,),) = db.execute(
@@ -190,4 +192,4 @@ async def test_verify_names_each_column_that_is_wrong(sandbox: Sandbox, settings
     assert {one.account for one in found} == {member.name}
 
 
-TIMES = {"fill_time", "c_time", "u_time", "acc_fill_sz"}  # decide what is asked for
+TIMES = {"fill_time", "c_time", "u_time", "acc_fill_sz"}  # they decide what is requested
