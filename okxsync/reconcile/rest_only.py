@@ -76,7 +76,7 @@ class RestOnlySource:
                     continue
                 if key not in self._known:
                     self._fetched[key] = client.now_ms() - int((now_s - self._began_s) * 1000)
-                    # A change that the first search finds is covered by gaps. One that comes later is the account's first.
+                    # Gaps cover what the first search finds. What comes later is the account's first change.
                     self._known[key] = 0 if self._searched else changed_ms
                 if changed_ms > self._known[key] and now_s >= self._next_at.get(key, 0.0):
                     due.append((self._next_at.get(key, 0.0), account))

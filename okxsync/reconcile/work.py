@@ -49,7 +49,7 @@ OnProgress = Callable[[Part], None]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The result of a piece of work, and its times: in local microseconds, and in milliseconds of the exchange's clock."""
+    """The result of a piece of work. Times are local microseconds and milliseconds of the exchange's clock."""
 
     parts: Sequence[Part]
     began_us: int
