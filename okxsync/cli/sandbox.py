@@ -9,14 +9,16 @@ from okxsync.cli.common import fail, leaves
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On the loopback address; 0 takes a free one.")] = 8765,
-    accounts: Annotated[int, typer.Option(min=1, help="How many accounts it has.")] = 5,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 selects a free one.")
+    ] = 8765,
+    accounts: Annotated[int, typer.Option(min=1, help="Number of accounts.")] = 5,
     rate: Annotated[float, typer.Option(min=0, help="Operations per second over all accounts.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="The same seed trades the same.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
     faults: Annotated[
         str,
         typer.Option(
-            help="Every ten seconds one of these befalls a connection: rst,half-open,4001,4006,upgrade; or a file.toml."
+            help="Inject one of these faults every 10 s: rst,half-open,4001,4006,upgrade; or run a script, FILE.toml."
         ),
     ] = "",
     dials_per_second: Annotated[
@@ -28,10 +30,10 @@ def sandbox(
         ),
     ] = 3,
     write_config: Annotated[
-        Path | None, typer.Option("--write-config", help="Write the accounts.toml to use there.")
+        Path | None, typer.Option("--write-config", help="Write the accounts.toml to this file.")
     ] = None,
 ) -> None:
-    """Serve a local OKX-compatible exchange with accounts that trade, until Ctrl-C; prints the accounts.toml to use.
+    """Run a local OKX-compatible exchange whose accounts trade, until Ctrl-C. Prints the accounts.toml to use.
 
     Example: okxsync sandbox --accounts 20 --rate 20 --write-config accounts.toml
     """

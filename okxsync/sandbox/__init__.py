@@ -1,5 +1,6 @@
-"""A local OKX-compatible exchange: for tests, demonstrations and benchmarks, without network and without real money.
+"""A local OKX-compatible exchange: for tests, demonstrations and benchmarks, without a network and without real money.
 
-``exchange`` is the pure state (no I/O, injected clock, deterministic by seed); the server puts REST and WebSocket
-around it. It shares no code with the client side of this package, so that the two check each other.
+``exchange`` is pure state: no I/O, an injected clock, deterministic by seed. ``server`` offers it over REST and
+WebSocket. ``faults`` injects errors. The sandbox imports nothing from the rest of the package, because it is there to
+check it: a shared bug would not be found.
 """

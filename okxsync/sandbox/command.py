@@ -1,4 +1,4 @@
-"""``okxsync sandbox``: serve the exchange until a signal comes."""
+"""``okxsync sandbox``: serve the exchange until SIGINT or SIGTERM."""
 
 import random
 import signal
@@ -14,28 +14,31 @@ from okxsync.sandbox.faults.script import Fault, play, read_script
 from okxsync.sandbox.server.server import serve_sandbox
 
 FAULTS: Final = ("rst", "half-open", "4001", "4006", "upgrade")
-"""What may befall a connection: a TCP reset, silence, a close code, or the notice of an upgrade (64008)."""
+"""Faults of a connection: a TCP reset, silence, a close code, or the notice of a service upgrade (64008)."""
 FAULT_S: Final = 10.0
 
 
 def faults_of(text: str) -> list[Fault]:
-    """Return the faults of ``--faults``: the path of a script, or names with commas between, one of which befalls a
-    connection every ten seconds.
+    """Read the option ``--faults``: the path of a script, or a comma-separated list of names.
+
+    One of the named faults is injected every ten seconds, in turn.
 
     Raises:
-        ValueError: it is neither; the message is one line.
+        ValueError: the text is neither; the message is one line.
     """
     if text.endswith(".toml"):
         return read_script(Path(text))
     names = [name for name in text.split(",") if name]
     if unknown := set(names) - set(FAULTS):
-        raise ValueError(f"{', '.join(sorted(unknown))} is none of {', '.join(FAULTS)}, and no .toml file")
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} is not a fault: use {', '.join(FAULTS)}, or the path of a .toml file"
+        )
     return [_in_turn(name, number, len(names)) for number, name in enumerate(names, 1)]
 
 
 def _in_turn(name: str, number: int, count: int) -> Fault:
     do, code = ("close", name) if name.isdecimal() else (name, "")
-    one = name != "upgrade"  # which befalls all at once
+    one = name != "upgrade"  # an upgrade concerns all connections
     return Fault(do=do, code=code, at_s=number * FAULT_S, every=count * FAULT_S, any=one)
 
 
@@ -51,7 +54,7 @@ async def serve(
     """Serve ``accounts`` accounts that trade ``rate`` times a second on ``port``, until SIGINT or SIGTERM.
 
     Args:
-        faults: What goes wrong, and when.
+        faults: The faults to inject.
         dials_per_second: New WebSocket connections per second; more are rejected with HTTP 429. 0 for no limit.
 
     Raises:
@@ -67,10 +70,10 @@ async def serve(
                 await trio.Path(write_config).touch(mode=0o600)
                 await trio.Path(write_config).write_text(sandbox.accounts_toml())
             print(write_config or sandbox.accounts_toml(), flush=True)
-            print(f"serving {accounts} accounts on {sandbox.url_rest}, Ctrl-C ends it", file=sys.stderr, flush=True)
+            print(f"serving {accounts} accounts on {sandbox.url_rest}, stop with Ctrl-C", file=sys.stderr, flush=True)
             nursery.start_soon(play, sandbox, faults, random.Random(seed))
             async for _ in signals:
                 break
         nursery.cancel_scope.cancel(reason="stopped")
     for violation in sandbox.violations:
-        print(f"a limit was broken: {violation}", file=sys.stderr)
+        print(f"rate limit violated: {violation}", file=sys.stderr)

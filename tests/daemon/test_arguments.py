@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import trio
 
 from okxsync import daemon
 from okxsync.config.settings import load
-from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
@@ -47,11 +45,11 @@ def with_channels(sandbox: Sandbox, channels: str) -> str:
 
 
 @asynccontextmanager
-async def mirrored(folder: Path, text: str, connections: int, timings: Timings = TIMINGS) -> AsyncIterator[Path]:
+async def mirrored(folder: Path, text: str, connections: int) -> AsyncIterator[Path]:
     """A daemon on this configuration that is live."""
     settings = load(write_config(folder, text))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(daemon.run, settings, settings.database, timings=timings))
+        nursery.start_soon(daemon.run, settings, settings.database)
         await until(lambda: is_live(settings.database, connections))
         yield settings.database
         nursery.cancel_scope.cancel(reason="the test is over")
@@ -101,14 +99,12 @@ async def test_what_a_channel_with_arguments_missed_between_two_runs_is_filled(
     assert {(gap["outcome"], gap["note"]) for gap in asked} == {("filled", None)}
 
 
-QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, settle_s=0.5)
-
-
+@pytest.mark.usefixtures("quick_probe")
 async def test_channels_with_arguments_are_proved_by_asking_for_what_they_tell_and_for_nothing_else(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     trade(sandbox, 200)
-    async with mirrored(tmp_path, with_channels(sandbox, SWAPS), 5, QUICK) as database:
+    async with mirrored(tmp_path, with_channels(sandbox, SWAPS), 5) as database:
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.drop_all()  # then REST tells of orders, positions and currencies that the channels never tell of
         trade(sandbox, 100)
@@ -149,9 +145,12 @@ async def test_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_path: Path
     assert gap == {"outcome": "filled", "note": None}
 
 
-async def test_fills_alone_are_asked_for_when_they_are_pushed(sandbox: Sandbox, tmp_path: Path) -> None:
-    timings = Timings(poll_s=0.3, refetch_s=0.5)
-    async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4, timings) as database:
+async def test_fills_alone_are_asked_for_when_they_are_pushed(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
+    monkeypatch.setattr("okxsync.reconcile.rest_only.AGAIN_S", 0.5)
+    async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
         trade(sandbox, 100)
         await until(lambda: fills_are_whole(sandbox, database))
@@ -166,7 +165,8 @@ async def test_a_channel_that_is_refused_on_the_first_run_is_an_open_gap_until_i
     async with mirrored(tmp_path, sandbox.accounts_toml(), 5) as database:
         await until(lambda: bool(rows(database, "SELECT * FROM gaps WHERE account = 'a0' AND reason LIKE '%60018%'")))
         await until(lambda: status_of(database).gaps.open == 1)
-        await trio.sleep(5)  # it is asked for again meanwhile
+        rejections = "SELECT count(*) AS n FROM messages WHERE account = 'a0' AND kind = 'error'"
+        await until(lambda: rows(database, rejections)[0]["n"] >= 3)  # it was requested again
         status = status_of(database)
         assert (status.gaps.open, status.exit_code) == (1, 1)
         trade(sandbox, 50)

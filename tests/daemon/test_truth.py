@@ -15,7 +15,6 @@ import trio
 from okxsync import daemon
 from okxsync.config.settings import load
 from okxsync.mirror.ledger import check_ledger
-from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
@@ -153,9 +152,13 @@ async def test_a_run_right_after_another_keeps_to_the_limits_together_with_it(tm
         assert sandbox.violations == []
 
 
-async def test_bills_and_closed_positions_follow_what_is_pushed(tmp_path: Path) -> None:
-    timings = Timings(poll_s=0.3, refetch_s=0.5, rest_lag_s=1.0)
-    async with trading(tmp_path, timings=timings) as (sandbox, database):
+async def test_bills_and_closed_positions_follow_what_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
+    monkeypatch.setattr("okxsync.reconcile.rest_only.AGAIN_S", 0.5)
+    monkeypatch.setattr("okxsync.reconcile.rest_only.LAG_S", 1.0)
+    async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
         for _ in range(400):
@@ -177,12 +180,10 @@ async def test_bills_and_closed_positions_follow_what_is_pushed(tmp_path: Path) 
         assert sandbox.violations == []
 
 
-QUICK = Timings(verify_s=3.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, settle_s=0.5)
-
-
+@pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("silent", [["orders"], ["account", "positions", "balance_and_position"], ["orders-algo"]])
 async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: list[str]) -> None:
-    async with trading(tmp_path, timings=QUICK) as (sandbox, database):
+    async with trading(tmp_path) as (sandbox, database):
         sandbox.terms.snapshot_s = 1.0
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
@@ -199,8 +200,9 @@ async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: 
         assert all(gap["from_at"] <= died_at <= gap["to_at"] for gap in rows(database, found))
 
 
+@pytest.mark.usefixtures("quick_probe")
 async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
-    async with trading(tmp_path, rate=20.0, timings=QUICK) as (sandbox, database):
+    async with trading(tmp_path, rate=20.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
         proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
@@ -229,11 +231,12 @@ def full_disk(database: Path) -> Iterator[None]:
     resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("held_up", [locked, full_disk])
 async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
     tmp_path: Path, held_up: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
-    async with trading(tmp_path, rate=50.0, timings=QUICK) as (sandbox, database):
+    async with trading(tmp_path, rate=50.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
         with held_up(database):
@@ -245,8 +248,9 @@ async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
+@pytest.mark.usefixtures("quick_probe")
 async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp_path: Path) -> None:
-    async with trading(tmp_path, timings=QUICK) as (sandbox, database):
+    async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.faults.silent.add("orders")

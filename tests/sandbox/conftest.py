@@ -9,7 +9,7 @@ import pytest
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from tests.support.sandbox_client import Caller
+from tests.support.sandbox_client import Caller, HeldClock
 
 
 def now_ms() -> int:
@@ -42,6 +42,13 @@ def no_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 async def sandbox(exchange: Exchange, alpha: Member, beta: Member, no_errors: None) -> AsyncIterator[Sandbox]:
     async with serve_sandbox(exchange, dials_per_second=0, tick_s=0.02) as running:
         yield running
+
+
+@pytest.fixture
+def limits_clock(sandbox: Sandbox) -> HeldClock:
+    """Let no window of a rate limit end by itself, however slow the machine is."""
+    sandbox.limits.clock = clock = HeldClock()
+    return clock
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 import httpx
 import pytest
-import trio
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.faults.rules import ScriptedReply
 from okxsync.sandbox.server.server import Sandbox
-from tests.support.sandbox_client import SPOT, SWAP, Caller, body_of, now_iso
+from tests.support.sandbox_client import SPOT, SWAP, Caller, HeldClock, body_of, now_iso
 
 
 async def test_a_signed_request_is_answered(caller: Caller, alpha: Member) -> None:
@@ -77,7 +76,7 @@ async def test_a_deleted_key_is_unknown(sandbox: Sandbox, caller: Caller, alpha:
 
 
 async def test_too_many_requests_get_429_and_50011_until_the_window_is_over(
-    sandbox: Sandbox, caller: Caller, beta: Member
+    sandbox: Sandbox, caller: Caller, beta: Member, limits_clock: HeldClock
 ) -> None:
     for _ in range(5):
         await caller.rows("account/bills")
@@ -89,10 +88,11 @@ async def test_too_many_requests_get_429_and_50011_until_the_window_is_over(
     sandbox.faults.rate_limit_status = 200
     response = await caller.send("GET", "account/bills")
     assert (response.status_code, body_of(response)["code"]) == (200, "50011")
-    await trio.sleep(1)
+    limits_clock.now += 1
     await caller.rows("account/bills")
 
 
+@pytest.mark.usefixtures("limits_clock")
 async def test_budgets_of_orders_are_by_instrument_and_a_batch_of_one_is_single(caller: Caller) -> None:
     gone = {"instId": "BTC-USDT", "ordId": "1"}
     for _ in range(30):
@@ -103,6 +103,7 @@ async def test_budgets_of_orders_are_by_instrument_and_a_batch_of_one_is_single(
     assert (await caller.post("trade/cancel-order", gone | {"instId": "ETH-USDT"}))["code"] == "1"
 
 
+@pytest.mark.usefixtures("limits_clock")
 async def test_more_than_1000_orders_in_2_s_of_an_account(caller: Caller, sandbox: Sandbox) -> None:
     bad = {**SWAP, "side": "buy", "ordType": "market", "sz": "nothing", "ordId": "1", "newSz": "1"}
     swaps = [bad, bad | {"instId": "ETH-USDT-SWAP"}]
@@ -116,11 +117,13 @@ async def test_more_than_1000_orders_in_2_s_of_an_account(caller: Caller, sandbo
     assert (await caller.post("trade/amend-order", {**bad, **SPOT}))["code"] == "1"
 
 
+@pytest.mark.usefixtures("limits_clock")
 async def test_public_calls_are_counted_by_ip(client: httpx.AsyncClient) -> None:
     codes = [(await client.get("/api/v5/public/time")).status_code for _ in range(11)]
     assert codes == [200] * 10 + [429]
 
 
+@pytest.mark.usefixtures("limits_clock")
 async def test_status_is_answered_once_in_5_s(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
     sandbox.faults.status.append({"title": "upgrade", "state": "ongoing", "begin": "1", "end": "2"})
     sandbox.faults.status.append({"title": "past", "state": "completed", "begin": "1", "end": "2"})

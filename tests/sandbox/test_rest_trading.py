@@ -4,11 +4,10 @@ import time
 from typing import Any
 
 import pytest
-import trio
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.server.server import Sandbox
-from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, talk
+from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, HeldClock, talk
 
 BTC_SWAP = {"instId": "BTC-USDT-SWAP"}
 
@@ -85,7 +84,7 @@ async def test_what_rest_does_is_pushed_at_once(sandbox: Sandbox, caller: Caller
     async with talk(sandbox, member=alpha) as client:
         await client.subscribe({"channel": "orders", "instType": "ANY"})
         row = await done(caller, "trade/order", {**SWAP, **FAR_BUY, "sz": "1"})
-        assert (await client.hear_of(channel="orders", event=None))["data"][0]["ordId"] == row["ordId"]
+        assert (await client.receive_matching(channel="orders", event=None))["data"][0]["ordId"] == row["ordId"]
 
 
 # WebSocket
@@ -99,21 +98,21 @@ async def test_websocket_operations(sandbox: Sandbox, exchange: Exchange, alpha:
     code = {"instIdCode": code_of(exchange, "BTC-USDT-SWAP")}
     body = {**code, "tdMode": "cross", **FAR_BUY, "sz": "1"}
     async with talk(sandbox, member=alpha) as client:
-        answer = await client.ask({"id": "r1", "op": "order", "args": [{**body, "clOrdId": "c1"}]})
+        answer = await client.request({"id": "r1", "op": "order", "args": [{**body, "clOrdId": "c1"}]})
         assert list(answer) == ["id", "op", "code", "msg", "data", "inTime", "outTime"]
         assert (answer["id"], answer["op"], answer["code"]) == ("r1", "order", "0")
         ord_id = answer["data"][0]["ordId"]
         amend = {**code, "ordId": ord_id, "newSz": "2", "reqId": "q1"}
-        answer = await client.ask({"id": "r2", "op": "amend-order", "args": [amend]})
+        answer = await client.request({"id": "r2", "op": "amend-order", "args": [amend]})
         assert answer["data"][0]["reqId"] == "q1"
-        answer = await client.ask({"id": "r3", "op": "cancel-order", "args": [{**code, "clOrdId": "c1"}]})
+        answer = await client.request({"id": "r3", "op": "cancel-order", "args": [{**code, "clOrdId": "c1"}]})
         assert answer["data"][0]["ordId"] == ord_id
-        answer = await client.ask({"id": "r4", "op": "batch-orders", "args": [body, {**body, "sz": "0"}]})
+        answer = await client.request({"id": "r4", "op": "batch-orders", "args": [body, {**body, "sz": "0"}]})
         assert (answer["code"], [row["sCode"] for row in answer["data"]]) == ("2", ["0", "51000"])
         ids = [{**code, "ordId": row["ordId"]} for row in answer["data"][:1]]
         amends = [{**each, "newSz": "3"} for each in ids]
-        assert (await client.ask({"id": "r5", "op": "batch-amend-orders", "args": amends}))["code"] == "0"
-        assert (await client.ask({"id": "r6", "op": "batch-cancel-orders", "args": ids}))["code"] == "0"
+        assert (await client.request({"id": "r5", "op": "batch-amend-orders", "args": amends}))["code"] == "0"
+        assert (await client.request({"id": "r6", "op": "batch-cancel-orders", "args": ids}))["code"] == "0"
 
 
 @pytest.mark.parametrize("op", ["order", "cancel-order", "amend-order"])
@@ -122,11 +121,11 @@ async def test_websocket_operations_need_the_right_inst_id_code(
 ) -> None:
     body = {**SWAP, **FAR_BUY, "sz": "1", "ordId": "1", "newSz": "2"}
     async with talk(sandbox, member=alpha) as client:
-        answer = await client.ask({"id": "r1", "op": op, "args": [body]})
+        answer = await client.request({"id": "r1", "op": op, "args": [body]})
         assert (answer["code"], answer["data"][0]["sCode"]) == ("1", "51000")
         assert "instIdCode" in answer["data"][0]["sMsg"]
         live = {**body, "instIdCode": code_of(exchange, "BTC-USDT-SWAP", demo=False)}
-        answer = await client.ask({"id": "r2", "op": op, "args": [live]})
+        answer = await client.request({"id": "r2", "op": op, "args": [live]})
         assert answer["data"][0]["sCode"] == "51001"
 
 
@@ -145,14 +144,14 @@ async def test_malformed_operations_get_60013_and_no_rows(
     sandbox: Sandbox, alpha: Member, request_: dict[str, object]
 ) -> None:
     async with talk(sandbox, member=alpha) as client:
-        answer = await client.ask(request_)
+        answer = await client.request(request_)
         assert (answer["op"], answer["code"], answer["data"]) == ("order", "60013", [])
 
 
 async def test_operations_are_on_private_only(sandbox: Sandbox, alpha: Member) -> None:
     for endpoint in ("public", "business"):
         async with talk(sandbox, endpoint, alpha) as client:
-            assert (await client.ask({"id": "r1", "op": "order", "args": [{}]}))["code"] == "60028"
+            assert (await client.request({"id": "r1", "op": "order", "args": [{}]}))["code"] == "60028"
 
 
 async def test_the_reply_comes_before_the_push_unless_switched(
@@ -161,23 +160,23 @@ async def test_the_reply_comes_before_the_push_unless_switched(
     order = {"instIdCode": code_of(exchange, "BTC-USDT"), "tdMode": "cash", **FAR_BUY, "sz": "0.01"}
     async with talk(sandbox, member=alpha) as client:
         await client.subscribe({"channel": "orders", "instType": "ANY"})
-        await client.hear_of(event="channel-conn-count")
+        await client.receive_matching(event="channel-conn-count")
         for push_first in (False, True):
             sandbox.faults.push_first = push_first
-            await client.say({"id": "r1", "op": "order", "args": [order]})
-            assert ["op" in await client.hear() for _ in range(2)] == [not push_first, push_first]
+            await client.send({"id": "r1", "op": "order", "args": [order]})
+            assert ["op" in await client.receive() for _ in range(2)] == [not push_first, push_first]
 
 
 async def test_rest_and_websocket_share_a_budget(
-    sandbox: Sandbox, exchange: Exchange, caller: Caller, alpha: Member
+    sandbox: Sandbox, exchange: Exchange, caller: Caller, alpha: Member, limits_clock: HeldClock
 ) -> None:
     gone = {"instIdCode": code_of(exchange, "BTC-USDT"), "ordId": "1"}
     async with talk(sandbox, member=alpha) as client:
         for _ in range(60):
-            answer = await client.ask({"id": "r1", "op": "cancel-order", "args": [gone]})
+            answer = await client.request({"id": "r1", "op": "cancel-order", "args": [gone]})
             assert answer["data"][0]["sCode"] == "51400"
-        answer = await client.ask({"id": "r1", "op": "cancel-order", "args": [gone]})
+        answer = await client.request({"id": "r1", "op": "cancel-order", "args": [gone]})
         assert (answer["code"], answer["data"][0]["sCode"]) == ("1", "50011")
         assert (await caller.post("trade/cancel-order", {**SPOT, "ordId": "1"}))["code"] == "50011"
-        await trio.sleep(2)
+        limits_clock.now += 2
         assert (await caller.post("trade/cancel-order", {**SPOT, "ordId": "1"}))["code"] == "1"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import trio
 
+from tests.support.replay import WITHIN_S
+
 
 @contextmanager
 def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -21,5 +23,5 @@ def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 async def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    with trio.fail_after(30):
+    with trio.fail_after(WITHIN_S):
         return await trio.to_thread.run_sync(process.communicate)

@@ -9,7 +9,8 @@ from pathlib import Path
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
+"""How long a busy machine may take for anything."""
 
 
 class Replay:
@@ -68,7 +69,7 @@ async def replay(frames: dict[str, list[str]]) -> AsyncIterator[Replay]:
 
 
 async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-    """Wait for what another process will make true in the database, at most half a minute."""
+    """Wait for what another task or process makes true, for instance in the database."""
     with trio.fail_after(within_s):
         while not condition():  # noqa: ASYNC110 - no event crosses from another process
             await trio.sleep(0.02)

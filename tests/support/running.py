@@ -18,9 +18,6 @@ from tests.support import processes
 from tests.support.replay import until, write_config
 from tests.support.truth import ACCOUNTS, differences, status_of
 
-WITHIN_S = 120.0
-"""Longer than any pause between two attempts."""
-
 
 def said_by_status(database: Path) -> str:
     return CliRunner().invoke(app, ["status", "--db", str(database)], env={"COLUMNS": "200"}).stdout
@@ -56,8 +53,8 @@ class Running:
 
     async def is_whole(self) -> None:
         """Wait until all is live, every gap is closed and the mirror equals the truth."""
-        await until(lambda: status_of(self.database).exit_code == 0, WITHIN_S)
-        await until(lambda: not differences(self.sandbox.exchange, self.database), WITHIN_S)
+        await until(lambda: status_of(self.database).exit_code == 0)
+        await until(lambda: not differences(self.sandbox.exchange, self.database))
 
     async def stops(self) -> str:
         self.process.send_signal(signal.SIGTERM)
@@ -78,6 +75,6 @@ async def running(
         config = write_config(folder, sandbox.accounts_toml())
         with processes.daemon(config) as process:
             database = folder / "okxsync.db"
-            await until(lambda: is_live(database, 2 * accounts + 1), WITHIN_S)
+            await until(lambda: is_live(database, 2 * accounts + 1))
             yield Running(sandbox, process, database)
         assert sandbox.violations == []

@@ -19,7 +19,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from okxsync.sandbox.exchange.exchange import Credentials, Member
 from okxsync.sandbox.server.server import Sandbox
 
-WITHIN_S = 5.0
+WITHIN_S = 60.0
+"""How long an answer may take on a busy machine."""
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -39,53 +40,53 @@ class Talk:
         self.ws = ws
         self._kept: deque[dict[str, Any]] = deque()  # heard while waiting for acks
 
-    async def say(self, content: object) -> None:
+    async def send(self, content: object) -> None:
         await self.ws.send_message(content if isinstance(content, str) else json.dumps(content))
 
     async def text(self) -> str:
         with trio.fail_after(WITHIN_S):
             return str(await self.ws.get_message())
 
-    async def hear(self) -> dict[str, Any]:
-        return self._kept.popleft() if self._kept else await self._hear_new()
+    async def receive(self) -> dict[str, Any]:
+        return self._kept.popleft() if self._kept else await self._receive_new()
 
-    async def _hear_new(self) -> dict[str, Any]:
+    async def _receive_new(self) -> dict[str, Any]:
         frame = json.loads(await self.text())
         assert isinstance(frame, dict)
         return frame
 
-    async def ask(self, content: object) -> dict[str, Any]:
-        await self.say(content)
-        return await self.hear()
+    async def request(self, content: object) -> dict[str, Any]:
+        await self.send(content)
+        return await self.receive()
 
-    async def hear_of(self, **fields: object) -> dict[str, Any]:
+    async def receive_matching(self, **fields: object) -> dict[str, Any]:
         """Return the next frame with these fields (`channel` is looked for in ``arg``, too); the others are dropped."""
         while True:
-            frame = await self.hear()
+            frame = await self.receive()
             flat = {**frame.get("arg", {}), **frame}
             if all(flat.get(name) == value for name, value in fields.items()):
                 return frame
 
     async def log_in(self, member: Member, **changes: object) -> dict[str, Any]:
-        return await self.ask({"op": "login", "args": [login_arg(member.credentials, **changes)]})
+        return await self.request({"op": "login", "args": [login_arg(member.credentials, **changes)]})
 
     async def subscribe(self, *args: Mapping[str, object] | str, **more: object) -> list[dict[str, Any]]:
         """Subscribe and return the acks and errors; what comes between them is heard later."""
         wanted = [{"channel": arg} if isinstance(arg, str) else dict(arg) for arg in args]
-        await self.say({"op": "subscribe", "args": wanted, **more})
+        await self.send({"op": "subscribe", "args": wanted, **more})
         answers: list[dict[str, Any]] = []
         while len(answers) < len(wanted):
-            frame = await self._hear_new()
+            frame = await self._receive_new()
             (answers if frame.get("event") in ("subscribe", "error") else self._kept).append(frame)
         return answers
 
-    async def silence(self, seconds: float = 0.15) -> list[dict[str, Any]]:
-        """Return what is heard in a while."""
+    async def received(self) -> list[dict[str, Any]]:
+        """Return all frames that the exchange has sent so far: those before its answer to a ping."""
         frames = list(self._kept)
         self._kept.clear()
-        with trio.move_on_after(seconds):
-            while True:
-                frames.append(json.loads(await self.ws.get_message()))
+        await self.send("ping")
+        while (text := await self.text()) != "pong":
+            frames.append(json.loads(text))
         return frames
 
     async def closed(self, within_s: float = WITHIN_S) -> tuple[int, str]:
@@ -144,6 +145,16 @@ async def upgrade_status(url_rest: str, endpoint: str) -> int:
     """Return the HTTP status that answers a WebSocket upgrade: 101 if it is accepted."""
     async with httpx.AsyncClient(base_url=url_rest) as client:
         return (await client.get(f"/ws/v5/{endpoint}", headers=UPGRADE)).status_code
+
+
+class HeldClock:
+    """A clock that stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Caller:

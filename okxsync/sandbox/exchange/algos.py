@@ -1,7 +1,7 @@
-"""Algo orders: ``trigger``, ``conditional`` and ``oco`` wait for the mark, then place a child order.
+"""Algo orders: ``trigger``, ``conditional`` and ``oco`` wait for the mark price, then place a child order.
 
 An algo order never fills itself. When the mark reaches a price it becomes ``effective`` and its child an ordinary
-order with ``algoId`` and ``source``; when the child is refused it becomes ``order_failed`` with the code.
+order with ``algoId`` and ``source``; when the child is rejected it becomes ``order_failed`` with the code.
 """
 
 import heapq
@@ -69,7 +69,7 @@ class Algos(OrderEntry):
         account.algos[algo.algo_id] = algo
         account.waiting[algo.algo_id] = algo
         self._await(algo)
-        self._tell_algo(algo)
+        self._push_algo(algo)
         self._flush()
         return algo
 
@@ -87,7 +87,7 @@ class Algos(OrderEntry):
         return algo
 
     def _await(self, algo: Algo) -> None:
-        """Watch an algo order's prices: take profit with the trade's favour, stop loss against it."""
+        """Watch an algo order's trigger prices: take profit on a favourable move, stop loss on an adverse one."""
         inst_id, mark = algo.instrument.inst_id, self._marks[algo.instrument.inst_id]
         sells = algo.side == "sell"
         watched = []
@@ -111,7 +111,7 @@ class Algos(OrderEntry):
                     self._place_child(algo, leg)
 
     def _place_child(self, algo: Algo, leg: str) -> None:
-        """Place the order that an algo order was waiting to place; a refusal makes it ``order_failed``."""
+        """Place the child order of an algo order; if it is rejected, the algo order becomes ``order_failed``."""
         px = {"": algo.ord_px, "tp": algo.tp_ord_px, "sl": algo.sl_ord_px}[leg]
         body: dict[str, Any] = {
             "instId": algo.instrument.inst_id,
@@ -146,7 +146,7 @@ class Algos(OrderEntry):
         algo.state = state
         algo.u_time = max(self._time, algo.u_time)
         self.account(algo.uid).waiting.pop(algo.algo_id, None)
-        self._tell_algo(algo)
+        self._push_algo(algo)
 
 
 def child_px(request: Mapping[str, Any], *names: str) -> str:

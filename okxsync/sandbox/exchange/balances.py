@@ -1,7 +1,7 @@
-"""Balances and positions as OKX's wire rows, and what they are worth at the marks.
+"""Balances and positions as OKX's wire rows, valued at the mark prices.
 
-A position row is the same in a push and in REST, but for ``pTime``, which only pushes have. Which account fields are
-given depends on the account mode (OKX docs: trading-account-websocket-account-channel); the others are ``""``.
+A position row is the same in a push and in REST, except for ``pTime``, which only pushes have. The account mode decides
+which account fields have values (OKX docs: trading-account-websocket-account-channel); the others are ``""``.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ MAINTENANCE = Decimal("0.004")
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What one currency of an account comes to, from cash, positions and reserves."""
+    """The value of one currency of an account, from cash, positions and reserves."""
 
     ccy: str
     cash: Decimal
@@ -39,12 +39,12 @@ class Worth:
 
     @property
     def avail(self) -> Decimal:
-        """What can be used for new orders or moved out; never below zero."""
+        """What new orders and withdrawals can use; never below zero."""
         return max(self.eq - self.frozen, ZERO)
 
     @property
     def counts(self) -> bool:
-        """Whether OKX calls the currency non-zero."""
+        """Whether OKX lists the currency as non-zero."""
         return bool(self.eq or self.avail)
 
 
@@ -135,7 +135,7 @@ def account_row(
     now: int,
     only: Collection[str] | None = None,
 ) -> Row:
-    """The account object; `only` limits its details to changed currencies, of which zero ones are shown too."""
+    """The account object; `only` limits its details to changed currencies, and includes zero ones."""
     all_worths = worths(account, marks)
     total = {"eq": ZERO, "iso": ZERO, "imr": ZERO, "mmr": ZERO, "upl": ZERO, "held": ZERO}
     for ccy, worth in all_worths.items():
@@ -181,7 +181,7 @@ def account_row(
 
 
 def position_row(position: Position, mark: Decimal, last: str) -> Row:
-    """A position as REST lists it; a closed one keeps its identity and empties its prices."""
+    """A position as REST lists it; a closed one keeps its ids, and its prices are empty."""
     instrument, pos = position.instrument, position.pos
     cycle = position.cycles[-1]
     value = instrument.value(abs(pos), mark)

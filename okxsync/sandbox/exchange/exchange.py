@@ -1,8 +1,8 @@
-"""The exchange: members trade, the clock ticks, and every change is told and can be read at once.
+"""The exchange: members trade, prices move, and every change is pushed and can be read at once.
 
-The whole is a stack of small classes over one state: ``matching`` (how orders fill), ``desk`` (orders), ``algos``,
-``funds`` and ``reads``. Here are the members and the passing of time. Net mode only; spot and linear swaps.
-Nothing of it does I/O: time comes from the clock given, chance from the seed, and the same calls give the same ids.
+It is a stack of small classes on one state: ``matching`` (how orders fill), ``order_entry``, ``algos``, ``funds`` and
+``reads``. This module has the members and the ticks. It supports net mode, spot and linear swaps. Nothing here does
+I/O: time comes from the given clock, randomness from the seed, and the same calls give the same ids.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ class Exchange(Algos, Funds, Reads):
     """The whole exchange.
 
     Args:
-        clock: Returns the time in ms UTC; a clock that goes back is read as standing still.
-        seed: Decides ids, keys, the walk of prices and the sizes of partial fills.
+        clock: Returns the time in ms UTC; while a clock goes back, the exchange's time stands still.
+        seed: Determines ids, keys, the walk of prices and the sizes of partial fills.
         funding_ms: The funding interval of all swaps.
     """
 
@@ -41,7 +41,7 @@ class Exchange(Algos, Funds, Reads):
         vip: int = 0,
         acct_lv: str = "2",
     ) -> Member:
-        """Open an account, with 100000 USDT unless said otherwise; its keys follow from the seed and the name."""
+        """Open an account, with 100000 USDT by default; its keys follow from the seed and the name."""
         self._now()
         digest = hashlib.sha256(f"{self._seed} {name}".encode()).hexdigest()
         key = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
@@ -61,7 +61,7 @@ class Exchange(Algos, Funds, Reads):
         return member
 
     def tick(self) -> None:
-        """Let time pass: prices move, orders fill and trigger, money in transit moves on, funding is settled."""
+        """Advance time: prices move, orders fill and trigger, deposits and withdrawals proceed, funding is settled."""
         now = self._now()
         for inst_id, quote in self._quotes.items():
             quote.step(self._random, now)
@@ -75,16 +75,16 @@ class Exchange(Algos, Funds, Reads):
             self._settle_funding()
             self._next_funding = now - now % self.funding_ms + self.funding_ms
             self._flush()
-        self._tell_market()
+        self._push_market()
 
     def set_mark(self, inst_id: str, px: str) -> None:
-        """Move one mark to a price, for scripted scenes; orders fill and trigger as by a tick."""
+        """Move one mark to a price, for scripted tests; orders fill and trigger as at a tick."""
         self._quotes[inst_id].set_mark(Decimal(px), self._now())
         self._remark(inst_id)
         self._cross(inst_id)
         self._trigger(inst_id)
         self._flush()
-        self._tell_market()
+        self._push_market()
 
     def _settle_funding(self) -> None:
         """Longs pay shorts (or the reverse) the rate on their value; one bill of type 8 a position."""
@@ -120,7 +120,7 @@ class Exchange(Algos, Funds, Reads):
             if quote.instrument.is_swap:
                 quote.funding_rate = Decimal(self._random.randrange(-20, 40)) / 100_000
 
-    def _tell_market(self) -> None:
+    def _push_market(self) -> None:
         now = self._time
         for inst_id, quote in self._quotes.items():
             if quote.due("mark-price", text(quote.mark), now):

@@ -1,7 +1,7 @@
-"""Deposits and withdrawals: through the funding account into the trading account and back, a step at each tick.
+"""Deposits and withdrawals, between outside, funding account and trading account, one step at each tick.
 
 A deposit is announced (state 0), credited to the funding account (1), and moved on to the trading account (2). A
-withdrawal leaves both at once and is on its way (0, 1) until it is out (2). Each move is a bill where it happens.
+withdrawal leaves both at once, is processed (0, 1), and is complete (2). Each step is a bill of its account.
 """
 
 from decimal import Decimal
@@ -13,7 +13,7 @@ WITHDRAWAL_FEE = {"USDT": Decimal(1), "BTC": Decimal("0.0001"), "ETH": Decimal("
 
 
 class Funds(State):
-    """Money in and out; `_advance` is called at each tick."""
+    """Deposits and withdrawals; `_advance` is called at each tick."""
 
     def deposit(self, uid: str, ccy: str, amt: str) -> Movement:
         """Announce a deposit; ticks credit it to the funding account and then move it into the trading account."""
@@ -21,11 +21,11 @@ class Funds(State):
         movement = self._movement(uid, ccy, amt)
         self.account(uid).deposits.append(movement)
         self._moving.append(movement)
-        self._tell_movement(movement)
+        self._push_movement(movement)
         return movement
 
     def withdraw(self, uid: str, ccy: str, amt: str) -> Movement:
-        """Withdraw from the trading account, through the funding account; a fee comes on top, ticks bring it out."""
+        """Withdraw from the trading account, through the funding account; a fee is added, and ticks complete it."""
         now = self._now()
         account = self.account(uid)
         movement = self._movement(uid, ccy, amt)
@@ -39,12 +39,12 @@ class Funds(State):
         account.withdrawals.append(movement)
         self._moving.append(movement)
         self._transferred(uid, ccy)
-        self._tell_movement(movement)
+        self._push_movement(movement)
         self._flush()
         return movement
 
     def _movement(self, uid: str, ccy: str, amt: str) -> Movement:
-        """Make a deposit; any currency is taken, those that nothing trades in are worth a dollar."""
+        """Create a deposit or withdrawal. Any currency is accepted; one without a market is worth a dollar."""
         if not (ccy.isascii() and ccy.isalnum() and ccy == ccy.upper()):
             raise OrderRejected("58111", f"Currency {ccy} is unknown")
         amount = number({"amt": amt}, "amt")
@@ -52,7 +52,7 @@ class Funds(State):
         return Movement(uid, self._next_id(), ccy, amount, ZERO, self._time, self._time)
 
     def _advance(self) -> None:
-        """Bring every deposit and withdrawal one step on."""
+        """Advance every deposit and withdrawal by one step."""
         moving, self._moving = self._moving, []
         for movement in moving:
             movement.state = str(int(movement.state) + 1)
@@ -62,7 +62,7 @@ class Funds(State):
                     self._credit(movement)
                 else:
                     self._into_trading(movement)
-            self._tell_movement(movement)
+            self._push_movement(movement)
             if movement.state != "2":
                 self._moving.append(movement)
 
@@ -72,7 +72,7 @@ class Funds(State):
         account.post_asset(self._next_id(), self._time, deposit.ccy, "1", deposit.amt)
 
     def _into_trading(self, deposit: Movement) -> None:
-        """A deposit goes on from the funding to the trading account."""
+        """A deposit moves from the funding to the trading account."""
         account, now, ccy, amt = self.account(deposit.uid), self._time, deposit.ccy, deposit.amt
         account.post_asset(self._next_id(), now, ccy, "131", -amt)
         account.post(self._next_id(), now, ccy, "1", "11", amt, sz=amt, sent_from="6", sent_to="18")

@@ -1,4 +1,4 @@
-"""What can be traded here: two spot pairs and two linear perpetual swaps, with OKX's sizes and contract values.
+"""The instruments: two spot pairs and two linear perpetual swaps, with OKX's sizes and contract values.
 
 ``sz`` is base currency for SPOT and contracts for SWAP; a contract is ``ctVal`` of the base currency, settled
 in USDT.

@@ -1,8 +1,8 @@
-"""Money and positions of one member: every change of a balance is one bill, and the bills add up.
+"""Balances and positions of one member: every change of a balance is one bill, and the bills add up.
 
-``cash`` of a currency is the sum of ``balChg`` over its bills, always: there is no other way to change it than `post`.
-Fees and realized pnl ride on the bill of their trade, as on OKX (``balChg`` = pnl + fee for swaps, the amount plus its
-fee for spot). The funding account has its own balances and asset bills under the same rule.
+``cash`` of a currency is the sum of ``balChg`` over its bills, always: only `post` changes it.
+Fees and realized pnl are part of the bill of their trade, as at OKX (``balChg`` = pnl + fee for swaps, the amount plus
+its fee for spot). The funding account has its own balances and asset bills under the same rule.
 
 A `Position` is the net-mode sum of signed fills of one swap. Its ``posId`` stays over closes; each open-to-close
 period is a `Cycle`, one row of positions-history. Average and pnl are rounded to 12 places once, where they arise.
@@ -139,7 +139,7 @@ class Position:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """All that the exchange knows about one member; lists are oldest first, `pending` orders are indexed apart."""
+    """The state of one member. Lists are oldest first; `pending` indexes the pending orders."""
 
     uid: str
     cash: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))

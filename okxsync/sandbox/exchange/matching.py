@@ -1,9 +1,10 @@
-"""How orders fill: at once against the market, or later when the mark comes to them.
+"""How orders fill: at once against the market, or later when the mark reaches their price.
 
-There is no order book of others. The market stands one tick to either side of the mark and is deep; taker orders fill
-there in one to three trades. A limit order that does not take rests in a heap by price, and fills at its own price,
-often in part, at each tick that finds the mark at or through it. Heap entries are never searched: an order that was
-amended or has ended leaves its entry behind, which is dropped when its turn comes. So a tick costs what crosses.
+There is no order book of other participants. The market is one tick to either side of the mark, with unlimited depth;
+taker orders fill there in one to three trades. A limit order that does not cross rests in a heap by price, and fills at
+its own price, often in part, at each tick that finds the mark at or through it. Heap entries are never searched: the
+entry of an order that was amended or has ended stays, and is dropped when it reaches the top. So a tick costs only what
+crosses.
 """
 
 import heapq
@@ -20,7 +21,7 @@ class Matching(State):
     """The matching engine; its entry points are `_accept`, `_finish` and, as the mark moves, `_cross`."""
 
     def _accept(self, order: Order) -> None:
-        """Take an order in: from here on it exists, whatever becomes of it."""
+        """Accept an order: from here on it exists, even if it is canceled at once."""
         account = self.account(order.uid)
         account.orders[order.ord_id] = order
         if order.cl_ord_id:
@@ -29,27 +30,27 @@ class Matching(State):
         if order.ord_type == "post_only" and self._crosses(order):
             self._finish(order, "canceled", "31")
             return
-        self._tell_order(order)
+        self._push_order(order)
         self._touch(order.uid).ccys.add(reserve_of(order)[0])
         self._match(order)
 
     def _finish(self, order: Order, state: str, cancel_source: str = "", fill: Fill | None = None) -> None:
-        """Bring an order to its final state and tell it."""
+        """Give an order its final state, and push it."""
         order.state, order.cancel_source = state, cancel_source
         order.u_time = max(self._time, order.u_time)
         self.account(order.uid).pending.pop(order.ord_id, None)
         self._touch(order.uid).ccys.add(reserve_of(order)[0])
-        self._tell_order(order, fill)
+        self._push_order(order, fill)
 
     def _crosses(self, order: Order) -> bool:
-        """Whether a new limit order would take from the market."""
+        """Whether a new order would fill at once against the market."""
         quote = self._quotes[order.instrument.inst_id]
         if order.px is None:
             return True
         return order.px >= quote.ask if order.buys else order.px <= quote.bid
 
     def _match(self, order: Order) -> None:
-        """Fill what takes; let the rest of a limit order rest."""
+        """Fill what crosses; the rest of a limit order stays in the book."""
         if self._crosses(order):
             self._take(order)
         if not order.pending:
@@ -58,13 +59,13 @@ class Matching(State):
             self._finish(order, "canceled", "13")
         elif order.ord_type in ("ioc", "optimal_limit_ioc"):
             self._finish(order, "canceled", "14")
-        elif order.ord_type == "market":  # the rest was less than a lot, or there was nothing left to pay with
+        elif order.ord_type == "market":  # the rest is less than a lot, or the balance is used up
             self._finish(order, *(("filled",) if order.acc_fill_sz else ("canceled", "2")))
         else:
             self._rest(order)
 
     def _rest(self, order: Order) -> None:
-        """Put an order's present price into the book; earlier entries become stale."""
+        """Add an order with its current price to the book; earlier entries become stale."""
         assert order.px is not None
         order.place = next(self._entries)
         book = self._bids if order.buys else self._asks
@@ -94,7 +95,7 @@ class Matching(State):
                 return
 
     def _cross(self, inst_id: str) -> None:
-        """Fill resting orders that the mark has crossed, often in part; the rest of them waits for the next tick."""
+        """Fill resting orders that the mark has crossed, often in part; the rest waits for the next tick."""
         quote, random = self._quotes[inst_id], self._random
         for book, limit in ((self._bids[inst_id], -quote.mark), (self._asks[inst_id], quote.mark)):
             waiting = []
@@ -113,7 +114,10 @@ class Matching(State):
                 heapq.heappush(book, entry)
 
     def _fill(self, order: Order, sz: Decimal, px: Decimal, exec_type: str) -> None:
-        """Execute one trade: bills, position, totals, push. Cuts it to what there is, cancels when nothing is."""
+        """Execute one trade: bills, position, totals, push.
+
+        The size is limited to what the account can pay for; if that is nothing, the order is canceled.
+        """
         sz = self._cut(order, sz, px)
         if not sz:
             self._finish(order, "canceled", "2")
@@ -129,15 +133,15 @@ class Matching(State):
         order.pnl += fill.pnl
         order.last_fill = fill
         order.u_time = max(now, order.u_time)
-        # A spot market order is declared filled by a row of its own (`_match`), after all its fills.
+        # A spot market order is reported as filled by a separate row (`_match`), after all its fills.
         if not order.left and (instrument.is_swap or order.ord_type != "market"):
             self._finish(order, "filled", fill=fill)
         else:
             order.state = "partially_filled"
-            self._tell_order(order, fill)
+            self._push_order(order, fill)
 
     def _cut(self, order: Order, sz: Decimal, px: Decimal) -> Decimal:
-        """How much of a trade can be done: reduce-only to the position, spot to the cash that is there."""
+        """Return how much of a trade is possible: reduce-only up to the position, spot up to the available cash."""
         account, instrument = self.account(order.uid), order.instrument
         if instrument.is_swap:
             if not order.reduce_only:
@@ -150,7 +154,7 @@ class Matching(State):
         return min(sz, instrument.to_lot(max(account.cash[instrument.base], ZERO)))
 
     def _settle(self, order: Order, sz: Decimal, px: Decimal, exec_type: str) -> Fill:
-        """Move the money and the position of one trade: a bill for a swap, a bill a currency for spot."""
+        """Book one trade: one bill for a swap, one bill per currency for spot."""
         account, instrument, now = self.account(order.uid), order.instrument, self._time
         self._last_trade += self._random.randrange(1, 5)
         trade_id, bill_id = str(-self._last_trade if order.forced else self._last_trade), self._next_id()
@@ -162,23 +166,23 @@ class Matching(State):
         def fill(fee: Decimal, pnl: Decimal = ZERO) -> Fill:
             return Fill(trade_id, bill_id, sz, px, mark, fee, order.fee_ccy, pnl, exec_type, now)
 
-        told: dict[str, Any] = {"sz": sz, "px": px, "instrument": instrument, "order": order}
+        of_bill: dict[str, Any] = {"sz": sz, "px": px, "instrument": instrument, "order": order}
         if instrument.is_swap:
             position = self._position(account, order)
             position.trade_id = trade_id
             fee = -round(instrument.value(sz, px) * rate, PLACES)
             pnl = position.apply(change, px, fee, now)
             done = fill(fee, pnl)
-            told |= {"fill": done, "pnl": pnl, "fee": fee, "pos_bal": position.pos, "pos_bal_chg": change}
-            account.post(bill_id, now, instrument.quote, kind, sub_type, pnl + fee, **told)
+            of_bill |= {"fill": done, "pnl": pnl, "fee": fee, "pos_bal": position.pos, "pos_bal_chg": change}
+            account.post(bill_id, now, instrument.quote, kind, sub_type, pnl + fee, **of_bill)
             touched.positions[instrument.inst_id, order.td_mode] = position
             touched.paid(instrument.quote)
             return done
         cost = -change * px
         base_fee, quote_fee = (-round(sz * rate, PLACES), ZERO) if order.buys else (ZERO, -round(cost * rate, PLACES))
-        done = told["fill"] = fill(base_fee or quote_fee)
-        account.post(bill_id, now, instrument.base, kind, sub_type, change + base_fee, fee=base_fee, **told)
-        account.post(self._next_id(), now, instrument.quote, kind, sub_type, cost + quote_fee, fee=quote_fee, **told)
+        done = of_bill["fill"] = fill(base_fee or quote_fee)
+        account.post(bill_id, now, instrument.base, kind, sub_type, change + base_fee, fee=base_fee, **of_bill)
+        account.post(self._next_id(), now, instrument.quote, kind, sub_type, cost + quote_fee, fee=quote_fee, **of_bill)
         touched.paid(instrument.base, instrument.quote)
         return done
 

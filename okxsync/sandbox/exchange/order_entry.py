@@ -1,7 +1,7 @@
-"""What is done with orders: place, amend, cancel, close a position, liquidate (OKX docs: order-book-trading-trade).
+"""Order entry: place, amend, cancel, close a position, liquidate (OKX docs: order-book-trading-trade).
 
-Requests are REST bodies, with OKX's names; what is wrong with them is a `OrderRejected` with OKX's code, and then
-nothing has changed.
+Requests are REST bodies, with OKX's names. An invalid one raises `OrderRejected` with OKX's code, and changes
+nothing.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from okxsync.sandbox.exchange.orders import ZERO, Order, OrderRejected, check_st
 LEVER = "10"
 ORD_TYPES = frozenset({"market", "limit", "post_only", "fok", "ioc", "optimal_limit_ioc"})
 SLIPPAGE_TICKS = 3
-"""A market order is admitted if it can be paid this many ticks away."""
+"""A market order is accepted if the account can pay a price this many ticks away."""
 
 
 class OrderEntry(Matching):
     """Order operations."""
 
     def place_order(self, uid: str, request: Mapping[str, Any]) -> Order:
-        """Place an order by the body of ``POST trade/order``; numbers are strings, ``instIdCode`` is understood."""
+        """Place an order by the body of ``POST trade/order``; numbers are strings, ``instIdCode`` is accepted too."""
         self._now()
         order = self._read_order(uid, request)
         self._admit(order)
@@ -70,7 +70,7 @@ class OrderEntry(Matching):
             self._finish(order, "filled")
         else:
             order.u_time = max(now, order.u_time)
-            self._tell_order(order)
+            self._push_order(order)
         order.req_id = order.amend_result = order.amend_source = ""
         if order.pending:
             self._match(order)
@@ -106,7 +106,7 @@ class OrderEntry(Matching):
         return order
 
     def liquidate(self, uid: str, request: Mapping[str, Any], *, adl: bool = False) -> Order:
-        """Take a position away as OKX does by force: all orders of the instrument are canceled, then it is closed.
+        """Liquidate a position as OKX does: all orders of the instrument are canceled, then the position is closed.
 
         The closing order has a ``category``; its trades are "0" in order rows and negative among the fills.
         """
@@ -122,7 +122,7 @@ class OrderEntry(Matching):
         return order
 
     def _closing_order(self, uid: str, request: Mapping[str, Any]) -> Order:
-        """Make the market order that closes the position of ``instId`` and ``mgnMode``."""
+        """Return the market order that closes the position of ``instId`` and ``mgnMode``."""
         instrument = self._instrument(uid, request)
         mgn_mode = str(request.get("mgnMode") or "cross")
         position = self.account(uid).position(instrument, mgn_mode)
@@ -141,7 +141,7 @@ class OrderEntry(Matching):
         return self._read_order(uid, body)
 
     def _read_order(self, uid: str, request: Mapping[str, Any]) -> Order:
-        """Make an order of a request, checked by itself; whether the account can carry it is `_admit`'s."""
+        """Return the order of a valid request; `_admit` checks whether the account can pay for it."""
         member, account = self.members[uid], self.account(uid)
         instrument = self._instrument(uid, request)
         swap = instrument.is_swap
@@ -195,7 +195,7 @@ class OrderEntry(Matching):
         )
 
     def _admit(self, order: Order) -> None:
-        """Refuse what the account cannot carry; cut a reduce-only order to the position."""
+        """Reject an order that the account cannot pay for; limit a reduce-only order to the position."""
         account, instrument = self.account(order.uid), order.instrument
         quote = self._quotes[instrument.inst_id]
         slip = instrument.tick_sz * SLIPPAGE_TICKS

@@ -1,4 +1,4 @@
-"""Orders, algo orders and fills as the exchange remembers them; ``rows`` turns them into OKX's wire rows.
+"""Orders, algo orders and fills as the exchange keeps them; ``rows`` converts them to OKX's wire rows.
 
 An order owns its running totals (``accFillSz``, ``avgPx``, ``fee``) and its last fill; a fill is immutable. States are
 OKX's: ``live`` and ``partially_filled`` are pending, ``filled`` and ``canceled`` are final and never change again.
@@ -16,7 +16,7 @@ PENDING = frozenset({"live", "partially_filled"})
 
 
 class OrderRejected(Exception):
-    """A business refusal: `code` and `message` belong into ``sCode`` and ``sMsg`` (OKX docs: error-code)."""
+    """A rejected request: `code` and `message` are for ``sCode`` and ``sMsg`` (OKX docs: error-code)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code} {message}")
@@ -25,10 +25,10 @@ class OrderRejected(Exception):
 
 
 def number(request: Mapping[str, Any], name: str) -> Decimal:
-    """Read a positive number of a request; numbers are strings there, JSON numbers are taken too.
+    """Read a positive number of a request; numbers are strings there, JSON numbers are accepted too.
 
     Raises:
-        Refusal: 51000 when it is missing, not a number, or not positive.
+        OrderRejected: 51000 when it is missing, not a number, or not positive.
     """
     given = optional_number(request, name)
     if given is None:
@@ -59,7 +59,7 @@ def client_id(request: Mapping[str, Any], name: str) -> str:
 
 
 def check_steps(instrument: Instrument, sz: Decimal, px: Decimal | None) -> None:
-    """Refuse a size or a price off the instrument's steps: 51020 too small, 51121 lot, 51006 tick."""
+    """Reject an invalid size or price: 51020 too small, 51121 not a multiple of the lot, 51006 not one of the tick."""
     if sz < instrument.min_sz:
         raise OrderRejected("51020", "Your order should meet or exceed the minimum order amount.")
     if sz % instrument.lot_sz:
@@ -70,7 +70,7 @@ def check_steps(instrument: Instrument, sz: Decimal, px: Decimal | None) -> None
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One trade of one order. `fee` is negative when charged; `pnl` is what it realizes, in quote currency."""
+    """One trade of one order. `fee` is negative when charged; `pnl` is realized, in quote currency."""
 
     trade_id: str
     bill_id: str
@@ -119,7 +119,7 @@ class Order:
     amend_result: str = ""
     req_id: str = ""
     last_fill: Fill | None = None
-    place: int = 0  # its present entry in the book; older entries are stale
+    place: int = 0  # its current entry in the book; older entries are stale
 
     @property
     def pending(self) -> bool:
@@ -127,7 +127,7 @@ class Order:
 
     @property
     def forced(self) -> bool:
-        """Whether the exchange made it: a liquidation or auto-deleveraging."""
+        """Whether the exchange placed it: a liquidation or auto-deleveraging."""
         return self.category != "normal"
 
     @property
@@ -140,7 +140,7 @@ class Order:
 
     @property
     def left(self) -> Decimal:
-        """What is not filled yet, in units of `sz` (not for orders in quote currency)."""
+        """The unfilled size, in units of `sz` (not for orders in quote currency)."""
         return self.sz - self.acc_fill_sz
 
     @property
@@ -149,7 +149,7 @@ class Order:
 
     @property
     def fee_ccy(self) -> str:
-        """Spot buyers pay in what they get; all others in the quote currency."""
+        """Spot buyers pay in the base currency; all others in the quote currency."""
         return self.instrument.base if self.buys and not self.instrument.is_swap else self.instrument.quote
 
 
@@ -194,7 +194,7 @@ class Algo:
 
     @property
     def px(self) -> Decimal:
-        """The first price that it waits for."""
+        """The first of its trigger prices."""
         return self.trigger_px or self.tp_trigger_px or self.sl_trigger_px or ZERO
 
 

@@ -1,7 +1,7 @@
 """Prices: each instrument's mark walks at random, seeded; the book is one tick to either side of it.
 
-The walk is pulled softly to the start price, so that long runs stay in a plausible range. What the public channels say
-(``mark-price``, ``tickers``, ``funding-rate``) is derived from here, no more often than OKX does.
+The walk is pulled gently towards the start price, so that long runs stay in a plausible range. What the public channels
+push (``mark-price``, ``tickers``, ``funding-rate``) is derived from here, no more often than OKX does.
 """
 
 from decimal import Decimal
@@ -13,7 +13,7 @@ from okxsync.sandbox.exchange.instruments import Instrument, text
 STEP = 0.0001
 """Standard deviation of one tick's relative move."""
 PULL = 0.0005
-"""How much of the relative distance to the start price one tick takes back."""
+"""The fraction of the relative distance to the start price that one tick takes back."""
 MARK_MS, MARK_IDLE_MS, TICKER_MS, FUNDING_MS = 200, 10_000, 100, 60_000
 """Least time between two pushes of a channel; an unchanged mark is repeated after the idle time."""
 
@@ -28,7 +28,11 @@ class Quote:
         self.volume = Decimal(0)
         self.time = now
         self.funding_rate = Decimal("0.0001") if instrument.is_swap else Decimal(0)
-        self._told = {"mark-price": (-MARK_IDLE_MS, ""), "tickers": (-TICKER_MS, ""), "funding-rate": (-FUNDING_MS, "")}
+        self._pushed = {
+            "mark-price": (-MARK_IDLE_MS, ""),
+            "tickers": (-TICKER_MS, ""),
+            "funding-rate": (-FUNDING_MS, ""),
+        }
 
     @property
     def bid(self) -> Decimal:
@@ -53,7 +57,7 @@ class Quote:
         self._trade(self.mark, self.instrument.min_sz)
 
     def trade(self, px: Decimal, sz: Decimal, now: int) -> None:
-        """Take note of a trade of ours."""
+        """Record a trade of a member."""
         self.time = now
         self.volume += sz
         self._trade(px, sz)
@@ -94,7 +98,7 @@ class Quote:
         }
 
     def funding_row(self, funding_time: int, interval: int, now: int) -> dict[str, Any]:
-        """What the next settlement at `funding_time` will take; times in ms."""
+        """Return the row of the next settlement, at `funding_time`; times in ms."""
         rate = text(self.funding_rate)
         return {
             "formulaType": "withRate",
@@ -116,12 +120,12 @@ class Quote:
         }
 
     def due(self, channel: str, value: str, now: int) -> bool:
-        """Whether a channel may and should be told `value` now; says so once."""
-        told_at, told = self._told[channel]
+        """Return whether a channel must push `value` now, and record that it does."""
+        pushed_at, pushed = self._pushed[channel]
         least = {"mark-price": MARK_MS, "tickers": TICKER_MS, "funding-rate": FUNDING_MS}[channel]
-        waited = now - told_at
+        waited = now - pushed_at
         idle = channel != "tickers" and waited >= max(MARK_IDLE_MS, least)
-        if not idle and (waited < least or value == told):
+        if not idle and (waited < least or value == pushed):
             return False
-        self._told[channel] = now, value
+        self._pushed[channel] = now, value
         return True

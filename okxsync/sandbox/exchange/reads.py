@@ -1,4 +1,4 @@
-"""What can be read: complete lists of wire rows, newest first; filters, pages and depths are the server's."""
+"""Complete lists of wire rows, newest first. The server applies filters, pages and retention."""
 
 from okxsync.sandbox.exchange import balances, rows
 from okxsync.sandbox.exchange.instruments import text
@@ -7,7 +7,7 @@ from okxsync.sandbox.exchange.state import State
 
 
 class Reads(State):
-    """The read methods, one for each list that REST knows."""
+    """The read methods, one for each list that REST offers."""
 
     def account_row(self, uid: str) -> Row:
         """The row of ``GET account/balance``, with all non-zero currencies."""
@@ -31,7 +31,7 @@ class Reads(State):
         }
 
     def order_rows(self, uid: str) -> list[Row]:
-        """All orders ever, in REST's reading."""
+        """All orders ever, as REST reports them."""
         return [rows.order_row(order) for order in reversed(self.account(uid).orders.values())]
 
     def algo_rows(self, uid: str) -> list[Row]:

@@ -1,7 +1,7 @@
 """The exchange's state as OKX's wire rows: camelCase names, all numbers text, ``""`` where a field does not apply.
 
-An order row exists in two readings (OKX docs: order-book-trading-trade-ws-order-channel): a push carries *this* fill
-and nothing of earlier ones, REST the *last* fill; totals are the same in both.
+An order row has two forms (OKX docs: order-book-trading-trade-ws-order-channel): a push reports only *this* fill, REST
+the *last* fill. Totals are the same in both.
 """
 
 from decimal import Decimal
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def shown(value: Decimal | None) -> str:
-    """A number, or nothing."""
+    """A number, or ""."""
     return "" if value is None else text(value)
 
 
@@ -27,7 +27,7 @@ def _flag(value: bool) -> str:
 
 
 def _order(order: Order) -> Row:
-    """The fields that push and REST share and agree on."""
+    """The fields with equal values in push and REST."""
     instrument = order.instrument
     return {
         "accFillSz": text(order.acc_fill_sz),
@@ -94,14 +94,14 @@ def order_row(order: Order) -> Row:
 
 
 def trade_id(order: Order, fill: Fill | None) -> str:
-    """The trade that an order row names: 0 for a forced order, whose trades have negative ids among the fills."""
+    """The trade id of an order row: 0 for a forced order, whose fills have negative ids."""
     if fill is None:
         return ""
     return "0" if order.forced else fill.trade_id
 
 
 def order_push(order: Order, last: str, fill: Fill | None) -> Row:
-    """An order as channel ``orders`` pushes it, with the fill that this message tells of, if any."""
+    """An order as channel ``orders`` pushes it, with the fill that this message reports, if any."""
     instrument = order.instrument
     return _order(order) | {
         "amendResult": order.amend_result,
@@ -173,7 +173,7 @@ def trade_type(order: Order) -> str:
 
 
 def trade_sub_type(order: Order) -> str:
-    """Bill and fill sub types of a trade in net mode: 1 buy, 2 sell; forced ones say what was closed."""
+    """Bill and fill sub types of a trade in net mode: 1 buy, 2 sell; forced trades name the closed side."""
     sells, buys = {"full_liquidation": ("104", "105"), "adl": ("125", "126")}.get(order.category, ("2", "1"))
     return buys if order.buys else sells
 
@@ -233,7 +233,7 @@ def algo_row(algo: Algo, last: str) -> Row:
     }
 
 
-# Money
+# Bills, deposits and withdrawals
 
 
 def bill_row(bill: Bill) -> Row:

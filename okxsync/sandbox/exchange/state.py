@@ -1,8 +1,8 @@
-"""Everything the exchange knows, and how it tells of it; the operations on it are in the classes built upon this one.
+"""The state of the exchange, and how its changes are pushed. Subclasses add the operations.
 
-An operation changes accounts, appends order rows to the pushes as it goes, notes what else it touched, and ends in
-`_flush`, which tells each touched account's balances and positions once. Rows read later are built from the same
-state, so what was pushed can be read.
+An operation changes accounts, appends order rows to the pushes, records what else it changed, and ends with `_flush`,
+which pushes the balances and positions of each changed account once. REST's rows are built from the same state, so all
+that was pushed can be read.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """What the exchange tells subscribers of a channel; `uid` is empty for public channels, `rows` is ``data``."""
+    """Rows for the subscribers of a channel; `uid` is empty for public channels, `rows` is ``data``."""
 
     uid: str
     channel: str
@@ -62,7 +62,7 @@ class Push:
 
 @dataclass(slots=True)
 class _Changes:
-    """What an operation touched in one account, until it is told."""
+    """What an operation changed in one account, until it is pushed."""
 
     ccys: set[str] = field(default_factory=set)  # cash or frozen
     cash: set[str] = field(default_factory=set)
@@ -71,13 +71,13 @@ class _Changes:
     event: str = "filled"
 
     def paid(self, *ccys: str) -> None:
-        """Note that the cash of currencies has changed."""
+        """Record that the cash of some currencies has changed."""
         self.ccys.update(ccys)
         self.cash.update(ccys)
 
 
 class State:
-    """Members, accounts, prices and the books, without what can be done to them."""
+    """Members, accounts, prices and order books, without the operations."""
 
     def __init__(self, clock: Callable[[], int], seed: int = 0, *, funding_ms: int = FUNDING_MS) -> None:
         self.members: dict[str, Member] = {}
@@ -107,64 +107,64 @@ class State:
             self._remark(inst_id)
 
     def take_pushes(self) -> list[Push]:
-        """Hand over what there is to push, oldest first, each once."""
+        """Return the pushes since the last call, oldest first."""
         pushes, self._pushes = self._pushes, []
         return pushes
 
     def now_ms(self) -> int:
-        """The present time of the exchange, in ms UTC."""
+        """The current time of the exchange, in ms UTC."""
         return self._now()
 
     def mark(self, inst_id: str) -> Decimal:
-        """The present mark price."""
+        """The current mark price."""
         return self._marks[inst_id]
 
     def account(self, uid: str) -> Account:
-        """A member's state, to look at."""
+        """The state of a member; read only."""
         return self._accounts[uid]
 
-    # Telling
+    # Pushes
 
     def _touch(self, uid: str) -> _Changes:
         return self._changes.setdefault(uid, _Changes())
 
-    def _tell_order(self, order: Order, fill: Fill | None = None) -> None:
+    def _push_order(self, order: Order, fill: Fill | None = None) -> None:
         last = self._quotes[order.instrument.inst_id].last_text
         self._pushes.append(Push(order.uid, "orders", [rows.order_push(order, last, fill)]))
 
-    def _tell_algo(self, algo: Algo) -> None:
+    def _push_algo(self, algo: Algo) -> None:
         last = self._quotes[algo.instrument.inst_id].last_text
         self._pushes.append(Push(algo.uid, "orders-algo", [rows.algo_row(algo, last)]))
 
-    def _tell_movement(self, movement: Movement) -> None:
+    def _push_movement(self, movement: Movement) -> None:
         member = self.members[movement.uid]
         deposit = not movement.withdrawn
         row = rows.deposit_row(movement) if deposit else rows.withdrawal_row(movement)
-        told = rows.pushed(row, movement.uid, member.sub_acct, movement.p_time)
-        self._pushes.append(Push(movement.uid, "deposit-info" if deposit else "withdrawal-info", [told]))
+        pushed = rows.pushed(row, movement.uid, member.sub_acct, movement.p_time)
+        self._pushes.append(Push(movement.uid, "deposit-info" if deposit else "withdrawal-info", [pushed]))
 
     def _flush(self) -> None:
-        """Tell what was touched: balance_and_position first, as OKX does, then account and positions."""
+        """Push what has changed: balance_and_position first, as OKX does, then account and positions."""
         now = self._time
         changes, self._changes = self._changes, {}
         for uid, touched in changes.items():
             account = self._accounts[uid]
             positions = [position for position in touched.positions.values() if position.cycles]
             if touched.cash or positions:
-                told = {
+                change = {
                     "pTime": str(now),
                     "eventType": touched.event,
                     "balData": [balances.balance_data(account, ccy, now) for ccy in sorted(touched.cash)],
                     "posData": [balances.position_data(position) for position in positions],
                     "trades": touched.trades,
                 }
-                self._pushes.append(Push(uid, "balance_and_position", [told]))
+                self._pushes.append(Push(uid, "balance_and_position", [change]))
             for ccy in touched.ccys:
                 account.change_time[ccy] = now
             self._pushes.append(Push(uid, "account", [self._account_row(uid, touched.ccys)]))
             if positions:
-                told_rows = [self._position_row(position) | {"pTime": str(now)} for position in positions]
-                self._pushes.append(Push(uid, "positions", told_rows))
+                full_rows = [self._position_row(position) | {"pTime": str(now)} for position in positions]
+                self._pushes.append(Push(uid, "positions", full_rows))
 
     def _account_row(self, uid: str, only: Collection[str] | None) -> Row:
         acct_lv = self.members[uid].acct_lv
@@ -177,7 +177,7 @@ class State:
     # Small parts
 
     def _now(self) -> int:
-        """Read the clock; time never goes back here."""
+        """Read the clock; the time of the exchange never goes back."""
         self._time = max(self._time, self._clock())
         return self._time
 
@@ -186,7 +186,7 @@ class State:
         return str(self._last_id)
 
     def _free(self, account: Account, ccy: str) -> Decimal:
-        """What new orders and withdrawals can use: never more than the cash there is."""
+        """Return what new orders and withdrawals can use: at most the cash."""
         worth = balances.worths(account, self._marks, (ccy,))[ccy]
         return min(worth.avail, max(worth.cash - worth.reserved, ZERO))
 

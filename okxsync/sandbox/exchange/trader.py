@@ -1,8 +1,8 @@
-"""The market maker of operations: a seeded stream of what users do, one valid operation at a time.
+"""A seeded stream of users' operations, one valid operation at a time.
 
-It exists to keep an exchange lively for tests and benchmarks: orders rest, cross, are amended and canceled, positions
-open, grow, shrink, close and flip, algo orders wait and trigger, money comes in and goes out. A member's pending
-orders stay few, whatever the length of the run.
+It keeps an exchange busy for tests and benchmarks: orders rest, cross, are amended and canceled, positions
+open, grow, shrink, close and flip, algo orders wait and trigger, deposits and withdrawals happen. The
+number of a member's pending orders stays small in long runs.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from okxsync.sandbox.exchange.orders import Order, OrderRejected
 MAX_PENDING = 20
 MAX_WAITING = 8
 TRIES = 6
-"""Refused tries of a step before it makes a deposit, which is never refused."""
+"""Rejected attempts of a step before it makes a deposit, which is never rejected."""
 
 
 class Trader:
-    """Makes random valid operations on an exchange; equal seeds make equal ones."""
+    """Makes random valid operations on an exchange; equal seeds give equal operations."""
 
     def __init__(self, exchange: Exchange, seed: int) -> None:
         self._exchange = exchange
@@ -66,7 +66,7 @@ class Trader:
             return self._cancel_algo
         return self._random.choices(self._operations, self._weights)[0]
 
-    # Each operation is valid by itself; what the account cannot pay for is refused, and `step` tries another.
+    # Each operation is valid. One that the account cannot pay for is rejected, and `step` tries another.
 
     def _limit_spot(self, account: Account) -> None:
         self._place(account, self._random.choice(self._spots), "cash", px=True)
@@ -143,7 +143,7 @@ class Trader:
         self._exchange.close_position(account.uid, {"instId": instrument.inst_id, "mgnMode": "cross", "autoCxl": True})
 
     def _flip(self, account: Account) -> None:
-        """Trade through zero: sell more than is held, or buy more than is owed."""
+        """Reverse a position: sell more than the long one, or buy more than the short one."""
         instrument, pos = self._open_position(account)
         body = self._body(instrument, "sell" if pos > 0 else "buy", "cross")
         sz = min(abs(pos) * 2, abs(pos) + self._size(instrument))
@@ -155,7 +155,7 @@ class Trader:
     def _withdraw(self, account: Account) -> None:
         self._exchange.withdraw(account.uid, "USDT", str(self._random.randrange(10, 500)))
 
-    # What the operations are made of
+    # Parts of the operations
 
     def _pending(self, account: Account) -> Order:
         if not account.pending:
@@ -189,6 +189,6 @@ class Trader:
         return max(sz, instrument.min_sz)
 
     def _price(self, instrument: Instrument, side: str) -> Decimal:
-        """A price near the mark, mostly on the side where it rests."""
+        """A price near the mark, mostly one at which the order rests."""
         away = Decimal(self._random.randrange(-3, 20)) / 10_000
         return instrument.to_tick(self._mark(instrument) * (1 - away if side == "buy" else 1 + away))

@@ -1,1 +1,1 @@
-"""What the exchange does wrong on request, and when."""
+"""Faults that the exchange injects on request."""

@@ -1,9 +1,9 @@
-"""A script of faults: what befalls whom, and when. Read from a TOML file of ``[[fault]]`` tables, and carried out.
+"""A script of faults: what is injected, where and when. It is read from a TOML file of ``[[fault]]`` tables.
 
 [[fault]]
 at = 10                 # seconds after the start
-every = 60              # and again; absent: once
-for = 5                 # how long, for what lasts (see `Rule`)
+every = 60              # seconds between repetitions; absent: once
+for = 5                 # seconds that a lasting fault stays (see `Rule`)
 do = "login-error"
 code = "60009"
 account = "account1"    # absent: all; likewise endpoint, channel, path
@@ -34,14 +34,14 @@ LASTING: Final = (
     "unannounced",
     "rest",
 )
-"""What a `Rule` does while it holds."""
+"""Faults that last: each is a `Rule` while it is active."""
 SUDDEN: Final = ("rst", "half-open", "close", "upgrade", "frame", "delete-key", "skew")
-"""What happens to connections that are there: ``close`` with `code`, ``upgrade`` within `seconds`, ``frame`` says
-`text`; ``skew`` sets the exchange's clock `seconds` ahead."""
+"""Faults that happen once, to the open connections: ``close`` with `code`, ``upgrade`` within `seconds`, ``frame``
+sends `text`; ``skew`` sets the exchange's clock `seconds` ahead."""
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"for_s": "for", "at_s": "at"}):
-    """One table of the file. Times in seconds; ``any`` befalls one connection of those meant, not all."""
+    """One table of the file. Times in seconds; with ``any`` one random connection of the matching ones is chosen."""
 
     do: str
     at_s: float = 0.0
@@ -58,13 +58,13 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"fo
 
     def __post_init__(self) -> None:
         if self.do not in (*LASTING, *SUDDEN):
-            raise ValueError(f'"{self.do}" is none of {", ".join((*LASTING, *SUDDEN))}')
+            raise ValueError(f'"{self.do}" is not one of {", ".join((*LASTING, *SUDDEN))}')
         if self.do == "close" and not (self.code.isdecimal() and 1000 <= int(self.code) < 5000):
             raise ValueError("close needs a code from 1000 to 4999")
         if self.code and not self.code.isdecimal():
-            raise ValueError(f'code "{self.code}" is no number')
+            raise ValueError(f'code "{self.code}" is not a number')
         if min(self.at_s, self.every, self.for_s) < 0:
-            raise ValueError("a time is less than 0")
+            raise ValueError("a time must not be negative")
 
 
 class _ScriptFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,7 +75,7 @@ def read_script(path: Path) -> list[Fault]:
     """Read a file of faults.
 
     Raises:
-        ValueError: it cannot be read, or is no such file; the message is one line.
+        ValueError: the file cannot be read or is invalid; the message is one line.
     """
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _ScriptFile).fault
@@ -86,7 +86,7 @@ def read_script(path: Path) -> list[Fault]:
 
 
 async def play(sandbox: Sandbox, faults: list[Fault], rng: random.Random) -> None:
-    """Let the faults happen, each at its time; return when all that end have ended."""
+    """Inject the faults, each at its time; return when all that do not repeat have ended."""
     async with trio.open_nursery() as nursery:
         for fault in faults:
             nursery.start_soon(_repeat, sandbox, fault, rng)
@@ -117,16 +117,16 @@ async def _hold(sandbox: Sandbox, fault: Fault) -> None:
 
 
 def strike(sandbox: Sandbox, fault: Fault, rng: random.Random) -> None:
-    """Let something sudden happen, now."""
+    """Inject a fault that happens once, now."""
     if fault.do == "skew":
         sandbox.faults.clock_skew_ms = int(fault.seconds * 1000)
         return
-    meant = [each for each in sandbox.connections
+    targets = [each for each in sandbox.connections
              if fault.endpoint in ("", each.endpoint)
              and fault.account in ("", each.member.name if each.member else "")]  # fmt: skip
-    if fault.any and meant:
-        meant = [rng.choice(meant)]
-    for each in meant:
+    if fault.any and targets:
+        targets = [rng.choice(targets)]
+    for each in targets:
         match fault.do:
             case "upgrade":
                 each.announce_upgrade(fault.seconds or 60.0)

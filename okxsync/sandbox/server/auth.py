@@ -1,8 +1,8 @@
-"""Who is asking: signatures of REST requests and of WebSocket logins (OKX docs: overview-rest-authentication-signature,
-overview-websocket-login).
+"""Authentication: signatures of REST requests and of WebSocket logins (OKX docs:
+overview-rest-authentication-signature, overview-websocket-login).
 
 The signature is Base64(HMAC-SHA256(secret, timestamp + method + target + body)), over the target and the body exactly
-as they came. Every way to fail has its own code, and clients must tell them apart.
+as received. Each failure has its own code, and clients must distinguish them.
 """
 
 import base64
@@ -17,13 +17,13 @@ from okxsync.sandbox.exchange.exchange import Credentials, Exchange, Member
 from okxsync.sandbox.faults.rules import Faults
 
 VALID_MS = 30_000
-"""How old a signature may be, and how far ahead of our clock."""
+"""The maximum age of a signature, and how far ahead of our clock it may be."""
 _KEY = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 class Denied(Exception):
-    """A request by somebody we do not know, or not in this way; `status` is REST's HTTP status."""
+    """A request that is not authenticated or not permitted; `status` is the HTTP status over REST."""
 
     def __init__(self, code: str, message: str, *, status: int = 401) -> None:
         super().__init__(f"{code} {message}")
@@ -33,20 +33,20 @@ class Denied(Exception):
 
 
 def sign(secret: str, message: bytes) -> str:
-    """Return the signature of a message; the secret is used as text."""
+    """Return the signature of a message. The secret is used as text, not decoded."""
     return base64.b64encode(hmac.digest(secret.encode(), message, hashlib.sha256)).decode()
 
 
 class Keyring:
-    """All API keys of an exchange: one a member, and those added (an account may have many keys)."""
+    """All API keys of an exchange: one for each member, and those that were added (an account may have many keys)."""
 
     def __init__(self, exchange: Exchange, faults: Faults) -> None:
         self._exchange = exchange
         self._faults = faults
-        self.added: dict[str, tuple[str, Credentials, str]] = {}  # api key: its name, itself, its member's uid
+        self.added: dict[str, tuple[str, Credentials, str]] = {}  # by api key: name, credentials, uid of the member
 
     def add(self, uid: str, name: str) -> Credentials:
-        """Make another key for a member."""
+        """Create another key for a member."""
         digest = hashlib.sha256(f"key {uid} {name}".encode()).hexdigest()
         key = "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
         credentials = Credentials(key, digest[32:].upper(), f"Pass-{digest[:8]}")
@@ -59,18 +59,18 @@ class Keyring:
         if api_key in self.added:
             _, credentials, uid = self.added[api_key]
             return self._exchange.members[uid], credentials
-        members = self._exchange.members.values()  # few enough to look through, and they may change
+        members = self._exchange.members.values()  # few, and they may change: no index
         return next(((each, each.credentials) for each in members if each.credentials.api_key == api_key), None)
 
     def name_of(self, api_key: str) -> str:
-        """Return the name of a key's account, "" if there is no such key."""
+        """Return the name of the account of a key, or "" for an unknown key."""
         found = self._find(api_key)
         return found[0].name if found else ""
 
     def check_request(
         self, headers: Mapping[str, str], method: str, target: bytes, body: bytes, now_ms: int, ip: str
     ) -> Member:
-        """Return who signed a REST request. Raises Denied."""
+        """Return the member that signed a REST request. Raises Denied."""
         given = []
         for name, code in (("KEY", "50103"), ("PASSPHRASE", "50104"), ("SIGN", "50106"), ("TIMESTAMP", "50107")):
             value = headers.get(f"OK-ACCESS-{name}", "")
@@ -103,10 +103,10 @@ class Keyring:
         return member
 
     def check_login(self, arg: Mapping[str, Any], now_ms: int, ip: str) -> tuple[Member, str]:
-        """Return who logs in on WebSocket, and the key used; the timestamp is in seconds, text or number.
+        """Return the member that logs in on WebSocket, and its key. The timestamp is in seconds, text or number.
 
         Raises:
-            Denied: with WebSocket's codes, which are not REST's.
+            Denied: with the codes of WebSocket, which differ from those of REST.
         """
         try:
             at = float(arg["timestamp"])

@@ -1,4 +1,4 @@
-"""Which channels there are, what a subscription must say, and which rows it gets.
+"""The channels, their subscription arguments, and the rows that a subscription receives.
 
 OKX docs: the page of each channel.
 """
@@ -16,12 +16,12 @@ Arg = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel: on which endpoint, which args it needs, and how it behaves."""
+    """A channel: its endpoint, its required argument, and its behaviour."""
 
     name: str
     endpoint: str
-    needs: str = ""  # the arg that must be there
-    counted: bool = False  # at most 30 connections of an account
+    needs: str = ""  # the required argument
+    counted: bool = False  # at most 30 connections of an account may subscribe
     paged: bool = False  # regular snapshots, with eventType and pages
 
 
@@ -51,11 +51,11 @@ CHANNELS = {
 INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
 FILLS_VIP = 4
 OWN_INTERVALS_S = {"2000": 2.0, "3000": 3.0, "4000": 4.0}
-"""The periods that ``updateInterval`` may choose for regular pushes of positions, in seconds."""
+"""The values of ``updateInterval`` for the regular pushes of positions, in seconds."""
 
 
 class BadArg(Exception):
-    """A subscription that cannot be; it does not touch the others of its request."""
+    """A rejected subscription; the others of its request are not affected."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -64,12 +64,12 @@ class BadArg(Exception):
 
 
 def channel_of(arg: Arg, endpoint: str, member: Member | None, exchange: Exchange) -> Channel:
-    """Return the channel of a subscription's arg, which is checked. Raises BadArg."""
+    """Return the channel of a subscription's argument. Raises BadArg if the argument is invalid."""
     name = arg.get("channel", "")
     channel = CHANNELS.get(name) if isinstance(name, str) else None
-    said = ",".join(f"{key}:{value}" if key != "channel" else str(value) for key, value in arg.items())
+    given = ",".join(f"{key}:{value}" if key != "channel" else str(value) for key, value in arg.items())
     missing = BadArg(
-        "60018", f"Wrong URL or channel:{said} doesn't exist. Please use the correct URL, channel and parameters"
+        "60018", f"Wrong URL or channel:{given} doesn't exist. Please use the correct URL, channel and parameters"
     )
     if channel is None:
         raise missing
@@ -103,9 +103,9 @@ def channel_of(arg: Arg, endpoint: str, member: Member | None, exchange: Exchang
 
 
 def interval_s(arg: Arg, usual_s: float) -> float:
-    """Return the period of regular pushes that an arg asks for, 0 for none. Raises BadArg.
+    """Return the period of the regular pushes that an argument selects, 0 for none. Raises BadArg.
 
-    It is inside ``extraParams``, which is JSON in a string: ``"{\\"updateInterval\\":\\"0\\"}"``.
+    It is given in ``extraParams``, which is JSON in a string: ``"{\\"updateInterval\\":\\"0\\"}"``.
     """
     extra = arg.get("extraParams", "")
     if not extra:
@@ -128,13 +128,13 @@ def interval_s(arg: Arg, usual_s: float) -> float:
 
 
 def pushed_arg(channel: Channel, arg: Arg, uid: str) -> dict[str, Any]:
-    """Return the arg that pushes repeat: as subscribed, with ``uid`` if private, without ``extraParams``."""
-    told = {name: value for name, value in arg.items() if name != "extraParams"}
-    return told if channel.endpoint == "public" else told | {"uid": uid}
+    """Return the argument that pushes repeat: as subscribed, with ``uid`` if private, without ``extraParams``."""
+    pushed = {name: value for name, value in arg.items() if name != "extraParams"}
+    return pushed if channel.endpoint == "public" else pushed | {"uid": uid}
 
 
 def select(channel: str, arg: Arg, rows: list[Row], exchange: Exchange) -> list[Row]:
-    """Return the rows of a push that a subscription asked for."""
+    """Return those rows of a push that a subscription covers."""
     if channel == "account":
         if ccy := arg.get("ccy"):
             rows = [row | {"details": [each for each in row["details"] if each["ccy"] == ccy]} for row in rows]

@@ -1,7 +1,7 @@
-"""What REST lets read: each list with its filters, its depth, its cursor and its rate limit.
+"""The REST endpoints that read: each with its filters, its retention, its cursor and its rate limit.
 
-The exchange gives complete lists; what of them an endpoint shows is decided here (OKX docs: the REST page of each).
-The depths matter most: what has gone from a list cannot be found again, and clients must live with that.
+The exchange returns complete lists; filters, pages and retention are applied here (OKX docs: the page of each
+endpoint). Retention matters most: a row that has left a list cannot be fetched again, and clients must handle that.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +15,14 @@ from okxsync.sandbox.server.paging import Paging, page
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 UNFILLED_MS = 2 * HOUR_MS
-"""How long a canceled order that never filled can be found."""
+"""How long a canceled order without a fill is listed."""
 INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
 PENDING = frozenset({"live", "partially_filled"})
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """A request to read: by whom (empty for public ones), what it asks, and when in ms."""
+    """A request to read: the account's uid ("" for public requests), its query, and its time in ms."""
 
     exchange: Exchange
     faults: Faults
@@ -32,13 +32,13 @@ class ReadRequest:
     demo: bool
 
     def need(self, *names: str) -> None:
-        """Refuse a question without these parameters (50014)."""
+        """Reject a request without these parameters (50014)."""
         for name in names:
             if not self.query.get(name):
                 raise OrderRejected("50014", f"Parameter {name} can not be empty")
 
     def filtered(self, rows: Iterable[Row], *names: str) -> list[Row]:
-        """Keep the rows that agree with the parameters of these names; a value may be a comma list."""
+        """Keep the rows that match the parameters of these names; a value may be a comma-separated list."""
         inst_type = self.query.get("instType", "")
         if inst_type and inst_type not in INST_TYPES:
             raise OrderRejected("51000", "Parameter instType error")
@@ -54,93 +54,93 @@ class ReadRequest:
         return found.uly if found else ""
 
     def since(self, rows: Iterable[Row], name: str, ms: int) -> list[Row]:
-        """Keep the rows whose time is no longer ago than this."""
+        """Keep the rows whose time is at most so long ago."""
         return [row for row in self.readable(rows, name) if int(row[name]) >= self.now_ms - ms]
 
     def readable(self, rows: Iterable[Row], name: str) -> list[Row]:
-        """Keep the rows that are old enough to be read already."""
+        """Keep the rows that REST shows already (see `Faults.rest_lags_ms`)."""
         lag_ms = self.faults.rest_lags_ms
         return [row for row in rows if not lag_ms or int(row[name]) <= self.now_ms - lag_ms]
 
 
 @dataclass(frozen=True)
 class ReadEndpoint:
-    """An endpoint to read: at most `limit` requests in `period_s` by an account, or by an IP for public ones."""
+    """An endpoint: at most `limit` requests in `period_s` by an account, or by an IP for public ones."""
 
     path: str
     answer: Callable[[ReadRequest], list[Row]]
     limit: int
     period_s: float = 2.0
-    per: str = ""  # the parameter that the limit is counted by as well
+    per: str = ""  # a parameter whose values are counted separately
 
     @property
     def private(self) -> bool:
         return self.path.startswith(("account/", "trade/", "asset/", "users/"))
 
 
-# Now
+# Current state
 
 
-def _balance(question: ReadRequest) -> list[Row]:
-    row = question.exchange.account_row(question.uid)
-    return [row | {"details": question.filtered(row["details"], "ccy")}]
+def _balance(request: ReadRequest) -> list[Row]:
+    row = request.exchange.account_row(request.uid)
+    return [row | {"details": request.filtered(row["details"], "ccy")}]
 
 
-def _positions(question: ReadRequest) -> list[Row]:
-    named = bool(question.query.get("instId") or question.query.get("posId"))
-    rows = question.exchange.position_rows(question.uid, with_closed=named)
-    return question.filtered(rows, "instType", "instId", "posId")
+def _positions(request: ReadRequest) -> list[Row]:
+    named = bool(request.query.get("instId") or request.query.get("posId"))
+    rows = request.exchange.position_rows(request.uid, with_closed=named)
+    return request.filtered(rows, "instType", "instId", "posId")
 
 
-def _config(question: ReadRequest) -> list[Row]:
-    return [question.exchange.config_row(question.uid)]
+def _config(request: ReadRequest) -> list[Row]:
+    return [request.exchange.config_row(request.uid)]
 
 
-def _subaccounts(question: ReadRequest) -> list[Row]:
-    members = question.exchange.members
-    if members[question.uid].sub_acct:
+def _subaccounts(request: ReadRequest) -> list[Row]:
+    members = request.exchange.members
+    if members[request.uid].sub_acct:
         raise OrderRejected("59500", "Only the API key of the main account has permission")
     return [
         {"enable": True, "label": each.label, "subAcct": each.name, "type": "1", "uid": each.uid, "ts": "1700000000000"}
         for each in members.values()
-        if each.main_uid == question.uid and each.uid != question.uid
+        if each.main_uid == request.uid and each.uid != request.uid
     ]
 
 
-def _leverage(question: ReadRequest) -> list[Row]:
-    question.need("instId", "mgnMode")
-    mgn_mode = question.query["mgnMode"]
+def _leverage(request: ReadRequest) -> list[Row]:
+    request.need("instId", "mgnMode")
+    mgn_mode = request.query["mgnMode"]
     return [
         {"ccy": "", "instId": inst_id, "lever": "10", "mgnMode": mgn_mode, "posSide": "net"}
-        for inst_id in question.query["instId"].split(",")
+        for inst_id in request.query["instId"].split(",")
     ]
 
 
 # Orders
 
 
-def _pending_orders(question: ReadRequest) -> list[Row]:
-    waiting = question.exchange.account(question.uid).pending.values()
-    rows = question.readable([order_row(order) for order in reversed(waiting)], "cTime")
-    rows = question.filtered(rows, "instType", "instFamily", "instId", "ordType", "state")
-    return page(rows, Paging("ordId"), question.query)
+def _pending_orders(request: ReadRequest) -> list[Row]:
+    waiting = request.exchange.account(request.uid).pending.values()
+    rows = request.readable([order_row(order) for order in reversed(waiting)], "cTime")
+    rows = request.filtered(rows, "instType", "instFamily", "instId", "ordType", "state")
+    return page(rows, Paging("ordId"), request.query)
 
 
-def _findable(question: ReadRequest, row: Row) -> bool:
-    """Whether an order can still be found: it filled, it waits, or it was canceled a short time ago."""
+def _findable(request: ReadRequest, row: Row) -> bool:
+    """Whether an order is still listed: it has a fill, is pending, or was canceled recently."""
     unfilled = row["state"] not in PENDING and row["accFillSz"] == "0"
-    return not unfilled or int(row["uTime"]) >= question.now_ms - UNFILLED_MS
+    return not unfilled or int(row["uTime"]) >= request.now_ms - UNFILLED_MS
 
 
-def _order(question: ReadRequest) -> list[Row]:
-    question.need("instId")
-    asked = question.query
-    if not asked.get("ordId") and not asked.get("clOrdId"):
+def _order(request: ReadRequest) -> list[Row]:
+    request.need("instId")
+    query = request.query
+    if not query.get("ordId") and not query.get("clOrdId"):
         raise OrderRejected("51003", "Either client order ID or order ID is required")
-    account = question.exchange.account(question.uid)
-    found = account.orders.get(asked["ordId"]) if asked.get("ordId") else account.client_ids.get(asked["clOrdId"])
-    if found and found.instrument.inst_id == asked["instId"] and _findable(question, row := order_row(found)):
-        rows = question.readable([row], "cTime")
+    account = request.exchange.account(request.uid)
+    found = account.orders.get(query["ordId"]) if query.get("ordId") else account.client_ids.get(query["clOrdId"])
+    if found and found.instrument.inst_id == query["instId"] and _findable(request, row := order_row(found)):
+        rows = request.readable([row], "cTime")
     else:
         rows = []
     if rows:
@@ -148,52 +148,52 @@ def _order(question: ReadRequest) -> list[Row]:
     raise OrderRejected("51603", "Order does not exist")
 
 
-def _orders_history(question: ReadRequest) -> list[Row]:
-    rows = [row for row in _finished_orders(question, 7) if _findable(question, row)]
-    return page(rows, Paging("ordId", "cTime"), question.query)
+def _orders_history(request: ReadRequest) -> list[Row]:
+    rows = [row for row in _finished_orders(request, 7) if _findable(request, row)]
+    return page(rows, Paging("ordId", "cTime"), request.query)
 
 
-def _orders_archive(question: ReadRequest) -> list[Row]:
-    rows = [row for row in _finished_orders(question, 90) if row["state"] != "canceled" or row["accFillSz"] != "0"]
-    return page(rows, Paging("ordId", "cTime"), question.query)
+def _orders_archive(request: ReadRequest) -> list[Row]:
+    rows = [row for row in _finished_orders(request, 90) if row["state"] != "canceled" or row["accFillSz"] != "0"]
+    return page(rows, Paging("ordId", "cTime"), request.query)
 
 
-def _finished_orders(question: ReadRequest, days: int) -> list[Row]:
-    question.need("instType")
-    rows = [row for row in question.exchange.order_rows(question.uid) if row["state"] not in PENDING]
-    rows = question.since(rows, "uTime", days * DAY_MS)
-    return question.filtered(rows, "instType", "instFamily", "instId", "ordType", "state", "category")
+def _finished_orders(request: ReadRequest, days: int) -> list[Row]:
+    request.need("instType")
+    rows = [row for row in request.exchange.order_rows(request.uid) if row["state"] not in PENDING]
+    rows = request.since(rows, "uTime", days * DAY_MS)
+    return request.filtered(rows, "instType", "instFamily", "instId", "ordType", "state", "category")
 
 
-def _algos(question: ReadRequest, *, pending: bool) -> list[Row]:
-    question.need("ordType")
-    kinds = question.query["ordType"].split(",")
+def _algos(request: ReadRequest, *, pending: bool) -> list[Row]:
+    request.need("ordType")
+    kinds = request.query["ordType"].split(",")
     known = {"conditional", "oco", "trigger", "chase", "move_order_stop", "iceberg", "twap"}
     if not set(kinds) <= known or (len(kinds) > 1 and set(kinds) != {"conditional", "oco"}):
         raise OrderRejected("51000", "Parameter ordType error")
-    if not pending and not question.query.get("algoId"):
-        question.need("state")
-    rows = [row for row in question.exchange.algo_rows(question.uid) if (row["state"] == "live") is pending]
-    rows = question.filtered(rows, "ordType", "algoId", "algoClOrdId", "instType", "instId", "state")
+    if not pending and not request.query.get("algoId"):
+        request.need("state")
+    rows = [row for row in request.exchange.algo_rows(request.uid) if (row["state"] == "live") is pending]
+    rows = request.filtered(rows, "ordType", "algoId", "algoClOrdId", "instType", "instId", "state")
     return page(
-        question.readable(rows, "cTime") if pending else question.since(rows, "uTime", 90 * DAY_MS),
+        request.readable(rows, "cTime") if pending else request.since(rows, "uTime", 90 * DAY_MS),
         Paging("algoId"),
-        question.query,
+        request.query,
     )
 
 
-def _pending_algos(question: ReadRequest) -> list[Row]:
-    return _algos(question, pending=True)
+def _pending_algos(request: ReadRequest) -> list[Row]:
+    return _algos(request, pending=True)
 
 
-def _finished_algos(question: ReadRequest) -> list[Row]:
-    return _algos(question, pending=False)
+def _finished_algos(request: ReadRequest) -> list[Row]:
+    return _algos(request, pending=False)
 
 
-def _algo(question: ReadRequest) -> list[Row]:
-    name = "algoId" if question.query.get("algoId") else "algoClOrdId"
-    question.need(name)
-    rows = question.filtered(question.exchange.algo_rows(question.uid), name)
+def _algo(request: ReadRequest) -> list[Row]:
+    name = "algoId" if request.query.get("algoId") else "algoClOrdId"
+    request.need(name)
+    rows = request.filtered(request.exchange.algo_rows(request.uid), name)
     if not rows:
         raise OrderRejected("51603", "Order does not exist")
     return rows[:1]
@@ -202,133 +202,133 @@ def _algo(question: ReadRequest) -> list[Row]:
 # Fills, bills and other history
 
 
-def _fills(question: ReadRequest, days: int) -> list[Row]:
-    rows = question.since(question.exchange.fill_rows(question.uid), "ts", days * DAY_MS)
-    rows = question.filtered(rows, "instType", "instFamily", "instId", "ordId", "subType")
-    return page(rows, Paging("billId", "ts"), question.query)
+def _fills(request: ReadRequest, days: int) -> list[Row]:
+    rows = request.since(request.exchange.fill_rows(request.uid), "ts", days * DAY_MS)
+    rows = request.filtered(rows, "instType", "instFamily", "instId", "ordId", "subType")
+    return page(rows, Paging("billId", "ts"), request.query)
 
 
-def _recent_fills(question: ReadRequest) -> list[Row]:
-    return _fills(question, 3)
+def _recent_fills(request: ReadRequest) -> list[Row]:
+    return _fills(request, 3)
 
 
-def _fills_history(question: ReadRequest) -> list[Row]:
-    question.need("instType")
-    return _fills(question, 90)
+def _fills_history(request: ReadRequest) -> list[Row]:
+    request.need("instType")
+    return _fills(request, 90)
 
 
-def _bills(question: ReadRequest, days: int) -> list[Row]:
-    rows = question.since(question.exchange.bill_rows(question.uid), "ts", days * DAY_MS)
-    rows = question.filtered(rows, "instType", "instId", "ccy", "mgnMode", "type", "subType")
-    return page(rows, Paging("billId", "ts"), question.query)
+def _bills(request: ReadRequest, days: int) -> list[Row]:
+    rows = request.since(request.exchange.bill_rows(request.uid), "ts", days * DAY_MS)
+    rows = request.filtered(rows, "instType", "instId", "ccy", "mgnMode", "type", "subType")
+    return page(rows, Paging("billId", "ts"), request.query)
 
 
-def _recent_bills(question: ReadRequest) -> list[Row]:
-    return _bills(question, 7)
+def _recent_bills(request: ReadRequest) -> list[Row]:
+    return _bills(request, 7)
 
 
-def _bills_archive(question: ReadRequest) -> list[Row]:
-    return _bills(question, 90)
+def _bills_archive(request: ReadRequest) -> list[Row]:
+    return _bills(request, 90)
 
 
-def _positions_history(question: ReadRequest) -> list[Row]:
-    rows = question.since(question.exchange.positions_history_rows(question.uid), "uTime", 90 * DAY_MS)
-    rows = question.filtered(rows, "instType", "instId", "mgnMode", "type", "posId")
-    return page(rows, Paging("uTime", whole_times=True), question.query)
+def _positions_history(request: ReadRequest) -> list[Row]:
+    rows = request.since(request.exchange.positions_history_rows(request.uid), "uTime", 90 * DAY_MS)
+    rows = request.filtered(rows, "instType", "instId", "mgnMode", "type", "posId")
+    return page(rows, Paging("uTime", whole_times=True), request.query)
 
 
-def _asset_balances(question: ReadRequest) -> list[Row]:
-    return question.filtered(question.exchange.asset_balance_rows(question.uid), "ccy")
+def _asset_balances(request: ReadRequest) -> list[Row]:
+    return request.filtered(request.exchange.asset_balance_rows(request.uid), "ccy")
 
 
-def _deposits(question: ReadRequest) -> list[Row]:
-    rows = question.filtered(question.exchange.deposit_rows(question.uid), "ccy", "depId", "fromWdId", "txId", "state")
-    return page(rows, Paging("ts"), question.query)
+def _deposits(request: ReadRequest) -> list[Row]:
+    rows = request.filtered(request.exchange.deposit_rows(request.uid), "ccy", "depId", "fromWdId", "txId", "state")
+    return page(rows, Paging("ts"), request.query)
 
 
-def _withdrawals(question: ReadRequest) -> list[Row]:
-    rows = question.exchange.withdrawal_rows(question.uid)
-    return page(question.filtered(rows, "ccy", "wdId", "clientId", "txId", "state"), Paging("ts"), question.query)
+def _withdrawals(request: ReadRequest) -> list[Row]:
+    rows = request.exchange.withdrawal_rows(request.uid)
+    return page(request.filtered(rows, "ccy", "wdId", "clientId", "txId", "state"), Paging("ts"), request.query)
 
 
-def _asset_bills(question: ReadRequest) -> list[Row]:
-    rows = question.since(question.exchange.asset_bill_rows(question.uid), "ts", 30 * DAY_MS)
-    return page(question.filtered(rows, "ccy", "type", "clientId"), Paging("ts"), question.query)
+def _asset_bills(request: ReadRequest) -> list[Row]:
+    rows = request.since(request.exchange.asset_bill_rows(request.uid), "ts", 30 * DAY_MS)
+    return page(request.filtered(rows, "ccy", "type", "clientId"), Paging("ts"), request.query)
 
 
-def _nothing(question: ReadRequest) -> list[Row]:
+def _nothing(request: ReadRequest) -> list[Row]:
     return []
 
 
 # Public
 
 
-def _time(question: ReadRequest) -> list[Row]:
-    return [{"ts": str(question.now_ms)}]
+def _time(request: ReadRequest) -> list[Row]:
+    return [{"ts": str(request.now_ms)}]
 
 
-def _instruments(question: ReadRequest) -> list[Row]:
-    question.need("instType")
-    rows = question.exchange.instrument_rows(question.query["instType"], demo=question.demo)
-    return question.filtered(rows, "instFamily", "instId")
+def _instruments(request: ReadRequest) -> list[Row]:
+    request.need("instType")
+    rows = request.exchange.instrument_rows(request.query["instType"], demo=request.demo)
+    return request.filtered(rows, "instFamily", "instId")
 
 
-def _mark_prices(question: ReadRequest) -> list[Row]:
-    question.need("instType")
-    return question.filtered(question.exchange.mark_price_rows(question.query["instType"]), "instFamily", "instId")
+def _mark_prices(request: ReadRequest) -> list[Row]:
+    request.need("instType")
+    return request.filtered(request.exchange.mark_price_rows(request.query["instType"]), "instFamily", "instId")
 
 
-def _tickers(question: ReadRequest) -> list[Row]:
-    question.need("instType")
-    return question.filtered(question.exchange.ticker_rows(question.query["instType"]), "instFamily")
+def _tickers(request: ReadRequest) -> list[Row]:
+    request.need("instType")
+    return request.filtered(request.exchange.ticker_rows(request.query["instType"]), "instFamily")
 
 
-def _ticker(question: ReadRequest) -> list[Row]:
-    instrument = _known(question)
-    return question.filtered(question.exchange.ticker_rows(instrument), "instId")
+def _ticker(request: ReadRequest) -> list[Row]:
+    instrument = _known(request)
+    return request.filtered(request.exchange.ticker_rows(instrument), "instId")
 
 
-def _index_tickers(question: ReadRequest) -> list[Row]:
-    if not question.query.get("instId"):
-        question.need("quoteCcy")
-    rows = index_rows(question.exchange)
-    wanted = question.query.get("instId") or f"-{question.query['quoteCcy']}"
+def _index_tickers(request: ReadRequest) -> list[Row]:
+    if not request.query.get("instId"):
+        request.need("quoteCcy")
+    rows = index_rows(request.exchange)
+    wanted = request.query.get("instId") or f"-{request.query['quoteCcy']}"
     return [row for row in rows if row["instId"].endswith(wanted)]
 
 
 def index_rows(exchange: Exchange) -> list[Row]:
-    """The rows of index tickers; the index of a pair is its spot price here."""
+    """Return the index tickers; here the index of a pair is its spot price."""
     return [index_row(row) for row in exchange.ticker_rows("SPOT")]
 
 
 def index_row(ticker: Row) -> Row:
-    """An index ticker, made of the ticker of the spot pair."""
+    """Return the index ticker of a spot pair's ticker."""
     names = ("instId", "high24h", "low24h", "open24h", "sodUtc0", "sodUtc8", "ts")
     return {"idxPx": ticker["last"]} | {name: ticker[name] for name in names}
 
 
-def _funding_rate(question: ReadRequest) -> list[Row]:
-    question.need("instId")
-    exchange = question.exchange
-    if question.query["instId"] == "ANY":
+def _funding_rate(request: ReadRequest) -> list[Row]:
+    request.need("instId")
+    exchange = request.exchange
+    if request.query["instId"] == "ANY":
         return [exchange.funding_rate_row(each.inst_id) for each in exchange.instruments.values() if each.is_swap]
-    if _known(question) != "SWAP":
+    if _known(request) != "SWAP":
         raise OrderRejected("51001", "Instrument ID doesn't exist.")
-    return [exchange.funding_rate_row(question.query["instId"])]
+    return [exchange.funding_rate_row(request.query["instId"])]
 
 
-def _known(question: ReadRequest) -> str:
-    """Return the type of the instrument asked about; 51001 if there is no such one."""
-    question.need("instId")
-    found = question.exchange.instruments.get(question.query["instId"])
+def _known(request: ReadRequest) -> str:
+    """Return the type of the requested instrument. Raises OrderRejected (51001) for an unknown one."""
+    request.need("instId")
+    found = request.exchange.instruments.get(request.query["instId"])
     if found is None:
         raise OrderRejected("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
     return found.inst_type
 
 
-def _status(question: ReadRequest) -> list[Row]:
-    state = question.query.get("state", "scheduled,ongoing,pre_open").split(",")
-    return [row for row in question.faults.status if row["state"] in state]
+def _status(request: ReadRequest) -> list[Row]:
+    state = request.query.get("state", "scheduled,ongoing,pre_open").split(",")
+    return [row for row in request.faults.status if row["state"] in state]
 
 
 READ_ENDPOINTS = (

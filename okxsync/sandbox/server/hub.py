@@ -1,7 +1,7 @@
-"""Between the exchange and its connections: who is subscribed to what, and who is told of a push.
+"""Connects the exchange with its clients: subscriptions, and the delivery of pushes.
 
-A push goes once to every subscription that asked for its rows; it is written as text once for each distinct arg, not
-once for each connection. What happens while nobody is subscribed is told to nobody, ever.
+A push is sent once to each subscription that covers its rows. It is encoded once for each distinct argument, not once
+for each connection. A push without subscribers is discarded: it is never sent later.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class Receiver(Protocol):
-    """Where frames go: a connection."""
+    """Receives frames: a connection."""
 
     def send(self, frame: str) -> None: ...
 
 
 class Subscription:
-    """One arg of one connection; `due` is when its next regular snapshot is, in seconds."""
+    """One subscribed argument of one connection; `due` is the time of its next regular snapshot, in seconds."""
 
     def __init__(self, receiver: Receiver, channel: Channel, arg: Arg, uid: str, usual_s: float) -> None:
         self.receiver = receiver
@@ -44,12 +44,12 @@ class Subscription:
 
 
 def text_of(content: Any) -> str:
-    """Write JSON."""
+    """Encode as JSON."""
     return msgspec.json.encode(content).decode()
 
 
 class Hub:
-    """An exchange with its clients. All of it may be looked at, and its `terms` and `faults` changed, at any time."""
+    """An exchange and its clients. `terms` and `faults` may be changed at any time."""
 
     def __init__(self, exchange: Exchange, terms: Terms, seed: int) -> None:
         self.exchange = exchange
@@ -60,21 +60,21 @@ class Hub:
         self.keyring = Keyring(exchange, self.faults)
         self.random = Random(f"connections {seed}")
         self._subscriptions: dict[tuple[str, str], dict[Subscription, None]] = {}
-        self._kept: dict[Subscription, str] = {}  # pushes that come after the next one of their subscription
+        self._held_back: dict[Subscription, str] = {}  # pushes that are sent after the next one of their subscription
 
     def now_ms(self) -> int:
-        """The time that we show to clients, in ms UTC."""
+        """Return the time that clients see, in ms UTC."""
         return self.exchange._clock() + self.faults.clock_skew_ms
 
     def operate(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation on the exchange and push what it caused, at once."""
+        """Run an operation of the exchange and push its changes at once."""
         try:
             return function(*args, **kwargs)
         finally:
             self.push_changes()
 
     def push_changes(self) -> None:
-        """Push what has happened at the exchange and is not pushed yet."""
+        """Push all changes of the exchange that were not pushed yet."""
         pushes = self.exchange.take_pushes()
         for push in _joined(pushes) if self.faults.join_orders or self.faults.rule("join") else pushes:
             self.push(push)
@@ -82,40 +82,40 @@ class Hub:
     # Subscriptions
 
     def subscribe(self, subscription: Subscription) -> None:
-        """Let a subscription have what comes from now on."""
+        """Add a subscription: it receives pushes from now on."""
         self._subscriptions.setdefault((subscription.uid, subscription.channel.name), {})[subscription] = None
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Let it have nothing any more; harmless if it had nothing."""
+        """Remove a subscription; no effect if it was removed before."""
         place = subscription.uid, subscription.channel.name
         found = self._subscriptions.get(place, {})
         found.pop(subscription, None)
-        self._kept.pop(subscription, None)
+        self._held_back.pop(subscription, None)
         if not found:
             self._subscriptions.pop(place, None)
 
     def receivers(self, uid: str, channel: str) -> set[Receiver]:
-        """Return the connections that have a channel of an account."""
+        """Return the connections that are subscribed to a channel of an account."""
         return {each.receiver for each in self._subscriptions.get((uid, channel), ())}
 
     # Pushes
 
     def push(self, push: Push) -> None:
-        """Send a push to all who asked for it."""
-        self._spread(push.uid, push.channel, push.rows)
+        """Send a push to all its subscribers."""
+        self._push_to(push.uid, push.channel, push.rows)
         if push.channel in ("orders", "orders-algo") and (later := self.faults.repeat_orders_ms) is not None:
             again = [row | {"uTime": str(int(row["uTime"]) + later)} for row in push.rows]
-            self._spread(push.uid, push.channel, again)
+            self._push_to(push.uid, push.channel, again)
         if push.channel in ("deposit-info", "withdrawal-info"):
             main = self.exchange.members[push.uid].main_uid
             if main != push.uid:
-                self._spread(main, push.channel, push.rows)
+                self._push_to(main, push.channel, push.rows)
         elif push.channel == "orders" and (push.uid, "fills") in self._subscriptions:
-            self._spread(push.uid, "fills", [_fill(row) for row in push.rows if row["tradeId"]])
+            self._push_to(push.uid, "fills", [_fill(row) for row in push.rows if row["tradeId"]])
         elif push.channel == "tickers" and ("", "index-tickers") in self._subscriptions:
-            self._spread("", "index-tickers", [index_row(row) for row in push.rows if row["instType"] == "SPOT"])
+            self._push_to("", "index-tickers", [index_row(row) for row in push.rows if row["instType"] == "SPOT"])
 
-    def _spread(self, uid: str, channel: str, rows: list[Row]) -> None:
+    def _push_to(self, uid: str, channel: str, rows: list[Row]) -> None:
         subscriptions = self._subscriptions.get((uid, channel))
         if not subscriptions or channel in self.faults.silent:
             return
@@ -126,12 +126,12 @@ class Hub:
                 event = {"eventType": "event_update"} if each.channel.paged else {}
                 frames[each.key] = text_of({"arg": each.arg, **event, "data": chosen}) if chosen else ""
             if frames[each.key]:
-                self._tell(each, frames[each.key])
+                self._deliver(each, frames[each.key])
 
-    def _tell(self, subscription: Subscription, frame: str) -> None:
-        """Send a push, as the rules that hold now want it."""
+    def _deliver(self, subscription: Subscription, frame: str) -> None:
+        """Send a push, changed by the active faults."""
         faults, receiver = self.faults, subscription.receiver
-        if not faults.rules and not self._kept:
+        if not faults.rules and not self._held_back:
             receiver.send(frame)
             return
         channel = subscription.channel
@@ -139,18 +139,18 @@ class Hub:
         where = {"account": name, "endpoint": channel.endpoint, "channel": channel.name}
         if faults.rule("silent", **where):
             return
-        kept = self._kept.pop(subscription, None)
-        if kept is None and faults.rule("reorder", **where):
-            self._kept[subscription] = frame
+        held_back = self._held_back.pop(subscription, None)
+        if held_back is None and faults.rule("reorder", **where):
+            self._held_back[subscription] = frame
             return
-        for each in (frame, kept):
+        for each in (frame, held_back):
             if each is not None:
                 receiver.send(each)
                 if faults.rule("double", **where):
                     receiver.send(each)
 
     def send_snapshot(self, subscription: Subscription) -> None:
-        """Send what a subscription begins with, if its channel begins with anything."""
+        """Send the first snapshot of a subscription, if its channel has one."""
         if subscription.channel.name in self.faults.silent:
             return
         channel = subscription.channel
@@ -161,11 +161,11 @@ class Hub:
             subscription.receiver.send(frame)
 
     def send_due_snapshots(self) -> None:
-        """Send the regular snapshots whose time has come."""
+        """Send the regular snapshots that are due."""
         now = trio.current_time()
-        if self._kept and not self.faults.rules:  # nothing is held back for ever
-            kept, self._kept = self._kept, {}
-            for subscription, frame in kept.items():
+        if self._held_back and not self.faults.rules:  # the fault has ended
+            held_back, self._held_back = self._held_back, {}
+            for subscription, frame in held_back.items():
                 subscription.receiver.send(frame)
         for subscriptions in list(self._subscriptions.values()):
             for each in list(subscriptions):
@@ -210,7 +210,7 @@ class Hub:
 
 
 def _joined(pushes: list[Push]) -> Iterator[Push]:
-    """Join the messages about orders that follow each other."""
+    """Join consecutive order messages."""
     for (uid, channel), group in groupby(pushes, key=lambda push: (push.uid, push.channel)):
         if channel == "orders":
             yield Push(uid, channel, [row for push in group for row in push.rows])
@@ -223,8 +223,8 @@ def _page(arg: Arg, rows: list[Row], number: int, *, last: bool) -> str:
 
 
 def _fill(order: Row) -> Row:
-    """A row of channel ``fills``, of the order's row that tells of it."""
+    """Return the row of channel ``fills`` for an order row with a fill."""
     names = ("instId", "fillSz", "fillPx", "side", "ordId", "tradeId", "execType")
     own = order["clOrdId"]
-    told = own if own.isdecimal() and int(own) > 0 else "0"
-    return {name: order[name] for name in names} | {"ts": order["fillTime"], "clOrdId": told, "count": "1"}
+    shown = own if own.isdecimal() and int(own) > 0 else "0"
+    return {name: order[name] for name in names} | {"ts": order["fillTime"], "clOrdId": shown, "count": "1"}

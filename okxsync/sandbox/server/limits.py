@@ -1,36 +1,36 @@
-"""Counting what clients do: fixed windows for requests, a sliding one for new connections.
+"""Rate limits: fixed windows for requests, a sliding one for new connections.
 
-A request is admitted or not; who is refused also finds its name in the list of violations, because a client that
-knows the limits never meets them.
+A rejected request also adds a line to the list of violations, because a client that keeps to the limits is never
+rejected.
 """
 
 from collections import deque
 from collections.abc import Callable, Hashable
 
 TRAVEL_S = 0.05
-"""How much the way to us may squeeze connections together that were dialled in time."""
+"""By how much the network may shorten the distance between two connections that were dialled in time."""
 
 
 class RequestLimits:
     """Counters of one server.
 
     Args:
-        clock: Seconds, never going back.
-        violations: Gets a line for each refusal.
+        clock: Returns seconds, never going back. Tests may replace it, to hold a window open or to end it.
+        violations: Gets a line for each rejection.
     """
 
     def __init__(self, clock: Callable[[], float], violations: list[str]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._violations = violations
         self._windows: dict[Hashable, tuple[float, int]] = {}
         self._dials: dict[str, deque[float]] = {}
 
     def admit(self, what: Hashable, limit: int, period_s: float, count: int = 1) -> bool:
-        """Count `count` requests in the present window; refuse them all if they are more than `limit`.
+        """Count `count` requests in the current window; reject them all if that exceeds `limit`.
 
-        A window begins with its first request (OKX docs: overview-rate-limits; where windows begin is not said).
+        A window begins with its first request (OKX docs: overview-rate-limits; its begin is not documented).
         """
-        now = self._clock()
+        now = self.clock()
         start, used = self._windows.get(what, (now, 0))
         if now - start >= period_s:
             start, used = now, 0
@@ -41,10 +41,10 @@ class RequestLimits:
         return admitted
 
     def admit_dial(self, ip: str, per_second: int) -> bool:
-        """Admit a new connection unless it is one too many within a second; 0 admits all."""
+        """Admit a new connection unless it exceeds the limit within a second; 0 admits all."""
         if not per_second:
             return True
-        now = self._clock()
+        now = self.clock()
         dials = self._dials.setdefault(ip, deque())
         while dials and now - dials[0] >= 1 - TRAVEL_S:
             dials.popleft()
@@ -55,5 +55,5 @@ class RequestLimits:
         return True
 
     def violated(self, line: str) -> None:
-        """Note a violation that was found elsewhere."""
+        """Add a violation."""
         self._violations.append(line)

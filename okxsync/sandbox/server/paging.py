@@ -1,7 +1,7 @@
-"""Cutting complete lists into OKX's pages.
+"""OKX's pages of complete lists.
 
-Rows come newest first. ``after`` asks for strictly older ones, ``before`` for strictly newer ones, and ``before``
-alone gives the newest of them, not the nearest (OKX docs: overview-general-info, get-candlesticks). Ids and times are
+Rows come newest first. ``after`` selects strictly older ones, ``before`` strictly newer ones, and ``before``
+alone returns the newest of them, not the nearest (OKX docs: overview-general-info, get-candlesticks). Ids and times are
 compared as numbers.
 """
 
@@ -16,15 +16,15 @@ MAX_ROWS = 100
 
 @dataclass(frozen=True)
 class Paging:
-    """How a list is paged: by which field, and on which field ``begin`` and ``end`` (inclusive) filter."""
+    """How a list is paged: the field of its cursor, and the field that ``begin`` and ``end`` (inclusive) filter."""
 
     cursor: str
     moment: str = ""
-    whole_times: bool = False  # rows of one cursor are never parted, even beyond the limit
+    whole_times: bool = False  # rows with equal cursors stay on one page, even beyond the limit
 
 
 def page(rows: Iterable[Row], paging: Paging, query: Mapping[str, str]) -> list[Row]:
-    """Return the page that a query asks for, of rows newest first. Raises Refusal (51000) for a bad number."""
+    """Return the page that a query selects, of rows newest first. Raises OrderRejected (51000)."""
     limit = min(_number(query, "limit", 0) or MAX_ROWS, MAX_ROWS)
     result: list[Row] = []
     for row in _window(rows, paging, query):

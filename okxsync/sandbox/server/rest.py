@@ -1,6 +1,7 @@
-"""REST: who asks, may they ask so often, what is answered.
+"""REST: authentication, rate limits, and replies.
 
-An answer is ``{"code", "msg", "data"}``; who is not let in gets HTTP 401 and a body without ``data``, as seen of OKX.
+A reply is ``{"code", "msg", "data"}``. A request that is not authenticated gets HTTP 401 and a body without ``data``,
+as observed at OKX.
 """
 
 import time
@@ -21,11 +22,11 @@ from okxsync.sandbox.server.hub import Hub
 
 _ENDPOINTS = {each.path: each for each in READ_ENDPOINTS}
 _BAD_REQUEST = frozenset({"50000", "50002", "50006", "50014", "51000"})
-"""Codes that come with HTTP 400 (OKX docs: error-code-rest-api); business refusals come with 200."""
+"""Codes that are sent with HTTP 400 (OKX docs: error-code-rest-api); rejected orders come with 200."""
 
 
 class RestServer:
-    """The REST endpoint of an exchange."""
+    """Answers the REST requests of an exchange."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -42,8 +43,8 @@ class RestServer:
             response = self._answer(request, path, body)
         except Denied as denied:
             response = _json({"msg": denied.message, "code": denied.code}, denied.status)
-        except OrderRejected as refusal:
-            response = _failed(refusal.code, refusal.message, 400 if refusal.code in _BAD_REQUEST else 200)
+        except OrderRejected as rejection:
+            response = _failed(rejection.code, rejection.message, 400 if rejection.code in _BAD_REQUEST else 200)
         return _scripted(scripted) if scripted else response
 
     def _rule(self, request: Request, path: str) -> ScriptedReply | None:
@@ -69,24 +70,24 @@ class RestServer:
         counted = f"{who} {query.get(reading.per, '')}".strip()
         if not hub.limits.admit(f"50011 GET {reading.path} {counted}", reading.limit, reading.period_s):
             return self._too_many()
-        question = ReadRequest(hub.exchange, hub.faults, uid, query, hub.now_ms(), demo)
-        return _json({"code": "0", "msg": "", "data": reading.answer(question)})
+        read = ReadRequest(hub.exchange, hub.faults, uid, query, hub.now_ms(), demo)
+        return _json({"code": "0", "msg": "", "data": reading.answer(read)})
 
     def _operate(self, request: Request, operation: trade.Operation, body: bytes) -> Response:
         hub, started = self._hub, time.time_ns()
         uid = self._member(request, body, to_trade=True).uid
-        asked = _requests(request, operation, body)
+        requests = _requests(request, operation, body)
         expires = request.headers.get("expTime", "")
         if expires and not (expires.isdecimal() and int(expires) > hub.now_ms()):
             raise OrderRejected("50036", "The expTime can't be earlier than the current system time.")
-        if code := trade.over_budget(hub.exchange, hub.limits, uid, operation, asked):
+        if code := trade.over_budget(hub.exchange, hub.limits, uid, operation, requests):
             return self._too_many(code)
-        rows = hub.operate(trade.carry_out, hub.exchange, uid, operation, asked, hub.now_ms())
+        rows = hub.operate(trade.execute, hub.exchange, uid, operation, requests, hub.now_ms())
         if operation.path == "trade/close-position":
-            return _closed(rows[0], asked[0])
-        told = trade.outcome(rows)
+            return _closed(rows[0], requests[0])
+        outcome = trade.outcome(rows)
         times = {"inTime": str(started // 1000), "outTime": str(time.time_ns() // 1000)}
-        return _json({"code": told.code, "msg": told.message, "data": told.rows} | times)
+        return _json({"code": outcome.code, "msg": outcome.message, "data": outcome.rows} | times)
 
     def _member(self, request: Request, body: bytes, *, to_trade: bool = False) -> Member:
         scope, headers = request.scope, request.headers
@@ -102,7 +103,7 @@ class RestServer:
 
 
 def _requests(request: Request, operation: trade.Operation, body: bytes) -> list[Mapping[str, Any]]:
-    """Read the body: an object, or for batches a list of them."""
+    """Return the requests in the body: an object, or for batches a list of objects."""
     if not body:
         raise OrderRejected("50000", "Body for POST request cannot be empty.")
     if not request.headers.get("content-type", "").startswith("application/json"):
@@ -120,12 +121,12 @@ def _requests(request: Request, operation: trade.Operation, body: bytes) -> list
     return found
 
 
-def _closed(row: Mapping[str, Any], asked: Mapping[str, Any]) -> Response:
-    """The answer of ``close-position``, which has no ``sCode``."""
+def _closed(row: Mapping[str, Any], request: Mapping[str, Any]) -> Response:
+    """Return the reply of ``close-position``, which has no ``sCode``."""
     if row["sCode"] != "0":
         return _failed(row["sCode"], row["sMsg"])
-    told = {"clOrdId": row["clOrdId"], "instId": asked.get("instId", ""), "posSide": "net", "tag": row["tag"]}
-    return _json({"code": "0", "msg": "", "data": [told]})
+    row = {"clOrdId": row["clOrdId"], "instId": request.get("instId", ""), "posSide": "net", "tag": row["tag"]}
+    return _json({"code": "0", "msg": "", "data": [row]})
 
 
 def _ip(request: Request) -> str:

@@ -1,7 +1,6 @@
-"""The exchange as a server on the loopback address: REST, WebSocket, time that passes, and a trader.
+"""The exchange as a server on the loopback address: REST, WebSocket, ticks, and a trader.
 
-One nursery holds it all: the listener with a task for each connection, the ticks, and the trader. The end of the block
-ends everything in it.
+One nursery runs the listener with a task for each connection, the ticks, and the trader. They end with the block.
 """
 
 import json
@@ -20,6 +19,7 @@ from okxsync.sandbox.exchange.exchange import Credentials, Exchange, Push
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.hub import Hub
+from okxsync.sandbox.server.limits import RequestLimits
 from okxsync.sandbox.server.rest import RestServer
 from okxsync.sandbox.server.sockets import Peer, Sockets
 from okxsync.sandbox.server.websocket import ENDPOINTS, ClientConnection
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 NO_LIMIT = 1000
-"""What accounts.toml says of dials per second where there is no limit."""
+"""The value of ``dials_per_second`` in accounts.toml if there is no limit."""
 
 
 class Sandbox:
-    """A running exchange, and what can be done to it from outside."""
+    """A running exchange, and its controls for tests."""
 
     def __init__(self, hub: Hub) -> None:
         self.port = 0
@@ -61,22 +61,27 @@ class Sandbox:
 
     @property
     def violations(self) -> list[str]:
-        """Every limit that a client did not keep, a line each."""
+        """The violations of rate limits, a line each."""
         return self._hub.violations
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong; see there."""
+        """The faults; see `Faults`."""
         return self._hub.faults
 
     @property
     def terms(self) -> Terms:
-        """The limits of the service; see there."""
+        """The limits of the service; see `Terms`."""
         return self._hub.terms
 
     @property
+    def limits(self) -> RequestLimits:
+        """The counters of requests and dials."""
+        return self._hub.limits
+
+    @property
     def connections(self) -> list[ClientConnection]:
-        """The WebSocket connections there are now, oldest first."""
+        """The open WebSocket connections, oldest first."""
         return list(self._connections)
 
     @property
@@ -88,7 +93,7 @@ class Sandbox:
         return f"ws://127.0.0.1:{self.port}/ws/v5/{endpoint}"
 
     def accounts_toml(self) -> str:
-        """Return the accounts.toml that mirrors all members, and one account for each key that was added."""
+        """Return the accounts.toml that mirrors all members, with one more account for each added key."""
         marks = [f'{{ channel = "mark-price", instId = "{inst_id}" }}' for inst_id in self.exchange.instruments]
         lines = ["[sites.sandbox]", f'rest = "{self.url_rest}"']
         lines += [f'{endpoint} = "{self.url_ws(endpoint)}"' for endpoint in ENDPOINTS]
@@ -106,24 +111,24 @@ class Sandbox:
         return "\n".join(lines) + "\n"
 
     def add_key(self, uid: str, name: str) -> Credentials:
-        """Make another key of an account; accounts.toml lists it as an account of its own."""
+        """Create another key of an account; accounts.toml lists it as a separate account."""
         return self._hub.keyring.add(uid, name)
 
     def operate(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation of the exchange, push what it caused at once, and return its result."""
+        """Run an operation of the exchange, push its changes at once, and return its result."""
         return self._hub.operate(function, *args, **kwargs)
 
     def push(self, push: Push) -> None:
-        """Push something scripted, as if it had happened."""
+        """Send a scripted push."""
         self._hub.push(push)
 
     def pause_trading(self) -> None:
-        """Stop the trader; prices go on."""
+        """Pause the trader; prices keep moving."""
         if self._trading.is_set():
             self._trading = trio.Event()
 
     def resume_trading(self) -> None:
-        """Let the trader go on."""
+        """Resume the trader."""
         self._trading.set()
 
     def drop_all(self, kind: str = "rst") -> None:
@@ -141,12 +146,12 @@ class Sandbox:
             connection.close(int(kind))
 
     def announce_upgrade(self, within_s: float = 60.0) -> None:
-        """Close every WebSocket connection in a while; each is told by notice 64008 before."""
+        """Close every WebSocket connection later; each gets the notice 64008 now."""
         for each in self.connections:
             each.announce_upgrade(within_s)
 
     def delete_key(self, api_key: str) -> None:
-        """Delete a key: its connections close with 4007, and nobody gets in with it any more."""
+        """Delete a key: its connections close with 4007, and its requests and logins fail."""
         self.faults.deleted_keys.add(api_key)
         for each in self.connections:
             if each.api_key == api_key:
@@ -171,21 +176,21 @@ class Sandbox:
                 self._connections.pop(connection)
 
     async def _tick(self, tick_s: float) -> None:
-        """Let time pass: at the exchange, for regular snapshots, and for connections that fell silent."""
+        """Advance prices, send regular snapshots, and check the deadlines of connections, again and again."""
         while True:
             await trio.sleep(tick_s)
             self.operate(self.exchange.tick)
             self._hub.send_due_snapshots()
             now = trio.current_time()
             for each in self.connections:
-                each.look_after(now)
+                each.check_deadlines(now)
 
     async def _trade(self, trader: Trader, rate: float) -> None:
-        """Let the trader work, `rate` times a second."""
+        """Run the trader, `rate` operations per second."""
         due = trio.current_time()
         while True:
             await self._trading.wait()
-            due = max(due + 1 / rate, trio.current_time() - 1)  # never more than a second to catch up with
+            due = max(due + 1 / rate, trio.current_time() - 1)  # catch up with at most one second
             await trio.sleep_until(due)
             self.operate(trader.step)
 
@@ -209,20 +214,20 @@ async def serve_sandbox(
     """Serve an exchange on the loopback address for as long as the block runs.
 
     Args:
-        exchange: What is served; it may be operated on by `Sandbox.operate` only, else nobody is told.
-        port: 0 takes a free one, see `Sandbox.port`.
-        rate: Operations per second that a trader makes over all members; 0 for no trader.
-        seed: Decides what the trader does, and the names of connections.
+        exchange: The exchange to serve; change it only through `Sandbox.operate`, which pushes the changes.
+        port: 0 selects a free one, see `Sandbox.port`.
+        rate: Operations per second of a trader, over all members; 0 for no trader.
+        seed: Seed of the trader and of the connection ids.
         tick_s: How often the exchange's prices move.
         dials_per_second: New WebSocket connections per second and IP; 0 for no limit.
         terms: All other limits.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
     terms = terms or Terms()
     terms.dials_per_second = dials_per_second
-    exchange.take_pushes()  # what happened before is history, which is not pushed
+    exchange.take_pushes()  # history is not pushed
     sandbox = Sandbox(Hub(exchange, terms, seed))
     async with trio.open_nursery() as nursery:
         await sandbox._serve(nursery, port)

@@ -1,6 +1,6 @@
-"""Hypercorn's TCP server over streams that we keep, so that a connection can be reset as a network does it.
+"""Hypercorn's TCP server on streams that we own, so that a connection can be reset with RST.
 
-Hypercorn speaks HTTP and WebSocket on each accepted stream; accepting, and ending for good, is ours.
+Hypercorn handles HTTP and WebSocket on each accepted stream. We accept the streams and close them.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from hypercorn.typing import ASGIFramework, ConnectionState
 from hypercorn.utils import wrap_app
 
 MAX_MESSAGE = 64 * 1024
-"""The longest WebSocket message taken, in bytes; a longer one closes the connection with 1009."""
+"""The longest WebSocket message that is accepted, in bytes; a longer one closes the connection with 1009."""
 PROTOCOL_ERRORS = (h11.ProtocolError, wsproto.utilities.ProtocolError)
-"""What hypercorn lets through when a client breaks the protocol, or goes on after the end."""
+"""Errors that hypercorn does not handle: a client violates the protocol, or sends after the close."""
 Peer = tuple[str, int]
 
 
@@ -35,17 +35,17 @@ class Sockets:
         self._app = wrap_app(app, MAX_MESSAGE, "asgi")
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
-        """Accept and serve until cancelled. Nothing that a client does ends it."""
+        """Accept and serve until cancelled. No client can end it."""
         async with trio.open_nursery() as handlers:
             try:
                 await trio.serve_listeners(self._serve_stream, listeners, handler_nursery=handlers)
             finally:
-                # Hypercorn shields its sends: a client that does not read would hold up the end.
+                # Hypercorn shields its sends: a client that does not read would delay the shutdown.
                 for stream in self._streams.values():
                     stream.socket.close()
 
     def reset(self, peer: Peer) -> None:
-        """Cut a connection with RST; harmless when it is gone."""
+        """Reset a connection with RST; no effect if it has ended."""
         if stream := self._streams.get(peer):
             with contextlib.suppress(OSError):  # closed already
                 stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -54,7 +54,7 @@ class Sockets:
     async def _serve_stream(self, stream: trio.SocketStream) -> None:
         try:
             peer: Peer = stream.socket.getpeername()[:2]
-        except OSError:  # it was reset before we looked
+        except OSError:  # reset already
             stream.socket.close()
             return
         self._streams[peer] = stream

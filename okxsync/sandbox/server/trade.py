@@ -1,8 +1,8 @@
-"""Orders out: the operations that REST and WebSocket share, their budgets and their answers (OKX docs:
+"""Order operations, shared by REST and WebSocket: their rate limits and their replies (OKX docs:
 order-book-trading-trade).
 
-An operation takes one request or a batch of them, and answers with a row for each; a refusal is a row with its
-``sCode``. That the reply says 0 means accepted; what became of the order is told by channel ``orders``.
+An operation takes one request or a batch, and replies with a row for each; a rejected one has its code in ``sCode``.
+Code 0 means that the request was accepted; channel ``orders`` reports what happens to the order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ from okxsync.sandbox.server.limits import RequestLimits
 
 WINDOW_S = 2.0
 ORDERS_OF_AN_ACCOUNT = 1000
-"""New and amended orders in a window over all instruments but spot (50061)."""
+"""New and amended orders of one account in a window, over all instruments except spot (50061)."""
 
-Asked = Mapping[str, Any]
+OrderRequest = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Operation:
 
     path: str
     op: str
-    carry_out: Callable[[Exchange, str, Asked], Order | Algo]
+    execute: Callable[[Exchange, str, OrderRequest], Order | Algo]
     limit: int  # requests, or orders of batches, of one account and instrument in a window
-    batch: int = 0  # how many it may be; 0 is one, not in a list
-    opens: bool = False  # counts for the account's budget of new and amended orders
-    single: str = ""  # whose budget a batch of one is counted in
+    batch: int = 0  # the maximum number of requests; 0: exactly one, not in a list
+    opens: bool = False  # counts towards the account's limit of new and amended orders
+    single: str = ""  # the path whose limit a batch of one counts towards
 
 
 OPERATIONS = (
@@ -56,7 +56,7 @@ SINGLE_LIMIT = 60
 
 @dataclass(frozen=True)
 class Outcome:
-    """What to answer: the outer code, its message, a row for each request."""
+    """A reply: the outer code, its message, a row for each request."""
 
     code: str
     message: str
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def outcome(rows: list[Row]) -> Outcome:
-    """Say by the outer code whether all, none or some of the rows went well."""
+    """Return the reply whose outer code says whether all, none or some of the requests succeeded."""
     failed = sum(row["sCode"] != "0" for row in rows)
     if not failed:
         return Outcome("0", "", rows)
@@ -74,14 +74,14 @@ def outcome(rows: list[Row]) -> Outcome:
 
 
 def over_budget(
-    exchange: Exchange, limits: RequestLimits, uid: str, operation: Operation, asked: Sequence[Asked]
+    exchange: Exchange, limits: RequestLimits, uid: str, operation: Operation, requests: Sequence[OrderRequest]
 ) -> str:
-    """Count the requests; return the code of the budget that they exceed, or nothing."""
-    many = operation.batch and (len(asked) > 1 or not operation.single)
+    """Count the requests; return the code of the limit that they exceed, or ""."""
+    many = operation.batch and (len(requests) > 1 or not operation.single)
     path, limit = (operation.path, operation.limit) if many or not operation.batch else (operation.single, SINGLE_LIMIT)
     per_instrument: dict[str, int] = {}
     opening = 0
-    for each in asked:
+    for each in requests:
         inst_id = instrument_of(exchange, uid, each)
         per_instrument[inst_id] = per_instrument.get(inst_id, 0) + 1
         found = exchange.instruments.get(inst_id)
@@ -95,38 +95,40 @@ def over_budget(
     return "" if all(admitted) else "50011"
 
 
-def instrument_of(exchange: Exchange, uid: str, asked: Asked) -> str:
-    """Return the ``instId`` that a request is about, also if it says ``instIdCode``; empty if there is none."""
-    if inst_id := asked.get("instId"):
+def instrument_of(exchange: Exchange, uid: str, request: OrderRequest) -> str:
+    """Return the ``instId`` of a request that names it or its ``instIdCode``; "" if there is none."""
+    if inst_id := request.get("instId"):
         return str(inst_id)
-    code, demo = str(asked.get("instIdCode", "")), exchange.members[uid].demo
+    code, demo = str(request.get("instIdCode", "")), exchange.members[uid].demo
     return next((each.inst_id for each in exchange.instruments.values() if str(each.inst_id_code(demo)) == code), "")
 
 
-def carry_out(exchange: Exchange, uid: str, operation: Operation, asked: Sequence[Asked], now_ms: int) -> list[Row]:
-    """Do what is asked, one after the other, and return the rows of the answer."""
-    return [_one(exchange, uid, operation, each, now_ms) for each in asked]
-
-
-def carry_out_coded(
-    exchange: Exchange, uid: str, operation: Operation, asked: Sequence[Asked], now_ms: int
+def execute(
+    exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
-    """The same for WebSocket, where instruments are named by ``instIdCode`` only."""
+    """Execute the requests in order, and return the rows of the reply."""
+    return [_one(exchange, uid, operation, each, now_ms) for each in requests]
+
+
+def execute_coded(
+    exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
+) -> list[Row]:
+    """Execute requests of WebSocket, where only ``instIdCode`` names an instrument."""
     rows = []
-    for each in asked:
+    for each in requests:
         if each.get("instIdCode") in (None, ""):
-            rows.append(refused(operation, each, "51000", "Parameter instIdCode can not be empty", now_ms))
+            rows.append(rejected(operation, each, "51000", "Parameter instIdCode can not be empty", now_ms))
         else:
             coded = {name: value for name, value in each.items() if name != "instId"}
             rows.append(_one(exchange, uid, operation, coded, now_ms))
     return rows
 
 
-def _one(exchange: Exchange, uid: str, operation: Operation, asked: Asked, now_ms: int) -> Row:
+def _one(exchange: Exchange, uid: str, operation: Operation, request: OrderRequest, now_ms: int) -> Row:
     try:
-        done = operation.carry_out(exchange, uid, asked)
+        done = operation.execute(exchange, uid, request)
     except OrderRejected as refusal:
-        return refused(operation, asked, refusal.code, refusal.message, now_ms)
+        return rejected(operation, request, refusal.code, refusal.message, now_ms)
     if isinstance(done, Algo):
         return {
             "algoClOrdId": done.algo_cl_ord_id,
@@ -137,17 +139,19 @@ def _one(exchange: Exchange, uid: str, operation: Operation, asked: Asked, now_m
             "tag": done.tag,
         }
     row = {"clOrdId": done.cl_ord_id, "ordId": done.ord_id, "sCode": "0", "sMsg": "", "subCode": "", "tag": done.tag}
-    if operation.carry_out is Exchange.amend_order:
-        row["reqId"] = str(asked.get("reqId") or "")
+    if operation.execute is Exchange.amend_order:
+        row["reqId"] = str(request.get("reqId") or "")
     return row | {"ts": str(now_ms)}
 
 
-def refused(operation: Operation, asked: Asked, code: str, message: str, now_ms: int) -> Row:
-    """The row of a request that was not carried out; it repeats the ids that the request gave."""
-    given = {name: str(asked.get(name) or "") for name in ("clOrdId", "ordId", "algoId", "algoClOrdId", "tag", "reqId")}
+def rejected(operation: Operation, request: OrderRequest, code: str, message: str, now_ms: int) -> Row:
+    """Return the row of a rejected request; it repeats the ids of the request."""
+    given = {
+        name: str(request.get(name) or "") for name in ("clOrdId", "ordId", "algoId", "algoClOrdId", "tag", "reqId")
+    }
     row = {"sCode": code, "sMsg": message, "tag": given["tag"], "clOrdId": given["clOrdId"]}
     if operation.path in ("trade/order-algo", "trade/cancel-algos"):
         return row | {"algoId": given["algoId"], "algoClOrdId": given["algoClOrdId"]}
-    if operation.carry_out is Exchange.amend_order:
+    if operation.execute is Exchange.amend_order:
         row["reqId"] = given["reqId"]
     return row | {"ordId": given["ordId"], "subCode": "", "ts": str(now_ms)}

@@ -1,7 +1,7 @@
-"""One WebSocket connection: login, subscriptions, order operations, and the frames that wait for its reader.
+"""One WebSocket connection: login, subscriptions, order operations, and its send queue.
 
-Frames are answered in the order they come. What goes out is queued, and written by one task; a reader that is too slow
-for its queue is closed with 4005. How a connection ended is nobody's error: clients come and go.
+Requests are answered in order. All frames are queued, and sent by one task; a connection whose queue is full is closed
+with 4005. The end of a connection is never an error: clients come and go.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from okxsync.sandbox.exchange.exchange import Member
 
 CLOSE_WITHIN_S = 1.0
-"""How long a client may take to answer our close frame."""
+"""How long a client may take to answer the close frame."""
 HOUR_S = 3600.0
 ENDPOINTS = ("public", "private", "business")
 
@@ -33,7 +33,7 @@ class ClientConnection:
     """A client's connection to one endpoint, before and after login.
 
     Args:
-        reset: Cuts the TCP connection, whatever is under way on it.
+        reset: Resets the TCP connection at once.
     """
 
     def __init__(self, hub: Hub, websocket: WebSocket, endpoint: str, reset: Callable[[], None]) -> None:
@@ -42,40 +42,40 @@ class ClientConnection:
         self.member: Member | None = None
         self.api_key = ""
         self.reset = reset
-        self.half_open = False  # takes what comes and says nothing, without end
+        self.half_open = False  # receives everything and sends nothing
         self._hub = hub
         self._websocket = websocket
         self._ip = websocket.client.host if websocket.client else ""
         self._subscriptions: dict[str, Subscription] = {}
-        self._waiting: deque[tuple[float, str]] = deque()  # frames, each with the time before which it is not sent
+        self._queue: deque[tuple[float, str]] = deque()  # frames, each with the time before which it is not sent
         self._wake = trio.Event()
-        self._ending: tuple[int, str] | None = None
-        self._cut_at = self._upgrade_at = math.inf
+        self._closing: tuple[int, str] | None = None
+        self._reset_at = self._upgrade_at = math.inf
         self._logging_in = False
         now = trio.current_time()
-        self._heard, self._told = now, now
+        self._received_at, self._sent_at = now, now
 
     @property
     def uid(self) -> str:
-        """Whose connection it is; empty before login."""
+        """The account's uid; "" before login."""
         return self.member.uid if self.member else ""
 
     @property
     def channels(self) -> list[str]:
-        """The channels it is subscribed to."""
+        """The subscribed channels."""
         return [each.channel.name for each in self._subscriptions.values()]
 
-    # What the server does with it
+    # Called by the server
 
     def send(self, frame: str) -> None:
-        """Queue a frame; too many of them close the connection."""
-        if self._ending or self.half_open:
+        """Queue a frame; a full queue closes the connection."""
+        if self._closing or self.half_open:
             return
-        if len(self._waiting) >= self._hub.terms.frames_waiting:
-            self._waiting.clear()
+        if len(self._queue) >= self._hub.terms.frames_waiting:
+            self._queue.clear()
             self.close(4005, "Server buffer is full, the client reads too slowly.")
             return
-        self._waiting.append((self._due(), frame))
+        self._queue.append((self._due(), frame))
         self._wake.set()
 
     def _due(self) -> float:
@@ -83,35 +83,35 @@ class ClientConnection:
         now = trio.current_time()
         name = self.member.name if self.member else ""
         rule = self._hub.faults.rule("delay", account=name, endpoint=self.endpoint)
-        earlier = self._waiting[-1][0] if self._waiting else now
+        earlier = self._queue[-1][0] if self._queue else now
         return max(now + (rule.seconds if rule else 0.0), earlier)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close after the queued frames; reset the connection if the client does not answer the close frame in time."""
-        if not self._ending:
-            sent_by = self._waiting[-1][0] if self._waiting else trio.current_time()
-            self._ending = code, reason
-            self._cut_at = max(sent_by, trio.current_time()) + CLOSE_WITHIN_S
+        if not self._closing:
+            sent_by = self._queue[-1][0] if self._queue else trio.current_time()
+            self._closing = code, reason
+            self._reset_at = max(sent_by, trio.current_time()) + CLOSE_WITHIN_S
             self._wake.set()
 
     def announce_upgrade(self, within_s: float) -> None:
-        """Close in a while, and say so before (OKX docs: overview-websocket-notification; changelog of 2026-06-11)."""
+        """Send notice 64008 and close later (OKX docs: overview-websocket-notification; changelog of 2026-06-11)."""
         self._upgrade_at = trio.current_time() + within_s
         if not self._hub.faults.rule("unannounced", endpoint=self.endpoint):
             message = "The connection will soon be closed for a service upgrade. Please reconnect."
-            self._tell("notice", code="64008", msg=message)
+            self._send_control("notice", code="64008", msg=message)
 
-    def look_after(self, now: float) -> None:
-        """Close it if it was silent for too long or its time has come, cut it if it does not end."""
+    def check_deadlines(self, now: float) -> None:
+        """Close after too long a silence or for the upgrade; reset if the client does not answer the close frame."""
         if self.half_open:
             return
         if now >= self._upgrade_at:
             self.close(1001, "Service upgrade")
-        heard = max(self._heard, self._told) if self._hub.terms.idle_counts_pushes else self._heard
-        if now - heard >= self._hub.terms.idle_s:
+        last = max(self._received_at, self._sent_at) if self._hub.terms.idle_counts_pushes else self._received_at
+        if now - last >= self._hub.terms.idle_s:
             self.close(4004, f"No data received in {self._hub.terms.idle_s:g}s.")
-        if now >= self._cut_at:
-            self._cut_at = math.inf
+        if now >= self._reset_at:
+            self._reset_at = math.inf
             self.reset()
 
     async def run(self) -> None:
@@ -131,17 +131,17 @@ class ClientConnection:
     async def _write(self) -> None:
         try:
             while True:
-                while self._waiting:
-                    due, frame = self._waiting[0]
+                while self._queue:
+                    due, frame = self._queue[0]
                     if due > trio.current_time():
                         await trio.sleep_until(due)
                         continue  # the queue may have been cleared meanwhile
-                    self._waiting.popleft()
+                    self._queue.popleft()
                     await self._websocket.send_text(frame)
-                    self._told = trio.current_time()
-                if self._ending:
-                    await self._websocket.close(*self._ending)
-                    return  # the reader ends with the client's answer, or is cut off
+                    self._sent_at = trio.current_time()
+                if self._closing:
+                    await self._websocket.close(*self._closing)
+                    return  # `_read` ends with the client's answer, or by a reset
                 self._wake = trio.Event()
                 await self._wake.wait()
         except WebSocketDisconnect:
@@ -152,9 +152,9 @@ class ClientConnection:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if self._ending or self.half_open:
+            if self._closing or self.half_open:
                 continue
-            self._heard = trio.current_time()
+            self._received_at = trio.current_time()
             text = message.get("text")
             if text is None:
                 text = bytes(message.get("bytes") or b"").decode(errors="replace")
@@ -169,25 +169,25 @@ class ClientConnection:
         except ValueError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("op"), str) or request["op"] == "ping":
-            self._tell_error("60012", f"Illegal request: {text}")
+            self._send_error("60012", f"Illegal request: {text}")
             return
         op = request["op"]
         if op in trade.BY_OP:
             self._operate(op, request)
         elif op not in ("login", "subscribe", "unsubscribe"):
-            self._tell_error("60019", f"Invalid op: {op}", request)
+            self._send_error("60019", f"Invalid op: {op}", request)
         elif not self._admit():
-            self._tell_error("60014", "Requests too frequent", request)
+            self._send_error("60014", "Requests too frequent", request)
         elif (
             not (args := request.get("args"))
             or not isinstance(args, list)
             or not all(isinstance(a, dict) for a in args)
         ):
-            self._tell_error("60012", f"Illegal request: {text}", request)
+            self._send_error("60012", f"Illegal request: {text}", request)
         elif op == "login":
             self._log_in(request, nursery)
         elif self.endpoint == "private" and self.member is None:
-            self._tell_error("60011", "Please log in", request)
+            self._send_error("60011", "Please log in", request)
         else:
             for arg in args:
                 (self._subscribe if op == "subscribe" else self._unsubscribe)(arg, request)
@@ -196,22 +196,22 @@ class ClientConnection:
         limit = self._hub.terms.requests_per_hour
         return not limit or self._hub.limits.admit(f"60014 requests of {self.conn_id}", limit, HOUR_S)
 
-    def _tell(self, event: str, request: Arg | None = None, /, **fields: Any) -> None:
-        """Send a control frame; it repeats the request's id and names the connection."""
+    def _send_control(self, event: str, request: Arg | None = None, /, **fields: Any) -> None:
+        """Send a control frame with the request's id and the connection's id."""
         echoed = {"id": request["id"]} if request and "id" in request else {}
         self.send(text_of({**echoed, "event": event, **fields, "connId": self.conn_id}))
 
-    def _tell_error(self, code: str, message: str, request: Arg | None = None) -> None:
-        self._tell("error", request, code=code, msg=message)
+    def _send_error(self, code: str, message: str, request: Arg | None = None) -> None:
+        self._send_control("error", request, code=code, msg=message)
 
     # Login
 
     def _log_in(self, request: Arg, nursery: trio.Nursery) -> None:
         if self.member or self._logging_in:
-            self._tell_error("60031", "Multiple or repeated login is not supported", request)
+            self._send_error("60031", "Multiple or repeated login is not supported", request)
             return
         if len(request["args"]) != 1:
-            self._tell_error("60026", "Batch login by APIKey is not supported", request)
+            self._send_error("60026", "Batch login by APIKey is not supported", request)
             return
         self._logging_in = True
         rule = self._hub.faults.rule("login-delay", account=self._name_of(request), endpoint=self.endpoint)
@@ -238,9 +238,9 @@ class ClientConnection:
                 raise Denied(faults.login_errors.popleft(), "Login failed.")
             self.member, self.api_key = self._hub.keyring.check_login(request["args"][0], self._hub.now_ms(), self._ip)
         except Denied as denied:
-            self._tell_error(denied.code, denied.message, request)
+            self._send_error(denied.code, denied.message, request)
         else:
-            self._tell("login", request, code="0", msg="")
+            self._send_control("login", request, code="0", msg="")
 
     # Subscriptions
 
@@ -248,16 +248,16 @@ class ClientConnection:
         try:
             channel = channel_of(arg, self.endpoint, self.member, self._hub.exchange)
         except BadArg as bad:
-            self._tell_error(bad.code, bad.message, request)
+            self._send_error(bad.code, bad.message, request)
             return
         where = {"account": self.member.name if self.member else "", "endpoint": self.endpoint, "channel": channel.name}
         if rule := self._hub.faults.rule("subscribe-error", **where):
-            self._tell_error(rule.code or "60018", rule.text or f"{channel.name} cannot be had.", request)
+            self._send_error(rule.code or "60018", rule.text or f"{channel.name} is not available.", request)
             return
-        self._tell("subscribe", request, arg=arg)
+        self._send_control("subscribe", request, arg=arg)
         if self._hub.faults.rule("crowded", **where):
             limit = str(self._hub.terms.connections_per_channel)
-            self._tell("channel-conn-count-error", channel=channel.name, connCount=limit)
+            self._send_control("channel-conn-count-error", channel=channel.name, connCount=limit)
             return
         subscription = Subscription(self, channel, arg, self.uid, self._hub.terms.snapshot_s)
         if channel.counted and not self._count(channel):
@@ -269,12 +269,12 @@ class ClientConnection:
         self._hub.send_snapshot(subscription)
 
     def _count(self, channel: Channel) -> bool:
-        """Tell how many connections of the account have the channel; one too many gets nothing of it."""
+        """Send the number of the account's connections with this channel; one above the limit receives no pushes."""
         limit = self._hub.terms.connections_per_channel
         others = self._hub.receivers(self.uid, channel.name) - {self}
         admitted = not limit or len(others) < limit
         event = "channel-conn-count" if admitted else "channel-conn-count-error"
-        self._tell(event, channel=channel.name, connCount=str(len(others) + 1 if admitted else limit))
+        self._send_control(event, channel=channel.name, connCount=str(len(others) + 1 if admitted else limit))
         if not admitted:
             self._hub.limits.violated(f"more than {limit} connections with {channel.name} of {self.uid}")
         return admitted
@@ -282,39 +282,41 @@ class ClientConnection:
     def _unsubscribe(self, arg: Arg, request: Arg) -> None:
         channel = CHANNELS.get(str(arg.get("channel", "")))
         if channel is None or channel.endpoint != self.endpoint:
-            self._tell_error("60018", f"Wrong URL or channel:{arg.get('channel', '')} doesn't exist.", request)
+            self._send_error("60018", f"Wrong URL or channel:{arg.get('channel', '')} doesn't exist.", request)
             return
         try:
             key = Subscription(self, channel, arg, self.uid, 0).key
         except BadArg as bad:
-            self._tell_error(bad.code, bad.message, request)
+            self._send_error(bad.code, bad.message, request)
             return
         if known := self._subscriptions.pop(key, None):
             self._hub.unsubscribe(known)
-        self._tell("unsubscribe", request, arg=arg)
+        self._send_control("unsubscribe", request, arg=arg)
 
     # Orders
 
     def _operate(self, op: str, request: Arg) -> None:
-        """Carry out an order operation; the answer has no ``event``, but ``op``, and the request's ``id``."""
+        """Execute an order operation; the reply has ``op`` and the request's ``id``, and no ``event``."""
         hub, started = self._hub, time.time_ns()
         operation = trade.BY_OP[op]
         if self.endpoint != "private":
-            self._tell_error("60028", "The current operation is not supported by this URL.", request)
+            self._send_error("60028", "The current operation is not supported by this URL.", request)
             return
         if self.member is None:
-            self._tell_error("60011", "Please log in", request)
+            self._send_error("60011", "Please log in", request)
             return
         args, identity = request.get("args"), request.get("id")
-        told = self._carry_out(operation, args, identity, request.get("expTime"))
+        outcome = self._execute(operation, args, identity, request.get("expTime"))
         answer = {"id": identity} if isinstance(identity, str) else {}
         times = {"inTime": str(started // 1000), "outTime": str(time.time_ns() // 1000)}
         if hub.faults.push_first:
             hub.push_changes()
-        self.send(text_of({**answer, "op": op, "code": told.code, "msg": told.message, "data": told.rows, **times}))
+        self.send(
+            text_of({**answer, "op": op, "code": outcome.code, "msg": outcome.message, "data": outcome.rows, **times})
+        )
         hub.push_changes()
 
-    def _carry_out(self, operation: trade.Operation, args: Any, identity: Any, expires: Any) -> trade.Outcome:
+    def _execute(self, operation: trade.Operation, args: Any, identity: Any, expires: Any) -> trade.Outcome:
         hub, member = self._hub, self.member
         assert member is not None
         if not isinstance(identity, str) or not (identity.isascii() and identity.isalnum() and len(identity) <= 32):
@@ -324,13 +326,13 @@ class ClientConnection:
         if len(args) > max(operation.batch, 1):
             return trade.Outcome("60013", "Invalid args: too many of them", [])
         now_ms = hub.now_ms()
-        refusal = ("", "")
+        rejection = ("", "")
         if "trade" not in member.perm.split(","):
-            refusal = "50120", "This API key doesn't have permission to use this function"
+            rejection = "50120", "This API key doesn't have permission to use this function"
         elif expires and not (str(expires).isdecimal() and int(expires) > now_ms):
-            refusal = "50036", "The expTime can't be earlier than the current system time."
+            rejection = "50036", "The expTime can't be earlier than the current system time."
         elif code := trade.over_budget(hub.exchange, hub.limits, member.uid, operation, args):
-            refusal = code, "Rate limit reached. Please refer to API documentation and throttle requests accordingly."
-        if refusal[0]:
-            return trade.outcome([trade.refused(operation, arg, *refusal, now_ms) for arg in args])
-        return trade.outcome(trade.carry_out_coded(hub.exchange, member.uid, operation, args, now_ms))
+            rejection = code, "Rate limit reached. Please refer to API documentation and throttle requests accordingly."
+        if rejection[0]:
+            return trade.outcome([trade.rejected(operation, arg, *rejection, now_ms) for arg in args])
+        return trade.outcome(trade.execute_coded(hub.exchange, member.uid, operation, args, now_ms))
