@@ -76,7 +76,7 @@ def first_line_s(*arguments: str) -> float:
 
 
 def commits(path: Path, stop: threading.Event) -> list[float]:
-    """Write until told to stop; return how long each commit took, in seconds."""
+    """Write until `stop` is set; return how long each commit took, in seconds."""
     database = open_database(path)
     writer, orders, took = Writer(database.conn), Orders(1), list[float]()
     while not stop.wait(EVERY_S):
@@ -89,7 +89,7 @@ def commits(path: Path, stop: threading.Event) -> list[float]:
     return took
 
 
-def told(label: str, took: list[float]) -> None:
+def report(label: str, took: list[float]) -> None:
     took.sort()
     middle, high, most = (took[int(len(took) * share)] * 1000 for share in (0.5, 0.99, 0.99999))
     print(f"{label}: {len(took)} commits, median {middle:.1f} ms, 99 % {high:.1f} ms, longest {most:.1f} ms")
@@ -147,7 +147,7 @@ def main() -> None:
                 print(f"prune          {time.perf_counter() - began:.1f} s")
             stop.set()
             thread.join()
-            told(label, took[label])
+            report(label, took[label])
     beside_daemon(count)
 
 

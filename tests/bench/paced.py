@@ -62,7 +62,7 @@ def watch(run: Run) -> Iterator[float]:
     with contextlib.closing(run.reader()) as db:
         query = "SELECT rowid, cl_ord_id, ord_id >= ? FROM orders WHERE rowid > ? ORDER BY rowid"
         while ended < CONNECTIONS:
-            asked = time.monotonic()
+            polled = time.monotonic()
             found = db.execute(query, (str(SENTINEL), rowid)).fetchall()
             seen_ms = time.time() * 1000
             for _, sent_us, is_last in found:
@@ -71,4 +71,4 @@ def watch(run: Run) -> Iterator[float]:
                     yield seen_ms - int(sent_us[1:]) / 1000
             rowid = found[-1][0] if found else rowid
             run.check(given_up)
-            time.sleep(max(0.0, asked + POLL_S - time.monotonic()))
+            time.sleep(max(0.0, polled + POLL_S - time.monotonic()))

@@ -54,13 +54,13 @@ class Source:
             if message.data == "ping":
                 await socket.send_str("pong")
                 continue
-            asked = json.loads(message.data)
-            if asked["op"] == "login":
-                number = int(asked["args"][0]["apiKey"])
+            request = json.loads(message.data)
+            if request["op"] == "login":
+                number = int(request["args"][0]["apiKey"])
                 await socket.send_json({"event": "login", "code": "0", "msg": "", "connId": "a4d3ae55"})
-            elif asked["op"] == "subscribe":
-                for arg in asked["args"]:
-                    answer = {"id": asked.get("id", ""), "event": "subscribe", "arg": arg, "connId": "a4d3ae55"}
+            elif request["op"] == "subscribe":
+                for arg in request["args"]:
+                    answer = {"id": request.get("id", ""), "event": "subscribe", "arg": arg, "connId": "a4d3ae55"}
                     await socket.send_json(answer)
                     if arg["channel"] == "orders":
                         assert isinstance(request.transport, asyncio.Transport)

@@ -83,9 +83,7 @@ def held(database: Path, inst_type: str) -> set[str]:
     return {row["ord_id"] for row in found}
 
 
-async def test_what_a_channel_with_arguments_missed_between_two_runs_is_filled(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_a_gap_of_a_channel_with_arguments_between_two_runs_is_filled(sandbox: Sandbox, tmp_path: Path) -> None:
     text = with_channels(sandbox, SWAPS)
     async with run(tmp_path, text, 5) as database:
         await until(lambda: status_of(database).exit_code == 0)
@@ -94,29 +92,27 @@ async def test_what_a_channel_with_arguments_missed_between_two_runs_is_filled(
     async with run(tmp_path, text, 5) as database:
         await until(lambda: status_of(database).exit_code == 0)
         assert held(database, "SWAP") == orders_of_a0(sandbox, "SWAP")
-    asked = rows(database, "SELECT outcome, note FROM gaps WHERE account = 'a0' AND reason = 'stopped' AND to_at")
-    assert len(asked) == 4
-    assert {(gap["outcome"], gap["note"]) for gap in asked} == {("filled", None)}
+    gaps = rows(database, "SELECT outcome, note FROM gaps WHERE account = 'a0' AND reason = 'stopped' AND to_at")
+    assert len(gaps) == 4
+    assert {(gap["outcome"], gap["note"]) for gap in gaps} == {("filled", None)}
 
 
 @pytest.mark.usefixtures("quick_probe")
-async def test_channels_with_arguments_are_proved_by_asking_for_what_they_tell_and_for_nothing_else(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_channels_with_arguments_are_verified_only_for_what_they_report(sandbox: Sandbox, tmp_path: Path) -> None:
     trade(sandbox, 200)
     async with mirrored(tmp_path, with_channels(sandbox, SWAPS), 5) as database:
         await until(lambda: status_of(database).exit_code == 0)
-        sandbox.drop_all()  # then REST tells of orders, positions and currencies that the channels never tell of
+        sandbox.drop_all()  # then REST reports orders, positions and currencies that the channels never report
         trade(sandbox, 100)
         await until(lambda: all(one.reconnects for one in status_of(database).connections))
         await until(lambda: status_of(database).exit_code == 0)
         trade(sandbox, 200)
         assert held(database, "SPOT") < orders_of_a0(sandbox, "SPOT")
         await until(lambda: held(database, "SWAP") == orders_of_a0(sandbox, "SWAP"))
-        await until(lambda: status_of(database).exit_code == 0)  # all has arrived, however slow this machine is
+        await until(lambda: status_of(database).exit_code == 0)  # everything was received and stored
         from_us = time.time_ns() // 1000
-        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account = 'a0'"
-        await until(lambda: rows(database, proved)[0]["at"] > from_us + 4_000_000)
+        covered = "SELECT min(covered_until) AS at FROM coverage WHERE account = 'a0'"
+        await until(lambda: rows(database, covered)[0]["at"] > from_us + 4_000_000)
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
         sandbox.faults.silent.add("orders")
         trade(sandbox, 100)
@@ -126,26 +122,26 @@ async def test_channels_with_arguments_are_proved_by_asking_for_what_they_tell_a
         await until(lambda: held(database, "SWAP") == orders_of_a0(sandbox, "SWAP"))
 
 
-def fills_are_whole(sandbox: Sandbox, database: Path) -> bool:
+def fills_are_complete(sandbox: Sandbox, database: Path) -> bool:
     uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a0")
     theirs = {row["tradeId"] for row in sandbox.exchange.fill_rows(uid)}
     ours = rows(database, "SELECT trade_id FROM fills WHERE account = 'a0'")
     return {row["trade_id"] for row in ours} == theirs != set()
 
 
-async def test_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_gaps_of_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_path: Path) -> None:
     text = with_channels(sandbox, '["fills"]')
     async with run(tmp_path, text, 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
     trade(sandbox, 100)
     async with run(tmp_path, text, 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
-        assert fills_are_whole(sandbox, database)
+        assert fills_are_complete(sandbox, database)
     (gap,) = rows(database, "SELECT outcome, note FROM gaps WHERE account = 'a0' AND reason = 'stopped' AND to_at")
     assert gap == {"outcome": "filled", "note": None}
 
 
-async def test_fills_alone_are_asked_for_when_they_are_pushed(
+async def test_a_push_of_fills_triggers_a_rest_request(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
@@ -153,10 +149,10 @@ async def test_fills_alone_are_asked_for_when_they_are_pushed(
     async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
         trade(sandbox, 100)
-        await until(lambda: fills_are_whole(sandbox, database))
+        await until(lambda: fills_are_complete(sandbox, database))
 
 
-async def test_a_channel_that_is_refused_on_the_first_run_is_an_open_gap_until_it_is_not_refused(
+async def test_a_channel_that_is_rejected_on_the_first_run_has_an_open_gap_until_it_is_accepted(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("okxsync.feed.spec.SLOW_S", 2.0)
@@ -176,7 +172,7 @@ async def test_a_channel_that_is_refused_on_the_first_run_is_an_open_gap_until_i
         assert held(database, "SWAP") == orders_of_a0(sandbox, "SWAP")
 
 
-async def test_what_is_taken_out_of_the_settings_is_missed_by_nobody(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_channels_removed_from_the_settings_leave_no_open_gap(sandbox: Sandbox, tmp_path: Path) -> None:
     text = sandbox.accounts_toml()
     async with run(tmp_path, text, 5) as database:
         await until(lambda: status_of(database).exit_code == 0)

@@ -42,7 +42,7 @@ def config(tmp_path: Path) -> Path:
         ("run --for never", 2, "never"),
     ],
 )
-def test_input_that_cannot_be_right_is_one_line(config: Path, words: str, code: int, said: str) -> None:
+def test_invalid_input_is_reported_in_one_line(config: Path, words: str, code: int, said: str) -> None:
     result = runner.invoke(app, [*words.split(), "--config", str(config)])
     assert result.exit_code == code
     (line,) = result.stderr.splitlines()
@@ -51,7 +51,7 @@ def test_input_that_cannot_be_right_is_one_line(config: Path, words: str, code: 
 
 
 @pytest.mark.parametrize("words", ["verify", "verify --ledger"])
-def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
+def test_an_empty_comparison_is_not_identical(tmp_path: Path, words: str) -> None:
     config = write_config(tmp_path, "")
     open_database(tmp_path / "okxsync.db").close()
     result = runner.invoke(app, [*words.split(), "--config", str(config)])
@@ -82,7 +82,7 @@ def test_one_database_serves_many_demos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["-1", "99999", "http"])
-def test_a_port_that_is_none_is_refused(port: str) -> None:
+def test_an_invalid_port_is_rejected(port: str) -> None:
     result = runner.invoke(app, ["sandbox", "--port", port])
     assert result.exit_code == 2
     assert "--port" in result.stderr
@@ -94,7 +94,9 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
      ("verify", 5)],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["folder", "junk", "foreign", "nowhere"])
-def test_a_database_that_is_none_is_one_line(config: Path, tmp_path: Path, words: str, code: int, kind: str) -> None:
+def test_an_invalid_database_is_reported_in_one_line(
+    config: Path, tmp_path: Path, words: str, code: int, kind: str
+) -> None:
     path = tmp_path / kind
     if kind == "folder":
         path.mkdir()
@@ -118,7 +120,7 @@ def foreign(path: Path) -> None:
 FOREIGN = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE notes (id)')"
 
 
-def test_check_names_a_database_that_is_none(config: Path, tmp_path: Path) -> None:
+def test_check_reports_an_invalid_database(config: Path, tmp_path: Path) -> None:
     foreign(tmp_path / "foreign")
     result = runner.invoke(app, ["check", "--config", str(config), "--db", str(tmp_path / "foreign"), "--json"])
     assert result.exit_code == 1
@@ -126,7 +128,7 @@ def test_check_names_a_database_that_is_none(config: Path, tmp_path: Path) -> No
     assert "check the address, proxy, firewall" in result.stdout  # nothing listens there
 
 
-def test_an_output_that_takes_no_more_is_no_bug(config: Path) -> None:
+def test_a_full_output_is_not_an_internal_error(config: Path) -> None:
     command = [sys.executable, "-m", "okxsync", "status", "--config", str(config)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

@@ -21,7 +21,7 @@ from okxsync.rest.pages import read_page
 from okxsync.runtime.text import CONTROL_ESCAPES, sanitize
 from okxsync.sandbox.faults.script import read_script
 
-WHOLE = """
+CONFIG = """
 database = "okxsync.db"
 [log]
 keep = "14d"
@@ -76,9 +76,9 @@ KEYS = ("name", "speed", "__class__", '"ключ"', "")
 
 
 @st.composite
-def damaged(draw: st.DrawFn, whole: str) -> bytes:
+def damaged(draw: st.DrawFn, text: str) -> bytes:
     """A file with some lines lost, doubled, moved or changed, or some bytes replaced."""
-    lines = whole.splitlines()
+    lines = text.splitlines()
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(lines) - 1))
         match draw(st.sampled_from(["lose", "double", "value", "key", "cut", "move"])):
@@ -95,15 +95,15 @@ def damaged(draw: st.DrawFn, whole: str) -> bytes:
             case _:
                 lines.insert(draw(st.integers(0, len(lines))), lines.pop(place))
         lines = lines or [""]
-    text = bytearray("\n".join(lines).encode())
+    content = bytearray("\n".join(lines).encode())
     for place, byte in draw(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=2)):
-        text[place % max(len(text), 1) : place % max(len(text), 1) + 1] = bytes([byte])
-    return bytes(text)
+        content[place % max(len(content), 1) : place % max(len(content), 1) + 1] = bytes([byte])
+    return bytes(content)
 
 
 @settings(max_examples=300)
-@given(damaged(WHOLE))
-def test_a_configuration_is_read_or_refused_line_by_line_and_tells_no_secret(content: bytes) -> None:
+@given(damaged(CONFIG))
+def test_a_configuration_is_read_or_rejected_line_by_line_without_its_secrets(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accounts.toml"
         path.touch(mode=0o600)
@@ -121,17 +121,17 @@ def test_a_configuration_is_read_or_refused_line_by_line_and_tells_no_secret(con
 
 @settings(max_examples=200)
 @given(damaged(FAULTS))
-def test_a_script_of_faults_is_read_or_refused_in_one_line(content: bytes) -> None:
+def test_a_script_of_faults_is_read_or_rejected_in_one_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "faults.toml"
         path.write_bytes(content)
-        told = str(path)
+        message = str(path)
         try:
             read_script(path)
         except ValueError as error:
-            told = str(error)
-        assert told.startswith(str(path))
-        assert "\n" not in told
+            message = str(error)
+        assert message.startswith(str(path))
+        assert "\n" not in message
 
 
 JSON = st.recursive(
@@ -178,7 +178,7 @@ class Parts(httpx.AsyncByteStream):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(REPLIES, st.sampled_from([200, 401, 403, 429, 500, 502, 503]))
-def test_a_reply_is_rows_or_an_error_that_is_told(body: bytes, status: int) -> None:
+def test_a_reply_is_rows_or_a_reported_error(body: bytes, status: int) -> None:
     async def ask() -> None:
         transport = httpx.MockTransport(lambda request: httpx.Response(status, stream=Parts(body)))
         async with httpx.AsyncClient(transport=transport) as http:
@@ -187,12 +187,12 @@ def test_a_reply_is_rows_or_an_error_that_is_told(body: bytes, status: int) -> N
             account = AccountSettings("alpha", "sandbox", site, True, key, secret, passphrase, (), True)
             clock = SiteClock(http, site.rest)
             await clock.measure()
-            told = ""
+            message = ""
             try:
                 await read_page(AccountClient(http, account, clock), "account/positions", {})
             except RestError as error:
-                told = str(error)
-            assert "canary" not in told
-            assert "\n" not in told
+                message = str(error)
+            assert "canary" not in message
+            assert "\n" not in message
 
     trio.run(ask, clock=MockClock(autojump_threshold=0))

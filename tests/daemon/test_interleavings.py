@@ -1,13 +1,13 @@
-"""Whatever the interleaving of pushes, pages, repeats, losses and crashes, the final tables are the exchange's truth.
+"""In whatever order pushes, pages, repeats, losses and crashes arrive, the final tables equal the exchange's state.
 
-One history of trade is made once: every frame that was pushed, and what REST would have said after each of some steps.
-Each example hands these to the writer in a way of its own: frames are lost in runs and told again later, pages come
-late, orders are called gone that REST did not know yet, the writer is dropped with all that it remembers and begins
-anew from the file. Then REST is asked for all, as after every gap, and the snapshots of a new subscription come; after
-them only what is old and late.
+One history of trade is made once: every pushed frame, and what REST would have answered after some of the steps. Each
+example gives these to the writer in its own order: runs of frames are lost and repeated later, pages arrive late,
+orders that REST did not know yet are reported as not found, the writer crashes and starts again from the file. Then
+REST is asked for everything, as after every gap, and the snapshots of a new subscription arrive; after them only old
+and late messages.
 
-Some orders are liquidations: their fills are pushed without a trade id. Some that were cancelled are forgotten by REST,
-as OKX does after two hours: who holds them as pending learns that they are gone.
+Some orders are liquidations: their fills are pushed without a trade id. REST drops some of the canceled orders, as OKX
+does after two hours: those that are stored as pending become ``gone``.
 """
 
 import tempfile
@@ -41,11 +41,11 @@ ARGS: dict[str, dict[str, str]] = {"orders": {"instType": "ANY"}, "positions": {
 PUSHED = ("account", "positions", "balance_and_position", "orders", "orders-algo")
 
 TableRows = dict[str, list[dict[str, Any]]]
-WHOLE = {"account", "positions"}
+COMPLETE = {"account", "positions"}
 
 
 class Pages(msgspec.Struct):
-    """What REST says as of a time."""
+    """What REST answers as of a time."""
 
     as_of_ms: int
     rows: TableRows
@@ -59,10 +59,12 @@ class History(msgspec.Struct):
     pages: list[tuple[int, Pages]]
     last_pages: Pages
     snapshots: list[str]
-    remembered: Pages  # what the last pages should have said of orders that REST has forgotten
+    remembered: Pages  # the rows of orders that REST has dropped
 
 
-class Ear:
+class Recorder:
+    """Keeps the frames that a connection would receive."""
+
     def __init__(self) -> None:
         self.frames: list[str] = []
 
@@ -76,9 +78,14 @@ def history() -> History:
         times = count(MS, 20)
         exchange = Exchange(lambda: next(times), seed=3)
         uid = exchange.add_member("alpha").uid
-        hub, ear, pages, trader = Hub(exchange, Terms(), 1), Ear(), list[tuple[int, Pages]](), Trader(exchange, 4)
+        hub, recorder, pages, trader = (
+            Hub(exchange, Terms(), 1),
+            Recorder(),
+            list[tuple[int, Pages]](),
+            Trader(exchange, 4),
+        )
         subscriptions = [
-            Subscription(ear, CHANNELS[name], {"channel": name, **ARGS.get(name, {})}, uid, 5.0) for name in PUSHED
+            Subscription(recorder, CHANNELS[name], {"channel": name, **ARGS.get(name, {})}, uid, 5.0) for name in PUSHED
         ]
         for subscription in subscriptions:
             hub.subscribe(subscription)
@@ -87,13 +94,13 @@ def history() -> History:
             hub.operate(trader.step)
             if step % PAGE_EVERY == 0:
                 hub.operate(exchange.tick)
-                pages.append((len(ear.frames), Pages(next(times), rows_of(exchange, uid))))
-        frames, ear.frames = [without_trade_ids(text) for text in ear.frames], []
+                pages.append((len(recorder.frames), Pages(next(times), rows_of(exchange, uid))))
+        frames, recorder.frames = [without_trade_ids(text) for text in recorder.frames], []
         last = Pages(next(times), rows_of(exchange, uid))
         remembered = Pages(last.as_of_ms, {channel: forget(last.rows[channel]) for channel in IDS})
         for subscription in subscriptions:
             hub.send_snapshot(subscription)
-        return History(exchange, frames, pages, last, ear.frames, remembered)
+        return History(exchange, frames, pages, last, recorder.frames, remembered)
 
     return trio.run(trade)
 
@@ -106,7 +113,7 @@ def is_liquidation(ord_id: str) -> bool:
 
 
 def without_trade_ids(text: str) -> str:
-    """Return a frame as it is pushed: of liquidations the trade id is 0."""
+    """Return a frame as OKX pushes it: the trade id of liquidations is 0."""
     found = msgspec.json.decode(text)
     for row in found["data"] if found["arg"]["channel"] == "orders" else ():
         if is_liquidation(row["ordId"]) and row["tradeId"]:
@@ -115,7 +122,7 @@ def without_trade_ids(text: str) -> str:
 
 
 def forget(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Take away each second one of those that were cancelled without a fill, and return them."""
+    """Remove every second order that was canceled without a fill, and return the removed ones."""
     canceled = [row for row in rows if row["state"] == "canceled" and row.get("accFillSz", "0") == "0"][::2]
     assert canceled
     rows[:] = [row for row in rows if row not in canceled]
@@ -135,12 +142,12 @@ def rows_of(exchange: Exchange, uid: str) -> TableRows:
 
 
 class Plan(msgspec.Struct):
-    """How a history is told. Places are numbers of frames; delays are in frames as well."""
+    """In which order a history arrives. Positions and delays are counted in frames."""
 
-    lost: list[tuple[int, int]]  # from where, how many
-    again: list[tuple[int, int]]  # which, how much later
-    late: list[tuple[int, int]]  # which pages, how much later
-    gone: list[tuple[int, int, int]]  # as of which pages, which order, how much later
+    lost: list[tuple[int, int]]  # first position, number
+    again: list[tuple[int, int]]  # position, delay
+    late: list[tuple[int, int]]  # number of the pages, delay
+    not_found: list[tuple[int, int, int]]  # number of the pages, of the order, delay
     crashes: list[int]
     at_once: int  # messages of one transaction
 
@@ -155,25 +162,25 @@ PLANS = st.builds(
     lost=st.lists(st.tuples(places(LENGTH), places(80)), max_size=6),
     again=st.lists(st.tuples(places(LENGTH), places(2 * LENGTH)), max_size=30),
     late=st.lists(st.tuples(places(STEPS // PAGE_EVERY), places(2 * LENGTH)), max_size=8),
-    gone=st.lists(st.tuples(places(STEPS // PAGE_EVERY), places(STEPS), places(LENGTH)), max_size=8),
+    not_found=st.lists(st.tuples(places(STEPS // PAGE_EVERY), places(STEPS), places(LENGTH)), max_size=8),
     crashes=st.lists(places(LENGTH), max_size=3),
     at_once=st.sampled_from([1, 7, 100, 2000]),
 )
 
 
 class Crash:
-    """The writer dies, and begins anew."""
+    """The writer crashes and starts again."""
 
 
 class Ask:
-    """What we hold as pending, and no list names, is asked for by its id."""
+    """Orders that are stored as pending and are in no list are looked up by id."""
 
 
 Step = Message | Crash | Ask
 
 
-def told(plan: Plan, history: History) -> Iterator[Step]:
-    """Yield what happens to the writer as the plan has it."""
+def steps(plan: Plan, history: History) -> Iterator[Step]:
+    """Yield what happens to the writer, in the order of the plan."""
     frames = history.frames
     lost = {place for start, length in plan.lost for place in range(start, start + length)}
     line: list[tuple[int, int, list[Step]]] = []
@@ -185,13 +192,13 @@ def told(plan: Plan, history: History) -> Iterator[Step]:
     for which, later in plan.late:
         place, pages = history.pages[which % len(history.pages)]
         line.append((place + later, 2, [*replies(pages)]))
-    for which, order, later in plan.gone:
+    for which, order, later in plan.not_found:
         place, pages = history.pages[which % len(history.pages)]
-        if place + later < LENGTH:  # REST was behind: it is asked again, and knows them
-            line.append((place + later, 2, [*gone(pages, order)]))
+        if place + later < LENGTH:  # REST was behind: it is asked again and knows them then
+            line.append((place + later, 2, [*not_found(pages, order)]))
     line += [(place, 3, [Crash()]) for place in plan.crashes]
     line.append((LENGTH, 4, [*replies(history.last_pages), Ask(), *map(frame, history.snapshots)]))
-    for _, _, messages in sorted(line, key=lambda entry: entry[:2]):  # what is late may be later than the last
+    for _, _, messages in sorted(line, key=lambda entry: entry[:2]):  # late ones may come after the last
         yield from messages
 
 
@@ -202,11 +209,11 @@ def frame(text: str) -> Frames:
 def replies(pages: Pages) -> Iterator[Rows]:
     for channel, found in pages.rows.items():
         rows, at = msgspec.json.encode(found).decode(), pages.as_of_ms * 1000
-        yield Rows("alpha", channel, rows, at, pages.as_of_ms, channel in WHOLE)
+        yield Rows("alpha", channel, rows, at, pages.as_of_ms, channel in COMPLETE)
 
 
-def gone(pages: Pages, number: int) -> Iterator[OrdersNotFound]:
-    """One order and one algo order were not found, though the exchange had them."""
+def not_found(pages: Pages, number: int) -> Iterator[OrdersNotFound]:
+    """Report one order and one algo order that exist as not found."""
     for channel, name in IDS.items():
         if rows := pages.rows[channel]:
             lost = [rows[number % len(rows)][name]]
@@ -214,7 +221,7 @@ def gone(pages: Pages, number: int) -> Iterator[OrdersNotFound]:
 
 
 def looked_up(desk: Desk, pages: Pages) -> Iterator[OrdersNotFound]:
-    """What we hold as pending and is listed nowhere is gone."""
+    """Report orders that are stored as pending and in no list as not found."""
     at = pages.as_of_ms * 1000 + 1
     with closing(Reader(desk.path)) as reader:
         held = Held(reader, "alpha", at)
@@ -228,27 +235,27 @@ def looked_up(desk: Desk, pages: Pages) -> Iterator[OrdersNotFound]:
 
 
 def states_of_forgotten(desk: Desk, history: History) -> dict[str, str]:
-    """Return the states of those that we hold, by id."""
+    """Return the stored states of the dropped orders, by id."""
     ids = {row[name] for channel, name in IDS.items() for row in history.remembered.rows[channel]}
     held = desk.rows("SELECT ord_id, state FROM orders UNION ALL SELECT algo_id, state FROM algo_orders")
     return {name: state for name, state in held if name in ids}
 
 
 def _is_empty_snapshot(text: str) -> bool:
-    """Whether a frame says that there is nothing, and has no time to be judged by: the next snapshot mends it."""
+    """Whether a frame is an empty snapshot: it has no time, so only the next snapshot corrects its effect."""
     return '"eventType":"snapshot"' in text and '"data":[]' in text
 
 
 @settings(max_examples=40)
 @given(PLANS)
-def test_the_final_tables_are_the_truth_however_it_was_told(plan: Plan) -> None:
+def test_the_final_tables_equal_the_exchange_in_any_order_of_arrival(plan: Plan) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "okxsync.db"
         desk, pid, waiting, known = Desk(path), 1, list[Message](), set[str]()
         desk.begin(*PUSHED)
-        for step in told(plan, history()):
+        for step in steps(plan, history()):
             if isinstance(step, Crash):
-                desk.database.close()  # what waits is lost, and so is all that the writer remembered
+                desk.database.close()  # queued messages and the writer's memory are lost
                 desk, pid, waiting = Desk(path), pid + 1, []
                 desk.begin(*PUSHED, pid=pid)
                 continue

@@ -30,10 +30,10 @@ from tests.support.truth import differences, rows, status_of, trading
 runner = CliRunner()
 
 
-async def test_a_full_disk_stops_nothing_but_the_storing_and_is_caught_up_with(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_only_the_writer_which_catches_up(tmp_path: Path) -> None:
     async with running(tmp_path) as daemon:
         daemon.trade()
-        await daemon.is_whole()
+        await daemon.is_complete()
         stored = rows(daemon.database, "SELECT count(*) AS n FROM orders")[0]["n"]
         # What a file may grow to stands for what a disk has left: SQLite sees the same failure of a write.
         _, most = resource.prlimit(daemon.writer, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -44,7 +44,7 @@ async def test_a_full_disk_stops_nothing_but_the_storing_and_is_caught_up_with(t
         assert rows(daemon.database, "SELECT count(*) AS n FROM orders")[0]["n"] >= stored
         daemon.trade()
         resource.prlimit(daemon.writer, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
-        await daemon.is_whole()
+        await daemon.is_complete()
         assert "cannot be written" not in said_by_status(daemon.database)
         assert "the database can be written again" in await daemon.stops()
 
@@ -59,11 +59,11 @@ async def test_a_lock_that_another_process_holds_costs_time_but_no_row(tmp_path:
         daemon.trade()
         other.execute("ROLLBACK")
         other.close()
-        await daemon.is_whole()
+        await daemon.is_complete()
         await daemon.stops()
 
 
-async def test_without_a_file_descriptor_left_it_waits_for_one(tmp_path: Path) -> None:
+async def test_without_a_free_file_descriptor_it_waits_for_one(tmp_path: Path) -> None:
     async with running(tmp_path) as daemon:
         pid = daemon.process.pid
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -77,7 +77,7 @@ async def test_without_a_file_descriptor_left_it_waits_for_one(tmp_path: Path) -
         )
         daemon.trade()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-        await daemon.is_whole()
+        await daemon.is_complete()
         await daemon.stops()
 
 
@@ -95,16 +95,14 @@ def test_a_daemon_may_have_as_many_files_as_the_system_lets_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-async def test_a_lost_terminal_ends_it_as_a_signal_does_unless_it_was_told_not_to(
-    tmp_path: Path, ignored: bool
-) -> None:
+async def test_a_lost_terminal_stops_the_daemon_unless_sighup_is_ignored(tmp_path: Path, ignored: bool) -> None:
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         async with running(tmp_path) as daemon:
             daemon.process.send_signal(signal.SIGHUP)
             if ignored:
                 daemon.trade()
-                await daemon.is_whole()
+                await daemon.is_complete()
                 await daemon.stops()
             else:
                 _, logs = await processes.finish(daemon.process)
@@ -114,17 +112,17 @@ async def test_a_lost_terminal_ends_it_as_a_signal_does_unless_it_was_told_not_t
         signal.signal(signal.SIGHUP, handler)
 
 
-async def test_a_frozen_daemon_is_seen_as_such_and_goes_on(tmp_path: Path) -> None:
+async def test_a_frozen_daemon_is_reported_and_recovers(tmp_path: Path) -> None:
     async with running(tmp_path) as daemon:
         os.kill(daemon.process.pid, signal.SIGSTOP)
         daemon.trade()
         await until(lambda: "stored nothing for" in said_by_status(daemon.database))
         os.kill(daemon.process.pid, signal.SIGCONT)
-        await daemon.is_whole()
+        await daemon.is_complete()
         await daemon.stops()
 
 
-async def test_a_reader_that_never_ends_is_named_before_the_disk_is_full(
+async def test_a_reader_that_never_ends_is_reported_before_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("okxsync.store.checkpoint.WAL_TOO_LARGE", 2**20)
@@ -160,7 +158,9 @@ class Resolver(trio.abc.HostnameResolver):
         return socket.getnameinfo(sockaddr, flags)
 
 
-async def test_names_that_are_not_found_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_temporary_failure_of_name_resolution_is_recovered_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolver = Resolver()
     trio.socket.set_custom_hostname_resolver(resolver)
     toml = Sandbox.accounts_toml
@@ -178,7 +178,7 @@ async def test_names_that_are_not_found_for_a_while(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("damage", ["first page", "header", "cut"])
-def test_a_damaged_database_is_one_line(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_database_is_reported_in_one_line(tmp_path: Path, damage: str) -> None:
     database = tmp_path / "okxsync.db"
     open_database(database).close()
     content = bytearray(database.read_bytes())
@@ -201,7 +201,7 @@ def test_a_damaged_database_is_one_line(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("step_s", [-7200, 7200])
-async def test_a_clock_that_is_set_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int) -> None:
+async def test_a_clock_step_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int) -> None:
     """The exchange's clock goes on; ours is set while channels are live, then connections are lost."""
     real_ns = time.time_ns
     real_s = time.time

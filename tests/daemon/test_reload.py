@@ -38,7 +38,7 @@ def nobody_else_noticed(database: Path, *concerned: str) -> bool:
     "broken",
     ["[[accounts", "accounts = 3", 'database = "x.db"\nspeed = "fast"', "\ud800", 'database = "~nosuchuser/x.db"'],
 )
-async def test_a_broken_edit_is_reported_and_what_runs_stays(tmp_path: Path, broken: str) -> None:
+async def test_an_invalid_edit_is_reported_and_ignored(tmp_path: Path, broken: str) -> None:
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
         config.write_bytes(broken.encode("utf-8", "surrogatepass"))
@@ -93,7 +93,7 @@ async def test_a_renamed_account_is_another_one(tmp_path: Path) -> None:
         assert rows(database, "SELECT * FROM journal WHERE event = 'duplicate-account'") == []
 
 
-async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path: Path) -> None:
+async def test_the_second_name_of_one_account_is_not_mirrored(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
         alone = config.read_text()
@@ -115,7 +115,7 @@ async def test_of_two_names_for_one_account_the_second_is_not_mirrored(tmp_path:
         await until(lambda: phases(database, "a3") == {"live"} and phases(database, "twin") == set())
 
 
-async def test_the_key_of_another_account_mixes_no_rows(tmp_path: Path) -> None:
+async def test_the_key_of_another_account_changes_no_rows(tmp_path: Path) -> None:
     """A name stands for the account whose rows are here; it is held again once its own key is back."""
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
@@ -203,7 +203,7 @@ class Watched:
         self.config = config
         self.write(accounts)
         self.settings = load(config)
-        self.send, self._heard = trio.open_memory_channel[Message](1000)
+        self.send, self._receive = trio.open_memory_channel[Message](1000)
         self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
 
     def write(self, accounts: str, first: str = "") -> None:
@@ -225,11 +225,11 @@ class Watched:
 
     @property
     def notes(self) -> list[Note]:
-        told = [self._heard.receive_nowait() for _ in range(self._heard.statistics().current_buffer_used)]
-        return [one for one in told if isinstance(one, Note)]
+        messages = [self._receive.receive_nowait() for _ in range(self._receive.statistics().current_buffer_used)]
+        return [one for one in messages if isinstance(one, Note)]
 
 
-async def test_an_edit_while_the_one_before_is_taken_up_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_an_edit_during_the_previous_one_is_applied_too(tmp_path: Path, autojump_clock: MockClock) -> None:
     watched = Watched(tmp_path / "accounts.toml", "a")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watched.run)
@@ -256,7 +256,7 @@ async def test_a_half_written_file_is_not_used(tmp_path: Path, autojump_clock: M
         nursery.cancel_scope.cancel()
 
 
-async def test_an_edit_before_anybody_watches_counts_too(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_an_edit_before_the_watch_begins_is_applied_too(tmp_path: Path, autojump_clock: MockClock) -> None:
     watched = Watched(tmp_path / "accounts.toml", "a")
     watched.write("ab")
     async with trio.open_nursery() as nursery:
@@ -273,7 +273,7 @@ class MadPath(type(Path())):  # type: ignore[misc]
         return 1 / 0
 
 
-async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
+async def test_an_unexpected_error_while_reading_an_edit_is_reported_as_invalid(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     watched = Watched(tmp_path / "accounts.toml", "a")
@@ -289,9 +289,7 @@ async def test_an_edit_that_fails_as_nobody_expected_is_a_broken_edit(
         nursery.cancel_scope.cancel()
 
 
-async def test_what_takes_effect_only_with_the_next_start_is_said_once(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_a_change_that_needs_a_restart_is_reported_once(tmp_path: Path, autojump_clock: MockClock) -> None:
     watched = Watched(tmp_path / "accounts.toml", "a")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watched.run)

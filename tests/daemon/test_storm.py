@@ -48,13 +48,13 @@ def command_line(pid: int) -> str:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_after_a_storm_all_is_live_and_whole_and_no_secret_is_out(tmp_path: Path, seed: int) -> None:
+async def test_after_a_storm_all_is_live_and_complete_and_no_secret_has_leaked(tmp_path: Path, seed: int) -> None:
     async with running(tmp_path, rate=20.0) as daemon:
         sandbox = daemon.sandbox
         await play(sandbox, list(echoes(sandbox)), random.Random(seed))
         await rage(sandbox, seed, STORM_S)
         sandbox.pause_trading()
-        await daemon.is_whole()
+        await daemon.is_complete()
         assert set(modes_in(tmp_path).values()) == {"0o600"}, modes_in(tmp_path)
         commands = command_line(daemon.process.pid) + command_line(daemon.writer)
         kept = all_that_is_kept(daemon)

@@ -24,7 +24,7 @@ from tests.support.replay import until, write_config
 from tests.support.truth import ACCOUNTS, SAME, all_live, differences, rows, status_of, trading, truth_of
 
 
-async def test_after_much_trade_every_table_equals_the_exchanges_truth(tmp_path: Path) -> None:
+async def test_after_much_trade_every_table_equals_the_exchanges_state(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         for _ in range(600):
@@ -69,7 +69,7 @@ async def test_an_announced_upgrade_leaves_no_gap_where_it_was_announced(
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "bad key"])
-async def test_one_account_does_not_disturb_the_others(tmp_path: Path, change: str) -> None:
+async def test_a_change_of_one_account_does_not_affect_the_others(tmp_path: Path, change: str) -> None:
     async with trading(tmp_path) as (sandbox, database):
         config = tmp_path / "accounts.toml"
         text = config.read_text()
@@ -95,7 +95,7 @@ def connections(database: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("rest_lags_ms", [0, 1000])
-async def test_what_happened_while_nobody_listened_is_filled_and_proved(tmp_path: Path, rest_lags_ms: int) -> None:
+async def test_a_gap_is_filled_and_verified(tmp_path: Path, rest_lags_ms: int) -> None:
     async with trading(tmp_path) as (sandbox, database):
         sandbox.faults.rest_lags_ms = rest_lags_ms
         trader = Trader(sandbox.exchange, 3)
@@ -182,7 +182,7 @@ async def test_bills_and_closed_positions_follow_what_is_pushed(
 
 @pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("silent", [["orders"], ["account", "positions", "balance_and_position"], ["orders-algo"]])
-async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: list[str]) -> None:
+async def test_channels_that_stall_silently_are_found(tmp_path: Path, silent: list[str]) -> None:
     async with trading(tmp_path) as (sandbox, database):
         sandbox.terms.snapshot_s = 1.0
         trader = Trader(sandbox.exchange, 3)
@@ -201,13 +201,13 @@ async def test_channels_that_die_silently_are_found_out(tmp_path: Path, silent: 
 
 
 @pytest.mark.usefixtures("quick_probe")
-async def test_nothing_is_doubted_that_is_whole(tmp_path: Path) -> None:
+async def test_a_complete_channel_is_never_found_stalled(tmp_path: Path) -> None:
     async with trading(tmp_path, rate=20.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
-        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        covered = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
         until_us = time.time_ns() // 1000 + 5_000_000
-        await until(lambda: rows(database, proved)[0]["at"] > until_us)  # each was asked about, or has spoken
+        await until(lambda: rows(database, covered)[0]["at"] > until_us)  # each was verified, or has pushed
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
@@ -232,24 +232,24 @@ def full_disk(database: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_probe")
-@pytest.mark.parametrize("held_up", [locked, full_disk])
-async def test_a_writer_that_is_held_up_makes_no_channel_look_dead(
-    tmp_path: Path, held_up: Callable[[Path], AbstractContextManager[None]]
+@pytest.mark.parametrize("stalled_by", [locked, full_disk])
+async def test_a_stalled_writer_makes_no_channel_look_stalled(
+    tmp_path: Path, stalled_by: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
     async with trading(tmp_path, rate=50.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
-        with held_up(database):
-            await trio.sleep(20)  # of trade, of which nothing is stored
-        proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+        with stalled_by(database):
+            await trio.sleep(20)  # of trade; nothing of it is stored
+        covered = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
         until_us = time.time_ns() // 1000 + 5_000_000
-        await until(lambda: rows(database, proved)[0]["at"] > until_us)
+        await until(lambda: rows(database, covered)[0]["at"] > until_us)
         assert {one.reconnects for one in status_of(database).connections} == {0}
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
 @pytest.mark.usefixtures("quick_probe")
-async def test_orders_that_were_dead_for_a_while_and_came_back_are_found_out(tmp_path: Path) -> None:
+async def test_orders_that_stalled_for_a_while_and_recovered_are_found(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)

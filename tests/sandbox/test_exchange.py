@@ -50,7 +50,7 @@ def market(side: str, sz: str, inst_id: str = SWAP, **more: Any) -> dict[str, An
     return limit(side, sz, "", inst_id) | {"ordType": "market", **more}
 
 
-def told(pushes: list[Push], channel: str) -> list[dict[str, Any]]:
+def rows_pushed(pushes: list[Push], channel: str) -> list[dict[str, Any]]:
     return [row for push in pushes if push.channel == channel for row in push.rows]
 
 
@@ -98,7 +98,7 @@ def test_keys_follow_from_seed_and_name_and_do_not_show(clock: Clock) -> None:
     assert first.credentials.passphrase not in repr(first)
 
 
-def test_config_tells_master_and_sub_accounts_apart(exchange: Exchange, uid: str) -> None:
+def test_config_distinguishes_master_and_sub_accounts(exchange: Exchange, uid: str) -> None:
     sub = exchange.add_member("sub", main_uid=uid)
     assert exchange.config_row(uid)["type"] == "0"
     assert exchange.config_row(sub.uid)["mainUid"] == uid
@@ -138,9 +138,9 @@ def test_instrument_codes_differ_between_live_and_demo(exchange: Exchange) -> No
 def test_a_limit_order_rests_and_freezes(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "0.1", "50000", BTC, clOrdId="a1"))
     pushes = exchange.take_pushes()
-    [row] = told(pushes, "orders")
+    [row] = rows_pushed(pushes, "orders")
     assert (row["state"], row["clOrdId"], row["fillSz"], row["tradeId"]) == ("live", "a1", "0", "")
-    [account] = told(pushes, "account")
+    [account] = rows_pushed(pushes, "account")
     [detail] = account["details"]
     assert (detail["ccy"], detail["cashBal"], detail["ordFrozen"], detail["availBal"]) == (
         "USDT",
@@ -148,7 +148,7 @@ def test_a_limit_order_rests_and_freezes(exchange: Exchange, uid: str) -> None:
         "5000",
         "95000",
     )
-    assert told(pushes, "balance_and_position") == []
+    assert rows_pushed(pushes, "balance_and_position") == []
     [row] = exchange.order_rows(uid)
     assert (row["ordId"], row["avgPx"], row["state"]) == (order.ord_id, "", "live")
 
@@ -157,7 +157,7 @@ def test_a_resting_order_fills_in_parts_over_ticks(exchange: Exchange, clock: Cl
     orders = [exchange.place_order(uid, limit("buy", "10", "59990")) for _ in range(8)]
     exchange.set_mark(SWAP, "59000")
     tick_until(exchange, clock, lambda: not any(order.pending for order in orders))
-    rows = told(exchange.take_pushes(), "orders")
+    rows = rows_pushed(exchange.take_pushes(), "orders")
     for order in orders:
         mine = [row for row in rows if row["ordId"] == order.ord_id]
         fills = mine[1:]
@@ -169,9 +169,9 @@ def test_a_resting_order_fills_in_parts_over_ticks(exchange: Exchange, clock: Cl
     assert any(row["state"] == "partially_filled" for row in rows)
 
 
-def test_a_crossing_limit_order_takes(exchange: Exchange, uid: str) -> None:
+def test_a_crossing_limit_order_fills_at_once(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "1", "60100"))
-    rows = told(exchange.take_pushes(), "orders")
+    rows = rows_pushed(exchange.take_pushes(), "orders")
     assert rows[0]["state"] == "live"
     assert rows[1]["execType"] == "T"
     assert Decimal(rows[1]["fillPx"]) < 60100
@@ -180,7 +180,7 @@ def test_a_crossing_limit_order_takes(exchange: Exchange, uid: str) -> None:
 
 def test_a_spot_market_order_ends_in_a_row_without_fill(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, market("buy", "1000", BTC))
-    rows = told(exchange.take_pushes(), "orders")
+    rows = rows_pushed(exchange.take_pushes(), "orders")
     assert [row["state"] for row in rows][-1] == "filled"
     assert (rows[-1]["fillSz"], rows[-1]["tradeId"]) == ("0", "")
     fills = rows[1:-1]
@@ -195,7 +195,7 @@ def test_a_spot_market_order_ends_in_a_row_without_fill(exchange: Exchange, uid:
 
 def test_a_swap_market_order_ends_with_its_last_fill(exchange: Exchange, uid: str) -> None:
     exchange.place_order(uid, market("sell", "3"))
-    last = told(exchange.take_pushes(), "orders")[-1]
+    last = rows_pushed(exchange.take_pushes(), "orders")[-1]
     assert last["state"] == "filled"
     assert last["tradeId"]
     assert Decimal(last["fillSz"]) > 0
@@ -220,13 +220,13 @@ def test_amend_keeps_the_order_and_echoes_the_request(exchange: Exchange, uid: s
     order = exchange.place_order(uid, limit("buy", "1", "59000"))
     exchange.take_pushes()
     exchange.amend_order(uid, {"instId": SWAP, "ordId": order.ord_id, "newSz": "2", "newPx": "58000", "reqId": "r1"})
-    [row] = told(exchange.take_pushes(), "orders")
+    [row] = rows_pushed(exchange.take_pushes(), "orders")
     assert (row["ordId"], row["sz"], row["px"], row["state"]) == (order.ord_id, "2", "58000", "live")
     assert (row["reqId"], row["amendResult"], row["amendSource"]) == ("r1", "0", "1")
     exchange.set_mark(SWAP, "58500")
     assert order.acc_fill_sz == 0  # its old price is no longer in the book
     exchange.cancel_order(uid, {"instId": SWAP, "ordId": order.ord_id})
-    [row] = told(exchange.take_pushes(), "orders")
+    [row] = rows_pushed(exchange.take_pushes(), "orders")
     assert (row["reqId"], row["amendResult"]) == ("", "")
 
 
@@ -240,20 +240,20 @@ def test_amend_to_what_is_filled_finishes_the_order(exchange: Exchange, clock: C
     assert order.sz == order.acc_fill_sz
 
 
-def test_amend_into_the_market_takes(exchange: Exchange, uid: str) -> None:
+def test_amend_into_the_market_fills_at_once(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "1", "59000"))
     exchange.amend_order(uid, {"instId": SWAP, "ordId": order.ord_id, "newPx": "60500"})
     assert order.acc_fill_sz
 
 
-def test_amend_beyond_the_balance_is_refused_or_cancels(exchange: Exchange, uid: str) -> None:
+def test_amend_beyond_the_balance_is_rejected_or_cancels(exchange: Exchange, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "1", "50000", BTC))
     body = {"instId": BTC, "ordId": order.ord_id, "newSz": "3"}
     refused("51008", exchange.amend_order, uid, body)
     assert (str(order.sz), order.state) == ("1", "live")
     exchange.take_pushes()
     exchange.amend_order(uid, body | {"cxlOnFail": True, "reqId": "r2"})
-    [row] = told(exchange.take_pushes(), "orders")
+    [row] = rows_pushed(exchange.take_pushes(), "orders")
     assert (row["state"], row["amendResult"], row["reqId"], row["sz"]) == ("canceled", "1", "r2", "1")
 
 
@@ -275,15 +275,15 @@ def test_cancel_says_who_did_it_and_unfreezes(exchange: Exchange, uid: str) -> N
     exchange.take_pushes()
     exchange.cancel_order(uid, {"instId": BTC, "clOrdId": "c1"})
     pushes = exchange.take_pushes()
-    [row] = told(pushes, "orders")
+    [row] = rows_pushed(pushes, "orders")
     assert (row["state"], row["cancelSource"]) == ("canceled", "1")
-    assert told(pushes, "account")[0]["details"][0]["ordFrozen"] == "0"
+    assert rows_pushed(pushes, "account")[0]["details"][0]["ordFrozen"] == "0"
     refused("51400", exchange.cancel_order, uid, {"instId": BTC, "ordId": order.ord_id})
 
 
-def test_post_only_that_would_take_is_only_canceled(exchange: Exchange, uid: str) -> None:
+def test_post_only_that_would_cross_is_only_canceled(exchange: Exchange, uid: str) -> None:
     exchange.place_order(uid, limit("buy", "1", "61000", ordType="post_only"))
-    [row] = told(exchange.take_pushes(), "orders")
+    [row] = rows_pushed(exchange.take_pushes(), "orders")
     assert (row["state"], row["cancelSource"]) == ("canceled", "31")
 
 
@@ -322,7 +322,7 @@ def test_a_client_id_is_free_again_after_its_order(exchange: Exchange, uid: str)
         ({"posSide": "long"}, "51000"),
     ],
 )
-def test_a_bad_order_is_refused_and_leaves_no_trace(
+def test_an_invalid_order_is_rejected_and_changes_nothing(
     exchange: Exchange, uid: str, change: dict[str, Any], code: str
 ) -> None:
     refused(code, exchange.place_order, uid, limit("buy", "1", "50000") | change)
@@ -339,7 +339,7 @@ def test_spot_sells_what_it_bought(exchange: Exchange, uid: str) -> None:
     assert [detail["ccy"] for detail in exchange.account_row(uid)["details"]] == ["USDT"]
 
 
-def test_spot_orders_that_can_no_longer_be_paid_end_when_their_turn_comes(exchange: Exchange, uid: str) -> None:
+def test_spot_orders_that_can_no_longer_be_paid_are_canceled_at_their_price(exchange: Exchange, uid: str) -> None:
     """A swap loss may eat the cash that a resting spot order counts on."""
     order = exchange.place_order(uid, limit("buy", "1.5", "59000", BTC))
     exchange.place_order(uid, market("buy", "100"))
@@ -359,11 +359,11 @@ def test_spot_accounts_do_not_trade_swaps(exchange: Exchange) -> None:
     assert exchange.place_order(uid, market("buy", "100", BTC)).state == "filled"
 
 
-def test_spot_cannot_sell_what_is_not_there(exchange: Exchange, uid: str) -> None:
+def test_spot_cannot_sell_more_than_the_balance(exchange: Exchange, uid: str) -> None:
     refused("51008", exchange.place_order, uid, market("sell", "1", BTC))
 
 
-def test_unknown_orders_are_refused(exchange: Exchange, uid: str) -> None:
+def test_unknown_orders_are_rejected(exchange: Exchange, uid: str) -> None:
     refused("51400", exchange.cancel_order, uid, {"instId": SWAP, "ordId": "1"})
     refused("51503", exchange.amend_order, uid, {"instId": SWAP, "ordId": "1", "newSz": "1"})
     refused("51003", exchange.cancel_order, uid, {"instId": SWAP})
@@ -385,7 +385,7 @@ def test_open_add_reduce_close(exchange: Exchange, uid: str) -> None:
     [history] = exchange.positions_history_rows(uid)
     assert (history["type"], history["closeTotalPos"]) == ("1", "1")
     exchange.place_order(uid, market("sell", "3"))
-    rows = told(exchange.take_pushes(), "positions")
+    rows = rows_pushed(exchange.take_pushes(), "positions")
     assert (rows[-1]["pos"], rows[-1]["avgPx"], rows[-1]["posId"]) == ("0", "", opened["posId"])
     assert exchange.position_rows(uid) == []
     [closed] = exchange.position_rows(uid, with_closed=True)
@@ -429,7 +429,7 @@ def test_close_position_is_a_reduce_only_market_order(exchange: Exchange, uid: s
     refused("51115", exchange.close_position, uid, {"instId": SWAP, "mgnMode": "cross"})
     exchange.take_pushes()
     exchange.close_position(uid, {"instId": SWAP, "mgnMode": "cross", "autoCxl": True})
-    rows = told(exchange.take_pushes(), "orders")
+    rows = rows_pushed(exchange.take_pushes(), "orders")
     assert (rows[0]["ordId"], rows[0]["state"]) == (closing.ord_id, "canceled")
     assert (rows[-1]["side"], rows[-1]["reduceOnly"], rows[-1]["state"]) == ("buy", "true", "filled")
     assert exchange.position_rows(uid) == []
@@ -464,9 +464,9 @@ def test_marks_move_prices_of_a_position_but_not_its_time(exchange: Exchange, cl
     assert (before["markPx"], before["upl"]) != (after["markPx"], after["upl"])
 
 
-def test_balance_and_position_tells_only_what_changed(exchange: Exchange, uid: str) -> None:
+def test_balance_and_position_reports_only_changes(exchange: Exchange, uid: str) -> None:
     exchange.place_order(uid, market("buy", "1"))
-    [row] = told(exchange.take_pushes(), "balance_and_position")
+    [row] = rows_pushed(exchange.take_pushes(), "balance_and_position")
     assert row["eventType"] == "filled"
     assert [each["ccy"] for each in row["balData"]] == ["USDT"]
     assert [each["pos"] for each in row["posData"]] == ["1"]
@@ -479,7 +479,7 @@ def test_balance_and_position_tells_only_what_changed(exchange: Exchange, uid: s
     ("adl", "category", "event", "bill_type", "cycle_type"),
     [(False, "full_liquidation", "liquidation", "5", "3"), (True, "adl", "adl", "9", "5")],
 )
-def test_a_forced_close_is_marked_and_hides_its_trades(
+def test_a_liquidation_is_marked_and_hides_its_trade_ids(
     exchange: Exchange, uid: str, adl: bool, category: str, event: str, bill_type: str, cycle_type: str
 ) -> None:
     exchange.place_order(uid, market("buy", "2"))
@@ -487,11 +487,11 @@ def test_a_forced_close_is_marked_and_hides_its_trades(
     exchange.take_pushes()
     exchange.liquidate(uid, {"instId": SWAP, "mgnMode": "cross"}, adl=adl)
     pushes = exchange.take_pushes()
-    rows = told(pushes, "orders")
+    rows = rows_pushed(pushes, "orders")
     assert (rows[0]["ordId"], rows[0]["state"]) == (resting.ord_id, "canceled")
     assert (rows[-1]["state"], rows[-1]["category"], rows[-1]["tradeId"]) == ("filled", category, "0")
-    assert told(pushes, "balance_and_position")[0]["eventType"] == event
-    assert told(pushes, "positions")[0]["pos"] == "0"
+    assert rows_pushed(pushes, "balance_and_position")[0]["eventType"] == event
+    assert rows_pushed(pushes, "positions")[0]["pos"] == "0"
     fill, bill = exchange.fill_rows(uid)[0], exchange.bill_rows(uid)[0]
     assert (int(fill["tradeId"]) < 0, fill["execType"], bill["type"]) == (True, "", bill_type)
     assert exchange.positions_history_rows(uid)[0]["type"] == cycle_type
@@ -507,14 +507,14 @@ def trigger(side: str, sz: str, px: str, **more: Any) -> dict[str, Any]:
 
 def test_a_trigger_order_places_its_child(exchange: Exchange, uid: str) -> None:
     algo = exchange.place_algo(uid, trigger("buy", "1", "60500", algoClOrdId="t1"))
-    [row] = told(exchange.take_pushes(), "orders-algo")
+    [row] = rows_pushed(exchange.take_pushes(), "orders-algo")
     assert (row["state"], row["triggerPx"], row["ordPx"], row["ordIdList"]) == ("live", "60500", "-1", [])
     exchange.set_mark(SWAP, "60499")
-    assert told(exchange.take_pushes(), "orders-algo") == []
+    assert rows_pushed(exchange.take_pushes(), "orders-algo") == []
     exchange.set_mark(SWAP, "60500")
     pushes = exchange.take_pushes()
-    [row] = told(pushes, "orders-algo")
-    child = told(pushes, "orders")[0]
+    [row] = rows_pushed(pushes, "orders-algo")
+    child = rows_pushed(pushes, "orders")[0]
     assert (row["state"], row["ordIdList"]) == ("effective", [child["ordId"]])
     assert (child["algoId"], child["algoClOrdId"], child["source"]) == (algo.algo_id, "t1", "6")
     assert [each["pos"] for each in exchange.position_rows(uid)] == ["1"]
@@ -534,11 +534,11 @@ def test_oco_triggers_one_leg_once(exchange: Exchange, uid: str) -> None:
     assert exchange.order_rows(uid)[0]["source"] == "7"
 
 
-def test_a_child_that_is_refused_fails_the_algo_order(exchange: Exchange, uid: str) -> None:
+def test_a_rejected_child_fails_the_algo_order(exchange: Exchange, uid: str) -> None:
     algo = exchange.place_algo(uid, trigger("buy", "1", "59000", reduceOnly=True))
     exchange.take_pushes()
     exchange.set_mark(SWAP, "58000")
-    [row] = told(exchange.take_pushes(), "orders-algo")
+    [row] = rows_pushed(exchange.take_pushes(), "orders-algo")
     assert (row["algoId"], row["state"], row["failCode"]) == (algo.algo_id, "order_failed", "51169")
 
 
@@ -566,10 +566,10 @@ def test_a_deposit_comes_in_by_steps(exchange: Exchange, uid: str) -> None:
     for _ in range(3):
         exchange.tick()
     pushes = exchange.take_pushes()
-    rows = told(pushes, "deposit-info")
+    rows = rows_pushed(pushes, "deposit-info")
     assert [row["state"] for row in rows] == ["0", "1", "2"]
     assert {(row["uid"], row["subAcct"], row["amt"]) for row in rows} == {(uid, "", "0.5")}
-    [event] = told(pushes, "balance_and_position")
+    [event] = rows_pushed(pushes, "balance_and_position")
     assert (event["eventType"], event["balData"][0]["cashBal"]) == ("transferred", "0.5")
     assert exchange.bill_rows(uid)[0]["balChg"] == "0.5"
     assert exchange.asset_balance_rows(uid) == []
@@ -581,7 +581,7 @@ def test_a_withdrawal_goes_out_by_steps(exchange: Exchange, uid: str) -> None:
     assert exchange.bill_rows(uid)[0]["bal"] == "98999"  # and one for the fee
     for _ in range(3):
         exchange.tick()
-    rows = told(exchange.take_pushes(), "withdrawal-info")
+    rows = rows_pushed(exchange.take_pushes(), "withdrawal-info")
     assert [row["state"] for row in rows] == ["0", "1", "2"]
     assert exchange.withdrawal_rows(uid)[0]["fee"] == "1"
 
@@ -597,7 +597,7 @@ def test_currencies_that_nothing_trades_in_can_be_held(exchange: Exchange) -> No
 def test_a_sub_account_is_named_in_its_deposits(exchange: Exchange, uid: str) -> None:
     sub = exchange.add_member("sub", main_uid=uid).uid
     exchange.deposit(sub, "USDT", "5")
-    [row] = told(exchange.take_pushes(), "deposit-info")
+    [row] = rows_pushed(exchange.take_pushes(), "deposit-info")
     assert (row["uid"], row["subAcct"]) == (sub, "sub")
 
 
@@ -617,8 +617,8 @@ def test_funding_is_billed_each_interval(clock: Clock) -> None:
     bill = exchange.bill_rows(uid)[0]
     paid = -10 * Decimal("0.01") * exchange.mark(SWAP) * rate
     assert (bill["type"], bill["subType"], Decimal(bill["balChg"]), bill["pnl"]) == ("8", "173", paid, bill["balChg"])
-    assert told(pushes, "balance_and_position")[-1]["eventType"] == "funding_fee"
-    assert told(pushes, "positions")[-1]["fundingFee"] == bill["balChg"]
+    assert rows_pushed(pushes, "balance_and_position")[-1]["eventType"] == "funding_fee"
+    assert rows_pushed(pushes, "positions")[-1]["fundingFee"] == bill["balChg"]
     assert int(exchange.funding_rate_row(SWAP)["fundingTime"]) == due + 60_000
 
 
@@ -636,7 +636,7 @@ def test_public_channels_keep_their_pace(exchange: Exchange, clock: Clock) -> No
     assert {channel for channel, _ in times} == {"mark-price", "tickers", "funding-rate"}
 
 
-def test_a_clock_that_goes_back_is_read_as_standing_still(exchange: Exchange, clock: Clock, uid: str) -> None:
+def test_time_stands_still_while_the_clock_goes_back(exchange: Exchange, clock: Clock, uid: str) -> None:
     order = exchange.place_order(uid, limit("buy", "1", "50000"))
     clock.now -= 10_000
     exchange.cancel_order(uid, {"instId": SWAP, "ordId": order.ord_id})

@@ -48,7 +48,7 @@ def test_limit_is_at_most_100() -> None:
 
 @pytest.mark.parametrize("name", ["after", "before", "limit", "begin", "end"])
 @pytest.mark.parametrize("value", ["x", "-1", "1.5"])
-def test_what_is_no_number_is_refused(name: str, value: str) -> None:
+def test_an_invalid_number_is_rejected(name: str, value: str) -> None:
     with pytest.raises(OrderRejected, match="51000"):
         ids(**{name: value})
 

@@ -34,7 +34,7 @@ async def test_a_signed_request_is_answered(caller: Caller, alpha: Member) -> No
         ({"x-simulated-trading": None}, "50101"),
     ],
 )
-async def test_who_is_not_let_in_gets_401_and_no_data(
+async def test_an_unauthenticated_request_gets_401_and_no_data(
     caller: Caller, headers: dict[str, str | None], code: str
 ) -> None:
     response = await caller.send("GET", "account/balance", headers=headers)
@@ -43,14 +43,14 @@ async def test_who_is_not_let_in_gets_401_and_no_data(
     assert (body["code"], "data" in body) == (code, False)
 
 
-async def test_a_live_key_is_refused_where_the_header_says_demo(client: httpx.AsyncClient, exchange: Exchange) -> None:
+async def test_a_live_key_is_rejected_with_the_demo_header(client: httpx.AsyncClient, exchange: Exchange) -> None:
     live = Caller(client, exchange.add_member("live", demo=False))
     assert (await live.get("account/config"))["code"] == "0"
     demo = await live.send("GET", "account/config", headers={"x-simulated-trading": "1"})
     assert body_of(demo)["code"] == "50101"
 
 
-async def test_a_key_bound_to_another_ip_is_refused(caller: Caller, alpha: Member) -> None:
+async def test_a_key_bound_to_another_ip_is_rejected(caller: Caller, alpha: Member) -> None:
     alpha.ip = "10.1.2.3"
     assert (await caller.get("account/config"))["code"] == "50110"
 
@@ -64,7 +64,7 @@ async def test_the_signature_is_over_the_raw_target_and_body(caller: Caller) -> 
     assert body_of(await caller.send("POST", "trade/cancel-order", body=body, sent_body=tight))["code"] == "50113"
 
 
-async def test_a_key_without_the_right_to_trade_reads_only(caller: Caller, alpha: Member) -> None:
+async def test_a_key_without_permission_to_trade_can_only_read(caller: Caller, alpha: Member) -> None:
     alpha.perm = "read_only"
     assert (await caller.get("account/balance"))["code"] == "0"
     assert (await caller.post("trade/order", {}))["code"] == "50120"
@@ -154,7 +154,7 @@ async def test_unknown_paths_and_methods(caller: Caller) -> None:
     assert (await caller.send("POST", "account/balance", body="{}")).status_code == 405
 
 
-async def test_a_scripted_answer_comes_once_with_or_without_the_deed(
+async def test_a_scripted_reply_is_sent_once_and_the_request_may_be_executed(
     sandbox: Sandbox, exchange: Exchange, caller: Caller, alpha: Member
 ) -> None:
     lost = '{"code":"50004","msg":"API endpoint request timeout","data":[]}'

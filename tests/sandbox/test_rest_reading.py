@@ -136,13 +136,13 @@ async def test_unfilled_cancels_are_hidden_after_2_h_and_never_archived(
     async def shown(path: str) -> list[str]:
         return [row["ordId"] for row in await caller.rows(path, instType="SWAP")]
 
-    asked = {"instId": "BTC-USDT-SWAP", "clOrdId": "c1"}
+    query = {"instId": "BTC-USDT-SWAP", "clOrdId": "c1"}
     assert await shown("trade/orders-history") == [filled, canceled]
     assert await shown("trade/orders-history-archive") == [filled]
-    assert [row["ordId"] for row in await caller.rows("trade/order", **asked)] == [canceled]
+    assert [row["ordId"] for row in await caller.rows("trade/order", **query)] == [canceled]
     later(sandbox, caller, 2 * HOUR_S + 60)
     assert await shown("trade/orders-history") == [filled]
-    assert (await caller.get("trade/order", **asked))["code"] == "51603"
+    assert (await caller.get("trade/order", **query))["code"] == "51603"
     later(sandbox, caller, 8 * DAY_S)
     assert await shown("trade/orders-history") == []
     assert await shown("trade/orders-history-archive") == [filled]
@@ -150,7 +150,7 @@ async def test_unfilled_cancels_are_hidden_after_2_h_and_never_archived(
     assert await shown("trade/orders-history-archive") == []
 
 
-async def test_orders_history_begin_and_end_are_about_creation(
+async def test_orders_history_begin_and_end_filter_by_creation_time(
     caller: Caller, sandbox: Sandbox, exchange: Exchange
 ) -> None:
     uid = caller.member.uid
@@ -162,7 +162,7 @@ async def test_orders_history_begin_and_end_are_about_creation(
     assert await caller.rows("trade/orders-history", instType="SWAP", end=str(created - 1000)) != []
 
 
-async def test_order_rows_tell_the_last_fill_and_no_average_of_nothing(
+async def test_order_rows_report_the_last_fill_and_no_average_without_fills(
     caller: Caller, sandbox: Sandbox, exchange: Exchange
 ) -> None:
     uid = caller.member.uid
@@ -239,7 +239,7 @@ async def test_depth_and_cursor_of_fills_and_bills(
     assert await caller.rows(path, **query) == []
 
 
-async def test_money_that_moved(sandbox: Sandbox, exchange: Exchange, caller: Caller) -> None:
+async def test_deposits_and_withdrawals_are_listed(sandbox: Sandbox, exchange: Exchange, caller: Caller) -> None:
     sandbox.operate(exchange.deposit, caller.member.uid, "USDT", "7")
     sandbox.operate(exchange.withdraw, caller.member.uid, "USDT", "9")
     newest, *_ = await caller.rows("asset/deposit-history")
@@ -291,7 +291,7 @@ async def test_what_markets_load(client: httpx.AsyncClient) -> None:
     assert body_of(await client.get("/api/v5/public/instruments"))["code"] == "50014"
 
 
-async def test_what_is_new_can_be_read_later_if_rest_lags(
+async def test_rest_shows_new_rows_later_if_it_lags(
     caller: Caller, sandbox: Sandbox, exchange: Exchange, alpha: Member
 ) -> None:
     sandbox.faults.rest_lags_ms = 60_000

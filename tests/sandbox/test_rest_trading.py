@@ -27,13 +27,13 @@ async def test_place_amend_and_cancel(caller: Caller) -> None:
     (row,) = answer["data"]
     assert set(row) == {"ordId", "clOrdId", "tag", "ts", "sCode", "sMsg", "subCode"}
     assert (row["sCode"], row["clOrdId"], row["tag"]) == ("0", "c1", "t")
-    asked = {**BTC_SWAP, "ordId": row["ordId"]}
-    amended = await done(caller, "trade/amend-order", {**asked, "newSz": "2", "reqId": "r1"})
+    request = {**BTC_SWAP, "ordId": row["ordId"]}
+    amended = await done(caller, "trade/amend-order", {**request, "newSz": "2", "reqId": "r1"})
     assert (amended["ordId"], amended["reqId"]) == (row["ordId"], "r1")
-    assert (await caller.rows("trade/order", **asked))[0]["sz"] == "2"
+    assert (await caller.rows("trade/order", **request))[0]["sz"] == "2"
     await done(caller, "trade/cancel-order", {**BTC_SWAP, "clOrdId": "c1"})
-    assert (await caller.rows("trade/order", **asked))[0]["state"] == "canceled"
-    again = await caller.post("trade/cancel-order", asked)
+    assert (await caller.rows("trade/order", **request))[0]["state"] == "canceled"
+    again = await caller.post("trade/cancel-order", request)
     assert (again["code"], again["data"][0]["sCode"], again["data"][0]["ordId"]) == ("1", "51400", row["ordId"])
 
 
@@ -46,7 +46,7 @@ async def test_a_client_id_is_free_again_when_its_order_is_finished(caller: Call
     assert (await done(caller, "trade/order", body))["ordId"] != first["ordId"]
 
 
-async def test_batches_tell_each_result(caller: Caller) -> None:
+async def test_batches_report_each_result(caller: Caller) -> None:
     good, bad = {**SWAP, **FAR_BUY, "sz": "1"}, {**SWAP, **FAR_BUY, "sz": "0"}
     answer = await caller.post("trade/batch-orders", [good, bad, good])
     assert answer["code"] == "2"

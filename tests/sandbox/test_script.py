@@ -49,7 +49,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("[[fault", "Expected"),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ValueError, match=r"faults\.toml") as caught:
         read_script(written(tmp_path, text))
     assert says in str(caught.value)
@@ -70,7 +70,7 @@ def test_the_short_form_injects_its_faults_in_turn() -> None:
         faults_of("none.toml")
 
 
-def test_every_kind_is_explained() -> None:
+def test_every_kind_is_documented() -> None:
     for kind in LASTING:
         assert f"``{kind}``" in (Rule.__doc__ or "")
     assert len({*LASTING, *SUDDEN}) == len(LASTING) + len(SUDDEN)
@@ -101,7 +101,7 @@ async def test_a_fault_of_one_account_or_endpoint_does_not_affect_others(
     assert await upgrade_status(sandbox.url_rest, "business") == 503
 
 
-async def test_login_may_be_late(sandbox: Sandbox, alpha: Member) -> None:
+async def test_login_may_be_delayed(sandbox: Sandbox, alpha: Member) -> None:
     sandbox.faults.rules.append(Rule("login-delay", account="alpha", seconds=0.2))
     async with talk(sandbox) as client:
         began = trio.current_time()
@@ -109,7 +109,9 @@ async def test_login_may_be_late(sandbox: Sandbox, alpha: Member) -> None:
         assert trio.current_time() - began >= 0.2
 
 
-async def test_a_channel_may_be_refused_or_crowded(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+async def test_a_subscription_may_be_rejected_or_over_the_connection_limit(
+    sandbox: Sandbox, exchange: Exchange, alpha: Member
+) -> None:
     sandbox.faults.rules += [
         Rule("subscribe-error", channel="account", code="60018"),
         Rule("crowded", channel="orders"),

@@ -74,7 +74,7 @@ async def test_channel_errors(
         assert sandbox.connections[0].channels == []
 
 
-async def test_fills_of_a_vip_tell_each_fill(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+async def test_fills_of_a_vip_report_each_fill(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
     alpha.vip = 4
     async with talk(sandbox, member=alpha) as client:
         await client.subscribe("fills")
@@ -132,7 +132,7 @@ async def test_unsubscribe_stops_pushes_and_acks(sandbox: Sandbox, exchange: Exc
 # account
 
 
-async def test_account_begins_with_a_snapshot_and_tells_changed_currencies(
+async def test_account_begins_with_a_snapshot_and_reports_changed_currencies(
     sandbox: Sandbox, exchange: Exchange, alpha: Member
 ) -> None:
     async with talk(sandbox, member=alpha) as client:
@@ -291,7 +291,7 @@ async def test_orders_push_nothing_on_subscribe_then_each_change(
         assert (canceled["state"], canceled["cancelSource"]) == ("canceled", "1")
 
 
-async def test_fills_in_parts_tell_this_fill(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+async def test_partial_fills_report_this_fill(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
     async with talk(sandbox, member=alpha) as client:
         await client.subscribe(ORDERS)
         assert (await client.receive())["event"] == "channel-conn-count"
@@ -321,7 +321,7 @@ async def test_a_spot_market_order_ends_with_filled_and_no_fill(
         assert any(row["tradeId"] for frame in frames[:-1] for row in frame["data"])
 
 
-async def test_algo_orders_are_told_on_business(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
+async def test_algo_orders_are_pushed_on_business(sandbox: Sandbox, exchange: Exchange, alpha: Member) -> None:
     async with talk(sandbox, "business", alpha) as business, talk(sandbox, member=alpha) as private:
         await business.subscribe(ALGOS)
         await private.subscribe(ORDERS)
@@ -338,7 +338,7 @@ async def test_algo_orders_are_told_on_business(sandbox: Sandbox, exchange: Exch
         assert child["algoId"] == algo.algo_id
 
 
-async def test_deposits_of_a_sub_account_are_told_to_its_master_too(
+async def test_deposits_of_a_sub_account_are_pushed_to_its_master_too(
     sandbox: Sandbox, exchange: Exchange, alpha: Member, beta: Member
 ) -> None:
     sub = exchange.add_member("sub", main_uid=alpha.uid)
@@ -394,21 +394,21 @@ async def test_mark_price_every_200_ms_and_tickers_not_faster_than_100_ms(sandbo
     async with talk(sandbox, "public") as client:
         args = [{"channel": name, "instId": "BTC-USDT-SWAP"} for name in ("mark-price", "tickers", "funding-rate")]
         await client.subscribe(*args, {"channel": "index-tickers", "instId": "BTC-USDT"})
-        told: dict[str, list[dict[str, Any]]] = {
+        rows_of: dict[str, list[dict[str, Any]]] = {
             "mark-price": [],
             "tickers": [],
             "funding-rate": [],
             "index-tickers": [],
         }
-        while min(map(len, told.values())) < 1 or min(len(told["mark-price"]), len(told["tickers"])) < 4:
+        while min(map(len, rows_of.values())) < 1 or min(len(rows_of["mark-price"]), len(rows_of["tickers"])) < 4:
             frame = await client.receive()
             if "data" in frame:
                 assert list(frame) == ["arg", "data"]
                 assert "uid" not in frame["arg"]
-                told[frame["arg"]["channel"]] += frame["data"]
-    times = {channel: [int(row["ts"]) for row in rows[1:]] for channel, rows in told.items()}  # from the second on
+                rows_of[frame["arg"]["channel"]] += frame["data"]
+    times = {channel: [int(row["ts"]) for row in rows[1:]] for channel, rows in rows_of.items()}  # from the second on
     for channel, least in (("mark-price", 200), ("tickers", 100)):
         gaps = [after - before for before, after in zip(times[channel], times[channel][1:], strict=False)]
         assert gaps
         assert min(gaps) >= least
-    assert set(told["mark-price"][0]) == {"instType", "instId", "markPx", "ts"}
+    assert set(rows_of["mark-price"][0]) == {"instType", "instId", "markPx", "ts"}

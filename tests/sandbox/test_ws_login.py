@@ -19,7 +19,7 @@ async def test_every_path_is_served_and_its_query_ignored(sandbox: Sandbox, endp
         assert await ws.get_message() == "pong"
 
 
-async def test_an_unknown_path_is_refused(sandbox: Sandbox) -> None:
+async def test_an_unknown_path_is_rejected(sandbox: Sandbox) -> None:
     assert await upgrade_status(sandbox.url_rest, "other") == 404
 
 
@@ -100,7 +100,7 @@ async def test_login_errors_of_place_environment_and_script(sandbox: Sandbox, al
         assert (await client.log_in(beta))["event"] == "login"
 
 
-async def test_a_second_login_is_refused(sandbox: Sandbox, alpha: Member, beta: Member) -> None:
+async def test_a_second_login_is_rejected(sandbox: Sandbox, alpha: Member, beta: Member) -> None:
     async with talk(sandbox, member=alpha) as client:
         assert (await client.log_in(beta))["code"] == "60031"
         assert [each.uid for each in sandbox.connections] == [alpha.uid]
@@ -142,7 +142,7 @@ async def test_requests_are_counted_by_the_hour(sandbox: Sandbox, alpha: Member)
         ({"op": "login", "args": [{}, {}]}, "60026"),
     ],
 )
-async def test_a_wrong_request_is_told_so(sandbox: Sandbox, said: object, code: str) -> None:
+async def test_an_invalid_request_is_rejected_with_its_code(sandbox: Sandbox, said: object, code: str) -> None:
     async with talk(sandbox) as client:
         answer = await client.request(said)
         assert answer["code"] == code

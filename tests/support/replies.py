@@ -37,7 +37,7 @@ async def saying(
                 await stream.send_all(parts[-1])
             if silent:
                 await trio.sleep_forever()
-        except trio.BrokenResourceError:  # the client has heard enough
+        except trio.BrokenResourceError:  # the client has closed
             pass
 
     async with trio.open_nursery() as nursery:

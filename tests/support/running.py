@@ -32,7 +32,7 @@ def is_live(database: Path, connections: int) -> bool:
 
 
 class Running:
-    """A daemon in a process of its own, on a sandbox that trades when it is told to."""
+    """A daemon in a process of its own, on a sandbox that trades on request."""
 
     def __init__(self, sandbox: Sandbox, process: Popen[str], database: Path) -> None:
         self.sandbox = sandbox
@@ -51,7 +51,7 @@ class Running:
         (child,) = [int(pid) for thread in threads for pid in thread.read_text().split()]
         return child
 
-    async def is_whole(self) -> None:
+    async def is_complete(self) -> None:
         """Wait until all is live, every gap is closed and the mirror equals the truth."""
         await until(lambda: status_of(self.database).exit_code == 0)
         await until(lambda: not differences(self.sandbox.exchange, self.database))

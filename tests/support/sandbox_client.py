@@ -38,7 +38,7 @@ class Talk:
 
     def __init__(self, ws: WebSocketConnection) -> None:
         self.ws = ws
-        self._kept: deque[dict[str, Any]] = deque()  # heard while waiting for acks
+        self._kept: deque[dict[str, Any]] = deque()  # received while waiting for acknowledgements
 
     async def send(self, content: object) -> None:
         await self.ws.send_message(content if isinstance(content, str) else json.dumps(content))
@@ -71,7 +71,7 @@ class Talk:
         return await self.request({"op": "login", "args": [login_arg(member.credentials, **changes)]})
 
     async def subscribe(self, *args: Mapping[str, object] | str, **more: object) -> list[dict[str, Any]]:
-        """Subscribe and return the acks and errors; what comes between them is heard later."""
+        """Subscribe and return the acks and errors; frames between them are returned by later calls."""
         wanted = [{"channel": arg} if isinstance(arg, str) else dict(arg) for arg in args]
         await self.send({"op": "subscribe", "args": wanted, **more})
         answers: list[dict[str, Any]] = []

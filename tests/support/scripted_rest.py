@@ -31,9 +31,9 @@ class Exchange:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         path, params = request.url.path.removeprefix("/api/v5/"), dict(request.url.params)
         self.asked.append((path, params))
-        told = self.replies.get(path, [])
-        while callable(told):
-            told = told(params)
-        if isinstance(told, str):
-            return reply({"code": told, "msg": "as scripted", "data": []})
-        return reply({"code": "0", "msg": "", "data": told})
+        found = self.replies.get(path, [])
+        while callable(found):
+            found = found(params)
+        if isinstance(found, str):
+            return reply({"code": found, "msg": "as scripted", "data": []})
+        return reply({"code": "0", "msg": "", "data": found})
