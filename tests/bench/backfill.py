@@ -1,4 +1,4 @@
-"""The time of ``okxsync backfill`` beside the time that OKX's limits ask for.
+"""The time of ``okxsync backfill`` compared with the time that OKX's rate limits require.
 
 The exchange is a stand-in that answers from arithmetic: fills, orders and bills of many accounts, newest first, within
 OKX's budgets, each broken one counted. The bound is that of the slowest endpoint: its pages at its budget's pace.

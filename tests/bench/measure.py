@@ -153,7 +153,7 @@ class Run:
 
 @contextlib.contextmanager
 def running(client: Client, connections: int, mode: str, *numbers: int) -> Iterator[Run]:
-    """Start a source and a client, in a folder of their own; both are gone afterwards."""
+    """Start a source and a client in a temporary folder; both have ended afterwards."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     command = [sys.executable, "-m", "tests.bench.source", str(connections), mode, *map(str, numbers)]

@@ -17,7 +17,7 @@ CLIENTS = (okxsync, in_batches, one_by_one)
 CONNECTIONS = 100
 POLL_S = 0.002
 LATE_S = 0.05
-"""A source this late did not keep its pace, and the table says so."""
+"""A source that is later than this did not keep its rate, and the table shows it."""
 
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:

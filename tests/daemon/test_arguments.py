@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 
 from okxsync import daemon
 from okxsync.config.settings import load
+from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
@@ -18,7 +20,7 @@ from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from tests.support import processes
 from tests.support.replay import replace, until, write_config
 from tests.support.running import is_live
-from tests.support.truth import rows, status_of
+from tests.support.truth import QUICK, rows, status_of
 
 SWAPS = (
     '[{ channel = "orders", instType = "SWAP" }, { channel = "positions", instFamily = "BTC-USDT" },'
@@ -45,11 +47,11 @@ def with_channels(sandbox: Sandbox, channels: str) -> str:
 
 
 @asynccontextmanager
-async def mirrored(folder: Path, text: str, connections: int) -> AsyncIterator[Path]:
+async def mirrored(folder: Path, text: str, connections: int, timings: Timings = TIMINGS) -> AsyncIterator[Path]:
     """A daemon on this configuration that is live."""
     settings = load(write_config(folder, text))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(daemon.run, settings, settings.database)
+        nursery.start_soon(partial(daemon.run, settings, settings.database, timings=timings))
         await until(lambda: is_live(settings.database, connections))
         yield settings.database
         nursery.cancel_scope.cancel(reason="the test is over")
@@ -97,10 +99,9 @@ async def test_a_gap_of_a_channel_with_arguments_between_two_runs_is_filled(sand
     assert {(gap["outcome"], gap["note"]) for gap in gaps} == {("filled", None)}
 
 
-@pytest.mark.usefixtures("quick_probe")
 async def test_channels_with_arguments_are_verified_only_for_what_they_report(sandbox: Sandbox, tmp_path: Path) -> None:
     trade(sandbox, 200)
-    async with mirrored(tmp_path, with_channels(sandbox, SWAPS), 5) as database:
+    async with mirrored(tmp_path, with_channels(sandbox, SWAPS), 5, QUICK) as database:
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.drop_all()  # then REST reports orders, positions and currencies that the channels never report
         trade(sandbox, 100)
@@ -141,12 +142,9 @@ async def test_gaps_of_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_pa
     assert gap == {"outcome": "filled", "note": None}
 
 
-async def test_a_push_of_fills_triggers_a_rest_request(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
-    monkeypatch.setattr("okxsync.reconcile.rest_only.AGAIN_S", 0.5)
-    async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4) as database:
+async def test_a_push_of_fills_triggers_a_rest_request(sandbox: Sandbox, tmp_path: Path) -> None:
+    timings = Timings(poll_s=0.3, refetch_s=0.5)
+    async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4, timings) as database:
         await until(lambda: status_of(database).exit_code == 0)
         trade(sandbox, 100)
         await until(lambda: fills_are_complete(sandbox, database))

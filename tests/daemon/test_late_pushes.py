@@ -13,10 +13,9 @@ import pytest
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox
 from tests.support.replay import until
-from tests.support.truth import all_live, differences, rows, status_of, trading
+from tests.support.truth import QUICK, all_live, differences, rows, status_of, trading
 
 LATE_S = 3.0
-pytestmark = pytest.mark.usefixtures("quick_probe")
 
 
 async def is_verified(database: Path, further_s: float) -> None:
@@ -34,7 +33,7 @@ def upgrade(sandbox: Sandbox) -> None:
 async def test_late_pushes_are_not_taken_for_lost_ones(
     tmp_path: Path, replaces: Callable[[Sandbox], None] | None
 ) -> None:
-    async with trading(tmp_path, rate=20.0) as (sandbox, database):
+    async with trading(tmp_path, timings=QUICK, rate=20.0) as (sandbox, database):
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.faults.rules.append(Rule("delay", seconds=LATE_S))
         sandbox.resume_trading()

@@ -15,13 +15,14 @@ import trio
 from okxsync import daemon
 from okxsync.config.settings import load
 from okxsync.mirror.ledger import check_ledger
+from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import serve_sandbox
 from tests.support import processes
 from tests.support.replay import until, write_config
-from tests.support.truth import ACCOUNTS, SAME, all_live, differences, rows, status_of, trading, truth_of
+from tests.support.truth import ACCOUNTS, QUICK, SAME, all_live, differences, rows, status_of, trading, truth_of
 
 
 async def test_after_much_trade_every_table_equals_the_exchanges_state(tmp_path: Path) -> None:
@@ -152,13 +153,8 @@ async def test_a_run_right_after_another_keeps_to_the_limits_together_with_it(tm
         assert sandbox.violations == []
 
 
-async def test_bills_and_closed_positions_follow_what_is_pushed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("okxsync.reconcile.rest_only.POLL_S", 0.3)
-    monkeypatch.setattr("okxsync.reconcile.rest_only.AGAIN_S", 0.5)
-    monkeypatch.setattr("okxsync.reconcile.rest_only.LAG_S", 1.0)
-    async with trading(tmp_path) as (sandbox, database):
+async def test_bills_and_closed_positions_follow_what_is_pushed(tmp_path: Path) -> None:
+    async with trading(tmp_path, timings=Timings(poll_s=0.3, refetch_s=0.5, rest_lag_s=1.0)) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
         for _ in range(400):
@@ -180,10 +176,9 @@ async def test_bills_and_closed_positions_follow_what_is_pushed(
         assert sandbox.violations == []
 
 
-@pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("silent", [["orders"], ["account", "positions", "balance_and_position"], ["orders-algo"]])
 async def test_channels_that_stall_silently_are_found(tmp_path: Path, silent: list[str]) -> None:
-    async with trading(tmp_path) as (sandbox, database):
+    async with trading(tmp_path, timings=QUICK) as (sandbox, database):
         sandbox.terms.snapshot_s = 1.0
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
@@ -200,9 +195,8 @@ async def test_channels_that_stall_silently_are_found(tmp_path: Path, silent: li
         assert all(gap["from_at"] <= died_at <= gap["to_at"] for gap in rows(database, found))
 
 
-@pytest.mark.usefixtures("quick_probe")
 async def test_a_complete_channel_is_never_found_stalled(tmp_path: Path) -> None:
-    async with trading(tmp_path, rate=20.0) as (sandbox, database):
+    async with trading(tmp_path, timings=QUICK, rate=20.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
         covered = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
@@ -231,12 +225,11 @@ def full_disk(database: Path) -> Iterator[None]:
     resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("stalled_by", [locked, full_disk])
 async def test_a_stalled_writer_makes_no_channel_look_stalled(
     tmp_path: Path, stalled_by: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
-    async with trading(tmp_path, rate=50.0) as (sandbox, database):
+    async with trading(tmp_path, timings=QUICK, rate=50.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
         with stalled_by(database):
@@ -248,9 +241,8 @@ async def test_a_stalled_writer_makes_no_channel_look_stalled(
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
 
 
-@pytest.mark.usefixtures("quick_probe")
 async def test_orders_that_stalled_for_a_while_and_recovered_are_found(tmp_path: Path) -> None:
-    async with trading(tmp_path) as (sandbox, database):
+    async with trading(tmp_path, timings=QUICK) as (sandbox, database):
         trader = Trader(sandbox.exchange, 3)
         await until(lambda: status_of(database).exit_code == 0)
         sandbox.faults.silent.add("orders")

@@ -1,4 +1,4 @@
-"""A database file, its writer, and short ways to say what the exchange says."""
+"""A database file, its writer, and short ways to write what the exchange sends."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ MS = NOW // 1000
 
 
 class Desk:
-    """One account's connection 1 to a database, as the feed would feed it."""
+    """Writes to a database what connection 1 of one account would send."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ def phase(at: int, name: str = "live", number: int = 1, listener: str = "alpha")
 
 
 def order(number: int = 1, **fields: str) -> dict[str, str]:
-    """An order row with what matters here; other fields are absent or empty on the wire as well."""
+    """Return an order row; fields that do not matter are absent, as they may be at OKX."""
     row = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": str(number), "state": "live", "sz": "10", "px": ""}
     fill = {"accFillSz": "0", "fillSz": "0", "tradeId": "", "fillTime": ""}
     return row | fill | {"uTime": str(MS), "cTime": str(MS)} | fields

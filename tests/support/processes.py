@@ -1,4 +1,4 @@
-"""``okxsync run`` as a process of its own, as users have it."""
+"""``okxsync run`` in a separate process, as users run it."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tests.support.replay import WITHIN_S
 
 @contextmanager
 def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``okxsync run`` as a process of its own; killed at the end if it still lives."""
+    """Run ``okxsync run`` in a separate process; kill it at the end if it still runs."""
     command = [sys.executable, "-m", "okxsync", "run", "--config", str(config), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

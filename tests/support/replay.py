@@ -1,4 +1,4 @@
-"""A loopback server that takes any login and subscription, then says what a test wants it to say."""
+"""A loopback server that accepts any login and subscription, then sends scripted frames."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -83,7 +83,7 @@ def write_config(folder: Path, text: str) -> Path:
 
 
 def replace(config: Path, text: str) -> None:
-    """Put another file in its place, as editors do."""
+    """Replace the file, as editors do."""
     other = config.with_suffix(".new")
     other.touch(mode=0o600)
     other.write_text(text)

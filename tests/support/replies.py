@@ -1,4 +1,4 @@
-"""A REST reply as it comes from a network: its body is there to be read once, and was not read before."""
+"""A REST reply as a network delivers it: its body can be read once, and was not read before."""
 
 import json
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ def reply(document: object) -> httpx.Response:
 async def saying(
     *parts: bytes, endless: bool = False, silent: bool = False, heard: list[bytes] | None = None
 ) -> AsyncIterator[str]:
-    """Serve one answer to whoever asks: these parts, the last one again and again, or nothing more."""
+    """Serve one answer to each client: these parts, then the last one endlessly, or silence."""
 
     async def serve(stream: trio.SocketStream) -> None:
         request = await stream.receive_some()

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, on a sandbox of this process: what tests of whole runs share."""
+"""A daemon in a separate process, connected to a sandbox in this process; for tests of whole runs."""
 
 import signal
 import time
@@ -32,7 +32,7 @@ def is_live(database: Path, connections: int) -> bool:
 
 
 class Running:
-    """A daemon in a process of its own, on a sandbox that trades on request."""
+    """A daemon in a separate process, connected to a sandbox that trades on request."""
 
     def __init__(self, sandbox: Sandbox, process: Popen[str], database: Path) -> None:
         self.sandbox = sandbox
@@ -52,7 +52,7 @@ class Running:
         return child
 
     async def is_complete(self) -> None:
-        """Wait until all is live, every gap is closed and the mirror equals the truth."""
+        """Wait until all channels are live, every gap is closed and the mirror equals the exchange."""
         await until(lambda: status_of(self.database).exit_code == 0)
         await until(lambda: not differences(self.sandbox.exchange, self.database))
 

@@ -1,4 +1,4 @@
-"""A plain client of the sandbox: it signs and speaks for itself, with nothing of the package."""
+"""A simple client of the sandbox with its own signing: it uses no code of the client side of the package."""
 
 import base64
 import hashlib
@@ -60,7 +60,7 @@ class Talk:
         return await self.receive()
 
     async def receive_matching(self, **fields: object) -> dict[str, Any]:
-        """Return the next frame with these fields (`channel` is looked for in ``arg``, too); the others are dropped."""
+        """Return the next frame with these fields (`channel` is looked for in ``arg``, too); discard the others."""
         while True:
             frame = await self.receive()
             flat = {**frame.get("arg", {}), **frame}
@@ -129,7 +129,7 @@ async def talk(sandbox: Sandbox, endpoint: str = "private", member: Member | Non
 
 
 async def raw(sandbox: Sandbox, endpoint: str = "private") -> trio.SocketStream:
-    """A connection without a WebSocket library: whoever has it decides what is read, and how it ends."""
+    """Open a connection without a WebSocket library, so that a test controls what is read and how it ends."""
     stream = await trio.open_tcp_stream("127.0.0.1", sandbox.port)
     await stream.send_all(upgrade(endpoint))
     assert b" 101 " in await stream.receive_some()
@@ -191,7 +191,7 @@ class Caller:
         headers: Mapping[str, str | None] | None = None,
         sent_body: str | None = None,
     ) -> httpx.Response:
-        """Sign and send; `headers` overrule (None leaves one out), `sent_body` is sent in place of what was signed."""
+        """Sign and send; `headers` override (None removes one); `sent_body` is sent instead of the signed body."""
         credentials = self.member.credentials
         target = target or f"/api/v5/{path}" + (f"?{urlencode(query)}" if query else "")
         overruled = headers or {}
@@ -222,4 +222,4 @@ def now_iso(ahead_s: float = 0.0) -> str:
 SPOT = {"instId": "BTC-USDT", "tdMode": "cash"}
 SWAP = {"instId": "BTC-USDT-SWAP", "tdMode": "cross"}
 FAR_BUY = {"side": "buy", "ordType": "limit", "px": "30000"}
-"""An order that waits: half the price."""
+"""An order that rests, at half the price."""

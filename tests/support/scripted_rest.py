@@ -1,4 +1,4 @@
-"""An exchange that answers REST from a table, so that what it says, and when, is the test's; time may be virtual."""
+"""An exchange that answers REST from a table, so that a test controls its replies; time may be virtual."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,11 +12,11 @@ from tests.support.replies import reply
 
 Row: TypeAlias = Mapping[str, Any]
 Reply: TypeAlias = str | Sequence[Row] | Callable[[dict[str, str]], "Reply"]
-"""A code that refuses, the rows, or what makes one of them of the parameters."""
+"""An error code, the rows, or a function that returns one of these for the parameters."""
 
 
 class Exchange:
-    """Answers one account. ``replies`` by path below ``/api/v5/``; what is not named has no rows."""
+    """Answers one account. ``replies`` by path below ``/api/v5/``; other paths have no rows."""
 
     def __init__(self, replies: Mapping[str, Reply] | None = None) -> None:
         self.replies: dict[str, Reply] = dict(replies or {})

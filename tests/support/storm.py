@@ -31,7 +31,7 @@ REST_ANSWERS = (
 
 
 def storm(rng: random.Random, lasts_s: float, accounts: list[str]) -> Iterator[Fault]:
-    """Faults of all kinds that pass, at random times."""
+    """Return temporary faults of all kinds, at random times."""
     for _ in range(int(lasts_s * 3)):
         who = rng.choice(["", *accounts])
         at_s, for_s = rng.uniform(0, lasts_s), rng.uniform(0.5, 5)
@@ -57,7 +57,7 @@ def storm(rng: random.Random, lasts_s: float, accounts: list[str]) -> Iterator[F
 
 
 async def rage(sandbox: Sandbox, seed: int, lasts_s: float) -> None:
-    """Let a storm pass over the exchange, while it trades; in the end nothing is wrong any more."""
+    """Inject faults while the exchange trades; at the end no fault is active."""
     rng = random.Random(seed)
     accounts = [member.name for member in sandbox.exchange.members.values()]
     await play(sandbox, list(storm(rng, lasts_s, accounts)), rng)

@@ -1,4 +1,4 @@
-"""The exchange's truth beside the mirror's tables, row by row."""
+"""Compares the tables of the mirror with the state of the exchange, row by row."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -20,6 +20,8 @@ from okxsync.store.database import StoreError, open_reader
 from tests.support.replay import until, write_config
 
 ACCOUNTS = 8
+QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, settle_s=0.5)
+"""Each channel is verified every few seconds."""
 
 
 @asynccontextmanager
@@ -62,7 +64,7 @@ def rows(database: Path, sql: str) -> list[dict[str, Any]]:
         reader.close()
 
 
-SAME: dict[str, tuple[str, ...]] = {  # what REST and pushes both say, and does not move by itself
+SAME: dict[str, tuple[str, ...]] = {  # fields that REST and pushes both report, and that do not change with prices
     "orders": ("ordId", "instId", "clOrdId", "side", "ordType", "px", "sz", "state", "accFillSz", "avgPx", "fee", "pnl",
                "cTime", "uTime", "cancelSource"),
     "algo_orders": ("algoId", "instId", "ordType", "side", "sz", "state", "triggerPx", "tpTriggerPx", "slTriggerPx",
@@ -80,7 +82,7 @@ def snake(name: str) -> str:
 def comparable(value: object, name: str = "") -> object:
     text = "" if value is None else str(value)
     if name == "avgPx" and not Decimal(text or 0):
-        return ""  # REST says nothing of an average of nothing, pushes say "0"
+        return ""  # without fills REST reports no average, and pushes report "0"
     try:
         return Decimal(text).normalize()
     except ArithmeticError:
@@ -116,7 +118,7 @@ TRUTH: dict[str, Callable[[Exchange, str], list[dict[str, Any]]]] = {
 
 
 def differences(exchange: Exchange, database: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Per table what the mirror lacks and what it has too much."""
+    """Return, by table, rows that the mirror lacks and rows that only it has."""
     open_or_not = {"positions": "pos IS NOT '0'", "balances": "eq IS NOT '0'"}
     found: dict[str, tuple[list[str], list[str]]] = {}
     for table in SAME:
