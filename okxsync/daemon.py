@@ -1,10 +1,10 @@
-"""``okxsync run``: the whole daemon in one place.
+"""``okxsync run``: starts and stops all parts of the daemon.
 
     settings -> feed -> one bounded memory channel -> writer
 
-One nursery in the other: the inner one holds all that produces, the one around it the writer. A signal cancels the
-inner one; with the last producer gone the channel closes, the writer stores what is still queued and ends, and the
-daemon with it.
+The nurseries are nested: the inner one holds the producers, the outer one the writer. A signal cancels the inner one.
+When the last producer has ended, the channel closes. The writer then flushes the queue and returns, and the daemon
+ends.
 """
 
 import logging
@@ -47,29 +47,30 @@ __all__ = ["AlreadyRunning", "run"]
 log = logging.getLogger("okxsync")
 
 QUEUE: Final = 4096
-"""Messages between the feed and the writer, 128 MiB at most (see ``messages.padding``). When it is full the readers
-wait, and the exchange's TCP with them."""
-BEAT_S: Final = 1.0
+"""Messages between the feed and the writer, 128 MiB at most (see ``messages.padding``). When the queue is full, the
+readers wait, and TCP flow control stops the exchange."""
+HEARTBEAT_S: Final = 1.0
 AFTER_S: Final = 3.0
-"""The exchange's limits look back two seconds, and a run that was killed lived up to a beat longer than is known."""
+"""Pause after the previous run. The exchange's limits count the last two seconds, and a killed run may have lived up
+to one heartbeat longer than recorded."""
 WATCH_S: Final = 1.0
-"""How often accounts.toml is looked at."""
+"""How often accounts.toml is checked for changes."""
 DRAIN_S: Final = 30.0
-"""How long the last writes may take after a signal."""
+"""How long flushing the queue may take after a signal."""
 
 
 async def run(settings: Settings, database: Path, *, for_s: float | None = None, timings: Timings = TIMINGS) -> None:
-    """Mirror the accounts until SIGINT, SIGTERM or SIGHUP comes, or for ``for_s`` seconds.
+    """Mirror the accounts until SIGINT, SIGTERM or SIGHUP, or for ``for_s`` seconds.
 
     Raises:
-        AlreadyRunning: another daemon holds the database.
-        StoreError: the database cannot be used, or not all could be stored in time.
-        WriterDied: the writer is gone; what it had not acknowledged is a gap that the next run finds.
+        AlreadyRunning: another daemon holds the lock of the database.
+        StoreError: the database cannot be used, or the queue could not be flushed in time.
+        WriterDied: the writer process has ended; data that it had not acknowledged is a gap that the next run finds.
     """
     raise_limits()
-    database = real(database)  # once: where a link that is set anew leads, is another database
+    database = real(database)  # resolved once: a link that is changed later points to another database
     with hold(database) as lock:
-        open_database(database).close()  # migrates, and says what is wrong with the file before anything connects
+        open_database(database).close()  # migrates, and reports an unusable file before anything connects
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = trio.open_memory_channel[Message](QUEUE)
@@ -92,12 +93,14 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
                         wait_s = AFTER_S - lock.unheld_s
                         producers.start_soon(_produce, settings, database, ids, send, wait_s, timings)
                         producers.start_soon(watch_wal, database, send)
-                    log.info("stopping: storing what is queued")
+                    log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     await send.send(_heartbeat_of(send, started_at, stopped=True))
-            around.cancel_scope.cancel(reason="all is written, or given up")
+            around.cancel_scope.cancel(reason="the queue is flushed, or the deadline has passed")
         if nursery.cancel_scope.cancelled_caught:
-            raise StoreError(f"{database}: not all could be stored in time; the next run fills what is missing")
+            raise StoreError(
+                f"{database}: shutdown timed out before the queue was flushed; the next run will backfill the rest"
+            )
 
 
 async def _produce(
@@ -108,8 +111,8 @@ async def _produce(
     wait_s: float,
     timings: Timings,
 ) -> None:
-    """Hold the feed, ask the accounts who they are, reconcile with REST, and follow accounts.toml."""
-    await trio.sleep(max(0.0, wait_s))  # what the run before has asked for just now counts against us too
+    """Run the connections, identify the accounts, reconcile with REST, and follow accounts.toml."""
+    await trio.sleep(max(0.0, wait_s))  # requests of the previous run count against the exchange's limits too
     async with open_http() as http:
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
@@ -139,9 +142,10 @@ async def _watch(
     send: trio.MemorySendChannel[Message],
     nursery: trio.Nursery,
 ) -> None:
-    """Follow accounts.toml; a broken edit is reported once, and the running settings stay.
+    """Follow accounts.toml. An invalid edit is reported once, and the running settings stay.
 
-    A change counts when it has stood for a look: half of a file may be a file too, with half of the accounts.
+    A change is applied when the file was the same at two checks: a file that is being written may be valid with half
+    of the accounts.
     """
     seen = found = settings.seen
     while True:
@@ -158,14 +162,14 @@ async def _watch(
                 if isinstance(error, ConfigError)
                 else f"{settings.path}: internal error ({describe_error(error)})"
             )
-            log.error("accounts.toml is not used: %s", why)
+            log.error("accounts.toml is invalid and ignored: %s", why)
             await send.send(events.CONFIG_INVALID.note(now_us(), None, why))
             continue
         log.info("accounts.toml has changed")
         if new.database != settings.database:
-            how = f"database: {new.database} is used from the next start on"
-            log.warning("accounts.toml: %s", how)
-            await send.send(events.RESTART_REQUIRED.note(now_us(), None, how))
+            change = f"database: {new.database} is used after a restart"
+            log.warning("accounts.toml: %s", change)
+            await send.send(events.RESTART_REQUIRED.note(now_us(), None, change))
         await send.send(Retention(new.log.keep, new.log.max_size))
         await send.send(wanted_channels(new))
         clients.configure(new.accounts)
@@ -185,16 +189,16 @@ async def _send_heartbeats(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Say every second that the daemon lives; the first beat stands before all else in the channel."""
+    """Report every second that the daemon is alive; the first heartbeat precedes all other messages."""
     await send.send(_heartbeat_of(send, started_at))
     task_status.started()
     clock = StepDetector()
     while True:
-        await trio.sleep(BEAT_S)
+        await trio.sleep(HEARTBEAT_S)
         if step_s := clock.step_s():
-            how = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
-            log.warning("%s", how)
-            await send.send(events.CLOCK_STEPPED.note(now_us(), None, how))
+            step = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
+            log.warning("%s", step)
+            await send.send(events.CLOCK_STEPPED.note(now_us(), None, step))
             if step_s < 0:
                 await send.send(ClockSetBack(int(-step_s * 1e6)))
         lock.touch()
@@ -213,11 +217,11 @@ async def _handle_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The first signal ends what produces; whoever sends a second one will not wait for what is queued."""
-    ends = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: then a lost terminal is no reason to end
-        ends.append(signal.SIGHUP)
-    with trio.open_signal_receiver(*ends) as signals:
+    """The first signal stops the producers; the second one also stops the writer, without flushing the queue."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup: a closed terminal must not stop us
+        numbers.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*numbers) as signals:
         task_status.started()
         async for number in signals:
             name = signal.Signals(number).name

@@ -1,4 +1,4 @@
-"""``okxsync demo``: the built-in exchange, the daemon on it, and the status of both, in one process."""
+"""``okxsync demo``: the built-in exchange, a daemon that mirrors it, and its status, in one process."""
 
 import re
 import tempfile
@@ -21,19 +21,19 @@ from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
 
 RATE: Final = 10.0
-"""Operations per second over all accounts: enough to see it live."""
+"""Operations per second over all accounts, enough to see the tables change."""
 POLL_S: Final = 0.5
-_OURS: Final = re.compile("demo[0-9]+")
+_DEMO_NAME: Final = re.compile("demo[0-9]+")
 
 
 async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> None:
     """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds.
 
     Raises:
-        StoreError: the database cannot be used, or holds accounts of somebody else's.
+        StoreError: the database cannot be used, or contains accounts that are not of a demo.
     """
     if database:
-        _refuse_others(database)
+        _reject_other_accounts(database)
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
     for number in range(1, accounts + 1):
         exchange.add_member(f"demo{number}")
@@ -52,7 +52,7 @@ async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> 
 
 
 class Show:
-    """Looks at the database again and again; on a terminal it shows what it sees."""
+    """Polls the database, and shows its status on a terminal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,21 +62,21 @@ class Show:
     async def run(self) -> None:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
-                with suppress(StoreError):  # not made yet
+                with suppress(StoreError):  # the daemon has not created it yet
                     found = read_status(self._path, time.time_ns() // 1000)
-                    if found.daemon.alive:  # the last picture is the last live one
+                    if found.daemon.alive:  # the final status is the last one before the daemon stopped
                         self.last = found
                     if self.console.is_terminal:
                         live.update(render(found, counts=row_counts(self._path)), refresh=True)
                 await trio.sleep(POLL_S)
 
 
-def _refuse_others(database: Path) -> None:
-    """To the daemon, accounts that are not configured are removed ones: a demo must not remove real ones."""
+def _reject_other_accounts(database: Path) -> None:
+    """The daemon marks accounts that are not configured as removed, so a demo must not open a real database."""
     if not database.exists() or not database.stat().st_size:
         return
-    if others := sorted(name for name in account_names(database) if not _OURS.fullmatch(name)):
-        raise StoreError(f"{database}: holds other accounts ({', '.join(others)}); give the demo a path of its own")
+    if others := sorted(name for name in account_names(database) if not _DEMO_NAME.fullmatch(name)):
+        raise StoreError(f"{database}: contains other accounts ({', '.join(others)}); use another path for the demo")
 
 
 @contextmanager

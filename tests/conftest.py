@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Fixtures and time limits of all tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +9,20 @@ from hypothesis import HealthCheck, settings
 from okxsync.store.database import Reader
 from tests.support.desk import Desk
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example depends on the machine more than on the code.
 settings.register_profile("okxsync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("okxsync")
+
+SLOW_TIMEOUT_S = 600
+"""Whole daemons share the processors with other tests, and a busy machine is several times slower."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(0))  # it sets its own duration
+        elif item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
 
 
 @pytest.fixture
@@ -30,5 +41,5 @@ def reader(desk: Desk) -> Iterator[Reader]:
 
 @pytest.fixture
 def make_desk(tmp_path: Path) -> Callable[[], Desk]:
-    """Desks on the same database file, one after the other."""
+    """Return a function that opens desks on the same database file, one at a time."""
     return lambda: Desk(tmp_path / "okxsync.db")

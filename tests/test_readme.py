@@ -1,4 +1,4 @@
-"""What the README says: its first run is run, its queries are asked, its configuration is loaded."""
+"""README and docs: their commands are run, their queries are executed, their configuration is loaded."""
 
 import os
 import re
@@ -8,52 +8,149 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
+from rich.console import Console
 
 from okxsync.config.settings import load
-from okxsync.store.database import open_database, open_reader
+from okxsync.console.status import render
+from okxsync.mirror.accounts import read_details
+from okxsync.mirror.status import read_status
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.server.server import serve_sandbox
+from tests.support.desk import NOW, Desk, order
+from tests.support.replay import write_config
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-ENDS_WELL = {"status": {3}, "verify": {0, 1}}  # by then no daemon is alive, and the accounts have traded on
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def test_the_first_run_runs_as_it_stands(tmp_path: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    (block,) = blocks("sh")
-    sandbox, *others = block.splitlines()
-    assert sandbox.endswith("&")
-    command = [*sandbox.removesuffix("&").split(), "--port", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as exchange:
-        try:
-            given_up = time.monotonic() + 30
-            while not (tmp_path / "accounts.toml").exists():
-                assert exchange.poll() is None
-                assert time.monotonic() < given_up
-            for line in others:
-                done = subprocess.run(line.split(), cwd=tmp_path, env=environment, capture_output=True, text=True)
-                assert done.returncode in ENDS_WELL.get(line.split()[1], {0}), (line, done.stdout, done.stderr)
-                assert "Traceback" not in done.stderr
-                assert done.stdout or line.split()[1] == "run", line
-        finally:
-            exchange.terminate()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_its_queries_can_be_asked(tmp_path: Path) -> None:
-    open_database(tmp_path / "okxsync.db").close()
-    database = open_reader(tmp_path / "okxsync.db")
-    (block,) = blocks("sql")
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+SANDBOX, *TOUR = blocks("sh", DOCS["commands.md"])[0].splitlines()
+
+
+def test_the_readme_is_short_and_has_no_relative_links() -> None:
+    """It is the page of a package index too, where relative links are dead: it names files instead."""
+    assert len(README.splitlines()) <= 120
+    assert re.findall(r"\]\((?!https://)", README) == []
+
+
+def test_every_file_that_is_named_exists() -> None:
+    named = re.findall(r"`((?:docs/)?[\w-]+\.md)`", README + "".join(DOCS.values()))
+    assert {f"docs/{name}" for name in DOCS} <= set(named)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.slow
+def test_the_sandbox_of_the_tour(tmp_path: Path) -> None:
+    assert SANDBOX.endswith("&")
+    command = [*SANDBOX.removesuffix("&").split(), "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as sandbox:
+        assert sandbox.stdout
+        assert sandbox.stdout.readline() == "accounts.toml\n"
+        sandbox.terminate()
+    assert sandbox.returncode == 0
+    assert len(load(tmp_path / "accounts.toml").accounts) == 3
+
+
+class Tour:
+    """Runs the lines of the tour in a folder, each of which must end as expected."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.done: list[str] = []
+
+    async def run(self, command: str, code: int, pattern: str) -> None:
+        (line,) = [line for line in TOUR if line.startswith(f"okxsync {command}") and line not in self.done]
+        done = await trio.run_process(
+            line.split(), cwd=self._folder, env=ENVIRONMENT, capture_stdout=True, capture_stderr=True, check=False
+        )
+        output, errors = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == code, (line, output, errors)
+        assert re.search(pattern, output), (line, output)
+        assert "Traceback" not in errors
+        self.done.append(line)
+
+
+@pytest.mark.slow
+async def test_the_tour_runs_as_documented(tmp_path: Path) -> None:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
+    for number in range(1, 4):
+        exchange.add_member(f"account{number}")
+    async with serve_sandbox(exchange, rate=20.0, seed=1) as sandbox:
+        write_config(tmp_path, sandbox.accounts_toml())
+        tour = Tour(tmp_path)
+        await tour.run("check", 0, "0 failed")
+        await tour.run("run", 0, "^$")
+        sandbox.pause_trading()
+        await tour.run("status", 3, "no daemon alive")
+        await tour.run("verify --ledger", 0, "^identical$")
+        await tour.run("backfill", 0, "rows for 3 accounts, complete")
+        await tour.run("verify", 0, "^identical$")
+        await tour.run("log", 0, '"state":"filled"')
+        await tour.run("prune", 0, "would prune 0 frames")
+    assert sorted(tour.done) == sorted(TOUR)
+
+
+def test_the_queries_find_what_they_describe(desk: Desk) -> None:
+    """Each query returns the one row that it is about; ``now`` is the time of the data."""
+    hour_ms, now_ms = 3_600_000, time.time_ns() // 1_000_000
+    desk.at = now_ms * 1000
+    desk.begin("orders", "positions", "account")
+    fill = {"fillSz": "2", "fillPx": "100", "tradeId": "5", "fillTime": str(now_ms), "fillFee": "-0.5"}
+    done = {"state": "filled", "accFillSz": "2", "sz": "2", "side": "buy"}
+    desk.push("orders", order(1, **done, **fill), order(2, cTime=str(now_ms - 2 * hour_ms), uTime=str(now_ms)))
+    desk.push("positions", position("10", pos="3", upl="7"), position("11", pos="0", upl=""))
+    desk.push("account", {"uTime": str(now_ms), "totalEq": "1234.5", "details": []})
+    desk.database.execute("DELETE FROM gaps")
+    desk.database.execute(
+        "INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome)"
+        " VALUES ('alpha', 'orders', ?, ?, 'x', 'filled'), ('alpha', 'orders', 0, 1, 'old', 'filled')",
+        (desk.at, desk.at + 1),
+    )
+    (block,) = blocks("sql", DOCS["database.md"])
     queries = [query for query in block.split(";\n") if query.strip()]
-    assert len(queries) == 5
-    for query in queries:
-        assert database.execute(query).fetchall() == []
-    database.close()
+    assert [tuple(row[:3]) for query in queries for row in desk.rows(query)] == [
+        ("alpha", 1234.5, iso(now_ms)),
+        ("alpha", "BTC-USDT-SWAP", 3.0),
+        ("alpha", "BTC-USDT-SWAP", 1),
+        ("alpha", "BTC-USDT-SWAP", None),
+        ("alpha", "orders", desk.rows("SELECT from_at FROM gaps_view WHERE reason = 'x'")[0][0]),
+    ]
+    assert blocks("sql", README)[0].strip() == queries[0].strip() + ";"
 
 
-def test_its_account_is_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = blocks("toml")
+def position(number: str, **fields: str) -> dict[str, str]:
+    now_ms = str(time.time_ns() // 1_000_000)
+    row = {"posId": number, "instId": "BTC-USDT-SWAP", "instType": "SWAP", "avgPx": "100", "uTime": now_ms}
+    return row | {"cTime": now_ms, "pTime": now_ms} | fields
+
+
+def iso(at_ms: int) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at_ms // 1000))}.{at_ms % 1000:03}Z"
+
+
+def test_the_status_shown_is_what_the_command_prints(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.push("orders", order())
+    status, details = read_status(desk.path, NOW), read_details(desk.path, NOW, alive=True)
+    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(render(status, details=details))
+    (shown,) = blocks("text", README)
+    printed = [line.split() for line in console.export_text().splitlines()]
+    for line in shown.splitlines():
+        if line.startswith((" listener", " account")):
+            assert line.split() in printed
+    starts = [line.partition(" ")[0] for line in shown.splitlines()[:5]]
+    assert starts == ["daemon", "gaps", "writer", "log", "disk"] == [line[0] for line in printed[:5]]
+
+
+def test_the_account_is_a_valid_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("toml", README)
     path = tmp_path / "accounts.toml"
     path.write_text(block)
     for part in ("KEY", "SECRET", "PASSPHRASE"):

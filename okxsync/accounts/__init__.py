@@ -1,1 +1,1 @@
-"""Which account of OKX a name stands for, and whether its key will do."""
+"""Which OKX account a name stands for, and whether its key is usable."""

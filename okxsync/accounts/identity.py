@@ -1,7 +1,7 @@
-"""Which account of OKX a name of ours stands for.
+"""Which OKX account a name stands for.
 
-Rows are stored under a name, so a name is one account and no other one's, for as long as the database lives; and one
-account has one name, or everything of it would stand there twice.
+Rows are stored under a name. So a name belongs to one account for the life of the database, and an account has one
+name; otherwise rows of two accounts would be mixed, or all rows of one account duplicated.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from okxsync.mirror.queries import Identity
 
 
 class BlockReason(msgspec.Struct, frozen=True):
-    """Why an account is not mirrored: what the journal calls it, and a line that says what is so and what to do."""
+    """Why an account is not mirrored: the journal event, and one line with the reason and the remedy."""
 
     event: events.Event
     why: str
@@ -23,9 +23,9 @@ def find_blocked(claimed: Mapping[str, Identity], known: Mapping[str, Identity])
     """Return the accounts that must not be mirrored, by name.
 
     Args:
-        claimed: Whose key each name has. Of two names for one account that holds it which has rows here, else the
-            first.
-        known: Whose rows are here, by name.
+        claimed: The account that the key of each name belongs to. Of two names for one account, the name with stored
+            rows keeps it, else the first.
+        known: The account whose rows are stored, by name.
     """
     found = {}
     holders: dict[Identity, str] = {}

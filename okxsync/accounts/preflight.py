@@ -1,7 +1,7 @@
-"""Everything that can be known before the first run, as findings: what was looked at, how it is, what to do.
+"""The checks of ``okxsync check``, as findings: what was checked, the result, what to do.
 
-A finding is ``ok``, ``warn`` (it runs, but somebody should know) or ``fail`` (it will not run as it is). Questions to
-the exchange go the daemon's own way - signed client, clock, budgets - so a key that passes here will do there.
+A finding is ``ok``, ``warn`` (works, but an operator should know) or ``fail`` (does not work). Requests use the same
+signed client, clock and budgets as the daemon, so a key that passes here works there.
 """
 
 import math
@@ -31,10 +31,10 @@ from okxsync.runtime.rate_limiter import RateLimiter
 from okxsync.store.database import StoreError, open_reader, unsafe_sqlite
 
 AT_ONCE: Final = 10
-DIALS: Final = 3  # at one address, while others use the limit up
-CROWDED: Final = 429
-CROWDED_S: Final = 1.0
-"""The HTTP status of too many new connections from one IP, which are counted by the second (OKX docs:
+ATTEMPTS: Final = 3  # per address, while other programs use up the limit
+TOO_MANY: Final = 429
+TOO_MANY_S: Final = 1.0
+"""The HTTP status for too many new connections from one IP, which are counted per second (OKX docs:
 overview-websocket-connect)."""
 _STEPS: Final = {
     "wss": "resolve, TCP, TLS and WebSocket handshake succeed",
@@ -45,23 +45,23 @@ _STEPS: Final = {
 _TODO: Final = {
     "resolve": "check the name, DNS and the network",
     "TCP": "check the address and the firewall; OKX's port is 443",
-    "TLS": "check this machine's date and certificates, and whether a proxy or firewall answers instead",
-    "WebSocket handshake": "check the path of the address, and whether a proxy or firewall answers instead",
+    "TLS": "check this machine's date and certificates, and whether a proxy or firewall intercepts the connection",
+    "WebSocket handshake": "check the path of the address, and whether a proxy or firewall intercepts the connection",
 }
 KEY_S: Final = 30.0
-"""How long one account may take: an exchange that does not answer is a finding, not a wait."""
+"""The deadline for one account: an exchange that does not answer is a finding."""
 SKEW_WARN_S: Final = 1.0
 SKEW_FAIL_S: Final = 30.0
-"""OKX refuses a signature that is older (OKX docs: overview-rest-authentication)."""
+"""OKX rejects older signatures (OKX docs: overview-rest-authentication)."""
 SPACE_WARN: Final = 5_000_000_000
 SPACE_FAIL: Final = 200_000_000
 FILLS_VIP: Final = 4
-"""The fee tier from which channel ``fills`` is open (OKX docs: order-book-trading-trade-ws-fills-channel)."""
+"""The fee tier from which channel ``fills`` is available (OKX docs: order-book-trading-trade-ws-fills-channel)."""
 SLOW_START_S: Final = 60.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """``todo`` is empty where there is nothing to do; ``step`` is the one of connecting that failed, if one did."""
+    """``todo`` is empty if there is nothing to do; ``step`` is the step of connecting that failed, if one did."""
 
     level: Literal["ok", "warn", "fail"]
     subject: str
@@ -78,11 +78,14 @@ class _KeyFields(msgspec.Struct):
 
 
 async def check_all(settings: Settings, database: Path, secrets_missing: Sequence[str]) -> list[Finding]:
-    """Look at all of it; every question has its own deadline, and a failing one stops no other."""
+    """Run all checks. Each has its own deadline, and a failed one does not stop the others."""
     accounts = [account for account in settings.accounts if account.enabled]
-    findings = [_file(settings, accounts), *(Finding("fail", "secret", line, "set it") for line in secrets_missing)]
+    findings = [
+        _file(settings, accounts),
+        *(Finding("fail", "secret", line, "set or correct it") for line in secrets_missing),
+    ]
     if accounts and not secrets_missing:
-        findings.append(Finding("ok", "secrets", "all are there"))
+        findings.append(Finding("ok", "secrets", "all are set"))
     findings += [sqlite_version(pysqlite3.sqlite_version_info), disk(database, settings.log.max_size)]
     findings += dialling(settings, accounts)
     findings += await _addresses(settings)
@@ -97,8 +100,8 @@ def _file(settings: Settings, accounts: Sequence[AccountSettings]) -> Finding:
     if not accounts and not settings.market:
         return Finding("fail", "config", f"{settings.path}: no account is enabled", "add an [[accounts]] table")
     market = " and [market]" if settings.market else ""
-    off = len(settings.accounts) - len(accounts)
-    return Finding("ok", "config", f"{len(accounts)} accounts{market}" + (f", {off} not enabled" if off else ""))
+    disabled = len(settings.accounts) - len(accounts)
+    return Finding("ok", "config", f"{len(accounts)} accounts{market}" + (f", {disabled} disabled" if disabled else ""))
 
 
 def sqlite_version(version: tuple[int, ...]) -> Finding:
@@ -109,10 +112,10 @@ def sqlite_version(version: tuple[int, ...]) -> Finding:
 
 
 def disk(database: Path, max_size: int | None) -> Finding:
-    """Whether the database can be written where it is, and has room to grow."""
+    """Check that the database can be written, and that the disk has enough free space."""
     folder = database.absolute().parent
     if not folder.is_dir():
-        return Finding("fail", "disk", f"{folder}: no such folder", "make it, or change database")
+        return Finding("fail", "disk", f"{folder}: no such folder", "create it, or change `database`")
     target = database if database.exists() else folder
     if not os.access(target, os.W_OK):
         return Finding("fail", "disk", f"{target}: cannot be written", "change its owner or mode, or use --db")
@@ -124,14 +127,14 @@ def disk(database: Path, max_size: int | None) -> Finding:
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     if free < SPACE_FAIL:
-        return Finding("fail", "disk", found, "make room")
+        return Finding("fail", "disk", found, "free some space")
     if free < max(SPACE_WARN, max_size or 0):
-        return Finding("warn", "disk", found, "make room, or lower [log] max_size")
+        return Finding("warn", "disk", found, "free some space, or lower [log] max_size")
     return Finding("ok", "disk", found)
 
 
 def dialling(settings: Settings, accounts: Sequence[AccountSettings]) -> list[Finding]:
-    """How long it takes until all are connected: OKX takes so many new connections a second from one IP."""
+    """Estimate the time until all are connected: OKX limits the new connections per second from one IP."""
     dials: dict[Site, int] = {}
     for account in accounts:
         endpoints = {one.endpoint for one in account.subscriptions}
@@ -142,45 +145,45 @@ def dialling(settings: Settings, accounts: Sequence[AccountSettings]) -> list[Fi
     takes_s = max((math.ceil(number / site.dials_per_second) for site, number in dials.items()), default=0)
     found = f"{count} connections, at least {takes_s} s until all are live"
     if takes_s > SLOW_START_S:
-        return [Finding("warn", "start", found, "what happens meanwhile is asked for over REST; nothing to do")]
+        return [Finding("warn", "start", found, "nothing; this period is backfilled over REST")]
     return [Finding("ok", "start", found)]
 
 
 async def _addresses(settings: Settings) -> list[Finding]:
-    """Connect to each address that ``run`` will use: once, and no faster than ``run`` does."""
+    """Connect to each address that ``run`` will use, with the same rate limit as ``run``."""
     connections = list(specs_of(settings))
     dialer = RateLimiter(dial_slots(min((site.dials_per_second for _, site in connections), default=1)))
     found: list[Finding] = []
 
-    async def look(url: str) -> None:
+    async def connect(url: str) -> None:
         scheme = urlsplit(url).scheme
         try:
             await (_dial(url, dialer) if scheme in ("wss", "ws") else reach(url, CONNECT_S))
         except* SocketError as group:
             error = first_error(group)
             step = error.step if isinstance(error, ConnectError) else ""
-            todo = "wait until other programs have connected" if error.code == CROWDED else _TODO.get(step, "")
+            todo = "wait until other programs have connected" if error.code == TOO_MANY else _TODO.get(step, "")
             found.append(Finding("fail", url, str(error), todo, step))
         else:
             found.append(Finding("ok", url, _STEPS[scheme]))
 
     async with trio.open_nursery() as nursery:
         for url in {site.rest for _, site in connections} | {plan.url for plan, _ in connections}:
-            nursery.start_soon(look, url)
+            nursery.start_soon(connect, url)
     return sorted(found, key=lambda one: one.subject)
 
 
 async def _dial(url: str, dialer: RateLimiter) -> None:
-    """Open a WebSocket and close it again; what else dials from here counts too, a daemon or the check before."""
-    for more in reversed(range(DIALS)):
+    """Open a WebSocket and close it again. A daemon or an earlier check on this IP counts against the limit too."""
+    for attempts_left in reversed(range(ATTEMPTS)):
         try:
-            async with dialer.acquire(priority=1) as turn, open_socket(url, CONNECT_S):
-                turn.release()
+            async with dialer.acquire(priority=1) as permit, open_socket(url, CONNECT_S):
+                permit.release()
             return
         except* SocketError as group:
-            if first_error(group).code != CROWDED or not more:
+            if first_error(group).code != TOO_MANY or not attempts_left:
                 raise
-        await trio.sleep(CROWDED_S)
+        await trio.sleep(TOO_MANY_S)
 
 
 async def _clocks(clients: Clients, sites: Iterable[Site]) -> list[Finding]:
@@ -193,55 +196,57 @@ async def _clocks(clients: Clients, sites: Iterable[Site]) -> list[Finding]:
 
 
 def skew(rest: str, offset_s: float | None) -> Finding:
-    """Judge this machine's clock by the exchange's; None: it gave no time."""
+    """Judge the offset of this machine's clock; None means that the exchange returned no time."""
     subject = f"clock {urlsplit(rest).hostname}"
     if offset_s is None:
-        return Finding("fail", subject, f"{rest} gives no time", "check the address, proxy and firewall")
+        return Finding("fail", subject, f"{rest} returns no time", "check the address, proxy and firewall")
     found = f"{abs(offset_s):.3f} s {'behind' if offset_s > 0 else 'ahead'}"
     if abs(offset_s) >= SKEW_FAIL_S:
         return Finding("fail", subject, found, "set this machine's clock (NTP)")
     if abs(offset_s) >= SKEW_WARN_S:
-        return Finding("warn", subject, found, "set this machine's clock (NTP); signatures are corrected meanwhile")
+        return Finding(
+            "warn", subject, found, "set this machine's clock (NTP); signatures are corrected, `received_at` is not"
+        )
     return Finding("ok", subject, found)
 
 
 def _identities(database: Path) -> Mapping[str, Identity]:
     try:
         return identities(database) if database.exists() else {}
-    except StoreError:  # which is a finding already
+    except StoreError:  # reported by ``disk``
         return {}
 
 
 async def _keys(clients: Clients, accounts: Sequence[AccountSettings], known: Mapping[str, Identity]) -> list[Finding]:
     limit = trio.CapacityLimiter(AT_ONCE)
-    asked: dict[str, list[Finding]] = {}
-    told: dict[str, Identity] = {}
+    results: dict[str, list[Finding]] = {}
+    reported: dict[str, Identity] = {}
 
-    async def ask(account: AccountSettings) -> None:
+    async def check_key(account: AccountSettings) -> None:
         client = clients.of(account.name)
         assert client
         async with limit:
-            asked[account.name] = await _key(client, account, told)
+            results[account.name] = await _key(client, account, reported)
 
     async with trio.open_nursery() as nursery:
         for account in accounts:
-            nursery.start_soon(ask, account)
-    findings = [finding for account in accounts for finding in asked[account.name]]
-    in_order = {account.name: told[account.name] for account in accounts if account.name in told}
-    for name, refusal in find_blocked(in_order, known).items():
-        found, _, todo = refusal.why.partition("; ")
+            nursery.start_soon(check_key, account)
+    findings = [finding for account in accounts for finding in results[account.name]]
+    in_order = {account.name: reported[account.name] for account in accounts if account.name in reported}
+    for name, reason in find_blocked(in_order, known).items():
+        found, _, todo = reason.why.partition("; ")
         findings.append(Finding("fail", f"account {name}", found, todo))
     return findings
 
 
-async def _key(client: AccountClient, account: AccountSettings, told: dict[str, Identity]) -> list[Finding]:
+async def _key(client: AccountClient, account: AccountSettings, reported: dict[str, Identity]) -> list[Finding]:
     subject = f"account {account.name}"
     try:
         with trio.fail_after(KEY_S):
             (config,) = msgspec.json.decode(await client.get("account/config"), type=list[_KeyFields])
     except RestError as error:
         text, _, hint = str(error).partition("; ")
-        unknown = "look the code up in OKX's docs: error-code-rest-api"
+        unknown = "see the code in OKX's docs: error-code-rest-api"
         return [
             Finding("fail", subject, text, hint or (unknown if error.code else "check the address, proxy, firewall"))
         ]
@@ -250,19 +255,19 @@ async def _key(client: AccountClient, account: AccountSettings, told: dict[str, 
     except (*UNREADABLE, ValueError):
         config = _KeyFields()
     if not config.uid:
-        return [Finding("fail", subject, "account/config: not the reply that is documented", "is this site OKX?")]
-    told[account.name] = Identity(config.uid, account.demo)
+        return [Finding("fail", subject, "account/config: unexpected response", "check that the address is OKX's")]
+    reported[account.name] = Identity(config.uid, account.demo)
     return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level)
 
 
 def judge_key(account: AccountSettings, *, uid: str, perm: str, ip: str, level: str) -> list[Finding]:
-    """Judge what ``account/config`` says of a key (OKX docs: trading-account-rest-api-get-account-configuration).
+    """Judge a key by ``account/config`` (OKX docs: trading-account-rest-api-get-account-configuration).
 
     Args:
         account: As configured.
-        uid: The account's.
-        perm: ``read_only``, ``trade``, ``withdraw``, with commas between.
-        ip: The addresses that the key is bound to, or "".
+        uid: The account's user id.
+        perm: ``read_only``, ``trade``, ``withdraw``, separated by commas.
+        ip: The addresses that the key is bound to, "" if it is not bound.
         level: The fee tier: ``Lv1`` ... or ``VIP1`` ...
     """
     subject = f"account {account.name}"
@@ -270,14 +275,14 @@ def judge_key(account: AccountSettings, *, uid: str, perm: str, ip: str, level: 
     mode = "demo" if account.demo else "live"
     findings = []
     if "withdraw" in rights:
-        findings.append(Finding("warn", subject, "this key may withdraw", "use a key that may only read"))
+        findings.append(Finding("warn", subject, "the key can withdraw", "use a key with the permission Read only"))
     if rights & {"trade", "withdraw"} and not ip:
-        found = f"key without IP binding and with {', '.join(sorted(rights - {'read_only'}))}"
-        todo = "OKX deletes it after 14 days without a login or signed call: bind it to an IP, or use a read key"
+        found = f"the key is not bound to an IP and has the permissions {', '.join(sorted(rights - {'read_only'}))}"
+        todo = "OKX deletes it after 14 days without a login or signed call: bind it to an IP, or use a read-only key"
         findings.append(Finding("warn", subject, found, todo))
     if any(one.channel == "fills" for one in account.subscriptions) and not _reaches_vip(level, FILLS_VIP):
-        found = f'channel "fills" is for VIP{FILLS_VIP} and above, this account is {level or "of unknown tier"}'
-        findings.append(Finding("warn", subject, found, 'leave it out: fills come with "orders" too'))
+        found = f'channel "fills" requires VIP{FILLS_VIP}, this account is {level or "of unknown tier"}'
+        findings.append(Finding("warn", subject, found, 'remove it: "orders" reports fills too'))
     bound = f"bound to {ip}" if ip else "no IP binding"
     return findings or [Finding("ok", subject, f"{account.site_name} {mode}, uid {uid}, {perm}, {bound}")]
 

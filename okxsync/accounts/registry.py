@@ -1,8 +1,8 @@
-"""The first question to each account: who are you? (OKX docs: trading-account-rest-api-get-account-configuration)
+"""Identify each account with its first request (OKX docs: trading-account-rest-api-get-account-configuration).
 
-It tells the account's uid and the key's permissions, and proves that key, region and mode are right. Until it is
-answered nothing else is asked, and a name whose rows are here already is not even listened to: they may be another
-account's.
+The response has the account's uid and the key's permissions, and proves that key, region and mode are right. Before
+it, no other request is sent. A name with stored rows is not connected before it either, because the key may belong to
+another account.
 """
 
 import logging
@@ -28,15 +28,15 @@ from okxsync.runtime.supervise import supervised
 log = logging.getLogger("okxsync.rest")
 
 AT_ONCE: Final = 10
-ANSWER_S: Final = 10.0
+REQUEST_S: Final = 10.0
 HOLD_S: Final = 30.0
-"""A name is held back no longer: pushes that nobody takes are lost, and REST may be down for hours."""
-GIVEN_UP_S: Final = 1800.0
-"""A key that was refused is asked about again this late; a changed configuration at once."""
+"""The longest time that a name is held back: pushes meanwhile are lost, and REST may be down for hours."""
+RETRY_REJECTED_S: Final = 1800.0
+"""A rejected key is retried after this time; a changed configuration at once."""
 
 
 class AccountConfig(msgspec.Struct, frozen=True):
-    """What ``account/config`` says; ``row`` is its JSON."""
+    """The response of ``account/config``; ``row`` is its JSON."""
 
     identity: Identity
     perm: str
@@ -49,10 +49,10 @@ class _IdentityFields(msgspec.Struct):
 
 
 async def fetch_account_config(client: AccountClient, *, demo: bool) -> AccountConfig:
-    """Ask an account who it is.
+    """Request the account's uid and the key's permissions.
 
     Raises:
-        RestError: it cannot be asked, or does not say.
+        RestError: the request failed, or the response has no uid.
     """
     try:
         rows = msgspec.json.decode(await client.get("account/config"), type=list[msgspec.Raw])
@@ -61,18 +61,18 @@ async def fetch_account_config(client: AccountClient, *, demo: bool) -> AccountC
     except (*UNREADABLE, IndexError):
         config = _IdentityFields("")
     if not config.uid:
-        raise RestError("account/config: not the reply that is documented", Action.RETRY)
+        raise RestError("account/config: unexpected response", Action.RETRY)
     return AccountConfig(Identity(config.uid, demo), config.perm, row)
 
 
 class Registry:
-    """Knows which account of OKX each name stands for, and says so to the writer.
+    """Keeps track of the OKX account that each name stands for, and reports it to the writer.
 
     Args:
-        client_of: An account's client, or None if it is not configured and enabled.
-        send: Where accounts and notes go.
-        known: Whose rows are here, by name.
-        changed: Told the name of an account about which ``blocked`` says something else than before.
+        client_of: Returns the client of an account, or None if it is not configured or not enabled.
+        send: The channel to the writer.
+        known: The account whose rows are stored, by name.
+        changed: Called with the name of an account when the result of ``blocked`` changes.
     """
 
     def __init__(
@@ -87,24 +87,24 @@ class Registry:
         self._known = dict(known)
         self._changed = changed
         self._accounts: dict[str, AccountSettings] = {}  # in the order of accounts.toml
-        self._held_back: set[str] = set()  # known ones whose key nobody has asked for so far
+        self._held_back: set[str] = set()  # names with stored rows whose key is not identified yet
         self._configs: dict[str, AccountConfig] = {}
         self._blocked: dict[str, BlockReason] = {}
         self._identified: set[str] = set()
         self._limit = trio.CapacityLimiter(AT_ONCE)
 
     def client_of(self, name: str) -> AccountClient | None:
-        """Return the client of an account that is known to be the one whose rows are here, else None."""
+        """Return the client of an identified account that may be mirrored, else None."""
         return self._client_of(name) if name in self._identified else None
 
     def blocked(self, name: str) -> str | None:
-        """Return why an account must not be listened to: "" while that is being found out, None if it may."""
+        """Return why an account must not be connected: "" while it is being identified, None if it may."""
         if name in self._blocked:
             return self._blocked[name].why
         return "" if name in self._held_back else None
 
     def configure(self, accounts: Iterable[AccountSettings]) -> None:
-        """These accounts are new, or have changed: what was known of their keys is known no more."""
+        """These accounts are new or have changed: discard what was known about their keys."""
         for account in accounts:
             name = account.name
             self._accounts[name] = account
@@ -116,7 +116,7 @@ class Registry:
                 self._held_back.add(name)
 
     async def identify(self, accounts: Iterable[AccountSettings]) -> None:
-        """Write down the accounts as configured, then ask each who it is, until it says so; return once all have."""
+        """Report the accounts as configured, then identify each, with retries; return when all are identified."""
         expected = list(accounts)
         for account in expected:
             await self._report(account, None)
@@ -124,37 +124,37 @@ class Registry:
             nursery.start_soon(self._admit_after_hold, expected)
             for account in expected:
                 if account.enabled:
-                    nursery.start_soon(self._keep_asking, account)
+                    nursery.start_soon(self._keep_identifying, account)
 
     async def remove(self, names: Iterable[str]) -> None:
         """These accounts are no longer configured."""
         for name in names:
-            for held in (self._accounts, self._configs, self._blocked):
-                held.pop(name, None)
+            for entries in (self._accounts, self._configs, self._blocked):
+                entries.pop(name, None)
             self._identified.discard(name)
             self._held_back.discard(name)
             await self._send.send(AccountRemoved(name, now_us()))
         await self._judge()
 
-    async def _keep_asking(self, account: AccountSettings) -> None:
+    async def _keep_identifying(self, account: AccountSettings) -> None:
         subject = f"{account.name}: account/config"
-        while not await supervised(self._send, account.name, subject, self._ask_until_known, account):
+        while not await supervised(self._send, account.name, subject, self._identify_one, account):
             pass
 
-    async def _ask_until_known(self, account: AccountSettings) -> None:
-        """Ask until there is an answer, or the account is configured in another way; say once what is wrong."""
+    async def _identify_one(self, account: AccountSettings) -> None:
+        """Request until there is a response or the configuration changes; report each new reason of a failure."""
         back_off = BackOff(random.Random(), first_s=1.0)
         reported = ""
         while True:
-            action, why = await self._ask(account)
+            action, why = await self._request(account)
             if self._accounts.get(account.name) is not account or not why:
                 return
             if why != reported:
                 await self._note(account, events.ACCOUNT_CONFIG_FAILED, why)
                 reported = why
             await self._admit(account)
-            for_good = action in (Action.GIVE_UP, Action.FIX, Action.REJECT)
-            await trio.sleep(GIVEN_UP_S if for_good else back_off.next_delay(0))
+            permanent = action in (Action.GIVE_UP, Action.FIX, Action.REJECT)
+            await trio.sleep(RETRY_REJECTED_S if permanent else back_off.next_delay(0))
 
     async def _admit_after_hold(self, accounts: Iterable[AccountSettings]) -> None:
         await trio.sleep(HOLD_S)
@@ -166,26 +166,26 @@ class Registry:
             self._held_back.discard(account.name)
             await self._changed(account.name)
 
-    async def _ask(self, account: AccountSettings) -> tuple[Action, str]:
-        """Ask once; return what was wrong, "" if nothing was."""
+    async def _request(self, account: AccountSettings) -> tuple[Action, str]:
+        """Send one request; return the action and the reason of a failure, "" if it succeeded."""
         if (client := self._client_of(account.name)) is None:  # removed meanwhile
             return Action.RETRY, ""
         try:
             async with self._limit:
-                with trio.fail_after(ANSWER_S):
-                    answer = await fetch_account_config(client, demo=account.demo)
+                with trio.fail_after(REQUEST_S):
+                    config = await fetch_account_config(client, demo=account.demo)
         except trio.TooSlowError:
-            return Action.RETRY, f"account/config: no answer within {ANSWER_S:.0f} s"
+            return Action.RETRY, f"account/config: no answer within {REQUEST_S:.0f} s"
         except RestError as error:
             return error.action, str(error)
-        if self._accounts.get(account.name) is account:  # else the answer is to another key than it has now
+        if self._accounts.get(account.name) is account:  # else the response is for a key that has been replaced
             self._held_back.discard(account.name)
-            self._configs[account.name] = answer
+            self._configs[account.name] = config
             await self._judge(account.name)
         return Action.RETRY, ""
 
-    async def _judge(self, *answered: str) -> None:
-        """Find out anew who may be mirrored, and say what has changed."""
+    async def _judge(self, *responded: str) -> None:
+        """Determine again which accounts may be mirrored, and report changes."""
         before = self._blocked
         claimed = {name: self._configs[name].identity for name in self._accounts if name in self._configs}
         self._blocked = find_blocked(claimed, self._known)
@@ -194,15 +194,15 @@ class Registry:
         for name in identified:
             self._known[name] = claimed[name]
         changed = {name for name in claimed if before.get(name) != self._blocked.get(name)}
-        for name in sorted(changed.union(answered)):
+        for name in sorted(changed.union(responded)):
             if (account := self._accounts.get(name)) and (reason := self._blocked.get(name)):
                 await self._note(account, reason.event, reason.why)
             await self._changed(name)
         for name in sorted(identified):
-            if (account := self._accounts.get(name)) and (answer := self._configs.get(name)):
-                await self._report(account, answer.row)
-                if "withdraw" in answer.perm:
-                    why = "this key may withdraw; okxsync only needs to read"
+            if (account := self._accounts.get(name)) and (config := self._configs.get(name)):
+                await self._report(account, config.row)
+                if "withdraw" in config.perm:
+                    why = "the key can withdraw; okxsync only needs the permission Read"
                     await self._note(account, events.KEY_CAN_WITHDRAW, why)
 
     async def _report(self, account: AccountSettings, config: str | None) -> None:

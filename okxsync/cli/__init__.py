@@ -1,4 +1,4 @@
-"""The commands, a file each: parse, call, print. Heavy modules are imported by the command that needs them."""
+"""The commands, one file each: parse, call, print. A command imports the heavy modules that it needs."""
 
 import logging
 import sys
@@ -12,6 +12,7 @@ from okxsync.cli.backfill import backfill
 from okxsync.cli.check import check
 from okxsync.cli.common import leaves
 from okxsync.cli.demo import demo
+from okxsync.cli.init import init
 from okxsync.cli.log import log
 from okxsync.cli.prune import prune
 from okxsync.cli.run import run
@@ -21,12 +22,12 @@ from okxsync.cli.verify import verify
 from okxsync.runtime.text import CONTROL_ESCAPES
 
 app = typer.Typer(
-    help="Keep an exact local copy of many OKX accounts, and prove that nothing is missing.",
+    help="Keep an exact local copy of many OKX accounts, and prove that it is complete.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, which hold secrets
 )
-for _command in (check, run, status, backfill, verify, log, prune, sandbox, demo):
+for _command in (init, check, run, status, backfill, verify, log, prune, sandbox, demo):
     app.command()(_command)
 
 
@@ -46,22 +47,24 @@ def okxsync(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", envvar="OKXSYNC_DEBUG", help="Show the traceback of what nobody expected.")
+        bool, typer.Option("--debug", envvar="OKXSYNC_DEBUG", help="Show tracebacks for unexpected errors.")
     ] = False,
 ) -> None:
-    """Keep an exact local copy of many OKX accounts, and prove that nothing is missing.
+    """Keep an exact local copy of many OKX accounts, and prove that it is complete.
 
     Example: okxsync demo --for 20s
     """
     if debug:
-        logging.getLogger("okxsync.runtime.supervise").setLevel(logging.DEBUG)  # it lets nothing through that ends us
+        logging.getLogger("okxsync.runtime.supervise").setLevel(
+            logging.DEBUG
+        )  # it handles errors that do not end the process
     else:
-        sys.excepthook = _in_one_line
+        sys.excepthook = _print_one_line
 
 
-def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say what nobody expected without a page of our own code."""
+def _print_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report an unexpected error in one line, without a traceback."""
     found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
-    text = " ".join(str(found).split()).translate(CONTROL_ESCAPES) or "no more is known"
+    text = " ".join(str(found).split()).translate(CONTROL_ESCAPES) or "no details"
     what = "" if isinstance(found, OSError) else f"internal error: {type(found).__name__}: "
-    print(f"okxsync: {what}{text}; `okxsync --debug ...` shows where", file=sys.stderr)
+    print(f"okxsync: {what}{text}; `okxsync --debug ...` shows the traceback", file=sys.stderr)

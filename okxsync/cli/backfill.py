@@ -6,26 +6,36 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+from okxsync.cli.common import (
+    AccountOption,
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    fail,
+    find_config,
+    leaves,
+    log_to_stderr,
+)
 
 
 def backfill(
     config: ConfigOption = None,
     db: DatabaseOption = None,
     since: Annotated[
-        str | None, typer.Option(help="2026-11-20T08:00Z, or 3d, 2h ago; without it: what the open gaps need.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start time (2026-11-20T08:00Z) or age (3d, 2h). Default: the open gaps."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Likewise; without it: now.")] = None,
-    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document at the end.")] = False,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="End time or age. Default: now.")] = None,
+    account: AccountOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Fill a window of time, or the open gaps, over REST; beside a running daemon or without one.
+    """Backfill a period of time, or the open gaps, over REST. Works with or without a running daemon.
 
     Safe to interrupt and to repeat.
 
     Example: okxsync backfill --since 3d --account alpha
 
-    Exit codes: 0 complete, 1 some part failed, 2 bad input.
+    Exit codes: 0 complete, 1 a part failed, 2 invalid input.
     """
     import trio
 
@@ -51,7 +61,7 @@ def backfill(
     except ValueError as error:
         fail(2, str(error))
     if window and window.since_ms >= now_ms:
-        fail(2, f"--since {since}: that is yet to come")
+        fail(2, f"--since {since} is in the future")
     if until and not window:
         fail(2, "--until needs --since")
     if window and window.until_ms is not None and window.until_ms <= window.since_ms:

@@ -1,24 +1,23 @@
 """``okxsync check``."""
 
 import logging
-from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, log_to_stderr
+from okxsync.cli.common import AccountOption, ConfigOption, DatabaseOption, JsonOption, fail, find_config, log_to_stderr
 
 
 def check(
     config: ConfigOption = None,
     db: DatabaseOption = None,
-    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    account: AccountOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Look at everything that can be known before the first run, and say what to do; changes nothing.
+    """Check configuration, secrets, hosts, clock and API keys. Read-only.
 
     Example: okxsync check --config accounts.toml
 
-    Exit codes: 0 all well (warnings at most), 1 something fails, 2 bad configuration.
+    Exit codes: 0 no check failed (there may be warnings), 1 a check failed, 2 invalid configuration.
     """
     import msgspec
     import trio

@@ -10,29 +10,41 @@ import typer
 from okxsync.runtime.logging import log_to_stderr
 
 __all__ = [
+    "AccountOption",
     "ConfigOption",
     "DatabaseOption",
+    "JsonOption",
     "fail",
     "find_config",
     "find_database",
     "leaves",
     "log_to_stderr",
-    "refuse_unknown",
+    "reject_unknown",
 ]
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="OKXSYNC_CONFIG", help="accounts.toml; default: here, then the user's config folder."
+        "--config",
+        envvar="OKXSYNC_CONFIG",
+        metavar="PATH",
+        help="Path of accounts.toml. Default: ./accounts.toml, then the user's config folder.",
     ),
 ]
 DatabaseOption = Annotated[
-    Path | None, typer.Option("--db", envvar="OKXSYNC_DB", help="The database; default: as accounts.toml says.")
+    Path | None,
+    typer.Option(
+        "--db", envvar="OKXSYNC_DB", metavar="PATH", help="Path of the database. Default: as set in accounts.toml."
+    ),
 ]
+AccountOption = Annotated[
+    list[str] | None, typer.Option("--account", metavar="NAME", help="Only this account. Can be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def fail(code: int, *lines: str) -> NoReturn:
-    """Print one line for each thing to mend, once, and exit."""
+    """Print each line once, one for each thing to fix, and exit."""
     from okxsync.runtime.text import CONTROL_ESCAPES
 
     for line in dict.fromkeys(lines):
@@ -41,7 +53,7 @@ def fail(code: int, *lines: str) -> NoReturn:
 
 
 def find_config(given: Path | None) -> Path:
-    """Return the file to use: as given, else ./accounts.toml, else the one in the user's config folder."""
+    """Return the configuration file: as given, else ./accounts.toml, else the one in the user's config folder."""
     if given:
         return given
     here = Path("accounts.toml")
@@ -50,7 +62,7 @@ def find_config(given: Path | None) -> Path:
 
 
 def find_database(config: Path | None, db: Path | None) -> Path:
-    """Return the database to read: as given, else as the configuration says."""
+    """Return the database to read: as given, else as set in the configuration."""
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import load
 
@@ -62,8 +74,8 @@ def find_database(config: Path | None, db: Path | None) -> Path:
         fail(2, *error.lines)
 
 
-def refuse_unknown(database: Path, names: Sequence[str]) -> None:
-    """Exit if an account is named that the database has never heard of: nothing to show is not "nothing there".
+def reject_unknown(database: Path, names: Sequence[str]) -> None:
+    """Exit if the database has no account of a given name: an empty result would look like an idle account.
 
     Raises:
         StoreError: the database cannot be read.
@@ -71,12 +83,12 @@ def refuse_unknown(database: Path, names: Sequence[str]) -> None:
     from okxsync.mirror.queries import unknown_names
 
     for name, nearest in unknown_names(database, names).items():
-        meant = f'; is "{nearest}" meant?' if nearest else ""
-        fail(2, f'{database}: has no account "{name}"{meant}')
+        hint = f'; did you mean "{nearest}"?' if nearest else ""
+        fail(2, f'{database}: no account "{name}"{hint}')
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Return the errors of a group and of the groups in it."""
+    """Yield the errors in a group and in its nested groups."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)

@@ -11,19 +11,25 @@ from okxsync.cli.common import fail, leaves, log_to_stderr
 
 def demo(
     # Not from OKXSYNC_DB: that is the database of real accounts.
-    db: Annotated[Path | None, typer.Option("--db", help="The database; default: one to throw away.")] = None,
-    for_: Annotated[str | None, typer.Option("--for", help="End by itself after 20s, 5m ...")] = None,
-    accounts: Annotated[int, typer.Option(min=1, help="How many accounts trade.")] = 5,
+    db: Annotated[
+        Path | None, typer.Option("--db", metavar="PATH", help="Path of the database. Default: a temporary one.")
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time (20s, 5m).")
+    ] = None,
+    accounts: Annotated[int, typer.Option(min=1, metavar="N", help="Number of accounts.")] = 5,
 ) -> None:
-    """See it work: a local exchange with accounts that trade, the daemon mirroring them, and its status.
+    """Try it: run a local exchange with accounts that trade, mirror them, and show the status.
 
     Example: okxsync demo --for 20s
+
+    Exit codes: 0 stopped, 1 the database cannot be used, 2 invalid input.
     """
     import trio
 
     from okxsync import daemon
-    from okxsync import demo as whole
     from okxsync.config.units import duration_s
+    from okxsync.demo import demo as run_demo
     from okxsync.store.database import StoreError
 
     try:
@@ -33,7 +39,7 @@ def demo(
     log_to_stderr(logging.ERROR)
     failed: list[str] = []
     try:
-        trio.run(lambda: whole.demo(accounts=accounts, database=db, for_s=for_s))
+        trio.run(lambda: run_demo(accounts=accounts, database=db, for_s=for_s))
     except* (daemon.AlreadyRunning, StoreError, OSError) as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

@@ -4,29 +4,41 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, refuse_unknown
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, reject_unknown
+
+POLL_S = 0.2
+"""How often --follow looks for new frames."""
 
 
 def log(
     config: ConfigOption = None,
     db: DatabaseOption = None,
     account: Annotated[
-        list[str] | None, typer.Option(help='Only this account ("market": the public ones); may be repeated.')
+        list[str] | None,
+        typer.Option(metavar="NAME", help='Only this account ("market": public channels). Can be repeated.'),
     ] = None,
-    channel: Annotated[list[str] | None, typer.Option(help="Only this channel; may be repeated.")] = None,
-    since: Annotated[str | None, typer.Option(help="From 2026-11-20T08:00Z on, or 3d, 2h ago.")] = None,
-    until: Annotated[str | None, typer.Option(help="Up to then; written like --since.")] = None,
-    grep: Annotated[str | None, typer.Option(help="Only frames in which this regular expression is found.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this channel. Can be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start time (2026-11-20T08:00Z) or age (3d, 2h).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="End time or age. Default: now.")] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Only frames that match this regular expression.")
+    ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C; without --since: only that.")
+        bool, typer.Option("--follow", "-f", help="Wait for new frames, like tail -f. Ctrl-C ends it.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON line per frame.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line per frame.")] = False,
 ) -> None:
     """Print the raw log: every frame as it was received, oldest first.
 
+    With --follow and without --since, only new frames are printed.
+
     Example: okxsync log --account alpha --channel orders --since 2h --json | jq .frame
 
-    Exit codes: 0 done, 1 the database cannot be read, 2 bad input.
+    Exit codes: 0 done, 1 the database cannot be read, 2 invalid input.
     """
     import os
     import re
@@ -50,12 +62,12 @@ def log(
     if since_us is not None and until_us is not None and until_us <= since_us:
         fail(2, "--until must be later than --since")
     if follow and until:
-        fail(2, "--follow goes on for ever: leave out --until")
+        fail(2, "--follow and --until cannot be combined")
     wanted = FrameFilter(account or (), channel or (), since_us, until_us, pattern)
     line = as_json if json else as_text
     path = find_database(config, db)
     try:
-        refuse_unknown(path, wanted.accounts)
+        reject_unknown(path, wanted.accounts)
         with suppress(KeyboardInterrupt), FrameReader(path, wanted, only_new=follow and not since) as reader:
             while True:
                 for frames in reader.pages():
@@ -63,13 +75,10 @@ def log(
                     sys.stdout.flush()
                 if not follow:
                     break
-                time.sleep(FOLLOW_S)
-    except BrokenPipeError:  # whoever read us has had enough; Python must not complain of it at its end either
+                time.sleep(POLL_S)
+    except BrokenPipeError:  # the reader has closed the pipe; Python must not complain about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except StoreError as error:
         fail(1, str(error))
     except DatabaseError as error:
         fail(1, f"{path}: cannot be read ({error})")
-
-
-FOLLOW_S = 0.2

@@ -11,20 +11,30 @@ def prune(
     config: ConfigOption = None,
     db: DatabaseOption = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", help="Frames older than 7d, 12h ... go; default: [log] keep.")
+        str | None,
+        typer.Option(
+            "--older-than", metavar="DURATION", help="Delete frames older than this (7d, 12h). Default: [log] keep."
+        ),
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", help="The oldest go beyond 1GB, 500MB ...; default: [log] max_size.")
+        str | None,
+        typer.Option(
+            "--max-size",
+            metavar="SIZE",
+            help="Delete the oldest frames beyond this size (1GB, 500MB). Default: [log] max_size.",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be deleted, without deleting it.")
+    ] = False,
 ) -> None:
-    """Prune the raw log, also beside a running daemon, and give the space back; what is mirrored is never touched.
+    """Delete old raw frames and shrink the file. Safe while the daemon runs; mirrored data is kept.
 
-    Without --older-than and --max-size, the limits in [log] of accounts.toml hold. Safe to interrupt and repeat.
+    Without --older-than and --max-size, the limits of [log] in accounts.toml apply. Safe to interrupt and to repeat.
 
     Example: okxsync prune --older-than 7d --max-size 1GB
 
-    Exit codes: 0 done, 1 the database cannot be used, 2 bad input.
+    Exit codes: 0 done, 1 the database cannot be used, 2 invalid input.
     """
     import time
 
@@ -46,13 +56,13 @@ def prune(
     except ValueError as error:
         fail(2, str(error))
     if keep_s is None and most is None:
-        fail(2, "nothing says what may go: give --older-than or --max-size, or set keep or max_size in [log]")
+        fail(2, "no limit: use --older-than or --max-size, or set keep or max_size in [log]")
     path = find_database(config, db)
     limits = PruneLimits(time.time_ns() // 1000 - keep_s * 1_000_000 if keep_s is not None else None, most)
     try:
-        with_reader = open_reader(path)  # says what is wrong with the file; prune makes none
-        freed = would_free(with_reader.conn, limits) if dry_run else None
-        with_reader.close()
+        reader = open_reader(path)  # reports what is wrong with the file, and does not create it
+        freed = would_free(reader.conn, limits) if dry_run else None
+        reader.close()
         if freed:
             typer.echo(
                 f"would prune {freed.messages} frames, {size(freed.bytes)} ({size(freed.bytes_received)} received)"
@@ -63,7 +73,7 @@ def prune(
     except StoreError as error:
         fail(1, str(error))
     except DatabaseError as error:
-        todo = "what is done is done, run it again" if is_transient(error) else remedy(error)
+        todo = "what was deleted stays deleted, repeat the command" if is_transient(error) else remedy(error)
         fail(1, f"{path}: pruning stopped ({error}); {todo}")
     after = path.stat().st_size
     typer.echo(

@@ -10,19 +10,22 @@ from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, 
 def run(
     config: ConfigOption = None,
     db: DatabaseOption = None,
-    for_: Annotated[str | None, typer.Option("--for", help="End by itself after 90s, 15m, 1h ...")] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time (90s, 15m, 1h).")
+    ] = None,
     if_not_running: Annotated[
-        bool, typer.Option("--if-not-running", help="For cron: say nothing and exit 0 if a daemon runs already.")
+        bool, typer.Option("--if-not-running", help="For cron: exit 0 silently if a daemon is running already.")
     ] = False,
     log_format: Annotated[
-        Literal["text", "json"], typer.Option("--log-format", help="Log lines for people, or JSON lines.")
+        Literal["text", "json"],
+        typer.Option("--log-format", metavar="text|json", help="Text for people, or JSON lines."),
     ] = "text",
 ) -> None:
-    """Mirror the accounts until Ctrl-C or SIGTERM.
+    """Mirror the accounts into the database until Ctrl-C or SIGTERM.
 
     Example: okxsync run --config accounts.toml
 
-    Exit codes: 0 stopped as asked, 1 fatal, 2 bad configuration, 4 already running.
+    Exit codes: 0 stopped on request, 1 fatal error, 2 invalid configuration, 4 already running.
     """
     import trio
 

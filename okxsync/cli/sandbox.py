@@ -10,15 +10,16 @@ from okxsync.cli.common import fail, leaves
 
 def sandbox(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on the loopback address; 0 selects a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port on the loopback address; 0 picks a free one.")
     ] = 8765,
-    accounts: Annotated[int, typer.Option(min=1, help="Number of accounts.")] = 5,
-    rate: Annotated[float, typer.Option(min=0, help="Operations per second over all accounts.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    accounts: Annotated[int, typer.Option(min=1, metavar="N", help="Number of accounts.")] = 5,
+    rate: Annotated[float, typer.Option(min=0, metavar="N", help="Operations per second over all accounts.")] = 5.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed.")] = 1,
     faults: Annotated[
         str,
         typer.Option(
-            help="Inject one of these faults every 10 s: rst,half-open,4001,4006,upgrade; or run a script, FILE.toml."
+            metavar="FAULTS",
+            help="Inject one of these faults every 10 s: rst,half-open,4001,4006,upgrade; or a script: file.toml.",
         ),
     ] = "",
     dials_per_second: Annotated[
@@ -30,12 +31,14 @@ def sandbox(
         ),
     ] = 3,
     write_config: Annotated[
-        Path | None, typer.Option("--write-config", help="Write the accounts.toml to this file.")
+        Path | None, typer.Option("--write-config", metavar="PATH", help="Write the accounts.toml to use to this path.")
     ] = None,
 ) -> None:
-    """Run a local OKX-compatible exchange whose accounts trade, until Ctrl-C. Prints the accounts.toml to use.
+    """Run a local OKX-compatible exchange with accounts that trade, until Ctrl-C. Prints the accounts.toml to use.
 
     Example: okxsync sandbox --accounts 20 --rate 20 --write-config accounts.toml
+
+    Exit codes: 0 stopped, 1 the port or the file cannot be used, 2 invalid input.
     """
     import trio
 

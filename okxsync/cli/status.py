@@ -5,22 +5,33 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, refuse_unknown
+from okxsync.cli.common import (
+    AccountOption,
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    fail,
+    find_database,
+    reject_unknown,
+)
 
 
 def status(
     config: ConfigOption = None,
     db: DatabaseOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
-    account: Annotated[list[str] | None, typer.Option(help="Show only this account; may be repeated.")] = None,
-    problems: Annotated[bool, typer.Option("--problems", help="Show only what is not live and whole.")] = False,
+    json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update every second, until Ctrl-C.")] = False,
+    account: AccountOption = None,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Show only connections and accounts with problems.")
+    ] = False,
 ) -> None:
-    """Show connections, accounts, open gaps, writer, log and disk of the daemon on this database; reads only.
+    """Show connections, accounts, open gaps, writer, raw log and disk. Read-only.
 
     Example: okxsync status --watch --problems
 
-    Exit codes: 0 all live and no open gap, 1 something is down or open, 2 bad configuration, 3 no daemon alive.
+    Exit codes: 0 all live and no open gap, 1 a connection is down, a gap is open or nothing can be written,
+    2 invalid configuration, 3 no daemon is alive.
     """
     import time
 
@@ -45,7 +56,7 @@ def status(
         return found.exit_code, shown
 
     try:
-        refuse_unknown(path, account or ())
+        reject_unknown(path, account or ())
         if json:
             full = read_status(path, time.time_ns() // 1000)
             if account:
@@ -54,7 +65,7 @@ def status(
             raise typer.Exit(full.exit_code)
         code, shown = read()
         if watch:
-            # The alternate screen is painted over in place; what was on the terminal comes back at the end.
+            # The alternate screen is redrawn in place; the terminal's content is restored at the end.
             with (
                 suppress(KeyboardInterrupt),
                 Live(shown, console=out, screen=out.is_terminal, auto_refresh=False) as live,

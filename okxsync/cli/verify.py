@@ -6,24 +6,33 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+from okxsync.cli.common import (
+    AccountOption,
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    fail,
+    find_config,
+    leaves,
+    log_to_stderr,
+)
 
 
 def verify(
     config: ConfigOption = None,
     db: DatabaseOption = None,
-    since: Annotated[str, typer.Option(help="Compare fills since 2026-11-20T08:00Z, or 3d, 2h ago.")] = "1d",
-    account: Annotated[list[str] | None, typer.Option(help="Only this account; may be repeated.")] = None,
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Ask nobody: check that the tables agree with each other.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Compare fills since this time (2026-11-20T08:00Z) or age (3d, 2h).")
+    ] = "1d",
+    account: AccountOption = None,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Offline: check the tables' internal consistency.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Ask REST, compare with the tables, and print every difference.
+    """Compare the database with OKX over REST, and print every difference.
 
     Example: okxsync verify --since 2h
 
-    Exit codes: 0 identical, 1 differences, 2 bad input, 5 could not ask.
+    Exit codes: 0 identical, 1 differences, 2 invalid input, 5 could not query OKX.
     """
     import trio
 
@@ -41,7 +50,7 @@ def verify(
         now_ms = time.time_ns() // 1_000_000
         since_ms = moment_ms(since, now_ms)
         if not chosen:
-            fail(2, f"{settings.path}: no account is enabled: there is nothing to compare")
+            fail(2, f"{settings.path}: no account is enabled, so there is nothing to compare")
         if not ledger and (missing := missing_secrets(settings)):
             fail(2, *missing)
     except ConfigError as error:
@@ -49,18 +58,18 @@ def verify(
     except ValueError as error:
         fail(2, str(error))
     if since_ms >= now_ms:
-        fail(2, f"--since {since}: that is yet to come")
+        fail(2, f"--since {since} is in the future")
     log_to_stderr(logging.ERROR)
     path = db or settings.database
     failed: list[str] = []
     try:
         if ledger:
-            found, unasked = check_ledger(path, [one.name for one in chosen]), dict[str, str]()
+            found, failures = check_ledger(path, [one.name for one in chosen]), dict[str, str]()
         else:
-            found, unasked = trio.run(verify_all, path, chosen, since_ms)
+            found, failures = trio.run(verify_all, path, chosen, since_ms)
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:
         fail(5, *failed)
-    typer.echo(report(found, unasked, as_json=json))
-    raise typer.Exit(5 if unasked else 1 if found else 0)
+    typer.echo(report(found, failures, as_json=json))
+    raise typer.Exit(5 if failures else 1 if found else 0)

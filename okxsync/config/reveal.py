@@ -1,4 +1,4 @@
-"""Secrets for those who run in the loop: where asking may take long, the others go on meanwhile."""
+"""Read secrets without blocking the event loop: a keyring may wait for its user."""
 
 from typing import Final
 
@@ -6,26 +6,26 @@ import trio
 
 from okxsync.config.secret import ConfigError, Secret
 
-ANSWER_S: Final = 60.0
-"""Long enough for a user to unlock a keyring; one that hangs must not hold an account for ever."""
+KEYRING_TIMEOUT_S: Final = 60.0
+"""Long enough for a user to unlock a keyring; one that hangs must not block an account for ever."""
 _one_at_a_time: Final = trio.CapacityLimiter(1)
-"""Threads that hang are not those that names of hosts are looked up in."""
+"""Separate from trio's default limiter: threads that hang must not use up those that resolve host names."""
 
 
 async def reveal(*secrets: Secret) -> list[str]:
-    """Return what ``Secret.reveal`` does of each.
+    """Return the value of each secret.
 
     Raises:
-        ConfigError: one is not there, or is not said in time.
+        ConfigError: a secret is missing or invalid, or the keyring does not answer in time.
     """
 
-    def ask() -> list[str]:
+    def read() -> list[str]:
         return [secret.reveal() for secret in secrets]
 
     if not any(secret.may_wait for secret in secrets):
-        return ask()
+        return read()
     try:
-        with trio.fail_after(ANSWER_S):
-            return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=_one_at_a_time)
+        with trio.fail_after(KEYRING_TIMEOUT_S):
+            return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=_one_at_a_time)
     except trio.TooSlowError:
-        raise ConfigError(f"the keyring gives no answer within {ANSWER_S:.0f} s") from None
+        raise ConfigError(f"the keyring does not answer within {KEYRING_TIMEOUT_S:.0f} s") from None

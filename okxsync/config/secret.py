@@ -1,4 +1,4 @@
-"""A secret: where it is kept, and how it is read; it is never printed."""
+"""A secret: where it is stored and how it is read. It is never printed."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; ``lines`` has one line for each thing to mend."""
+    """The configuration is invalid; ``lines`` has one line for each thing to fix."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
@@ -15,7 +15,7 @@ class ConfigError(Exception):
 
 
 class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is kept: an environment variable, a file, or the desktop's keyring (``service/user``)."""
+    """Where a secret is stored: an environment variable, a file, or the desktop's keyring (``service/user``)."""
 
     env: str | None = None
     file: str | None = None
@@ -23,16 +23,16 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Secret:
-    """A secret that knows where to find itself and never shows itself.
+    """A reference to a secret; its ``repr`` never shows the value.
 
     Raises:
-        ValueError: (when made) the file that it stands in cannot be one.
+        ValueError: (when constructed) the name of the secret file is invalid.
     """
 
     def __init__(self, source: SecretSource | str, folder: Path) -> None:
         self._source = source
         self.path = resolve_path(folder, source.file) if isinstance(source, SecretSource) and source.file else None
-        # A file that has changed is another secret: who was refused with the old one tries at once with the new one.
+        # A changed file is a changed secret: an account whose old key was rejected is retried at once.
         self.stamp = stamp(self.path) if self.path else None
 
     def __repr__(self) -> str:
@@ -46,16 +46,16 @@ class Secret:
 
     @property
     def plain(self) -> bool:
-        """Whether the secret itself stands in accounts.toml."""
+        """Whether accounts.toml contains the secret itself."""
         return isinstance(self._source, str)
 
     @property
     def may_wait(self) -> bool:
-        """Whether asking for it may take long: a desktop may ask its user first."""
+        """Whether ``reveal`` may block for long: a keyring may ask its user to unlock it."""
         return isinstance(self._source, SecretSource) and self._source.keyring is not None
 
     def reveal(self) -> str:
-        """Return the secret. Raises ConfigError, naming the place but never the value, where there is none."""
+        """Return the secret. Raises ConfigError, which names the place and never the value."""
         match self._source:
             case str(value):
                 found, place = value, "accounts.toml"
@@ -65,11 +65,11 @@ class Secret:
                 assert self.path
                 found, place = _read_secret_file(self.path), f"file {name}"
             case SecretSource(keyring=str(name)):
-                found, place = _ask_keyring(name), f"keyring entry {name}"
+                found, place = _read_keyring(name), f"keyring entry {name}"
         if not found:
             raise ConfigError(f"{place} is not set")
-        if not (found.isascii() and found.isprintable() and found == found.strip()):  # no header may hold it
-            raise ConfigError(f"{place} holds what is no key: a line end, a blank at its begin or end, or no ASCII")
+        if not (found.isascii() and found.isprintable() and found == found.strip()):  # HTTP headers allow no more
+            raise ConfigError(f"{place} is not a valid key: newline, surrounding spaces or non-ASCII characters")
         return found
 
 
@@ -77,7 +77,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what changes with a file: in place, or by another one of its name."""
+    """Return a value that changes when the file is modified or replaced."""
     try:
         return stamp_of(path.stat())
     except OSError:
@@ -89,31 +89,31 @@ def stamp_of(found: os.stat_result) -> Stamp:
 
 
 def resolve_path(folder: Path, name: str) -> Path:
-    """Return the file of that name, from ``folder`` or from a home (``~``). Raises ValueError."""
+    """Return the path, relative to ``folder`` or to a home directory (``~``). Raises ValueError."""
     if "\0" in name:
-        raise ValueError("no file has a NUL in its name")
+        raise ValueError("a file name cannot contain a NUL character")
     os.fsencode(name)
     try:
         return folder / Path(name).expanduser()
     except RuntimeError:
-        raise ValueError(f'"{name}": there is no such user') from None
+        raise ValueError(f'"{name}": no such user') from None
 
 
 def _read_secret_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"file {path} cannot be read: {reason}") from None
 
 
-def _ask_keyring(name: str) -> str:
+def _read_keyring(name: str) -> str:
     try:
-        import keyring  # optional: only who uses it needs it
+        import keyring  # an optional dependency: okxsync[keyring]
     except ImportError:
-        raise ConfigError('the package "keyring" is not installed (pip install keyring)') from None
+        raise ConfigError('the package "keyring" is not installed (pip install "okxsync[keyring]")') from None
     service, _, user = name.partition("/")
     try:
         return str(keyring.get_password(service, user) or "")
-    except Exception as error:  # whatever this desktop's keyring raises; its text is not ours to show
+    except Exception as error:  # backends raise their own types; their text may contain the secret
         raise ConfigError(f"keyring entry {name} cannot be read: {type(error).__name__}") from None

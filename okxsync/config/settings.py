@@ -1,7 +1,7 @@
 """accounts.toml, read into frozen settings.
 
-Everything wrong with the file is one line that says where and what is expected (``ConfigError``). Secrets are named
-here and fetched late (``Secret.reveal``), when a connection needs them; they are never printed.
+Each mistake in the file is one line that says where it is and what is expected (``ConfigError``). Secrets are only
+located here. They are read when a connection needs them (``Secret.reveal``), and never printed.
 """
 
 import os
@@ -17,13 +17,14 @@ import msgspec
 
 from okxsync.config.secret import ConfigError, Secret, SecretSource, Stamp, resolve_path, stamp, stamp_of
 from okxsync.config.units import duration_s, size_bytes
+from okxsync.config.validate import Keys, mistakes
 from okxsync.messages import MARKET
 from okxsync.okx.channels import DEFAULT_CHANNELS, Subscription, subscription
 from okxsync.okx.sites import BUILT_IN, ENDPOINTS, Site, built_in_site, why_unusable
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of the raw log is kept: ``keep`` in seconds, ``max_size`` in bytes; None: without limit."""
+    """How much of the raw log is kept: ``keep`` in seconds, ``max_size`` in bytes; None means no limit."""
 
     keep: int | None = None
     max_size: int | None = None
@@ -44,7 +45,7 @@ class AccountSettings(msgspec.Struct, frozen=True):
 
 
 class MarketSettings(msgspec.Struct, frozen=True):
-    """The exchange as a listener: public channels, no key."""
+    """The public channels of one exchange, which need no key."""
 
     site_name: str
     site: Site
@@ -55,8 +56,8 @@ class MarketSettings(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """All of accounts.toml, checked.
 
-    ``initial_s`` is how far back a new account is filled, in seconds; ``seen`` are the stamps of all files that it and
-    its secrets stand in, as they were read.
+    ``initial_s`` is how far back a new account is filled, in seconds. ``seen`` has the stamps of accounts.toml and of
+    all secret files, as they were when they were read.
     """
 
     path: Path
@@ -68,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True):
     seen: Mapping[Path, "Stamp"] = {}
 
 
-# What the file may say, in its own words. Structure and types are msgspec's to check, meaning is ours.
+# The structure of the file. ``mistakes`` checks it against these types; what the values mean is checked below.
 
 
 class _LogTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -114,43 +115,45 @@ class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     history: _HistoryTable = msgspec.field(default_factory=_HistoryTable)
     market: _MarketTable | None = None
     accounts: list[_AccountTable] = []
-    sites: dict[str, Any] = {}  # of _Addresses, but read one by one: an error names its table
+    sites: dict[str, Any] = {}  # of _Addresses, but checked one by one: a built-in site may have a table "demo"
+
+
+_FILE = msgspec.inspect.type_info(_ConfigFile)
+_SITE = msgspec.inspect.type_info(_Addresses)
 
 
 def load(path: Path) -> Settings:
     """Read and check the file. Raises ConfigError."""
     try:
         with path.open(encoding="utf-8") as opened:
-            found = os.fstat(opened.fileno())  # of what is read, and before: what changes since is news
+            found = os.fstat(opened.fileno())  # before reading: a later change must be noticed
             text = opened.read()
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; copy accounts.example.toml or give --config") from None
+        raise ConfigError(f"{path}: no such file; create it with `okxsync init`, or use --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    try:
-        file = msgspec.convert(table, _ConfigFile)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_locate(str(error), table)}") from None
-    settings, problems = _settings(path, found, file)
+    if wrong := [f"{path}: {_place(keys, table)}{what}" for keys, what in mistakes(table, _FILE)]:
+        raise ConfigError(*wrong)
+    settings, problems = _settings(path, found, msgspec.convert(table, _ConfigFile))
     if problems:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return settings
 
 
 def stamps(settings: Settings) -> dict[Path, Stamp]:
-    """Return the stamps as they are now of all files that were read: accounts.toml, and those that secrets stand in."""
+    """Return the current stamps of all files that were read: accounts.toml and the secret files."""
     return {path: stamp(path) for path in settings.seen}
 
 
 def accounts_named(settings: Settings, names: Sequence[str]) -> list[AccountSettings]:
-    """Return the enabled accounts, or those that are named.
+    """Return the enabled accounts, or only those in ``names``.
 
     Raises:
-        ValueError: one that is named is not configured, or not enabled.
+        ValueError: a named account is not configured, or not enabled.
     """
     enabled = {account.name: account for account in settings.accounts if account.enabled}
     for name in names:
@@ -160,7 +163,7 @@ def accounts_named(settings: Settings, names: Sequence[str]) -> list[AccountSett
 
 
 def missing_secrets(settings: Settings) -> list[str]:
-    """Return a line for each secret of an enabled account that is not there, or can be none."""
+    """Return a line for each secret of an enabled account that is missing or invalid."""
     lines = []
     for account in settings.accounts:
         for field in ("api_key", "secret_key", "passphrase"):
@@ -193,7 +196,7 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
         if name in BUILT_IN:
             return built_in_site(name, demo=demo)
         known = ", ".join([*BUILT_IN, *file.sites])
-        problems.append(f'{where}: unknown site "{name}"; known are {known}')
+        problems.append(f'{where}: unknown site "{name}"; known sites: {known}')
         return None
 
     def subscriptions(where: str, wanted: _ChannelList, *, public: bool) -> tuple[Subscription, ...]:
@@ -205,7 +208,7 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
                 problems.append(f'{where}, channels: "{one.channel}" belongs to {belongs}')
         for key, times in Counter(one.key for one in result).items():
             if times > 1:
-                problems.append(f'{where}, channels: "{key}" stands there {times} times')
+                problems.append(f'{where}, channels: "{key}" is listed {times} times')
         return result
 
     market: MarketSettings | None = None
@@ -219,14 +222,14 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     for number, one in enumerate(file.accounts, 1):
         where = f'account "{one.name}"' if one.name else f"[[accounts]] number {number}"
         if not _NAME.fullmatch(one.name):
-            problems.append(f"{where}: a name is made of letters, digits, - _ and .")
+            problems.append(f"{where}: invalid name; use letters, digits, - _ and .")
         if one.name == MARKET:
-            problems.append(f'{where}: the name "{MARKET}" is taken by the public connection')
+            problems.append(f'{where}: the name "{MARKET}" is reserved for the public connection')
         keys = []
         for field in ("api_key", "secret_key", "passphrase"):
             source = getattr(one, field)
             if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
-                problems.append(f"{where}, {field}: name one of env, file, keyring")
+                problems.append(f"{where}, {field}: expected exactly one of env, file, keyring")
             keys.append(checked(f"{where}, {field}", Secret, source, path.parent))
         site = site_of(where, one.site, one.demo)
         wanted = subscriptions(where, one.channels, public=False)
@@ -237,12 +240,12 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
             )
     for name, times in Counter(one.name for one in file.accounts).items():
         if times > 1:
-            problems.append(f'account "{name}": {times} accounts have this name')
+            problems.append(f'account "{name}": the name is used {times} times')
     secrets = [secret for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)]
     if any(secret.plain for secret in secrets):
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
-            problems.append(f"holds secrets and others can read it (mode {mode:04o}): chmod 600 {path}")
+            problems.append(f"contains secrets and is readable by other users (mode {mode:04o}): chmod 600 {path}")
     keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
     max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
@@ -251,14 +254,14 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts), seen), problems
 
 
-MOST_DIALS = 1000
+MAX_DIALS_PER_SECOND = 1000
 
 
 def _own_sites(name: str, table: Any, problems: list[str]) -> tuple[Site | None, Site | None]:
-    """Return live and demo as ``[sites.NAME]`` has them; None where it has a problem.
+    """Return the live and the demo site of ``[sites.NAME]``; None where there is a problem.
 
-    A table of one of OKX's own sites changes the addresses that it names, and has one of its own for demo. Any other
-    site is one server for both.
+    A table with the name of a built-in site replaces single addresses, and its table ``demo`` those of demo trading.
+    Any other site is one server for live and demo accounts.
     """
     title = f"[sites.{name}]"
     if name not in BUILT_IN:
@@ -272,14 +275,13 @@ def _own_sites(name: str, table: Any, problems: list[str]) -> tuple[Site | None,
 
 
 def _own_site(title: str, table: Any, built_in: Site | None, problems: list[str]) -> Site | None:
-    try:
-        given = msgspec.to_builtins(msgspec.convert(table, _Addresses))
-    except msgspec.ValidationError as error:
-        problems.append(_locate(str(error), {}, title))
+    if wrong := [f"{' '.join([title, *map(str, keys)])}: {what}" for keys, what in mistakes(table, _SITE)]:
+        problems += wrong
         return None
+    given = msgspec.to_builtins(msgspec.convert(table, _Addresses))
     if missing := [] if built_in else [key for key in ("rest", *ENDPOINTS) if key not in given]:
-        may = f"only OKX's own sites ({', '.join(BUILT_IN)}) may leave an address out"
-        problems.append(f"{title}: missing {', '.join(missing)}; {may}")
+        optional = f"addresses are optional for OKX's own sites only ({', '.join(BUILT_IN)})"
+        problems.append(f"{title}: missing {', '.join(missing)}; {optional}")
         return None
     site = msgspec.structs.replace(built_in, **given) if built_in else Site(**given)
     _check_site(title, site, problems)
@@ -287,8 +289,8 @@ def _own_site(title: str, table: Any, built_in: Site | None, problems: list[str]
 
 
 def _check_site(title: str, site: Site, problems: list[str]) -> None:
-    if not 1 <= site.dials_per_second <= MOST_DIALS:
-        problems.append(f"{title} dials_per_second: must be 1 or more, and {MOST_DIALS} at most")
+    if not 1 <= site.dials_per_second <= MAX_DIALS_PER_SECOND:
+        problems.append(f"{title} dials_per_second: must be between 1 and {MAX_DIALS_PER_SECOND}")
     urls = [("rest", site.rest, "https", "http")]
     urls += [(endpoint, site.url(endpoint), "wss", "ws") for endpoint in ENDPOINTS]
     for key, url, secure, plain in urls:
@@ -296,23 +298,16 @@ def _check_site(title: str, site: Site, problems: list[str]) -> None:
             problems.append(f'{title} {key} = "{url}": {why}')
 
 
-_AT = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
-
-
-def _locate(message: str, table: dict[str, Any], title: str = "") -> str:
-    """Turn msgspec's ``Expected `str`, got `int` - at `$.accounts[0].name``` into the words of the file.
-
-    ``title`` is that of the table, where it is not the whole file.
-    """
-    match = _AT.fullmatch(message)
-    what, where = (match[1], match[2] or "") if match else (message, "")
-    if account := re.match(r"\.accounts\[(\d+)\]", where):
-        found = table["accounts"][int(account[1])]
-        name = found.get("name") if isinstance(found, dict) else None
-        title = f'account "{name}"' if isinstance(name, str) else f"[[accounts]] number {int(account[1]) + 1}"
-        where = title + where[account.end() :].replace(".", ", ", 1)
-    what = what.replace("Object contains unknown field", "unknown key").replace(
-        "Object missing required field", "missing key"
-    )
-    where = title + where.replace(".", " ") if title else where.removeprefix(".")
-    return f"{where}: {what}" if where else what
+def _place(keys: Keys, table: dict[str, Any]) -> str:
+    """Return where a mistake is, as the file has it: ``account "alpha", demo: ``, ``[log] keep: ``, or nothing."""
+    match keys:
+        case ("accounts", int(index), *rest):
+            found = table["accounts"][index]
+            name = found.get("name") if isinstance(found, dict) else None
+            title = f'account "{name}"' if isinstance(name, str) else f"[[accounts]] number {index + 1}"
+            return ", ".join([title, *(str(key) for key in rest if isinstance(key, str))]) + ": "
+        case (str(key),):
+            return f"[{key}]: " if isinstance(table[key], dict) else f"{key}: "
+        case (str(key), *rest):
+            return " ".join([f"[{key}]", *(str(one) for one in rest if isinstance(one, str))]) + ": "
+    return ""

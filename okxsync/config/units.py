@@ -8,9 +8,9 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 
 
-_LONGEST_S = 100 * 366 * 86400
-_LARGEST = 10**18
-"""Beyond these no number is meant, and in microseconds it would not fit into 64 bits."""
+_MAX_S = 100 * 366 * 86400
+_MAX_BYTES = 10**18
+"""Larger values are typing errors, and do not fit into 64 bits in microseconds."""
 
 
 def duration_s(text: str) -> int:
@@ -18,31 +18,31 @@ def duration_s(text: str) -> int:
     if text == "0":
         return 0
     if not (match := _DURATION.fullmatch(text)):
-        raise ValueError(f'"{text}" is no duration; write 90s, 15m, 2h, 14d or 0')
-    if (seconds := int(match[1]) * _SECONDS[match[2]]) > _LONGEST_S:
-        raise ValueError(f'"{text}" is more than a century')
+        raise ValueError(f'invalid duration "{text}"; use 90s, 15m, 2h, 14d or 0')
+    if (seconds := int(match[1]) * _SECONDS[match[2]]) > _MAX_S:
+        raise ValueError(f'duration "{text}" is longer than a century')
     return seconds
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """Return a time in milliseconds UTC: ISO 8601 (UTC if it names no zone), or a duration before now.
+    """Return a time in milliseconds UTC: ISO 8601 (UTC if there is no zone), or a duration before now.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: ``text`` is neither.
     """
     if _DURATION.fullmatch(text):
         return now_ms - duration_s(text) * 1000
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f'"{text}" is no time; write 2026-11-20T08:00Z, or 3d, 2h ago') from None
+        raise ValueError(f'invalid time "{text}"; use 2026-11-20T08:00Z, or an age: 3d, 2h') from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def size_bytes(text: str) -> int:
     """Return ``500MB`` or ``2GB`` in bytes. Raises ValueError."""
     if not (match := _SIZE.fullmatch(text)):
-        raise ValueError(f'"{text}" is no size; write 500MB or 2GB')
-    if (size := float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")) > _LARGEST:
-        raise ValueError(f'"{text}" is more than a million TB')
+        raise ValueError(f'invalid size "{text}"; use 500MB or 2GB')
+    if (size := float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")) > _MAX_BYTES:
+        raise ValueError(f'size "{text}" is larger than a million TB')
     return int(size)

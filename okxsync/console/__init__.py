@@ -1,1 +1,1 @@
-"""What people look at."""
+"""Tables and progress bars of the commands."""

@@ -1,4 +1,4 @@
-"""The accounts of ``okxsync status``: the worst first, and as many columns as the terminal is wide."""
+"""The account table of ``okxsync status``: the worst first, with fewer columns on a narrow terminal."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,11 +12,11 @@ from okxsync.console.format import UNKNOWN, age, and_more
 from okxsync.mirror.accounts import AccountState, ChannelState
 
 WIDE: Final = 110
-"""A terminal of so many columns or more gets all of the table's."""
+"""From this terminal width on, all columns of the table are shown."""
 
 
 def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) -> RenderableType:
-    """Return one row for each of the first ``most`` accounts, which stand in their order of rank."""
+    """Return a table of the first ``most`` accounts, in the given order."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("account", overflow="ellipsis", no_wrap=True)
     table.add_column("fresh", no_wrap=True)
@@ -35,7 +35,7 @@ def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) 
             Text(str(one.gaps_open or ""), "yellow"),
         ]
         table.add_row(*cells, *([_channels(one.channels)] if wide else []))
-    return Group(table, *and_more([one.is_well for one in accounts[most:]], "live and whole"))
+    return Group(table, *and_more([one.is_well for one in accounts[most:]], "live and complete"))
 
 
 def _freshness(one: AccountState) -> Text:
@@ -55,11 +55,11 @@ def _channels(channels: Sequence[ChannelState]) -> Text:
 
 
 def _money(amount: str | None) -> str:
-    """Show an amount in cents, cut and not rounded: the table holds the exact one."""
+    """Return an amount with two decimals, truncated and not rounded; the database has the exact one."""
     if not amount:
         return UNKNOWN
-    whole, point, cents = amount.partition(".")
-    return f"{whole}.{cents[:2]:0<2}" if point else whole
+    units, point, cents = amount.partition(".")
+    return f"{units}.{cents[:2]:0<2}" if point else units
 
 
 def _number(count: int | None) -> str:

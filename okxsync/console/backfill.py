@@ -1,4 +1,4 @@
-"""What a backfill has done so far, as bars on a terminal and as lines elsewhere; and its report."""
+"""Progress of a backfill, as bars on a terminal and as lines elsewhere, and its report."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from okxsync.runtime.text import CONTROL_ESCAPES
 
 
 class Progress:
-    """Bars while the work goes on, on a terminal; one line for each finished part elsewhere. All on stderr."""
+    """Progress bars on a terminal; one line for each finished part elsewhere. All on stderr."""
 
     def __init__(self) -> None:
         self._bars = rich.progress.Progress(
@@ -36,7 +36,7 @@ class Progress:
         self._bars.stop()
 
     def update(self, part: Part) -> None:
-        """Show a part as it stands now."""
+        """Show the current state of a part."""
         name = f"{part.account} {part.subject}"
         if self._bars.disable:
             if part.done or part.error:
@@ -51,7 +51,7 @@ class Progress:
 
 
 def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> str:
-    """Return what was done, as one line for people or one JSON document."""
+    """Return the result as text or as one JSON document."""
     failed = [part for part in parts if part.error]
     if as_json:
         document: dict[str, Any] = {
@@ -74,7 +74,7 @@ def report(parts: Sequence[Part], too_deep: Sequence[str], *, as_json: bool) -> 
         return "no open gaps"
     rows = sum(part.rows for part in parts)
     accounts = len({part.account for part in parts})
-    lines = [f"{rows} rows of {accounts} accounts" + (f", {len(failed)} parts failed:" if failed else ", complete")]
+    lines = [f"{rows} rows for {accounts} accounts" + (f", {len(failed)} parts failed:" if failed else ", complete")]
     lines += [f"  {part.account} {part.subject}: {part.error}" for part in failed]
     lines += [f"  {part.account} {part.unknown}" for part in parts if part.unknown]
     return "\n".join(line.translate(CONTROL_ESCAPES) for line in lines)

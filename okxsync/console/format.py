@@ -1,4 +1,4 @@
-"""Numbers in the words of people."""
+"""Durations, sizes and counts for people."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 from rich.text import Text
 
 UNKNOWN: Final = "-"
-"""Stands where nothing is known: not zero."""
+"""Shown for an unknown value, which is not zero."""
 
 
 def age(seconds: float | None) -> str:
-    """Return a length of time with one unit; nothing for None."""
+    """Return a duration with one unit; "" for None."""
     if seconds is None:
         return ""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -20,7 +20,7 @@ def age(seconds: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """Return bytes in powers of 1000."""
+    """Return a number of bytes with a decimal unit (1 KB is 1000 bytes)."""
     rest = float(count)
     for unit in ("B", "KB", "MB"):
         if rest < 1000:
@@ -29,10 +29,13 @@ def size(count: int) -> str:
     return f"{rest:.1f} GB"
 
 
-def and_more(are_well: Sequence[bool], well: str) -> Iterator[Text]:
-    """Yield a line that counts the rows which a table does not show, if there are any."""
-    ill = are_well.count(False)
-    words = [f"{len(are_well) - ill} more that are {well}"] if ill < len(are_well) else []
-    words += [f"{ill} more with problems (--problems shows all)"] if ill else []
-    if words:
-        yield Text(f"and {', and '.join(words)}", "yellow" if ill else "")
+def and_more(are_healthy: Sequence[bool], healthy: str) -> Iterator[Text]:
+    """Yield a line that counts the rows which the table does not show, if there are any.
+
+    ``healthy`` describes a row without problems.
+    """
+    problems = are_healthy.count(False)
+    parts = [f"{len(are_healthy) - problems} more {healthy}"] if problems < len(are_healthy) else []
+    parts += [f"{problems} more with problems (--problems shows all)"] if problems else []
+    if parts:
+        yield Text(f"and {', and '.join(parts)}", "yellow" if problems else "")

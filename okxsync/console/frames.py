@@ -1,4 +1,4 @@
-"""Frames of the raw log as lines: each frame is one line, and no byte of the exchange moves a terminal's cursor."""
+"""Frames of the raw log as lines: one line each, with control characters escaped."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,13 +12,13 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def as_text(frame: LoggedFrame) -> str:
-    """Return time, account, channel or kind, and the frame as received but for control characters."""
-    of = frame.channel if frame.kind == "push" else f"{frame.channel or '-'} {frame.kind}"
-    return f"{_iso(frame.received_at)} {frame.account or 'market'} {of} {frame.text}".translate(CONTROL_ESCAPES)
+    """Return time, account, channel or kind, and the frame as received except for control characters."""
+    what = frame.channel if frame.kind == "push" else f"{frame.channel or '-'} {frame.kind}"
+    return f"{_iso(frame.received_at)} {frame.account or 'market'} {what} {frame.text}".translate(CONTROL_ESCAPES)
 
 
 def as_json(frame: LoggedFrame) -> str:
-    """Return one JSON object; ``frame`` is the frame itself, or a string where it is not JSON on one line."""
+    """Return one JSON object. ``frame`` is the frame itself, or a string if it is not JSON on one line."""
     line = {
         "received_at": _iso(frame.received_at),
         "connection_id": frame.connection_id,
@@ -27,7 +27,9 @@ def as_json(frame: LoggedFrame) -> str:
         "kind": frame.kind,
         "frame": msgspec.Raw(frame.text.encode()) if _is_line_of_json(frame.text) else frame.text,
     }
-    return msgspec.json.encode(line).decode().translate(CONTROL_ESCAPES)  # within strings, which is JSON's own escape
+    return (
+        msgspec.json.encode(line).decode().translate(CONTROL_ESCAPES)
+    )  # they occur in strings only, and JSON has the same escapes
 
 
 def _is_line_of_json(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The findings of ``okxsync check`` as a table: what fails first."""
+"""The findings of ``okxsync check`` as a table: failures first."""
 
 from collections.abc import Sequence
 
@@ -25,5 +25,5 @@ def render_findings(findings: Sequence[Finding]) -> RenderableType:
     for one in sorted(findings, key=lambda one: _RANK[one.level]):
         table.add_row(Text(one.level, _COLOUR[one.level]), *_plain(one.subject, one.found, one.todo))
     counts = {level: sum(one.level == level for one in findings) for level in _RANK}
-    words = f"{counts['fail']} fail, {counts['warn']} to know, {counts['ok']} ok"
-    return Group(table, Text(words, _COLOUR["fail" if counts["fail"] else "warn" if counts["warn"] else "ok"]))
+    summary = f"{counts['fail']} failed, {counts['warn']} warnings, {counts['ok']} ok"
+    return Group(table, Text(summary, _COLOUR["fail" if counts["fail"] else "warn" if counts["warn"] else "ok"]))

@@ -15,15 +15,15 @@ from okxsync.runtime.text import CONTROL_ESCAPES
 from okxsync.store.database import WAL_TOO_LARGE
 
 _COLOUR = {"live": "green", "stopped": "red", "backing_off": "yellow"}
-_SHORT = {"channels": "ch", "reconnects": "again"}
-_MOST = 40
-"""Rows of a table where nothing says how many there is room for."""
-_NOT_ROWS = 16
-"""Lines of the page that are no rows: the facts, the heads of both tables, and what they do not show."""
+_SHORT = {"channels": "ch", "last message": "message", "reconnects": "reconn"}
+_MAX_ROWS = 40
+"""Rows of a table if the height of the terminal is unknown."""
+_OTHER_LINES = 16
+"""Lines of the page that are not table rows: the summary, the headers of both tables and their last lines."""
 
 
 def console() -> Console:
-    """Return a console for results: as wide as the terminal, and wide enough for a table in a pipe."""
+    """Return a console for results: as wide as the terminal; in a pipe, wide enough for all columns."""
     out = Console()
     return out if out.is_terminal else Console(width=160)
 
@@ -38,38 +38,38 @@ def render(
     only: Collection[str] = (),
     problems: bool = False,
 ) -> RenderableType:
-    """Return what an operator asks first, and under it the connections and the accounts, the worst of each first.
+    """Return a summary, and below it the connections and the accounts, the worst of each first.
 
     Args:
         status: As read from the database.
-        counts: Rows per table to show below, if given.
-        details: The accounts and the disk, if they are to be shown.
-        width: Of the terminal, in columns; a narrow one gets fewer of the table's.
-        height: Of the terminal, in lines, if the page is to fit into it.
-        only: Names of accounts; none means all.
-        problems: Show what is not well, and all of it.
+        counts: Rows per database table, to be shown if given.
+        details: The accounts and the disk, to be shown if given.
+        width: Width of the terminal in columns; a narrow one gets fewer columns of the tables.
+        height: Height of the terminal in lines, if the page must fit into it.
+        only: Names of accounts to show; empty means all.
+        problems: Show only connections and accounts with problems, and all of those.
     """
     connections = [one for one in status.connections if not only or one.listener in only]
     accounts = [one for one in details.accounts if not only or one.name in only] if details else []
     if problems:
         connections = [one for one in connections if not one.is_well]
         accounts = [one for one in accounts if not one.is_well]
-    most = len(accounts) + len(connections) if problems or only else _MOST
-    rooms = (most, most) if height is None else _share(height - _NOT_ROWS, len(connections), len(accounts))
+    most = len(accounts) + len(connections) if problems or only else _MAX_ROWS
+    shares = (most, most) if height is None else _share(height - _OTHER_LINES, len(connections), len(accounts))
     parts: list[RenderableType] = [_daemon(status, details), _facts(status, details)]
     if counts:
         parts.append(Text("rows      " + ", ".join(f"{count} {table}" for table, count in counts.items())))
     if connections or not problems:
-        parts.append(_connections(connections, wide=width >= WIDE, most=rooms[0]))
+        parts.append(_connections(connections, wide=width >= WIDE, most=shares[0]))
     if accounts:
-        parts.append(render_accounts(accounts, wide=width >= WIDE, most=rooms[1]))
+        parts.append(render_accounts(accounts, wide=width >= WIDE, most=shares[1]))
     elif details and problems:
-        parts.append(Text("every account is live and whole", "green"))
+        parts.append(Text("every account is live and complete", "green"))
     return Group(*parts)
 
 
 def _share(lines: int, connections: int, accounts: int) -> tuple[int, int]:
-    """Return how many of both have room: half of it each, and what the one does not need is the other's."""
+    """Return how many connections and accounts fit: half of the lines each, and lines left over go to the other."""
     for_accounts = min(accounts, max(lines // 2, lines - connections, 1))
     return max(lines - for_accounts, 1), for_accounts
 
@@ -79,7 +79,7 @@ def _daemon(status: Status, details: Details | None) -> Text:
     if daemon.pid is None:
         return Text("no daemon has ever run on this database", "yellow")
     if not daemon.alive and details and details.trouble is not None:
-        why = details.trouble or "it is stopped, or the disk does not answer"
+        why = details.trouble or "the process is suspended, or the disk does not respond"
         return Text(f"daemon    pid {daemon.pid} has stored nothing for {age(daemon.heartbeat_age_s)}: {why}", "red")
     if not daemon.alive:
         return Text(f"no daemon alive (pid {daemon.pid}, last heartbeat {age(daemon.heartbeat_age_s)} ago)", "red")
@@ -96,18 +96,18 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
     table.add_column("listener", overflow="ellipsis", no_wrap=True)
     for name in ("endpoint", *(["site"] if wide else []), "phase"):
         table.add_column(name, no_wrap=True)
-    for name in ("channels", "heard", *(["rtt", "messages"] if wide else []), "reconnects"):
+    for name in ("channels", "last message", *(["rtt", "messages"] if wide else []), "reconnects"):
         table.add_column(name if wide else _SHORT.get(name, name), justify="right", no_wrap=True)
     if failing:
         table.add_column("last error", overflow="fold")
     ordered = sorted(connections, key=lambda one: (one.is_well, by_number(one.listener), one.endpoint))
     shown, rest = ordered[:most], ordered[most:]
     for one in shown:
-        heard = f"{age(one.last_message_age_s)} ago" if one.last_message_age_s is not None else ""
+        last_message = f"{age(one.last_message_age_s)} ago" if one.last_message_age_s is not None else ""
         rtt = f"{one.rtt_ms:.1f} ms" if one.rtt_ms is not None else ""
         cells: list[str | Text] = [Text(one.listener), one.endpoint]
         cells += [f"{one.site} demo" if one.demo else one.site] if wide else []
-        cells += [Text(one.phase, _COLOUR.get(one.phase, "")), str(len(one.channels)), heard]
+        cells += [Text(one.phase, _COLOUR.get(one.phase, "")), str(len(one.channels)), last_message]
         cells += [rtt, str(one.messages)] if wide else []
         cells.append(str(one.reconnects))
         error = one.current_error or ""
@@ -118,7 +118,7 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
 def _facts(status: Status, details: Details | None) -> Text:
     gaps, writer, log = status.gaps, status.writer, status.log
     stored = f", {log.bytes / log.bytes_received:.0%} of {size(log.bytes_received)}" if log.bytes_received else ""
-    filling = f", {details.gaps_being_filled} of them being filled" if details and details.gaps_being_filled else ""
+    filling = f", {details.gaps_being_filled} of them being backfilled" if details and details.gaps_being_filled else ""
     lines = [
         f"gaps      {gaps.open} open ({age(gaps.seconds_open)}){filling}, {gaps.filled} filled, {gaps.partial} partial",
         f"writer    {writer.rows} rows, {writer.queue} queued, {writer.lag_ms:.1f} ms behind, {writer.errors} errors",
@@ -127,5 +127,5 @@ def _facts(status: Status, details: Details | None) -> Text:
     if details:
         lines.append(f"disk      {size(details.file_bytes)} used, {size(details.free_bytes)} free")
         if details.wal_bytes > WAL_TOO_LARGE:
-            lines[-1] += f"; {size(details.wal_bytes)} wait in the write-ahead log: somebody reads without an end"
+            lines[-1] += f"; {size(details.wal_bytes)} in the write-ahead log: a long-running reader blocks checkpoints"
     return Text("\n".join(lines))

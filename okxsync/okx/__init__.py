@@ -1,1 +1,1 @@
-"""All that is OKX's, without I/O: sites, signing, frames, models, channels, error codes, limits."""
+"""The rules of OKX, without I/O: sites, signing, control frames, models, channels, codes, endpoints, rate limits."""

@@ -1,7 +1,7 @@
-"""Which channels there are, on which endpoint, and what a subscription to each must say.
+"""The channels, their endpoints, and the arguments that a subscription to each needs.
 
-OKX docs: the URL path of each channel. A channel named alone gets the arguments that OKX asks for; a table of OKX's
-own arguments is sent as it stands.
+OKX docs: the URL path of each channel. A channel given by its name gets the arguments that OKX requires. A table of
+OKX's own arguments is sent unchanged.
 """
 
 import difflib
@@ -28,7 +28,7 @@ BUSINESS: Final[dict[str, dict[str, str]]] = {
     "deposit-info": {},
     "withdrawal-info": {},
 }
-PUBLIC: Final[dict[str, dict[str, str] | None]] = {  # None: an instrument must be named
+PUBLIC: Final[dict[str, dict[str, str] | None]] = {  # None: an instrument is required
     "mark-price": None,
     "tickers": None,
     "index-tickers": None,
@@ -47,11 +47,12 @@ DEFAULT_CHANNELS: Final = ("account", "positions", "balance_and_position", "orde
 COUNTED: Final = frozenset(
     {"orders", "account", "positions", "balance_and_position", "liquidation-warning", "account-greeks"}
 )
-"""At most 30 connections of an account may hold one of these (OKX docs: overview-websocket-connection-count-limit)"""
+"""At most 30 connections of an account may subscribe to each (OKX docs: overview-websocket-connection-count-limit)."""
 
 
 NOT_REPEATED: Final = frozenset({"extraParams"})
-"""What leaves nothing out, but says how often to repeat it; no push repeats it (OKX docs: account channel)."""
+"""Arguments that do not filter rows but set how often they are pushed. Pushes do not repeat them (OKX docs: account
+channel)."""
 _INSTRUMENTS: Final = frozenset({"instType", "instFamily", "instId"})
 _NARROWED: Final[Mapping[str, frozenset[str]]] = {
     "account": frozenset({"ccy"}),
@@ -59,11 +60,11 @@ _NARROWED: Final[Mapping[str, frozenset[str]]] = {
     "orders": _INSTRUMENTS,
     "orders-algo": _INSTRUMENTS,
 }
-"""By what a channel's own arguments leave something out (OKX docs: the channel of each)."""
+"""The arguments by which each channel filters rows (OKX docs: the channel of each)."""
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """One channel of one connection: ``key`` names it in coverage and status, ``arg`` is what OKX is sent."""
+    """One channel of one connection: ``key`` names it in coverage and status, ``arg`` is sent to OKX."""
 
     key: str
     channel: str
@@ -75,7 +76,7 @@ def subscription(wanted: str | Mapping[str, str]) -> Subscription:
     """Return the subscription for a channel's name or for a table of OKX's own arguments.
 
     Raises:
-        ValueError: the channel is not known, or needs an instrument. The message says what is expected.
+        ValueError: the channel is unknown, or needs an instrument. The message says what is expected.
     """
     given = {"channel": wanted} if isinstance(wanted, str) else dict(wanted)
     channel = given.pop("channel", "")
@@ -93,23 +94,23 @@ def subscription(wanted: str | Mapping[str, str]) -> Subscription:
 
 
 def channel_of(key: str) -> str:
-    """Return the channel that a subscription's key names, whatever its arguments."""
+    """Return the channel of a subscription's key, without its arguments."""
     return key.partition(":")[0]
 
 
 def arguments_of(key: str) -> dict[str, str]:
-    """Return those arguments of the user's own that a subscription's key names and pushes repeat."""
-    _, *parts = re.split(r"(?:^|,)(\w+)=", key.partition(":")[2])  # a value may be JSON, with commas of its own
+    """Return the user's own arguments in a subscription's key, as far as pushes repeat them."""
+    _, *parts = re.split(r"(?:^|,)(\w+)=", key.partition(":")[2])  # a value may be JSON, which contains commas
     return {name: value for name, value in zip(parts[::2], parts[1::2], strict=True) if name not in NOT_REPEATED}
 
 
 def is_understood(key: str) -> bool:
-    """Whether it is known what the arguments of a subscription's key leave out."""
+    """Whether it is known which rows the arguments of a subscription's key filter out."""
     return arguments_of(key).keys() <= _NARROWED.get(channel_of(key), frozenset())
 
 
 def covers_row(arguments: Mapping[str, str], row: Mapping[str, object]) -> bool:
-    """Whether a subscription with these arguments tells of a row, by OKX's names of its fields."""
+    """Whether a subscription with these arguments reports a row. ``row`` has OKX's field names."""
     family = arguments.get("instFamily")
     if family is not None and not str(row.get("instId")).startswith(f"{family}-"):
         return False
@@ -119,5 +120,5 @@ def covers_row(arguments: Mapping[str, str], row: Mapping[str, object]) -> bool:
 def _unknown(channel: str) -> str:
     known = [*PRIVATE, *BUSINESS, *PUBLIC]
     near = difflib.get_close_matches(channel, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else "known are " + ", ".join(known)
+    hint = f'did you mean "{near[0]}"?' if near else "known channels: " + ", ".join(known)
     return f'unknown channel "{channel}": {hint}'

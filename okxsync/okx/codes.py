@@ -1,6 +1,6 @@
-"""What each of OKX's codes means for us: one table (OKX docs: error-code-websocket, error-code-rest-api).
+"""The action for each code of OKX, in one table (OKX docs: error-code-websocket, error-code-rest-api).
 
-A code that is not listed is RETRY: the next attempt backs off anyway, and the journal keeps the words of the exchange.
+A code that is not listed is RETRY: each attempt backs off, and the journal keeps the exchange's message.
 """
 
 from enum import Enum
@@ -14,26 +14,26 @@ class Action(Enum):
 
     RETRY = "retry with back-off"
     SLOW = "slow down, then retry"
-    RESYNC = "measure the clock, sign again, retry; slow down if that does not help"
-    RESIGN = "measure the clock, sign again, retry; give up if that does not help"
-    PERSIST = "retry with back-off; give up if that does not help"
+    RESYNC = "measure the clock, sign again, retry; slow down if it fails again"
+    RESIGN = "measure the clock, sign again, retry; give up if it fails again"
+    PERSIST = "retry with back-off; give up if it fails again"
     GIVE_UP = "stop this account until the configuration changes, or for a long interval"
-    FIX = "our request or the configuration is wrong; do not repeat it"
+    FIX = "our request or the configuration is invalid; do not retry"
     IGNORE = "information only"
-    REJECT = "an order was refused, for a reason of business; it changes nothing for who only reads"
-    CHECK = "the outcome of an order is not known: ask before repeating it; reading may be repeated"
+    REJECT = "an order was rejected for a business reason; this does not affect reading"
+    CHECK = "the result of an order is unknown: query it before a retry; reads can be retried"
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """``text`` is what an operator reads; ``hint`` what there is to do."""
+    """``text`` is shown to operators; ``hint`` says what to do, "" if nothing."""
 
     action: Action
     text: str
     hint: str = ""
 
 
-_KEY = "check api_key, and that the account's site (global, eea, us) is right"
-_MODE = "the key and `demo` do not agree: a demo key needs demo = true, a live key demo = false"
+_KEY = "check api_key and the account's site (global, eea, us)"
+_MODE = "the key does not match `demo`: a demo key needs demo = true, a live key demo = false"
 _CLOCK = "set this machine's clock (NTP)"
 _CODES: Final[dict[Action, dict[str, str]]] = {
     Action.RETRY: {
@@ -43,7 +43,7 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "50013": "the exchange is busy",
         "50026": "internal error of the exchange",
         "51028 51029 51030": "the instrument is being settled",
-        "54008": "held up by a mass cancel",
+        "54008": "delayed by a mass cancellation",
         "60009": "login failed",
         "60011": "not logged in",
         "60015": "closed after 30 s without data",
@@ -56,7 +56,7 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "50040": "too many operations",
         "50061": "too many orders of this sub-account",
         "51113 51115": "closing too often",
-        "51513": "too many amendments under way",
+        "51513": "too many amendments in progress",
         "60014": "too many requests on this connection",
         "60023": "logging in too often",
     },
@@ -74,16 +74,16 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "50007": "the user is blocked",
         "50008": "the user does not exist",
         "50009": "the account is frozen",
-        "50012": "the account's status is invalid",
+        "50012": "invalid account status",
         "50030": "no permission for this endpoint",
         "50035": "the key must be bound to an IP address",
-        "50041": "the account is not on the list for this",
-        "50044": "a broker type is needed",
-        "50046 50062": "the feature is off",
+        "50041": "the account is not whitelisted for this",
+        "50044": "a broker type is required",
+        "50046 50062": "the feature is disabled",
         "50100": "the api key is frozen",
-        "50101": "the api key is for another environment",
+        "50101": "the api key belongs to another environment",
         "50105": "wrong passphrase",
-        "50110": "this machine's IP is not on the key's list",
+        "50110": "this machine's IP is not in the key's whitelist",
         "50111": "invalid api key",
         "50114": "invalid authorization",
         "50119 59506": "the api key does not exist",
@@ -114,9 +114,9 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "50108": "unknown exchange",
         "50109": "unknown domain",
         "50115": "wrong method",
-        "51000": "a parameter is wrong",
+        "51000": "invalid parameter",
         "51001": "the instrument does not exist",
-        "51003 51407": "ordId or clOrdId is needed",
+        "51003 51407": "ordId or clOrdId is required",
         "51063 51603": "the order does not exist",
         "51111": "too many orders in one request",
         "59500 59604": "only for master accounts",
@@ -131,13 +131,13 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "60019": "invalid operation",
         "60020 60025": "too many subscriptions",
         "60021": "logging in several accounts is not supported",
-        "60022": "a part of the logins failed",
+        "60022": "some logins failed",
         "60026": "batch login is not supported",
         "60027": "a parameter is missing",
         "60028": "operation not supported on this address",
-        "60029 60030": "a higher fee tier is needed for this channel",
+        "60029 60030": "this channel requires a higher fee tier",
         "60033": "parameter error",
-        "64000": "uly is not accepted any more, use instFamily",
+        "64000": "uly is no longer supported, use instFamily",
         "64001": "the channel moved to the business endpoint",
         "64002": "the channel is not on the business endpoint",
         "64003": "the account's fee tier is too low for this channel",
@@ -153,26 +153,26 @@ _CODES: Final[dict[Action, dict[str, str]]] = {
         "50017 50018 50019 50020 50021 50022 50023": "the account is frozen by ADL, liquidation or funding",
         "50027 50028 50029 50032 50033": "the account, currency or instrument is restricted",
         "50036 50037": "expTime has passed",
-        "50051 50052 50059 50060 51009 51024 51155": "compliance: look at the account on the site",
-        "51004 51005 51006 51020 51120 51121 51137 51138": "beyond a limit of size or price",
+        "50051 50052 50059 50060 51009 51024 51155": "compliance: see the account on OKX's site",
+        "51004 51005 51006 51020 51120 51121 51137 51138": "beyond a size or price limit",
         "51008 51119 51127 51131": "not enough balance or margin",
-        "51010": "not in this account mode",
-        "51021 51022 51027 51087": "the instrument is not traded",
+        "51010": "not available in this account mode",
+        "51021 51022 51027 51087": "the instrument is not tradable",
         "51023": "the position does not exist",
         "51046 51047 51048 51049 51050 51051 51052 51053": "the trigger price is on the wrong side",
         "51169 51170": "nothing to reduce",
         "51174": "too many pending orders",
-        "51511": "a post-only amendment would take",
+        "51511": "a post-only amendment would take liquidity",
     },
     Action.CHECK: {
         "50042": "repeated request",
-        "51011 51016": "the ordId or clOrdId exists",
+        "51011 51016": "the ordId or clOrdId already exists",
         "51054 51149": "endpoint timeout",
         "51410 51412 51416": "the order is being cancelled",
     },
 }
-"""By what they mean for us: codes with a text. 5xxxx are REST's, 6xxxx the WebSockets'; most of 51xxx are of orders,
-of which we place none: who reads the raw log or the journal may meet them."""
+"""Codes and their texts, by action. 5xxxx are codes of REST, 6xxxx of WebSockets. Most of 51xxx concern orders. okxsync
+places none, but the codes may appear in the raw log and the journal."""
 _HINTS: Final[dict[str, str]] = {
     _KEY: "50067 50111 50119 59506 60001 60005 60032",
     _CLOCK: "50102 50112 60004 60006",
@@ -183,7 +183,7 @@ _HINTS: Final[dict[str, str]] = {
     _MODE: "50101",
     "add the IP to the key": "50110",
 }
-"""What there is to do, with the codes that it is for."""
+"""What to do, with the codes that it applies to."""
 _HINT_OF: Final = {code: hint for hint, found in _HINTS.items() for code in found.split()}
 
 CODES: Final[dict[str, Meaning]] = {
@@ -194,7 +194,7 @@ CODES: Final[dict[str, Meaning]] = {
 }
 
 OF_CHANNELS: Final = frozenset("60008 60013 60018 60020 60025 60029 60030 64000 64001 64002 64003 64004".split())
-"""Codes that speak of channels; where none was asked for yet, they answer nothing of ours."""
+"""Codes about channels. Before the first subscribe request they cannot be a response to ours."""
 
 
 _CLOSES: Final[dict[Action, dict[int, str]]] = {
@@ -202,7 +202,7 @@ _CLOSES: Final[dict[Action, dict[int, str]]] = {
         1006: "dropped without a close frame",
         4001: "login failed",
         4004: "no data in 30 s",
-        4005: "we read too slowly",
+        4005: "okxsync reads too slowly",
         4006: "abnormal disconnection",
         4007: "the key was changed or deleted",
     },
@@ -220,5 +220,5 @@ CLOSES: Final[dict[int, Meaning]] = {
 
 
 def meaning_of(code: str | int | None) -> Meaning:
-    """Return what ``code`` (of a REST reply or an error frame) means for us."""
+    """Return the meaning of ``code``, of a REST response or an error frame."""
     return CODES.get(str(code), Meaning(Action.RETRY, "error of the exchange"))

@@ -1,8 +1,8 @@
-"""The frames we send, and the control frames we get (OKX docs: overview-websocket).
+"""The frames that okxsync sends, and the control frames that it receives (OKX docs: overview-websocket).
 
-A connection speaks three languages. ``ping`` and ``pong`` are bare words. Control frames carry ``"event"``: the answer
-to a login, one acknowledgement per argument of a subscribe request, errors (live ones name no argument: the ``id`` of
-the request tells), counts and notices. All else is data, and is not looked into here.
+There are three kinds of frames. ``ping`` and ``pong`` are plain words. Control frames have the key ``"event"``: the
+response to a login, one acknowledgement per argument of a subscribe request, errors (real ones have no argument; the
+``id`` of the request identifies it), counts and notices. All others are data, and are not decoded here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ PING: Final = "ping"
 PONG: Final = "pong"
 
 MAX_REQUEST_BYTES: Final = 32 * 1024
-"""The arguments of one request may be 64 KB together; half of it leaves room for whatever "together" means."""
+"""OKX limits the arguments of one request to 64 KB in total; half of it is safe however the total is counted."""
 
 
 EVENTS: Final = frozenset(
@@ -27,7 +27,7 @@ EVENTS: Final = frozenset(
 
 
 class Event(msgspec.Struct, rename="camel"):
-    """A control frame. Numbers are accepted where OKX is known to have sent them in place of text."""
+    """A control frame. Fields that OKX has sent both as a number and as a string accept both."""
 
     event: str
     id: str | None = None
@@ -40,7 +40,7 @@ class Event(msgspec.Struct, rename="camel"):
     data: msgspec.Raw = msgspec.Raw()
 
     def names(self, subscription: Subscription) -> bool:
-        """Whether ``arg`` repeats what was sent for ``subscription``; the exchange may add keys of its own."""
+        """Whether ``arg`` repeats the argument of ``subscription``; the exchange may add keys."""
         if self.arg is None:
             return False
         return all(self.arg.get(key) == value for key, value in subscription.arg.items() if key not in NOT_REPEATED)
@@ -51,22 +51,22 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 def read_event(frame: str) -> Event | None:
-    """Return the control frame, or None if ``frame`` is data or no such thing at all."""
-    if frame.startswith('{"arg":{') and frame.find('},"data":[{', 8, 400) > 0:  # a push, without reading on
+    """Return the control frame, or None if ``frame`` is data or invalid."""
+    if frame.startswith('{"arg":{') and frame.find('},"data":[{', 8, 400) > 0:  # a push; no need to decode it
         return None
     if '"event"' not in frame:
         return None
     try:
         event = _decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # data with an event in it, half surrogates
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # data that contains "event", lone surrogates
         return None
     rows = bytes(event.data)
     is_push = event.arg is not None and rows.startswith(b"[") and bool(rows[1:-1].strip())
-    return None if is_push else event  # rows are rows, whatever else the frame says
+    return None if is_push else event  # a frame with rows is a push, even with an "event"
 
 
 def login_frame(api_key: str, passphrase: str, secret_key: str, timestamp: int) -> str:
-    """Return the login request; ``timestamp`` is Unix seconds by the exchange's clock."""
+    """Return the login request; ``timestamp`` is in Unix seconds on the exchange's clock."""
     login = {
         "apiKey": api_key,
         "passphrase": passphrase,
@@ -77,7 +77,7 @@ def login_frame(api_key: str, passphrase: str, secret_key: str, timestamp: int) 
 
 
 class SubscribeRequest(msgspec.Struct):
-    """One subscribe frame and the subscriptions that it asks for, under the ``id`` that answers will repeat."""
+    """One subscribe frame with its subscriptions, and the ``id`` that responses repeat."""
 
     id: str
     subscriptions: Sequence[Subscription]
@@ -89,7 +89,7 @@ class SubscribeRequest(msgspec.Struct):
 
 
 def subscribe_requests(subscriptions: Iterable[Subscription], first_id: int = 1) -> Iterator[SubscribeRequest]:
-    """Split ``subscriptions`` into requests that OKX takes: below its size limit, each with an alphanumeric id."""
+    """Split ``subscriptions`` into requests below OKX's size limit, each with an alphanumeric id."""
     chosen: list[Subscription] = []
     size = 0
     number = first_id

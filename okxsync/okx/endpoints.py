@@ -1,7 +1,7 @@
-"""What REST can tell of the past, and how far to page for it (OKX docs: the endpoint of each; overview of pagination).
+"""The REST endpoints with history, and their paging (OKX docs: the endpoint of each; overview of pagination).
 
-Pages come newest first; ``after`` asks for what is strictly older than a cursor, which is an id or a time, as the
-endpoint has it. A walk ends when a page is not full, or when its oldest row is older than what is asked for.
+Pages are sorted newest first. ``after`` requests rows strictly older than a cursor, which is an id or a time,
+depending on the endpoint. A walk ends when a page is not full, or when its oldest row is older than the period.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,37 +13,39 @@ from okxsync.okx.rate_limits import Budget
 
 DAY_MS: Final = 86_400_000
 OVERLAP_MS: Final = 150_000
-"""How much more than a gap is asked for; rows are idempotent.
+"""How much more than a gap is requested. Storing a row twice has no effect.
 
-A channel may have been dead for two probes (see ``reconcile.stalled``) when a crash kept us from noticing. Besides,
-whether bounds of time are inclusive is not certain, and clocks differ.
+A channel may have been stalled for two probes (see ``reconcile.stalled``) when a crash kept okxsync from noticing.
+Besides, it is not documented whether time bounds are inclusive, and clocks differ.
 """
 
 _NEW_TYPES: Final = frozenset({"EVENTS"})
 _INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", *_NEW_TYPES)
-_NOT_KNOWN: Final = frozenset("50014 50016 51000 51001".split())
-"""A parameter that is wrong or does not match: where a type of instrument is none, there are no orders of it."""
-_NOT_OFFERED: Final = _NOT_KNOWN | frozenset("50041 50046 50062 51010".split())
-"""And a feature that is off, an account that is not on the list: it may have been once."""
+_UNKNOWN: Final = frozenset("50014 50016 51000 51001".split())
+"""Invalid or mismatched parameter: if a type of instrument does not exist, it has no orders."""
+_NOT_OFFERED: Final = _UNKNOWN | frozenset("50041 50046 50062 51010".split())
+"""Also a disabled feature or an account that is not whitelisted, which may have had orders earlier."""
 PLAIN_ALGOS: Final = ("conditional,oco", "trigger", "chase")
-"""What ``orders-algo`` tells of."""
+"""The types that ``orders-algo`` reports."""
 ADVANCED_ALGOS: Final = ("move_order_stop", "iceberg", "twap")
-"""What ``algo-advance`` tells of."""
+"""The types that ``algo-advance`` reports."""
 _ALGO_TYPES: Final = (*PLAIN_ALGOS, *ADVANCED_ALGOS)
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """One list of the past.
+    """One REST list with history.
 
     Attributes:
         path: Below ``/api/v5/``.
-        channel: The channel whose records its rows are.
-        cursor: The field that ``after`` takes.
-        time: The field that says how old a row is, in the order of the pages.
-        budget: How often it may be asked.
-        depth_ms: How far back OKX keeps it; None: for ever, or not said.
-        sweeps: Parameters of each walk that is needed to see all of it.
+        channel: The channel with the same records.
+        cursor: The field that ``after`` refers to.
+        time: The field with the time of a row, by which pages are sorted.
+        budget: The rate limit.
+        depth_ms: OKX's retention; None: unlimited or not documented.
+        sweeps: The parameters of each walk; all walks together return the full list.
+        limit: The page size.
+        ends: Whether the parameter ``end``, compared with ``time``, is supported.
     """
 
     path: str
@@ -54,11 +56,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     depth_ms: int | None = None
     sweeps: tuple[dict[str, str], ...] = ({},)
     limit: int = 100
-    ends: bool = False  # whether it takes ``end``, compared with ``time``
+    ends: bool = False
 
     @property
     def by_time(self) -> bool:
-        """Whether the cursor is a time, which several rows may share."""
+        """Whether the cursor is a time, which several rows can have in common."""
         return self.cursor in ("ts", "uTime")
 
 
@@ -139,23 +141,23 @@ BUDGETS: Final[dict[str, Budget]] = {
 
 
 def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: int) -> Endpoint:
-    """Return the endpoint that still has what is since ``since_ms``: the near one if it reaches so far."""
+    """Return the endpoint that has all rows since ``since_ms``: ``near`` if its retention suffices."""
     depth = near.depth_ms
     return near if archive is None or depth is None or since_ms > now_ms - depth + DAY_MS // 24 else archive
 
 
 def is_not_offered(sweep: Mapping[str, str], code: str) -> bool:
-    """Whether a refusal of a sweep says that it asks for a type of instrument that is new, and not offered here."""
+    """Whether an error code says that the sweep's type of instrument is new, and not offered to this account."""
     return sweep.get("instType") in _NEW_TYPES and code in _NOT_OFFERED
 
 
 def has_none(code: str) -> bool:
-    """Whether a refusal of what is not offered says as much as an empty answer."""
-    return code in _NOT_KNOWN
+    """Whether an error code for a type that is not offered is equivalent to an empty list."""
+    return code in _UNKNOWN
 
 
 class Walk:
-    """The pages of one sweep of one endpoint, back to ``since_ms``; ``params`` is the next request, None at the end."""
+    """The pages of one sweep of one endpoint, back to ``since_ms``. ``params`` is the next request, None at the end."""
 
     def __init__(
         self, endpoint: Endpoint, sweep: Mapping[str, str], since_ms: int, until_ms: int | None = None
@@ -171,10 +173,10 @@ class Walk:
             self.params["after"] = str(until_ms + OVERLAP_MS)
 
     def take(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Take a page.
+        """Process a page, and set ``params`` for the next one.
 
         Raises:
-            ValueError: the page does not go back in time, or its rows lack what it takes to go on.
+            ValueError: the page is not older than the previous one, or a row has no cursor or time.
         """
         last = rows[-1] if rows else None
         if last is None or len(rows) < self._endpoint.limit or _number(last, self._endpoint.time) < self._since_ms:
@@ -182,7 +184,7 @@ class Walk:
             return
         cursor = _number(last, self._endpoint.cursor)
         if self._endpoint.by_time and _number(rows[0], self._endpoint.cursor) > cursor:
-            cursor += 1  # the next page may begin with more rows of the same time
+            cursor += 1  # more rows with the same time may follow on the next page
         if self._cursor is not None and cursor >= self._cursor:
             raise ValueError(f"{self._endpoint.path}: the page after {self._cursor} is not older")
         self._cursor = cursor
@@ -190,7 +192,7 @@ class Walk:
 
 
 def _number(row: Mapping[str, object], field: str) -> int:
-    """Return an id or a time as the number that it is; ids are longer in some years than in others."""
+    """Return an id or a time as a number, because ids vary in length."""
     try:
         return int(str(row[field]))
     except (KeyError, ValueError):

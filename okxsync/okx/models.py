@@ -1,8 +1,8 @@
 """OKX's records, field by field, as WebSocket and REST send them (OKX docs: the channel or endpoint named at each).
 
-Every number is text and stays text: exact, and ``""`` where it does not apply. Lists and objects inside a record are
-kept as the JSON they are. A record's columns in the database are its fields here, in snake case as here. Fields that
-OKX adds later are ignored by these types, new values of ``state`` and the like are not: they are text like all else.
+Every number is text and stays text, which is exact; ``""`` means not applicable. Lists and objects inside a record are
+kept as JSON. A record's columns in the database have the names of its fields here. Fields that OKX adds later are
+ignored by these types. New values of ``state`` and the like are kept, because they are text.
 """
 
 from typing import TypeAlias
@@ -12,7 +12,7 @@ import msgspec
 Json: TypeAlias = msgspec.Raw
 """A list or an object inside a record."""
 Flag: TypeAlias = bool | str
-"""OKX writes truth as ``true`` here and as ``"true"`` there."""
+"""OKX sends booleans as ``true`` or as ``"true"``, depending on the endpoint."""
 
 NO_JSON = msgspec.Raw()
 
@@ -20,7 +20,7 @@ NO_JSON = msgspec.Raw()
 class Order(msgspec.Struct, rename="camel"):
     """Channel ``orders`` and ``GET trade/orders-*``. Over WebSocket ``fill_*`` is this fill, over REST the last one.
 
-    OKX's ``source`` (6 trigger, 7 TP/SL ...) is ``ord_source`` here: in our tables ``source`` is where a row is from.
+    OKX's ``source`` (6 trigger, 7 TP/SL ...) is ``ord_source`` here, because the tables use ``source`` for ws or rest.
     """
 
     acc_fill_sz: str = ""
@@ -318,7 +318,7 @@ class Balance(msgspec.Struct, rename="camel"):
 
 
 class Equity(msgspec.Struct, rename="camel"):
-    """The account as a whole, in USD: the object of channel ``account`` and of ``GET account/balance``."""
+    """Totals of an account in USD: the object of channel ``account`` and of ``GET account/balance``."""
 
     adj_eq: str = ""
     avail_eq: str = ""
@@ -343,7 +343,7 @@ class Equity(msgspec.Struct, rename="camel"):
 
 
 class BalanceAndPosition(msgspec.Struct, rename="camel"):
-    """Channel ``balance_and_position``: what has changed, first of all channels to say so."""
+    """Channel ``balance_and_position``: changes, pushed before those of any other channel."""
 
     event_type: str = ""
     p_time: str = ""
@@ -419,7 +419,7 @@ class MarkPrice(msgspec.Struct, rename="camel"):
 
 
 class Instrument(msgspec.Struct, rename="camel"):
-    """Channel ``instruments`` (what has changed) and ``GET public/instruments`` (all)."""
+    """Channel ``instruments`` (changes) and ``GET public/instruments`` (all)."""
 
     alias: str = ""
     base_ccy: str = ""

@@ -1,4 +1,4 @@
-"""Limits that OKX sets, as arithmetic on times: no clock, no I/O. Times are seconds of any monotonic clock."""
+"""OKX's rate limits, as arithmetic on times: no clock, no I/O. Times are seconds of any monotonic clock."""
 
 from collections import deque
 
@@ -6,15 +6,15 @@ import msgspec
 
 
 class Slots:
-    """So many requests in any window of time, strictly.
+    """At most ``places`` requests in any window of ``window_s`` seconds.
 
-    The exchange counts a request at a moment that we do not see, somewhere between its start and its end. So a place
-    is taken from the start of a request until a window after its end: whatever moments the exchange saw, no window
-    holds more than ``places`` of them. One that hangs gives its place back after ``patience_s``: by then the exchange
-    saw it, or never will. They open at ``opens_at``: at once, unless others held them before.
+    The exchange counts a request at an unknown moment between its start and its end. So a place is occupied from the
+    start of a request until one window after its end: whenever the exchange counts, no window contains more than
+    ``places`` requests. A hanging request frees its place after ``patience_s``, when the exchange has counted it or
+    never will. All places are free from ``opens_at`` on: from the start, unless an earlier limiter occupied them.
     """
 
-    MARGIN_S = 0.005  # for a server's clock that is not ours
+    MARGIN_S = 0.005  # the server's clock may run at a slightly different rate
 
     def __init__(self, places: int, window_s: float, patience_s: float, opens_at: float = 0.0) -> None:
         self.places = places
@@ -27,22 +27,22 @@ class Slots:
         return min(self._free_at)
 
     def take(self, now: float) -> int:
-        """Start a request; return its place, for ``finish``."""
+        """Start a request; return its place, which ``finish`` needs."""
         place = self._free_at.index(min(self._free_at))
         self._free_at[place] = now + self._patience_s + self._window_s
         return place
 
     def ends_at(self) -> float:
-        """Return when no request that has started counts any more."""
+        """Return when the last started request has left the window."""
         return max(self._free_at)
 
     def finish(self, place: int, now: float) -> None:
-        """The request has ended, well or not."""
+        """The request has ended, successfully or not."""
         self._free_at[place] = min(self._free_at[place], now + self._window_s)
 
 
 def dial_slots(per_second: int, opens_at: float = 0.0) -> Slots:
-    """Return the places for new connections per second and IP (OKX docs: overview-websocket-connect)."""
+    """Return the slots for new connections per second and IP (OKX docs: overview-websocket-connect)."""
     return Slots(per_second, window_s=1.0, patience_s=2.0, opens_at=opens_at)
 
 
@@ -66,7 +66,7 @@ class RequestBudget:
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """So many calls in any window of so many seconds, per user id (OKX docs: rate limit of each endpoint)."""
+    """At most ``calls`` in any window of ``window_s`` seconds, per user id (OKX docs: rate limit of each endpoint)."""
 
     calls: int
     window_s: float

@@ -1,7 +1,7 @@
 """Signatures of OKX API v5 (docs: overview-rest-authentication-signature, overview-websocket-login).
 
-Both are Base64(HMAC-SHA256(secret as UTF-8 text, message)). Only the message differs: REST signs the request as it is
-sent, byte for byte; the WebSocket login signs one fixed request with a timestamp in seconds.
+Both are Base64(HMAC-SHA256(secret as UTF-8 text, message)). Only the message differs: REST signs the exact bytes of the
+request; the WebSocket login signs one fixed request with a timestamp in seconds.
 """
 
 import base64

@@ -1,7 +1,7 @@
-"""Where OKX is served: one site per region, each with a live and a demo exchange.
+"""The addresses of OKX: one site per region, each with a live and a demo exchange.
 
-An account exists on one site only; elsewhere its key "doesn't exist" (REST 50119, WebSocket 60032). The demo exchange
-is chosen by host on WebSocket and by the header ``x-simulated-trading`` on REST (OKX docs:
+An account exists on one site only. On other sites its key "doesn't exist" (REST 50119, WebSocket 60032). The demo
+exchange is selected by host on WebSocket and by the header ``x-simulated-trading`` on REST (OKX docs:
 overview-production-trading-services, overview-demo-trading-services).
 """
 
@@ -30,7 +30,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A host of OKX, who says that it is one, and the day on which that was checked (ISO 8601)."""
+    """A host of OKX, the source of its name, and the date of the last check (ISO 8601)."""
 
     name: str
     source: str
@@ -38,15 +38,15 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Region(msgspec.Struct, frozen=True):
-    """The hosts of one site; its two exchanges share that of REST."""
+    """The hosts of one site; live and demo share the REST host."""
 
     rest: Host
     live: Host
     demo: Host
 
     def site(self, *, demo: bool) -> Site:
-        # No port is written, which is 443: OKX closed the port that it had for WebSockets on 2026-10-31, on every host
-        # and path, live and demo (OKX docs: changelog, 2026-09-30).
+        # Without a port, which means 443: OKX closed its separate WebSocket port on 2026-10-31, on every host and path,
+        # live and demo (OKX docs: changelog, 2026-09-30).
         base = f"wss://{(self.demo if demo else self.live).name}/ws/v5/"
         return Site(f"https://{self.rest.name}", base + "public", base + "private", base + "business")
 
@@ -73,7 +73,7 @@ REGIONS: Final = {
     ),
 }
 BUILT_IN: Final = tuple(REGIONS)
-_NUMBERS: Final = re.compile(r":|^[0-9.]+$")  # what can be no name
+_NUMBERS: Final = re.compile(r":|^[0-9.]+$")  # not a host name
 _NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
 
@@ -83,20 +83,20 @@ def built_in_site(name: str, *, demo: bool) -> Site:
 
 
 def why_unusable(url: str, secure: str, plain: str) -> str | None:
-    """Say why ``url`` may not be used: it must be ``secure://``, or ``plain://`` to a loopback address."""
+    """Return why ``url`` is invalid, else None. It must be ``secure://``, or ``plain://`` to a loopback address."""
     if not (url.isascii() and url.isprintable()) or " " in url:
-        return "an address is made of ASCII without blanks"
+        return "invalid address: use ASCII characters without spaces"
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
+        _ = parts.port  # raises ValueError if it is invalid
         host = parts.hostname or ""
         address = ipaddress.ip_address(host) if _NUMBERS.search(host) else None
     except ValueError as error:
-        return f"no address: {error}"
+        return f"invalid address: {error}"
     if not host or parts.scheme not in (secure, plain):
         return f"must be a {secure}:// address"
     if not (address or _NAME.fullmatch(host)):
-        return f'"{host}" is no name of a host'
+        return f'invalid host name "{host}"'
     if parts.scheme == secure:
         return None
     loopback = address.is_loopback if address else host == "localhost"

@@ -1,1 +1,1 @@
-"""What a long-running process needs: clocks, limits, supervision, log lines."""
+"""Utilities of a long-running process: clocks, limits, supervision, logging."""

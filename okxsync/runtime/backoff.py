@@ -1,12 +1,12 @@
-"""How long to wait before the next attempt."""
+"""The delay before the next attempt."""
 
 import random
 
 
 class BackOff:
-    """Decorrelated jitter: each delay is drawn between ``first`` and three times the one before, up to ``cap``.
+    """Decorrelated jitter: each delay is random, between ``first_s`` and three times the previous one, up to ``cap_s``.
 
-    Reset only after the connection has been live for ``stable_s``, so that one which comes and goes slows down.
+    It is reset only after a connection was live for ``stable_s``, so a connection that keeps failing slows down.
     """
 
     def __init__(
@@ -17,7 +17,7 @@ class BackOff:
         self._last_s = first_s
 
     def next_delay(self, live_s: float) -> float:
-        """Return how long to wait, in seconds, after a connection that was live for ``live_s``."""
+        """Return the delay in seconds after a connection that was live for ``live_s`` seconds."""
         if live_s >= self.stable_s:
             self._last_s = self.first_s
         self._last_s = min(self.cap_s, self._rng.uniform(self.first_s, self._last_s * 3))

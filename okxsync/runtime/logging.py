@@ -1,7 +1,7 @@
-"""The daemon's own log lines on stderr: for people, or JSON for machines; what repeats is said once a minute.
+"""The daemon's log lines on stderr, as text or as JSON. Repeated messages are limited to one per minute.
 
-A network that is down makes every connection complain at every attempt. Of lines that say the same of the same
-subject only the first in ``QUIET_S`` is written; the next one says how many there were.
+While the network is down, every connection logs an error at every attempt. Of lines with the same message and the same
+subject, only the first within ``QUIET_S`` is written; the next one says how many were left out.
 """
 
 import logging
@@ -15,14 +15,14 @@ import msgspec
 from okxsync.runtime.text import CONTROL_ESCAPES
 
 QUIET_S: Final = 60.0
-_MOST: Final = 10_000
-"""Subjects to remember; beyond that all are forgotten, and complain once more."""
+_MAX_SUBJECTS: Final = 10_000
+"""Above this number all remembered subjects are dropped, and each is logged once more."""
 
 Format = Literal["text", "json"]
 
 
 def log_to_stderr(level: int = logging.INFO, form: Format = "text") -> None:
-    """One structured line per event: time, level, what."""
+    """Log to stderr: one line per event, with time, level and message."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else _Text())
     handler.addFilter(OnceAMinute())
@@ -32,28 +32,28 @@ def log_to_stderr(level: int = logging.INFO, form: Format = "text") -> None:
 
 
 class OnceAMinute(logging.Filter):
-    """Lets the first warning or error of each kind and subject through, and the first after a while."""
+    """Passes one warning or error per minute for each message and subject."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._written: dict[tuple[str, str], tuple[float, int]] = {}  # when it was written, and how often it was not
+        self._written: dict[tuple[str, str], tuple[float, int]] = {}  # time written, number of lines left out since
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
         subject = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
-        known_as = record.msg, subject
+        key = record.msg, subject
         now = self._clock()
-        at, dropped = self._written.get(known_as, (float("-inf"), 0))
+        at, dropped = self._written.get(key, (float("-inf"), 0))
         if now - at < QUIET_S:
-            self._written[known_as] = at, dropped + 1
+            self._written[key] = at, dropped + 1
             return False
-        if len(self._written) > _MOST:
+        if len(self._written) > _MAX_SUBJECTS:
             self._written.clear()
-        self._written[known_as] = now, 0
+        self._written[key] = now, 0
         if dropped:
-            record.msg, record.args = f"{record.getMessage()} (and {dropped} times since it was said)", ()
+            record.msg, record.args = f"{record.getMessage()} (repeated {dropped} times since)", ()
         return True
 
 
@@ -65,7 +65,7 @@ class JsonLines(logging.Formatter):
             "at": _at(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),  # JSON writes control characters out by itself
+            "message": record.getMessage(),  # JSON escapes control characters
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -1,4 +1,4 @@
-"""Limits of this process: open files, core files."""
+"""Limits of the process: open files and core files."""
 
 import resource
 from contextlib import suppress
@@ -9,9 +9,9 @@ MACOS_FILES: Final = 10_240
 
 
 def raise_limits() -> None:
-    """Raise the limit of open files as far as possible, and write no core file, which would hold the secrets.
+    """Allow as many open files as possible, and no core file, which would contain the secrets.
 
-    A thousand accounts are two thousand sockets, and a shell's usual limit is 1024, on macOS 256.
+    A thousand accounts need two thousand sockets, and a shell's usual limit is 1024, on macOS 256.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     for files in (most, MACOS_FILES):

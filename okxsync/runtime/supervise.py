@@ -1,8 +1,9 @@
-"""One account's weirdness ends no other's: what nobody expected is a line of the journal, and a pause.
+"""Isolate accounts from each other: an unexpected error in one account's task is journalled, and the task restarts
+after a pause.
 
-Errors that have a meaning are handled where they arise. What is left over would end the daemon, for a nursery takes all
-down with one. So whatever works for one account runs through ``supervised``. Cancellation passes, and so does the end
-of the writer: that is everybody's.
+Expected errors are handled where they arise. Any other error would end the daemon, because a nursery cancels all tasks
+when one fails. So each task that works for one account runs through ``supervised``. Cancellation passes through, and so
+does the end of the writer, which affects all accounts.
 """
 
 import logging
@@ -33,21 +34,21 @@ async def supervised(
     *args: *Args,
     on_failure: Callable[[str], Awaitable[None]] | None = None,
 ) -> bool:
-    """Do ``work``, and return whether it ended well; else the journal has a line, and a minute has passed.
+    """Run ``work``, and return whether it succeeded. If not, the error is journalled and a minute has passed.
 
     Args:
-        send: Where all goes that is to be stored.
-        account: Whose journal line it will be.
-        subject: What is done, in the words of a log line.
-        work: What is done.
-        args: Of ``work``.
-        on_failure: Called with what happened, before the pause: what must be known as soon as the work has stopped.
+        send: The channel to the writer.
+        account: The account of the journal entry.
+        subject: The name of the work in log lines.
+        work: The function to run.
+        args: The arguments of ``work``.
+        on_failure: Called with a description of the error before the pause, for what must be reported at once.
     """
     what = ""
     try:
         await work(*args)
     except* Exception as group:
-        if not send.statistics().open_receive_channels:  # the writer is gone
+        if not send.statistics().open_receive_channels:  # the writer has ended
             raise
         what = describe_error(group)
         log.error(
@@ -64,7 +65,7 @@ async def supervised(
 
 
 def describe_error(error: BaseException) -> str:
-    """Return type and place (the last line of ours) of an error, and not its text: that may hold a secret."""
+    """Return the type and place (the last line of okxsync) of an error. Its text may contain a secret."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]

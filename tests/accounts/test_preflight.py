@@ -1,4 +1,4 @@
-"""What ``check`` finds, on the built-in exchange and in its judgements."""
+"""The findings of ``check``, on the built-in exchange and for single values."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ def levels(result: Result) -> dict[str, str]:
     return {one["subject"]: one["level"] for one in json.loads(result.stdout)["findings"]}
 
 
-async def test_good_keys_and_bad_ones_on_an_exchange(tmp_path: Path) -> None:
+async def test_valid_and_invalid_keys_on_an_exchange(tmp_path: Path) -> None:
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
     exchange.add_member("reads", perm="read_only")
     exchange.add_member("trades", perm="read_only,trade")
@@ -41,7 +41,7 @@ async def test_good_keys_and_bad_ones_on_an_exchange(tmp_path: Path) -> None:
         config = write_config(tmp_path, sandbox.accounts_toml())
         text = config.read_text()
         secret = exchange.members[uid_of(exchange, "wrong")].credentials.passphrase
-        config.write_text(text.replace(secret, "not it"))
+        config.write_text(text.replace(secret, "not-the-phrase"))
         result = await check(config, "--json")
         assert result.exit_code == 1
         found = levels(result)
@@ -58,7 +58,7 @@ async def test_good_keys_and_bad_ones_on_an_exchange(tmp_path: Path) -> None:
         assert fine.exit_code == 0
         assert "uid" in fine.stdout
         assert (await check(config, "--account", "nobody")).exit_code == 2
-        assert "not it" not in result.output + fine.output
+        assert "not-the-phrase" not in result.output + fine.output
 
 
 Behave = Callable[[trio.SocketStream], Awaitable[None]]
@@ -86,7 +86,7 @@ async def addresses(folder: Path, where: str, secure: str = "") -> dict[str, dic
     return {one["subject"].partition("://")[0]: one for one in found}
 
 
-async def test_nobody_who_listens(tmp_path: Path) -> None:
+async def test_an_address_where_nothing_listens(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -100,7 +100,7 @@ async def hang_up(stream: trio.SocketStream) -> None:
     await stream.aclose()
 
 
-async def self_made(stream: trio.SocketStream) -> None:
+async def self_signed(stream: trio.SocketStream) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with suppress(trio.BrokenResourceError):
@@ -108,9 +108,9 @@ async def self_made(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behave", "cause"), [(hang_up, "the peer closed the connection"), (self_made, "certificate verify failed: ")]
+    ("behave", "cause"), [(hang_up, "the peer closed the connection"), (self_signed, "certificate verify failed: ")]
 )
-async def test_no_tls_and_a_certificate_that_nobody_vouches_for(tmp_path: Path, behave: Behave, cause: str) -> None:
+async def test_no_tls_and_an_untrusted_certificate(tmp_path: Path, behave: Behave, cause: str) -> None:
     async with peer(behave) as where:
         found = await addresses(tmp_path, where, "s")
     assert found.keys() == {"https", "wss"}
@@ -120,12 +120,12 @@ async def test_no_tls_and_a_certificate_that_nobody_vouches_for(tmp_path: Path, 
         assert "certificates" in one["todo"]
 
 
-async def test_no_websocket_and_too_many_of_them(tmp_path: Path) -> None:
+async def test_no_websocket_server_and_too_many_connections(tmp_path: Path) -> None:
     answers = ["429 Too Many Requests", "404 Not Found"]
 
     async def refuse(stream: trio.SocketStream) -> None:
         async with stream:
-            if await stream.receive_some():  # the look at REST only connects
+            if await stream.receive_some():  # the check of REST only connects
                 await stream.send_all(f"HTTP/1.1 {answers.pop(0)}\r\nContent-Length: 0\r\n\r\n".encode())
 
     async with peer(refuse) as where:
@@ -137,7 +137,7 @@ async def test_no_websocket_and_too_many_of_them(tmp_path: Path) -> None:
     assert answers == []
 
 
-async def test_whose_key_it_is(tmp_path: Path) -> None:
+async def test_keys_of_the_wrong_account(tmp_path: Path) -> None:
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
     for name in ("one", "other"):
         exchange.add_member(name, perm="read_only")
@@ -164,7 +164,7 @@ def account(tmp_path: Path, *channels: str) -> AccountSettings:
     return load(write_config(tmp_path, Replay(1, {}).accounts_toml(*channels))).accounts[0]
 
 
-def words(findings: Sequence[Finding]) -> list[tuple[str, bool]]:
+def levels_and_todos(findings: Sequence[Finding]) -> list[tuple[str, bool]]:
     return [(one.level, bool(one.todo)) for one in findings]
 
 
@@ -178,24 +178,27 @@ def words(findings: Sequence[Finding]) -> list[tuple[str, bool]]:
     ],
 )
 def test_keys(tmp_path: Path, perm: str, ip: str, level: str, expected: list[tuple[str, bool]]) -> None:
-    assert words(judge_key(account(tmp_path, "orders"), uid="1", perm=perm, ip=ip, level=level)) == expected
+    assert levels_and_todos(judge_key(account(tmp_path, "orders"), uid="1", perm=perm, ip=ip, level=level)) == expected
 
 
 @pytest.mark.parametrize(("level", "fine"), [("Lv1", False), ("VIP3", False), ("VIP4", True), ("", False)])
-def test_fills_need_a_tier(tmp_path: Path, level: str, fine: bool) -> None:
+def test_fills_require_a_fee_tier(tmp_path: Path, level: str, fine: bool) -> None:
     (finding,) = judge_key(account(tmp_path, "fills"), uid="1", perm="read_only", ip="", level=level)
     assert (finding.level == "ok") is fine
 
 
-def test_the_rest_is_judged_by_numbers(tmp_path: Path) -> None:
+def test_clock_sqlite_and_disk_are_judged_by_numbers(tmp_path: Path) -> None:
     offsets = [None, 0.2, -2.0, 31.0]
     assert [skew("https://www.okx.com", offset).level for offset in offsets] == ["fail", "ok", "warn", "fail"]
-    assert words([sqlite_version(version) for version in ((3, 40, 1), (3, 53, 0))]) == [("fail", True), ("ok", False)]
+    assert levels_and_todos([sqlite_version(version) for version in ((3, 40, 1), (3, 53, 0))]) == [
+        ("fail", True),
+        ("ok", False),
+    ]
     assert disk(tmp_path / "none" / "okxsync.db", None).level == "fail"
     assert disk(tmp_path / "okxsync.db", 10**18).level == "warn"
 
 
-def test_how_long_connecting_takes(tmp_path: Path) -> None:
+def test_the_time_until_all_are_connected(tmp_path: Path) -> None:
     settings = load(write_config(tmp_path, Replay(1, {}).accounts_toml("orders", "orders-algo")))
     (short,) = dialling(settings, settings.accounts)
     assert (short.level, short.found) == ("ok", "2 connections, at least 1 s until all are live")

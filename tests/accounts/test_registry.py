@@ -1,4 +1,4 @@
-"""Who are you? Asked until there is an answer; nothing of REST is stored before it."""
+"""Accounts are identified with retries; nothing of REST is stored before that."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,41 +22,41 @@ def reply(row: str) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
-NOBODY = reply('{"perm":"read_only"}')
+NO_UID = reply('{"perm":"read_only"}')
 ONE = reply('{"uid":"1","perm":"read_only"}')
 
 
-class Asked:
-    """A roster that asks a server; ``answers`` are given one after the other, the last one again and again."""
+class Identifying:
+    """A registry on a scripted server, with the messages that it sends to the writer."""
 
     def __init__(self, registry: Registry, settings: Settings, messages: trio.MemoryReceiveChannel[Message]) -> None:
         self.registry = registry
         self.settings = settings
         self._messages = messages
-        self._heard: list[Message] = []
+        self._received: list[Message] = []
 
-    def heard(self) -> list[Message]:
-        """Return all that was sent so far."""
+    def received(self) -> list[Message]:
+        """Return all messages sent so far."""
         while self._messages.statistics().current_buffer_used:
-            self._heard.append(self._messages.receive_nowait())
-        return self._heard
+            self._received.append(self._messages.receive_nowait())
+        return self._received
 
 
 @asynccontextmanager
-async def asking(
+async def identifying(
     folder: Path,
     *answers: bytes,
     names: tuple[str, ...] = ("alpha",),
     known: dict[str, Identity] | None = None,
     changed: Callable[[str], Awaitable[None]] | None = None,
-) -> AsyncIterator[Asked]:
+) -> AsyncIterator[Identifying]:
     left = list(answers)
 
     async def serve(stream: trio.SocketStream) -> None:
         if await stream.receive_some():
             await stream.send_all(left.pop(0) if len(left) > 1 else left[0])
 
-    async def nobody_minds(name: str) -> None:
+    async def ignore(name: str) -> None:
         pass
 
     send, messages = trio.open_memory_channel[Message](100)
@@ -67,10 +67,10 @@ async def asking(
         tables = [table.replace("alpha", name) for name in names]
         settings = load(write_config(folder, "[[accounts]]".join([head, *tables])))
         clients = Clients(http, settings.accounts)
-        registry = Registry(clients.of, send, known or {}, changed or nobody_minds)
+        registry = Registry(clients.of, send, known or {}, changed or ignore)
         registry.configure(settings.accounts)
         nursery.start_soon(registry.identify, settings.accounts)
-        yield Asked(registry, settings, messages)
+        yield Identifying(registry, settings, messages)
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
@@ -84,48 +84,48 @@ def configs(messages: list[Message]) -> list[str | None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 - nothing else tells
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await trio.sleep(0.01)
 
 
-async def test_it_is_asked_again_until_it_says_who_it_is(tmp_path: Path) -> None:
-    async with asking(tmp_path, NOBODY, b"HTTP/1.1 503 Busy\r\n\r\n", NOBODY, ONE) as asked:
-        await until(lambda: len(configs(asked.heard())) == 2)
-        assert configs(asked.heard()) == [None, '{"uid":"1","perm":"read_only"}']
-        assert set(notes(asked.heard())) == {("account-config-failed", "alpha")}
-        assert asked.registry.client_of("alpha") is not None
+async def test_requests_are_repeated_until_there_is_a_uid(tmp_path: Path) -> None:
+    async with identifying(tmp_path, NO_UID, b"HTTP/1.1 503 Busy\r\n\r\n", NO_UID, ONE) as running:
+        await until(lambda: len(configs(running.received())) == 2)
+        assert configs(running.received()) == [None, '{"uid":"1","perm":"read_only"}']
+        assert set(notes(running.received())) == {("account-config-failed", "alpha")}
+        assert running.registry.client_of("alpha") is not None
 
 
-async def test_two_that_do_not_say_who_they_are_are_not_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_accounts_without_a_uid_are_not_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ATTEMPTS", 1)
-    async with asking(tmp_path, NOBODY, names=("alpha", "beta")) as asked:
-        await until(lambda: len(notes(asked.heard())) == 2)
-        assert sorted(notes(asked.heard()), key=str) == [
+    async with identifying(tmp_path, NO_UID, names=("alpha", "beta")) as running:
+        await until(lambda: len(notes(running.received())) == 2)
+        assert sorted(notes(running.received()), key=str) == [
             ("account-config-failed", "alpha"),
             ("account-config-failed", "beta"),
         ]
-        assert asked.registry.client_of("alpha") is None
-        assert asked.registry.blocked("alpha") is None  # there is nothing to mix with
+        assert running.registry.client_of("alpha") is None
+        assert running.registry.blocked("alpha") is None  # no rows of another account are stored
 
 
-async def test_a_name_with_rows_is_held_back_until_it_is_known_or_cannot_be_asked(
+async def test_a_name_with_rows_is_held_back_until_the_first_response_or_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "ATTEMPTS", 1)
-    told: list[tuple[str, str | None]] = []
+    changes: list[tuple[str, str | None]] = []
 
     async def changed(name: str) -> None:
-        told.append((name, asked.registry.blocked(name)))
+        changes.append((name, running.registry.blocked(name)))
 
     known = {"alpha": Identity("2", False)}
-    async with asking(tmp_path, NOBODY, ONE, known=known, changed=changed) as asked:
-        assert asked.registry.blocked("alpha") == ""
-        await until(lambda: len(told) == 2)
-        (name, first), (_, second) = told
+    async with identifying(tmp_path, NO_UID, ONE, known=known, changed=changed) as running:
+        assert running.registry.blocked("alpha") == ""
+        await until(lambda: len(changes) == 2)
+        (name, first), (_, second) = changes
         assert (name, first) == ("alpha", None)
         assert second is not None
         assert second.startswith(
             'key "alpha" belongs to OKX account uid 1, but the data stored as "alpha" is for uid 2'
         )
-        assert asked.registry.client_of("alpha") is None
-        await until(lambda: ("account-mismatch", "alpha") in notes(asked.heard()))
+        assert running.registry.client_of("alpha") is None
+        await until(lambda: ("account-mismatch", "alpha") in notes(running.received()))

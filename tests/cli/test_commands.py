@@ -1,23 +1,17 @@
-"""The commands as users call them: exit codes, one line for each thing to mend, no traceback."""
+"""The commands as users call them: exit codes, one line for each thing to fix, no traceback."""
 
-import json
-import os
-import signal
-import socket
+import re
+import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import trio
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.mirror.status import Status, read_status
 from okxsync.store.database import open_database
-from tests.support.processes import daemon, finish
-from tests.support.replay import Replay, replay, until, write_config
+from tests.support.replay import Replay, write_config
 
 ROOT = Path(__file__).parent.parent.parent
 runner = CliRunner()
@@ -28,14 +22,26 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_has_help_and_a_line_in_the_readme(command: str) -> None:
+def test_every_command_has_help_and_is_documented(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert "Example: okxsync" in result.stdout
-    assert f"| `okxsync {command}`" in (ROOT / "README.md").read_text()
+    for document in ("README.md", "docs/commands.md"):
+        assert f"| `okxsync {command}` |" in (ROOT / document).read_text(encoding="utf-8")
 
 
-def test_the_example_lacks_nothing_but_its_secrets() -> None:
+@pytest.mark.parametrize("command", commands())
+def test_every_option_is_documented_and_has_a_readable_metavar(command: str) -> None:
+    """``--config``, ``--db``, ``--json`` and ``--help`` are described once for all commands."""
+    lines = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| `okxsync {command}` |")]
+    shown = runner.invoke(app, [command, "--help"]).stdout
+    assert "<" not in shown.replace("<=x<=", "")
+    options = set(re.findall(r"--[a-z-]+", shown.partition("Options:")[2])) - {"--config", "--db", "--json", "--help"}
+    assert {option for option in options if option not in row} <= {"--no-" + option[5:] for option in options}
+
+
+def test_the_example_is_complete_except_for_its_secrets() -> None:
     secrets = [f"{name}_{part}" for name in ("ALPHA", "ALPHA_DEMO", "BETA", "GAMMA") for part in ("KEY", "SECRET")]
     result = runner.invoke(app, ["run", "--config", str(ROOT / "accounts.example.toml")], env=dict.fromkeys(secrets))
     assert result.exit_code == 2
@@ -47,12 +53,37 @@ def test_the_example_lacks_nothing_but_its_secrets() -> None:
     assert all(any(secret in line for line in lines) for secret in secrets)
 
 
+def test_init_writes_the_example_once_and_for_the_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["init"])
+    path = tmp_path / "accounts.toml"
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "wrote accounts.toml" in result.stdout
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text(encoding="utf-8") == (ROOT / "accounts.example.toml").read_text(encoding="utf-8")
+    path.write_text("mine")
+    again = runner.invoke(app, ["init"])
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert again.stderr == "okxsync: accounts.toml: already exists; it is not overwritten\n"
+    assert path.read_text() == "mine"
+
+
+def test_init_follows_no_link_and_reports_a_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "link.toml").symlink_to(tmp_path / "elsewhere.toml")
+    for name in ("link.toml", "none/accounts.toml"):
+        result = runner.invoke(app, ["init", "--config", str(tmp_path / name)])
+        assert result.exit_code == 2
+        assert name in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "elsewhere.toml").exists()
+
+
 @pytest.mark.parametrize("command", ["run", "status"])
 def test_no_configuration_is_one_line(command: str, tmp_path: Path) -> None:
     result = runner.invoke(app, [command, "--config", str(tmp_path / "none.toml")])
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
-    assert "none.toml" in result.stderr
+    assert "none.toml: no such file; create it with `okxsync init`" in result.stderr
 
 
 def test_a_bad_duration_is_one_line(tmp_path: Path) -> None:
@@ -62,7 +93,7 @@ def test_a_bad_duration_is_one_line(tmp_path: Path) -> None:
     assert "--for" in result.stderr
 
 
-def test_a_database_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("dear diary" * 100)
     config = write_config(tmp_path, Replay(1, {}).accounts_toml("orders"))
     for command, code in (("run", 1), ("status", 3)):
@@ -80,133 +111,6 @@ def test_status_of_a_database_on_which_nothing_ever_ran(tmp_path: Path) -> None:
     assert runner.invoke(app, ["status", "--db", str(tmp_path / "none.db")]).exit_code == 3
 
 
-def status_of(database: Path) -> Status:
-    return read_status(database, time.time_ns() // 1000)
-
-
-def is_live(database: Path) -> bool:
-    result = runner.invoke(app, ["status", "--db", str(database), "--json"])
-    return result.exit_code == 0 and bool(json.loads(result.stdout)["daemon"]["alive"])
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_status_is_true_while_running_and_after_a_clean_stop(tmp_path: Path, number: signal.Signals) -> None:
-    database = tmp_path / "okxsync.db"
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders", "orders-algo"))
-        with daemon(config) as process:
-            await until(lambda: is_live(database))
-            status = status_of(database)
-            assert (status.daemon.alive, status.daemon.pid) == (True, process.pid)
-            assert [one.endpoint for one in status.connections] == ["business", "private"]
-            process.send_signal(number)
-            _, logs = await finish(process)
-            assert process.returncode == 0
-    assert "Traceback" not in logs
-    status = status_of(database)
-    assert status.exit_code == 3
-    assert not status.daemon.alive
-    assert {one.phase for one in status.connections} == {"stopped"}
-    assert status.gaps.open == 2
-
-
-async def test_status_names_host_port_and_step_of_a_connection_that_never_comes_up(tmp_path: Path) -> None:
-    database = tmp_path / "okxsync.db"
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        market = 'channels = [{ channel = "mark-price", instId = "BTC-USDT-SWAP" }]'
-        site = Replay(port, {}).accounts_toml().partition("[[accounts]]")[0]
-        config = write_config(tmp_path, f'{site}[market]\nsite = "replay"\n{market}\n')
-
-        says = f"127.0.0.1:{port} TCP: Connection refused"
-
-        def status(*options: str) -> Result:
-            return runner.invoke(app, ["status", "--db", str(database), *options])
-
-        with daemon(config) as process:
-            await until(lambda: says in status("--json").stdout)
-            assert [one.last_error for one in status_of(database).connections] == [says]
-            assert says in (table := status()).stdout
-            assert table.exit_code == 1
-            process.send_signal(signal.SIGTERM)
-            await finish(process)
-
-
-async def test_a_second_signal_does_not_wait_for_a_database_that_somebody_holds(tmp_path: Path) -> None:
-    database = tmp_path / "okxsync.db"
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders"))
-        with daemon(config) as process:
-            await until(lambda: is_live(database))
-            other = open_database(database)
-            other.execute("BEGIN IMMEDIATE")
-            process.send_signal(signal.SIGINT)
-            assert process.stderr
-            with trio.fail_after(10):
-                while "storing what is queued" not in await trio.to_thread.run_sync(process.stderr.readline):
-                    pass
-            process.send_signal(signal.SIGINT)
-            _, logs = await finish(process)
-            other.close()
-    assert process.returncode == 1
-    assert (
-        logs.splitlines()[-1]
-        == f"okxsync: {database}: not all could be stored in time; the next run fills what is missing"
-    )
-    assert "Traceback" not in logs
-
-
-async def test_status_is_true_after_kill_9_and_the_next_run_finds_the_gap(tmp_path: Path) -> None:
-    database = tmp_path / "okxsync.db"
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders"))
-        with daemon(config) as process:
-            await until(lambda: is_live(database))
-            os.kill(process.pid, signal.SIGKILL)
-            await finish(process)
-        status = status_of(database)
-        assert status.exit_code == 3
-        assert {one.phase for one in status.connections} == {"stopped"}
-        assert status.gaps.open == 1
-        with daemon(config):
-            await until(lambda: status_of(database).daemon.alive and all_live(database))
-            assert status_of(database).exit_code == 1  # it is live, and the hole is not filled
-            assert status_of(database).gaps.open == 1
-
-
-def all_live(database: Path) -> bool:
-    connections = status_of(database).connections
-    return bool(connections) and all(one.phase == "live" for one in connections)
-
-
-async def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
-    database = tmp_path / "okxsync.db"
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders"))
-        with daemon(config):
-            await until(lambda: is_live(database))
-            with daemon(config) as second:
-                _, said = await finish(second)
-                assert second.returncode == 4
-                assert len(said.splitlines()) == 1
-            with daemon(config, "--if-not-running") as third:
-                assert await finish(third) == ("", "")
-                assert third.returncode == 0
-
-
-async def test_for_ends_by_itself(tmp_path: Path) -> None:
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders"))
-        with daemon(config, "--for", "1s") as process:
-            await finish(process)
-            assert process.returncode == 0
-
-
-def test_a_traceback_never_shows_local_variables() -> None:
-    assert not app.pretty_exceptions_enable
-
-
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", BROKEN, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -216,28 +120,21 @@ BROKEN = """
 from okxsync import cli
 @cli.app.command()
 def broken():
-    raise BaseExceptionGroup("of a nursery", [ValueError("it is\\nodd \\x1b[2J")])
+    secret = "".join(["can", "ary"])
+    raise BaseExceptionGroup("of a nursery", [ValueError("two\\nlines \\x1b[2J")])
 cli.main()
 """
 
 
-def test_what_nobody_expected_is_one_line_and_a_traceback_on_request() -> None:
-    plain = run_command("broken")
+@pytest.mark.slow
+def test_an_unexpected_error_is_one_line_and_with_debug_a_traceback_without_local_variables() -> None:
+    plain, debug = run_command("broken"), run_command("--debug", "broken")
     assert (plain.returncode, plain.stdout) == (1, "")
     (line,) = plain.stderr.splitlines()
-    assert line.startswith("okxsync: internal error: ValueError: it is odd \\u001b[2J")
-    assert "Traceback" in run_command("--debug", "broken").stderr
+    assert line.startswith("okxsync: internal error: ValueError: two lines \\u001b[2J")
+    assert "Traceback" in debug.stderr
+    assert "canary" not in plain.stderr + debug.stderr
 
 
 def test_the_shell_can_complete_commands() -> None:
     assert "--install-completion" in runner.invoke(app, ["--help"]).stdout
-
-
-async def test_logs_as_json_lines(tmp_path: Path) -> None:
-    async with replay({}) as server:
-        config = write_config(tmp_path, server.accounts_toml("orders"))
-        with daemon(config, "--for", "1s", "--log-format", "json") as process:
-            _, said = await finish(process)
-    lines = [json.loads(line) for line in said.splitlines()]
-    assert any("live" in line["message"] for line in lines)
-    assert all(line.keys() >= {"at", "level", "logger", "message"} for line in lines)

@@ -1,4 +1,4 @@
-"""A keyring may take its time, and the loop goes on meanwhile."""
+"""A keyring may block, and the event loop continues meanwhile."""
 
 import sys
 import threading
@@ -32,7 +32,7 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return unlocked
 
 
-async def test_a_keyring_that_waits_does_not_hold_up_the_loop(unlocked: threading.Event) -> None:
+async def test_a_keyring_that_waits_does_not_block_the_loop(unlocked: threading.Event) -> None:
     async with trio.open_nursery() as nursery:
 
         @nursery.start_soon
@@ -42,11 +42,11 @@ async def test_a_keyring_that_waits_does_not_hold_up_the_loop(unlocked: threadin
         assert await reveal.reveal(KEYRING, PLAIN) == ["okx alpha", "plain"]
 
 
-async def test_a_keyring_that_never_answers_is_a_secret_that_is_not_there(
+async def test_a_keyring_that_never_answers_is_a_missing_secret(
     unlocked: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reveal, "ANSWER_S", 0.05)
-    with pytest.raises(ConfigError, match="the keyring gives no answer"):
+    monkeypatch.setattr(reveal, "KEYRING_TIMEOUT_S", 0.05)
+    with pytest.raises(ConfigError, match="the keyring does not answer"):
         await reveal.reveal(KEYRING)
     assert await reveal.reveal(PLAIN) == ["plain"]
     unlocked.set()
@@ -57,7 +57,7 @@ class Unchecked(Secret):
         return "canary\r"
 
 
-async def test_a_header_that_cannot_be_sent_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_header_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("okxsync.rest.client.ATTEMPTS", 1)
     secret = Unchecked("", Path())
     async with trio.open_nursery() as nursery, open_http() as http:

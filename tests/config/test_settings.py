@@ -1,3 +1,5 @@
+"""What accounts.toml may contain, and the error for each mistake."""
+
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +36,7 @@ def problems(folder: Path, text: str, mode: int = 0o600) -> str:
     return "\n".join(caught.value.lines)
 
 
-def test_the_example_is_valid_and_lacks_nothing_but_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_is_valid_except_for_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(EXAMPLE)
     assert [(one.site_name, one.demo) for one in settings.accounts] == [
         ("global", False),
@@ -67,7 +69,7 @@ def test_defaults(tmp_path: Path) -> None:
     ]
 
 
-def test_demo_chooses_other_hosts(tmp_path: Path) -> None:
+def test_demo_selects_other_hosts(tmp_path: Path) -> None:
     live, demo = (load(write(tmp_path, ACCOUNT + extra)).accounts[0].site for extra in ("", "demo = true\n"))
     assert live.private == "wss://ws.okx.com/ws/v5/private"
     assert demo.private == "wss://wspap.okx.com/ws/v5/private"
@@ -90,44 +92,83 @@ def test_single_addresses_of_a_built_in_site_can_be_replaced_for_live_and_for_de
     ("text", "says"),
     [
         ("nonsense", "not valid TOML"),
-        ("databse = 'x'", "unknown key `databse`"),
-        (ACCOUNT + "enabeld = true", 'account "alpha": unknown key `enabeld`'),
-        (ACCOUNT + "demo = 'yes'", 'account "alpha", demo: Expected `bool`, got `str`'),
-        ("[[accounts]]\napi_key = 'x'", "[[accounts]] number 1: missing key `name`"),
-        (ACCOUNT + ACCOUNT, 'account "alpha": 2 accounts have this name'),
+        ("databse = 'x'", 'unknown key "databse"; did you mean "database"?'),
+        (ACCOUNT + "enabeld = true", 'account "alpha": unknown key "enabeld"; did you mean "enabled"?'),
+        (
+            ACCOUNT.replace('{ env = "ALPHA_KEY" }', "1"),
+            'account "alpha", api_key: expected a string or { env = ... }, got a number',
+        ),
+        (ACCOUNT.replace("env =", "enf =", 1), 'account "alpha", api_key: unknown key "enf"; did you mean "env"?'),
+        (ACCOUNT + "channels = [1]", 'account "alpha", channels: expected a string or a table, got a number'),
+        (ACCOUNT + "channels = 2026-11-20", 'account "alpha", channels: expected a list, got a date or time'),
+        ("accounts = 1", "accounts: expected a list, got a number"),
+        ("log = 1", "log: expected a table, got a number"),
+        ("[log]\nrotate = '1GB'", '[log]: unknown key "rotate"; known keys: keep, max_size'),
+        (ACCOUNT + "demo = 'yes'", 'account "alpha", demo: expected true or false, got a string'),
+        (ACCOUNT.replace('name = "alpha"', ""), '[[accounts]] number 1: missing key "name"'),
+        (ACCOUNT + ACCOUNT, 'account "alpha": the name is used 2 times'),
         (ACCOUNT.replace("alpha", "al pha"), "letters, digits"),
-        (ACCOUNT.replace("alpha", "market"), 'the name "market" is taken'),
-        (ACCOUNT + "site = 'mars'", 'unknown site "mars"; known are global, eea, us'),
+        (ACCOUNT.replace("alpha", "market"), 'the name "market" is reserved'),
+        (ACCOUNT + "site = 'mars'", 'unknown site "mars"; known sites: global, eea, us'),
         (ACCOUNT + "channels = ['oders']", 'unknown channel "oders": did you mean "orders"?'),
-        (ACCOUNT + "channels = ['orders', 'orders']", '"orders" stands there 2 times'),
+        (ACCOUNT + "channels = ['orders', 'orders']", '"orders" is listed 2 times'),
         (ACCOUNT + "channels = [{ channel = 'mark-price', instId = 'X' }]", '"mark-price" belongs to [market]'),
         ("[market]\nchannels = ['orders']", '"orders" belongs to [[accounts]]'),
-        ("[sites.global]\nprivat = 'wss://a.example'", "[sites.global]: unknown key `privat`"),
-        ("[sites.eea.demo]\nprivat = 'wss://a.example'", "[sites.eea.demo]: unknown key `privat`"),
-        ("[sites.us]\nrest = 1", "[sites.us] rest: Expected `str`, got `int`"),
+        ("[sites.global]\nprivat = 'wss://a.example'", '[sites.global]: unknown key "privat"; did you mean "private"?'),
+        (
+            "[sites.eea.demo]\nprivat = 'wss://a.example'",
+            '[sites.eea.demo]: unknown key "privat"; did you mean "private"?',
+        ),
+        ("[sites.us]\nrest = 1", "[sites.us] rest: expected a string, got a number"),
         ("[sites.us]\nrest = 'http://a.example'", '[sites.us] rest = "http://a.example": http:// is for loopback'),
-        ("[sites.other]\nrest = 'https://a.example'", "[sites.other]: missing public, private, business; only OKX's"),
-        ("[sites]\nother = 1", "[sites.other]: Expected `object`, got `int`"),
-        ("[log]\nkeep = '14 days'", '[log] keep: "14 days" is no duration'),
-        ("[log]\nmax_size = 'big'", '[log] max_size: "big" is no size'),
+        (
+            "[sites.other]\nrest = 'https://a.example'",
+            "[sites.other]: missing public, private, business; addresses are optional for OKX's own",
+        ),
+        ("[sites]\nother = 1", "[sites.other]: expected a table, got a number"),
+        ("[log]\nkeep = '14 days'", '[log] keep: invalid duration "14 days"; use 90s, 15m, 2h, 14d or 0'),
+        ("[log]\nmax_size = 'big'", '[log] max_size: invalid size "big"; use 500MB or 2GB'),
         ("[history]\ninitial = 'x'", "[history] initial"),
-        ("[history]\ninitial = '999999999999999d'", '[history] initial: "999999999999999d" is more than a century'),
+        (
+            "[history]\ninitial = '999999999999999d'",
+            '[history] initial: duration "999999999999999d" is longer than a century',
+        ),
         ("[log]\nkeep = '99999999999999999999d'", "[log] keep: "),
         ("[log]\nmax_size = '1" + "0" * 400 + "'", "[log] max_size: "),
         ("x = " + "[" * 5000 + "]" * 5000, "not valid TOML"),
         ("x = " + "9" * 5000, "not valid TOML"),
-        ("database = '~nosuchuser/x.db'", 'database: "~nosuchuser/x.db": there is no such user'),
-        ('database = "a\\u0000b"', "database: no file has a NUL in its name"),
+        ("database = '~nosuchuser/x.db'", 'database: "~nosuchuser/x.db": no such user'),
+        ('database = "a\\u0000b"', "database: a file name cannot contain a NUL character"),
         (ACCOUNT.replace('env = "ALPHA_KEY"', "file = '~nosuchuser/k'"), 'account "alpha", api_key: "~nosuchuser/k"'),
-        (ACCOUNT.replace('env = "ALPHA_KEY"', 'file = "a\\u0000b"'), 'account "alpha", api_key: no file has a NUL'),
-        (ACCOUNT.replace('{ env = "ALPHA_KEY" }', '{ env = "A", file = "b" }'), "name one of env, file, keyring"),
+        (
+            ACCOUNT.replace('env = "ALPHA_KEY"', 'file = "a\\u0000b"'),
+            'account "alpha", api_key: a file name cannot contain a NUL',
+        ),
+        (
+            ACCOUNT.replace('{ env = "ALPHA_KEY" }', '{ env = "A", file = "b" }'),
+            "expected exactly one of env, file, keyring",
+        ),
     ],
 )
 def test_each_mistake_is_one_line_that_says_where_and_what(tmp_path: Path, text: str, says: str) -> None:
-    said = problems(tmp_path, text)
-    assert says in said
-    assert len(said.splitlines()) == 1
-    assert said.startswith(str(tmp_path / "accounts.toml"))
+    found = problems(tmp_path, text)
+    assert says in found
+    assert len(found.splitlines()) == 1
+    assert found.startswith(str(tmp_path / "accounts.toml"))
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    lines = problems(tmp_path, ACCOUNT + "demo = 1\nenabled = 1\n[log]\nkeep = 1").splitlines()
+    assert [line.partition("accounts.toml: ")[2].partition(":")[0] for line in lines] == [
+        "[log] keep",
+        'account "alpha", demo',
+        'account "alpha", enabled',
+    ]
+
+
+def test_a_missing_file_names_the_command_that_creates_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file; create it with `okxsync init`"):
+        load(tmp_path / "accounts.toml")
 
 
 SITE = """
@@ -139,15 +180,15 @@ business = "ws://localhost:1/ws/v5/business"
 """
 
 
-def test_another_server_is_one_exchange(tmp_path: Path) -> None:
-    assert "[sites.local.demo]" not in (said := problems(tmp_path, SITE + "[sites.local.demo]"))
-    assert "[sites.local]: unknown key `demo`" in said
+def test_another_server_has_no_separate_demo_addresses(tmp_path: Path) -> None:
+    assert "[sites.local.demo]" not in (found := problems(tmp_path, SITE + "[sites.local.demo]"))
+    assert '[sites.local]: unknown key "demo"' in found
 
 
-def test_plain_text_is_for_loopback_only(tmp_path: Path) -> None:
+def test_unencrypted_addresses_are_for_loopback_only(tmp_path: Path) -> None:
     assert load(write(tmp_path, SITE + ACCOUNT + "site = 'local'")).accounts[0].site.dials_per_second == 3
-    said = problems(tmp_path, SITE.replace("http://127.0.0.1", "http://10.0.0.1"))
-    assert "http:// is for loopback addresses only" in said
+    found = problems(tmp_path, SITE.replace("http://127.0.0.1", "http://10.0.0.1"))
+    assert "http:// is for loopback addresses only" in found
     assert "must be a wss:// address" in problems(tmp_path, SITE.replace("ws://localhost", "localhost"))
 
 
@@ -164,26 +205,26 @@ def test_plain_text_is_for_loopback_only(tmp_path: Path) -> None:
         "wss://1.2.3.999/x",
     ],
 )
-def test_an_address_that_can_be_none_is_refused(tmp_path: Path, private: str) -> None:
-    said = problems(tmp_path, SITE.replace("ws://127.0.0.1:1/ws/v5/private", private))
-    assert f'[sites.local] private = "{private}": ' in said
-    assert len(said.splitlines()) == 1
+def test_an_invalid_address_is_rejected(tmp_path: Path, private: str) -> None:
+    found = problems(tmp_path, SITE.replace("ws://127.0.0.1:1/ws/v5/private", private))
+    assert f'[sites.local] private = "{private}": ' in found
+    assert len(found.splitlines()) == 1
 
 
 @pytest.mark.parametrize("rate", ["0", "1_000_000_000_000"])
-def test_a_rate_of_dials_that_can_be_none_is_refused(tmp_path: Path, rate: str) -> None:
-    assert "dials_per_second: must be 1 or more" in problems(tmp_path, SITE + f"dials_per_second = {rate}")
+def test_an_invalid_dials_per_second_is_rejected(tmp_path: Path, rate: str) -> None:
+    assert "dials_per_second: must be between 1 and 1000" in problems(tmp_path, SITE + f"dials_per_second = {rate}")
 
 
-def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_secrets_that_is_readable_by_others_is_rejected(tmp_path: Path) -> None:
     plain = ACCOUNT.replace('{ env = "ALPHA_KEY" }', '"canary-key"')
     assert load(write(tmp_path, plain, 0o600)).accounts[0].api_key.reveal() == "canary-key"
-    said = problems(tmp_path, plain, 0o640)
-    assert "chmod 600" in said
-    assert "canary" not in said
+    found = problems(tmp_path, plain, 0o640)
+    assert "chmod 600" in found
+    assert "canary" not in found
 
 
-def test_secrets_are_found_late_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_read_late_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHA_KEY", "canary-key")
     (tmp_path / "secret").write_text("canary-secret\n")
     text = ACCOUNT.replace('{ env = "ALPHA_SECRET" }', '{ file = "secret" }')
@@ -196,7 +237,7 @@ def test_secrets_are_found_late_and_never_shown(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("secret", ["canary\r", " canary", "canary\n", "can\x01ary", "can\udcffary", "canäry"])
-def test_what_can_be_no_secret_is_named_by_its_place_and_never_shown(
+def test_an_invalid_secret_is_reported_by_its_place_and_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
     for field in ("KEY", "SECRET", "PASSPHRASE"):
@@ -204,18 +245,16 @@ def test_what_can_be_no_secret_is_named_by_its_place_and_never_shown(
     monkeypatch.setenv("ALPHA_PASSPHRASE", secret)
     settings = load(write(tmp_path, ACCOUNT))
     (line,) = missing_secrets(settings)
-    assert 'account "alpha", passphrase: environment variable ALPHA_PASSPHRASE holds what is no key' in line
+    assert 'account "alpha", passphrase: environment variable ALPHA_PASSPHRASE is not a valid key: newline' in line
     assert "can" not in line.replace(str(tmp_path), "")
 
 
-def test_a_secret_may_have_a_blank_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_may_contain_a_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHA_PASSPHRASE", "correct horse")
     assert load(write(tmp_path, ACCOUNT)).accounts[0].passphrase.reveal() == "correct horse"
 
 
-def test_a_keyring_that_is_locked_is_a_secret_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_keyring_is_a_missing_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class KeyringLocked(Exception):
         pass
 
@@ -229,7 +268,7 @@ def test_a_keyring_that_is_locked_is_a_secret_that_is_not_there(
     assert str(caught.value) == "keyring entry okx/alpha cannot be read: KeyringLocked"
 
 
-def test_what_is_seen_of_a_file_is_from_before_it_was_read(tmp_path: Path) -> None:
+def test_stamps_are_taken_before_the_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("first")
     settings = load(write(tmp_path, ACCOUNT.replace('env = "ALPHA_SECRET"', 'file = "secret"')))
     assert settings.seen == stamps(settings)

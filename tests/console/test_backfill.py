@@ -1,4 +1,4 @@
-"""What backfill prints is the exchange's text too: nothing in it may move a terminal's cursor."""
+"""The output of backfill contains text of the exchange, whose control characters must be escaped."""
 
 import json
 
@@ -15,16 +15,16 @@ def parts() -> list[Part]:
     return [Part("alpha", "orders", Window(0), error=EVIL), Part("beta", "bills", Window(0), unknown=EVIL)]
 
 
-def test_the_report_is_text_without_controls() -> None:
+def test_the_report_has_no_control_characters() -> None:
     for as_json in (False, True):
-        said = report(parts(), [], as_json=as_json)
-        assert "\x1b" not in said
-        assert "\x9b" not in said
-        assert "2J" in said
+        text = report(parts(), [], as_json=as_json)
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+        assert "2J" in text
     assert json.loads(report(parts(), [], as_json=True))["parts"][0]["error"] == EVIL
 
 
-def test_so_are_the_lines_of_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_lines_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress() as progress:
         progress.update(parts()[0])
     (line,) = capsys.readouterr().err.splitlines()

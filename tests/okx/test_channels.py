@@ -1,3 +1,5 @@
+"""Subscriptions, and which rows they report."""
+
 import pytest
 
 from okxsync.okx.channels import (
@@ -11,7 +13,7 @@ from okxsync.okx.channels import (
 )
 
 
-def test_a_name_gets_the_arguments_that_okx_needs() -> None:
+def test_a_name_gets_the_arguments_that_okx_requires() -> None:
     orders = subscription("orders")
     assert (orders.key, orders.endpoint, dict(orders.arg)) == (
         "orders",
@@ -22,7 +24,7 @@ def test_a_name_gets_the_arguments_that_okx_needs() -> None:
     assert subscription("orders-algo").endpoint == "business"
 
 
-def test_arguments_of_ones_own_are_sent_as_they_stand_and_named_in_the_key() -> None:
+def test_own_arguments_are_sent_unchanged_and_are_part_of_the_key() -> None:
     swap = subscription({"channel": "orders", "instType": "SWAP"})
     assert swap.key == "orders:instType=SWAP"
     assert swap.arg == {"channel": "orders", "instType": "SWAP"}
@@ -30,7 +32,7 @@ def test_arguments_of_ones_own_are_sent_as_they_stand_and_named_in_the_key() -> 
     assert (mark.key, mark.endpoint) == ("mark-price:instId=BTC-USDT-SWAP", "public")
 
 
-def test_every_channel_that_needs_no_instrument_can_be_named_alone() -> None:
+def test_every_channel_that_needs_no_instrument_can_be_given_by_name() -> None:
     for endpoint, channels in CHANNELS.items():
         for channel, needed in channels.items():
             if needed is not None:
@@ -40,9 +42,9 @@ def test_every_channel_that_needs_no_instrument_can_be_named_alone() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "says"),
-    [("order", 'did you mean "orders"?'), ("", "known are"), ("mark-price", "needs an instrument")],
+    [("order", 'did you mean "orders"?'), ("", "known channels"), ("mark-price", "needs an instrument")],
 )
-def test_what_cannot_be_subscribed_says_what_is_expected(wanted: str, says: str) -> None:
+def test_an_error_says_what_is_expected(wanted: str, says: str) -> None:
     with pytest.raises(ValueError, match=says.replace("?", r"\?")):
         subscription(wanted)
 
@@ -70,7 +72,7 @@ EVENTS_ONLY = '{"updateInterval":"0","x":"1"}'
         ({"channel": "mark-price", "instId": "BTC-USDT"}, {"instId": "BTC-USDT"}, False),
     ],
 )
-def test_a_key_tells_its_channel_and_what_its_arguments_leave_out(
+def test_a_key_has_the_channel_and_the_arguments_that_filter_rows(
     wanted: dict[str, str], arguments: dict[str, str], understood: bool
 ) -> None:
     key = subscription(wanted).key
@@ -87,7 +89,9 @@ def test_a_key_tells_its_channel_and_what_its_arguments_leave_out(
         ({"instType": "SPOT", "instId": "BTC-USDT-SWAP"}, []),
     ],
 )
-def test_a_subscription_tells_of_what_its_arguments_leave(arguments: dict[str, str], inst_ids: list[str]) -> None:
+def test_a_subscription_reports_the_rows_that_its_arguments_match(
+    arguments: dict[str, str], inst_ids: list[str]
+) -> None:
     rows = [
         {"instId": inst_id, "instType": "SWAP" if inst_id.endswith("SWAP") else "SPOT"}
         for inst_id in ("BTC-USDT", "BTC-USDT-SWAP", "BTC-USD-SWAP", "ETH-USDT-SWAP")

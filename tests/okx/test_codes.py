@@ -1,4 +1,4 @@
-"""The table of codes: complete, and of one mind with the page of facts about OKX."""
+"""The table of codes is complete, and agrees with the page of facts about OKX."""
 
 import os
 import re
@@ -22,28 +22,28 @@ WORDS = {
 }
 OURS = {
     "0": "success is no error",
-    "60011": "we keep the order of login and subscribe: then it is a login that the exchange has lost",
-    "60014": "the page says RETRY after a minute, which is SLOW",
-    "60023": "the page says RETRY slow",
-    "60007": "one RESYNC, then it is given up",
+    "60011": "okxsync subscribes after the login, so the exchange has lost the login",
+    "60014": "the page has RETRY after a minute, which is SLOW",
+    "60023": "the page has RETRY slow",
+    "60007": "one RESYNC, then GIVE UP",
     "60010": "either",
-    "60031": "then we are logged in",
-    "50105": "its own word, in a row of others",
+    "60031": "the connection is logged in",
+    "50105": "its row has several codes with different actions",
     "51028": "likewise",
     "51029": "likewise",
     "51030": "likewise",
     "64007": "reads may be repeated",
-    "64008": "no error: a successor is opened",
-    "4001": "the error frame before it tells",
+    "64008": "not an error: a successor is opened",
+    "4001": "the error frame before it has the reason",
     "50004": "reads may be repeated",
-    "50113": "one RESYNC, then it is given up",
-    "59500": "a call that a sub-account must not make is a mistake of ours",
+    "50113": "one RESYNC, then GIVE UP",
+    "59500": "a request that a sub-account must not send is our mistake",
     "59604": "likewise",
 }
-"""Where our word is another one, and why."""
+"""Codes with another action than the page's, and why."""
 
 
-def told(text: str) -> Iterator[tuple[str, str]]:
+def documented(text: str) -> Iterator[tuple[str, str]]:
     """Return each code of the tables of sections 3.5 and 7, with its row."""
     sections = (
         text[text.index("### 3.5") : text.index("### 3.6")],
@@ -56,9 +56,9 @@ def told(text: str) -> Iterator[tuple[str, str]]:
                 yield str(code), line
 
 
-@pytest.mark.skipif(not FACTS.is_file(), reason="the page of facts is not here")
-def test_every_code_that_is_known_has_an_action_and_the_right_one() -> None:
-    found = dict(told(FACTS.read_text(encoding="utf-8")))
+@pytest.mark.skipif(not FACTS.is_file(), reason="the page of facts is not available")
+def test_every_documented_code_has_the_documented_action() -> None:
+    found = dict(documented(FACTS.read_text(encoding="utf-8")))
     assert len(found) > 150
     ours = {**CODES, **{str(code): meaning for code, meaning in CLOSES.items()}}
     assert sorted(found.keys() - ours.keys() - OURS.keys()) == []
@@ -67,7 +67,7 @@ def test_every_code_that_is_known_has_an_action_and_the_right_one() -> None:
             assert ours[code].action is WORDS[word[0]], row
 
 
-def test_the_table_is_what_an_operator_can_read() -> None:
+def test_every_code_has_a_text_of_one_line() -> None:
     for code, meaning in CODES.items():
         assert code.isdecimal(), code
         assert len(code) == 5, code
@@ -75,7 +75,7 @@ def test_the_table_is_what_an_operator_can_read() -> None:
         assert "\n" not in meaning.text + meaning.hint, code
 
 
-def test_what_nobody_knows_is_tried_again() -> None:
+def test_an_unknown_code_is_retried() -> None:
     assert meaning_of("99999").action is Action.RETRY
     assert meaning_of(None).action is Action.RETRY
     assert meaning_of(60032) == CODES["60032"] != Meaning(Action.RETRY, "")

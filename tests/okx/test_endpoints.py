@@ -1,4 +1,4 @@
-"""A walk sees every row of its window once at least, whatever the page size and however many rows share a time."""
+"""A walk returns every row of its window at least once, for any page size and any number of rows with the same time."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ T0 = 1_700_000_000_000
 SECOND = 1000
 
 
-def ask(endpoint: Endpoint, rows: list[dict[str, str]], params: Mapping[str, str]) -> list[dict[str, str]]:
-    """What the exchange answers: newest first, strictly older than ``after``, at most ``limit``."""
+def page_of(endpoint: Endpoint, rows: list[dict[str, str]], params: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the exchange's page: newest first, strictly older than ``after``, at most ``limit`` rows."""
     after = int(params.get("after", 10**30))
     found = [row for row in rows if int(row[endpoint.cursor]) < after]
     found.sort(key=lambda row: (int(row["ts"]), int(row["billId"])), reverse=True)
@@ -24,7 +24,7 @@ def ask(endpoint: Endpoint, rows: list[dict[str, str]], params: Mapping[str, str
 def walk(endpoint: Endpoint, rows: list[dict[str, str]], since_ms: int) -> list[dict[str, str]]:
     seen, walking = [], Walk(endpoint, {}, since_ms)
     while walking.params is not None:
-        page = ask(endpoint, rows, walking.params)
+        page = page_of(endpoint, rows, walking.params)
         seen += page
         walking.take(page)
     return seen
@@ -39,7 +39,7 @@ rows = st.lists(st.integers(0, 400), max_size=300).map(
 
 
 @given(rows, st.integers(1, 40), st.integers(0, 400))
-def test_by_id_every_row_of_the_window_is_seen_once(rows: list[dict[str, str]], limit: int, since: int) -> None:
+def test_by_id_every_row_of_the_window_is_returned_once(rows: list[dict[str, str]], limit: int, since: int) -> None:
     endpoint = Endpoint("x", "bills", "billId", "ts", Budget(1, 1), limit=limit)
     since_ms = T0 + since * SECOND
     seen = [row["billId"] for row in walk(endpoint, rows, since_ms)]
@@ -48,7 +48,7 @@ def test_by_id_every_row_of_the_window_is_seen_once(rows: list[dict[str, str]], 
 
 
 @given(rows, st.integers(0, 400))
-def test_by_time_every_row_of_the_window_is_seen(rows: list[dict[str, str]], since: int) -> None:
+def test_by_time_every_row_of_the_window_is_returned(rows: list[dict[str, str]], since: int) -> None:
     limit = 1 + max((sum(one["ts"] == other["ts"] for other in rows) for one in rows), default=0)
     endpoint = Endpoint("x", "deposit-info", "ts", "ts", Budget(1, 1), limit=limit)
     since_ms = T0 + since * SECOND
@@ -56,7 +56,7 @@ def test_by_time_every_row_of_the_window_is_seen(rows: list[dict[str, str]], sin
     assert {row["billId"] for row in rows if int(row["ts"]) >= since_ms} <= seen
 
 
-def test_an_exchange_that_repeats_itself_does_not_keep_us_for_ever() -> None:
+def test_a_repeated_page_does_not_cause_an_endless_walk() -> None:
     endpoint = Endpoint("x", "bills", "billId", "ts", Budget(1, 1), limit=1)
     walking = Walk(endpoint, {}, 0)
     walking.take([{"billId": "5", "ts": str(T0)}])
@@ -69,7 +69,7 @@ def test_a_row_without_its_cursor_is_an_error_and_not_the_end() -> None:
         Walk(Endpoint("x", "bills", "billId", "ts", Budget(1, 1), limit=1), {}, 0).take([{"ts": str(T0)}])
 
 
-def test_the_archive_is_asked_only_for_what_is_older_than_the_near_endpoint_keeps() -> None:
+def test_the_archive_is_used_only_beyond_the_retention_of_the_near_endpoint() -> None:
     assert reaching(FILLS, FILLS_ARCHIVE, T0 - 2 * DAY_MS, T0) is FILLS
     assert reaching(FILLS, FILLS_ARCHIVE, T0 - 3 * DAY_MS, T0) is FILLS_ARCHIVE
     assert reaching(BILLS, None, T0 - 30 * DAY_MS, T0) is BILLS

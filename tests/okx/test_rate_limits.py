@@ -1,3 +1,5 @@
+"""OKX's rate limits hold in every window."""
+
 import random
 
 from hypothesis import given
@@ -7,9 +9,9 @@ from okxsync.okx.rate_limits import RequestBudget, dial_slots
 
 handshakes = st.lists(
     st.tuples(
-        st.floats(0, 0.5),  # how long we idle before we ask
+        st.floats(0, 0.5),  # idle time before the handshake
         st.floats(0, 1.9),  # how long the handshake takes
-        st.floats(0, 1),  # where between its start and its end the exchange counts it
+        st.floats(0, 1),  # when the exchange counts it: 0 at its start, 1 at its end
     ),
     min_size=4,
     max_size=40,
@@ -17,14 +19,16 @@ handshakes = st.lists(
 
 
 @given(handshakes, st.integers(1, 5))
-def test_no_second_holds_more_handshakes_than_allowed(plan: list[tuple[float, float, float]], per_second: int) -> None:
+def test_no_second_contains_more_handshakes_than_allowed(
+    plan: list[tuple[float, float, float]], per_second: int
+) -> None:
     slots = dial_slots(per_second)
     now = 1000.0
     seen: list[float] = []
     ends: list[tuple[float, int]] = []
     for idle, takes, where in plan:
         now += idle
-        # Handshakes overlap: give back what has ended by the time the next one may start.
+        # Handshakes overlap: free the places of those that have ended when the next one may start.
         while True:
             start = max(now, slots.opens_at())
             ended = [(end, place) for end, place in ends if end <= start]
@@ -41,7 +45,7 @@ def test_no_second_holds_more_handshakes_than_allowed(plan: list[tuple[float, fl
         assert beyond - first > 1.0
 
 
-def test_a_hanging_handshake_gives_its_place_back() -> None:
+def test_a_hanging_handshake_frees_its_place() -> None:
     slots = dial_slots(1)
     slots.take(100.0)
     assert 100.0 < slots.opens_at() < 105.0

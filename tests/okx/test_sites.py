@@ -1,4 +1,4 @@
-"""Where OKX is served, once more and in full: a change of ``sites.py`` shows here."""
+"""All addresses of OKX in full, so that a change of ``sites.py`` is visible here."""
 
 from datetime import date
 
@@ -26,7 +26,7 @@ def test_all_addresses() -> None:
             assert site.dials_per_second == 3
 
 
-def test_each_host_says_who_names_it_and_when_that_was_checked() -> None:
+def test_each_host_has_a_source_and_a_date() -> None:
     for region in REGIONS.values():
         for host in (region.rest, region.live, region.demo):
             assert host.source

@@ -1,4 +1,4 @@
-"""The pause before the next attempt."""
+"""The delay before the next attempt."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The dial limiter on virtual time."""
+"""The rate limiter on virtual time."""
 
 import pytest
 import trio
@@ -11,14 +11,14 @@ from okxsync.runtime.rate_limiter import RateLimiter
 async def dial(
     dialer: RateLimiter, priority: int, name: str, seen: list[tuple[float, str]], takes_s: float = 0.0
 ) -> None:
-    async with dialer.acquire(priority) as turn:
+    async with dialer.acquire(priority) as permit:
         seen.append((trio.current_time(), name))
         await trio.sleep(takes_s)
-        turn.release()
-        await trio.sleep(100)  # the connection lives on; the turn does not
+        permit.release()
+        await trio.sleep(100)  # the connection stays open; the permit is released
 
 
-async def test_three_a_second_in_the_order_of_asking(autojump_clock: MockClock) -> None:
+async def test_three_per_second_in_order_of_arrival(autojump_clock: MockClock) -> None:
     dialer, seen = RateLimiter(dial_slots(3)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         for number in range(30):
@@ -28,11 +28,11 @@ async def test_three_a_second_in_the_order_of_asking(autojump_clock: MockClock) 
         nursery.cancel_scope.cancel()
     assert [name for _, name in seen] == [f"{number:02}" for number in range(30)]
     times = [at for at, _ in seen]
-    assert times[-1] - times[0] == pytest.approx(9.0, rel=0.02)  # the limit's own time for 30, and not much more
+    assert times[-1] - times[0] == pytest.approx(9.0, rel=0.02)  # what the limit requires for 30, and not much more
     assert all(beyond - first > 1.0 for first, beyond in zip(times, times[3:], strict=False))
 
 
-async def test_the_more_urgent_overtakes_even_who_stands_first(autojump_clock: MockClock) -> None:
+async def test_a_lower_priority_number_overtakes_the_first_in_the_queue(autojump_clock: MockClock) -> None:
     dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         for priority, name in ((1, "first"), (1, "patient"), (1, "last"), (0, "urgent"), (0, "urgent too")):
@@ -43,7 +43,7 @@ async def test_the_more_urgent_overtakes_even_who_stands_first(autojump_clock: M
     assert [name for _, name in seen] == ["first", "urgent", "urgent too", "patient", "last"]
 
 
-async def test_who_is_cancelled_while_waiting_holds_nobody_up(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_waiter_does_not_delay_the_others(autojump_clock: MockClock) -> None:
     dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial, dialer, 1, "first", seen)
