@@ -22,6 +22,8 @@ from tests.support.replay import replace, until, write_config
 from tests.support.running import is_live
 from tests.support.truth import QUICK, rows, status_of
 
+pytestmark = pytest.mark.slow
+
 SWAPS = (
     '[{ channel = "orders", instType = "SWAP" }, { channel = "positions", instFamily = "BTC-USDT" },'
     ' { channel = "account", extraParams = "{\\"updateInterval\\":\\"0\\"}" },'

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,6 +247,7 @@ def _is_empty_snapshot(text: str) -> bool:
     return '"eventType":"snapshot"' in text and '"data":[]' in text
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(PLANS)
 def test_the_final_tables_equal_the_exchange_in_any_order_of_arrival(plan: Plan) -> None:

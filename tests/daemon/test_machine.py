@@ -27,6 +27,8 @@ from tests.support.replay import Replay, until, write_config
 from tests.support.running import is_live, running, said_by_status
 from tests.support.truth import differences, rows, status_of, trading
 
+pytestmark = pytest.mark.slow
+
 runner = CliRunner()
 
 

@@ -21,6 +21,8 @@ from okxsync.sandbox.server.server import Sandbox
 from tests.support.replay import replace, until
 from tests.support.truth import ACCOUNTS, differences, rows, status_of, trading
 
+pytestmark = pytest.mark.slow
+
 TAKES_S = 5.0
 """How long a change of accounts.toml may take to reach the feed, in virtual time."""
 

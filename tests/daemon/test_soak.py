@@ -28,6 +28,8 @@ from tests.support.running import is_live
 from tests.support.storm import rage, secrets_of
 from tests.support.truth import differences, rows, status_of
 
+pytestmark = pytest.mark.slow
+
 SOAK_S = float(os.environ.get("OKXSYNC_SOAK_S", "300"))
 SEED = int(os.environ.get("OKXSYNC_SOAK_SEED", "1"))
 ACCOUNTS = 50

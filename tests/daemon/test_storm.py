@@ -17,6 +17,8 @@ from tests.support.running import Running, running
 from tests.support.storm import rage, secrets_of
 from tests.support.truth import rows
 
+pytestmark = pytest.mark.slow
+
 STORM_S = float(os.environ.get("OKXSYNC_STORM_S", "15"))
 
 

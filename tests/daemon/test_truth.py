@@ -24,6 +24,8 @@ from tests.support import processes
 from tests.support.replay import until, write_config
 from tests.support.truth import ACCOUNTS, QUICK, SAME, all_live, differences, rows, status_of, trading, truth_of
 
+pytestmark = pytest.mark.slow
+
 
 async def test_after_much_trade_every_table_equals_the_exchanges_state(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):

@@ -19,6 +19,8 @@ from okxsync.sandbox.exchange.trader import Trader
 from tests.support.truth import differences
 from tests.support.wire import Wired, in_virtual_time, now_us, wired
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
 QUIET: list[dict[str, str]] = [
     {"channel": name, "extraParams": '{"updateInterval":"0"}'} for name in ("account", "positions")

@@ -244,6 +244,7 @@ async def test_our_own_successor_is_no_other_program(
         assert any(note.event == "channel-conn-count" for note in timeline.of(Note)) is told
 
 
+@pytest.mark.slow
 async def test_a_hundred_and_fifty_connections_at_once_keep_the_dial_limit_and_lose_nothing(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:

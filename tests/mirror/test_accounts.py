@@ -102,7 +102,7 @@ def test_it_fits_and_the_worst_stand_first(desk: Desk, width: int, count: int) -
     assert first.startswith(f"account-{count - 1:03}")
     assert "STALE" in first
     assert "1000000.12" in first
-    assert ("460 more that are live and whole" in shown) is (count == 500)
+    assert ("460 more live and complete" in shown) is (count == 500)
     only = picture(desk, [account(number, live=number != 7) for number in range(count)], width, problems=True)
     named = [line.strip()[:11] for line in only.splitlines()]
     assert [name for name in named if name.startswith("account-")] == ["account-007"]

@@ -25,6 +25,8 @@ from okxsync.store.database import open_database, open_reader
 from tests.support.traded import DAY_MS, backfill, now_us, since
 from tests.support.truth import differences
 
+pytestmark = pytest.mark.slow
+
 
 async def test_an_empty_database_is_backfilled_and_a_second_backfill_changes_nothing(
     sandbox: Sandbox, settings: Settings

@@ -14,6 +14,8 @@ from okxsync.sandbox.server.server import Sandbox
 from tests.support.traded import backfill, now_us, since
 from tests.support.truth import TRUTH, snake
 
+pytestmark = pytest.mark.slow
+
 
 async def test_verify_finds_nothing_in_a_true_copy(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))

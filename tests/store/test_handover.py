@@ -24,6 +24,8 @@ from okxsync.store.writer_process import _write_batches, main
 from tests.support.desk import NOW
 from tests.support.replay import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -489,6 +489,7 @@ def text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.randoms(use_true_random=False))
 def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:

@@ -24,48 +24,49 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "expected"),
     [
-        ("status --account dest1", 2, 'has no account "dest1"; is "desk1" meant?'),
-        ("status --json --account nobody", 2, 'has no account "nobody"'),
-        ("log --account dest1", 2, 'has no account "dest1"; is "desk1" meant?'),
+        ("status --account dest1", 2, 'no account "dest1"; did you mean "desk1"?'),
+        ("status --json --account nobody", 2, 'no account "nobody"'),
+        ("log --account dest1", 2, 'no account "dest1"; did you mean "desk1"?'),
         ("log --grep (", 2, "--grep"),
         ("log --since yesterday", 2, "yesterday"),
         ("log --since 1h --until 2h", 2, "--until must be later"),
-        ("backfill --since 2130-01-01T00:00Z", 2, "yet to come"),
+        ("backfill --since 2130-01-01T00:00Z", 2, "is in the future"),
         ("backfill --until 1h", 2, "--until needs --since"),
         ("backfill --account nobody", 2, '"nobody"'),
-        ("verify --since 2130-01-01T00:00Z", 2, "yet to come"),
+        ("verify --since 2130-01-01T00:00Z", 2, "is in the future"),
         ("verify --account nobody", 2, '"nobody"'),
         ("check --account nobody", 2, '"nobody"'),
         ("prune --older-than soon", 2, "soon"),
         ("run --for never", 2, "never"),
     ],
 )
-def test_invalid_input_is_reported_in_one_line(config: Path, words: str, code: int, said: str) -> None:
+def test_invalid_input_is_one_line(config: Path, words: str, code: int, expected: str) -> None:
     result = runner.invoke(app, [*words.split(), "--config", str(config)])
     assert result.exit_code == code
     (line,) = result.stderr.splitlines()
     assert line.startswith("okxsync: ")
-    assert said in line
+    assert expected in line
 
 
 @pytest.mark.parametrize("words", ["verify", "verify --ledger"])
-def test_an_empty_comparison_is_not_identical(tmp_path: Path, words: str) -> None:
+def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
     config = write_config(tmp_path, "")
     open_database(tmp_path / "okxsync.db").close()
     result = runner.invoke(app, [*words.split(), "--config", str(config)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"okxsync: {config}: no account is enabled: there is nothing to compare\n"
+    assert result.stderr == f"okxsync: {config}: no account is enabled, so there is nothing to compare\n"
 
 
 def test_a_demo_removes_no_real_account(config: Path) -> None:
     database = config.with_name("okxsync.db")
     result = runner.invoke(app, ["demo", "--for", "1s", "--db", str(database)])
     assert result.exit_code == 1
-    assert result.stderr == f"okxsync: {database}: holds other accounts (desk1); give the demo a path of its own\n"
+    assert result.stderr == f"okxsync: {database}: contains other accounts (desk1); use another path for the demo\n"
 
 
+@pytest.mark.slow
 def test_a_demo_takes_no_database_from_the_environment(config: Path) -> None:
     database = config.with_name("okxsync.db")
     result = runner.invoke(app, ["demo", "--for", "1s", "--accounts", "1"], env={"OKXSYNC_DB": str(database)})
@@ -75,6 +76,7 @@ def test_a_demo_takes_no_database_from_the_environment(config: Path) -> None:
     reader.close()
 
 
+@pytest.mark.slow
 def test_one_database_serves_many_demos(tmp_path: Path) -> None:
     for accounts in ("2", "1"):
         words = ["demo", "--for", "1s", "--accounts", accounts, "--db", str(tmp_path / "demo.db")]
@@ -94,9 +96,7 @@ def test_an_invalid_port_is_rejected(port: str) -> None:
      ("verify", 5)],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["folder", "junk", "foreign", "nowhere"])
-def test_an_invalid_database_is_reported_in_one_line(
-    config: Path, tmp_path: Path, words: str, code: int, kind: str
-) -> None:
+def test_an_unusable_database_is_one_line(config: Path, tmp_path: Path, words: str, code: int, kind: str) -> None:
     path = tmp_path / kind
     if kind == "folder":
         path.mkdir()
@@ -120,15 +120,15 @@ def foreign(path: Path) -> None:
 FOREIGN = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE notes (id)')"
 
 
-def test_check_reports_an_invalid_database(config: Path, tmp_path: Path) -> None:
+def test_check_reports_an_unusable_database(config: Path, tmp_path: Path) -> None:
     foreign(tmp_path / "foreign")
     result = runner.invoke(app, ["check", "--config", str(config), "--db", str(tmp_path / "foreign"), "--json"])
     assert result.exit_code == 1
     assert "not an okxsync database" in result.stdout
-    assert "check the address, proxy, firewall" in result.stdout  # nothing listens there
+    assert "check the address, proxy, firewall" in result.stdout  # no server listens on that port
 
 
-def test_a_full_output_is_not_an_internal_error(config: Path) -> None:
+def test_a_full_output_device_is_not_an_internal_error(config: Path) -> None:
     command = [sys.executable, "-m", "okxsync", "status", "--config", str(config)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
