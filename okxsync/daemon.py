@@ -10,6 +10,7 @@ ends.
 import logging
 import os
 import signal
+import socket
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,8 @@ from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.pool import ConnectionPool, wanted_channels
-from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Retention
-from okxsync.mirror.queries import account_names, connection_ids, identities
+from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Retention, Run
+from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.reconciler import Reconciler
@@ -74,7 +75,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = trio.open_memory_channel[Message](QUEUE)
-        started_at = now_us()
+        this_run = Run(next_run_id(database), now_us(), __version__, socket.gethostname(), os.getpid())
         trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
@@ -85,17 +86,17 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
                         if for_s is not None:
                             producers.cancel_scope.deadline = trio.current_time() + for_s
                         await around.start(_handle_signals, producers.cancel_scope, nursery.cancel_scope)
-                        await producers.start(_send_heartbeats, lock, send, started_at)
+                        await producers.start(_send_heartbeats, lock, send, this_run)
                         await send.send(Retention(settings.log.keep, settings.log.max_size))
                         await send.send(wanted_channels(settings))
                         for name in removed:
-                            await send.send(AccountRemoved(name, started_at))
+                            await send.send(AccountRemoved(name, this_run.started_at))
                         wait_s = AFTER_S - lock.unheld_s
                         producers.start_soon(_produce, settings, database, ids, send, wait_s, timings)
                         producers.start_soon(watch_wal, database, send)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
-                    await send.send(_heartbeat_of(send, started_at, stopped=True))
+                    await send.send(_heartbeat_of(send, this_run, stopped=True))
             around.cancel_scope.cancel(reason="the queue is flushed, or the deadline has passed")
         if nursery.cancel_scope.cancelled_caught:
             raise StoreError(
@@ -185,12 +186,12 @@ async def _watch(
 async def _send_heartbeats(
     lock: Lock,
     send: trio.MemorySendChannel[Message],
-    started_at: int,
+    this_run: Run,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Report every second that the daemon is alive; the first heartbeat precedes all other messages."""
-    await send.send(_heartbeat_of(send, started_at))
+    await send.send(_heartbeat_of(send, this_run))
     task_status.started()
     clock = StepDetector()
     while True:
@@ -202,13 +203,13 @@ async def _send_heartbeats(
             if step_s < 0:
                 await send.send(ClockSetBack(int(-step_s * 1e6)))
         lock.touch()
-        await send.send(_heartbeat_of(send, started_at))
+        await send.send(_heartbeat_of(send, this_run))
 
 
-def _heartbeat_of(send: trio.MemorySendChannel[Message], started_at: int, *, stopped: bool = False) -> Heartbeat:
+def _heartbeat_of(send: trio.MemorySendChannel[Message], this_run: Run, *, stopped: bool = False) -> Heartbeat:
     now = now_us()
     queue = send.statistics().current_buffer_used
-    return Heartbeat(os.getpid(), now, started_at, __version__, queue, now if stopped else None, 0 if stopped else None)
+    return Heartbeat(this_run, now, queue, now if stopped else None, 0 if stopped else None)
 
 
 async def _handle_signals(

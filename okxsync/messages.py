@@ -212,13 +212,21 @@ class Retention(msgspec.Struct, tag=True, array_like=True):
     max_bytes: int | None
 
 
-class Heartbeat(msgspec.Struct, tag=True, array_like=True):
-    """The daemon lives: its row in ``processes``."""
+class Run(msgspec.Struct, frozen=True, array_like=True):
+    """One run of the daemon. Only ``id`` identifies it: in a container each run has the same pid."""
 
-    pid: int
-    at: int
+    id: int
     started_at: int
     version: str
+    host: str
+    pid: int
+
+
+class Heartbeat(msgspec.Struct, tag=True, array_like=True):
+    """The run is alive at ``at``, with ``queue`` messages waiting; or it stopped. The first one begins the run."""
+
+    run: Run
+    at: int
     queue: int
     stopped_at: int | None = None
     exit: int | None = None

@@ -92,7 +92,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
     with reading(path) as database:
         database.conn.execute("BEGIN")  # one moment for all of it
         accounts = _accounts(database.conn, now_us, alive)
-        last = database.execute(f"SELECT pid, stopped_at FROM processes {LAST_RUN}").fetchone()
+        last = database.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
     wal = wal_of(path)
     wal_bytes = wal.stat().st_size if wal.exists() else 0
     return Details(
@@ -100,7 +100,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
         path.stat().st_size + wal_bytes,
         wal_bytes,
         shutil.disk_usage(path.absolute().parent).free,
-        trouble(path) if last and last[1] is None and is_running(last[0]) else None,
+        trouble(path) if last and last[2] is None and is_running(*last[:2]) else None,
     )
 
 

@@ -17,6 +17,12 @@ def connection_ids(path: Path) -> dict[tuple[str, str], int]:
     return {(listener, endpoint): number for listener, endpoint, number in rows}
 
 
+def next_run_id(path: Path) -> int:
+    """Return the id of a run that starts now; the caller holds the lock, so no other run takes it."""
+    with reading(path) as database:
+        return int(database.execute("SELECT coalesce(max(id), 0) + 1 FROM runs").fetchone()[0])
+
+
 def account_names(path: Path) -> set[str]:
     """Return the accounts that are in the database and not removed."""
     with reading(path) as database:

@@ -6,6 +6,7 @@ live by its own word only: a channel that REST cannot be asked about.
 """
 
 import os
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,8 @@ from okxsync.store.database import Connection, reading
 
 FRESH_S: Final = 5.0
 """A heartbeat older than this is no sign of life; there is one a second."""
-LAST_RUN: Final = "ORDER BY pid = (SELECT value FROM counters WHERE name = 'pid') DESC, started_at DESC LIMIT 1"
-"""SQL, behind ``processes``: the run that wrote last. Older databases know it by its time only."""
+LAST_RUN: Final = "runs ORDER BY id DESC LIMIT 1"
+"""SQL: the last run. Its times do not tell, because the clock may have been set since."""
 
 
 class DaemonState(msgspec.Struct):
@@ -129,20 +130,20 @@ def _read(db: Connection, now_us: int) -> Status:
 
 
 def _daemon(db: Connection, now_us: int) -> DaemonState:
-    found = db.execute(
-        f"SELECT pid, started_at, heartbeat_at, version, stopped_at FROM processes {LAST_RUN}"
-    ).fetchone()
+    found = db.execute(f"SELECT host, pid, started_at, heartbeat_at, version, stopped_at FROM {LAST_RUN}").fetchone()
     if found is None:
         return DaemonState(False, None, None, None, None)
-    pid, started_at, heartbeat_at, version, stopped_at = found
+    host, pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
     # A heartbeat of the future is of a clock that was set back since: a daemon that lives has beaten again.
-    alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(pid)
+    alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(host, pid) is not False
     return DaemonState(alive, pid, _iso(started_at), age_s, version)
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is a process of this number."""
+def is_running(host: str | None, pid: int) -> bool | None:
+    """Return whether a run's process exists; None if it is on another host. Runs of older versions name no host."""
+    if host not in (None, socket.gethostname()):
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -176,7 +176,7 @@ class Upkeep:
 
 
 def delete_old_rows(db: Connection, kept: int = KEPT, at_once: int = DELETED_AT_ONCE) -> bool:
-    """Delete some of the journal's lines and of the gaps beyond the newest ``kept``; return whether there may be more.
+    """Delete some of the journal's rows, runs and gaps beyond the newest ``kept``; return whether there may be more.
 
     Coverage stays true: a gap that is open stays, and where one goes that could not be filled, coverage begins after
     it. A channel's last gap stays too, for it says since when the channel is whole.
@@ -184,16 +184,22 @@ def delete_old_rows(db: Connection, kept: int = KEPT, at_once: int = DELETED_AT_
     Raises:
         DatabaseError: of the disk or a lock; nothing was done.
     """
-    return any([_delete_old_journal(db, kept, at_once), _delete_old_gaps(db, kept, at_once)])
+    return any(
+        [
+            _delete_oldest(db, "journal", kept, at_once),
+            _delete_oldest(db, "runs", kept, at_once),
+            _delete_old_gaps(db, kept, at_once),
+        ]
+    )
 
 
-def _delete_old_journal(db: Connection, kept: int, at_once: int) -> bool:
-    first, last = db.execute("SELECT min(id), max(id) FROM journal").fetchone()
+def _delete_oldest(db: Connection, table: str, kept: int, at_once: int) -> bool:
+    first, last = db.execute(f"SELECT (SELECT min(id) FROM {table}), (SELECT max(id) FROM {table})").fetchone()
     if first is None or last - first < kept:
         return False
     until = min(last - kept, first + at_once - 1)
     with _transaction(db):
-        db.execute("DELETE FROM journal WHERE id <= ?", [until])
+        db.execute(f"DELETE FROM {table} WHERE id <= ?", [until])
     return bool(until < last - kept)
 
 

@@ -1,27 +1,23 @@
-"""What we know of ourselves: connections, processes, accounts; coverage and journal have modules of their own."""
+"""The register: runs of the daemon, connections and accounts."""
 
 from typing import Final
 
 import msgspec
 
-from okxsync.messages import AccountRemoved, ConfiguredAccount, ConnectionRemoved, Heartbeat, Phase
+from okxsync.messages import AccountRemoved, ConfiguredAccount, ConnectionRemoved, Heartbeat, Phase, Run
 from okxsync.store.coverage_table import lose_all
 from okxsync.store.database import Connection
 
 
 def connection_removed(db: Connection, message: ConnectionRemoved) -> None:
-    """Nobody asks for this connection any more: no gap opens, but one will show if the channels ever come back."""
+    """The connection is no longer configured."""
     db.execute("DELETE FROM connections WHERE id = ?", [message.connection_id])
 
 
 _PHASE_COLUMNS: Final = (
     "id listener account endpoint url site demo requires_auth phase since_at reconnects conn_id last_error"
-    " next_attempt_at pid"
+    " next_attempt_at pid run_id"
 ).split()
-_RUNS: Final = (
-    "INSERT INTO counters (name, value) VALUES ('pid', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
-"""Which of ``processes`` is the last: their times are of clocks that may have been set since."""
 _PHASE: Final = (
     f"INSERT INTO connections ({', '.join(_PHASE_COLUMNS)}, messages)"
     f" VALUES ({', '.join('?' * len(_PHASE_COLUMNS))}, 0)"
@@ -29,28 +25,29 @@ _PHASE: Final = (
 )
 
 
-def phase(db: Connection, message: Phase, pid: int | None) -> None:
-    """Write a connection's row."""
-    db.execute(_PHASE, (*msgspec.structs.astuple(message), pid))
+_RUN: Final = (
+    "INSERT INTO runs (id, started_at, version, host, pid, heartbeat_at, stopped_at, exit)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+    " heartbeat_at = excluded.heartbeat_at, stopped_at = excluded.stopped_at, exit = excluded.exit"
+)
 
 
-def heartbeat(db: Connection, message: Heartbeat, pid: int | None) -> None:
-    """The daemon lives, begins (then whoever was here before is gone), or says good-bye."""
-    if message.pid != pid:
-        db.execute(_RUNS, [message.pid])
+def phase(db: Connection, message: Phase, run: Run | None) -> None:
+    """Write a connection's row; the connection belongs to ``run``."""
+    db.execute(_PHASE, (*msgspec.structs.astuple(message), *((run.pid, run.id) if run else (None, None))))
+
+
+def heartbeat(db: Connection, message: Heartbeat, run: Run | None) -> None:
+    """Write a run's row. ``run`` is the one that wrote before; if another one begins, ``run`` is over."""
+    if run is None or message.run.id != run.id:
         lose_all(db, "crash")
-        db.execute("DELETE FROM connections WHERE pid IS NOT ?", [message.pid])
+        db.execute("DELETE FROM connections WHERE run_id IS DISTINCT FROM ?", [message.run.id])
     if message.stopped_at is not None:
         lose_all(db, "stopped")
         db.execute(
             "UPDATE connections SET phase = 'stopped', since_at = ?, next_attempt_at = NULL", [message.stopped_at]
         )
-    db.execute(
-        "INSERT INTO processes (pid, started_at, heartbeat_at, version, stopped_at, exit) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (pid) DO UPDATE SET started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at,"
-        " version = excluded.version, stopped_at = excluded.stopped_at, exit = excluded.exit",
-        (message.pid, message.started_at, message.at, message.version, message.stopped_at, message.exit),
-    )
+    db.execute(_RUN, (*msgspec.structs.astuple(message.run), message.at, message.stopped_at, message.exit))
 
 
 class _AccountColumns(msgspec.Struct, rename="camel"):

@@ -199,18 +199,22 @@ _WITH_VIEW: Final = (*_REAL, "accounts", "connections", "coverage", "gaps", "mes
 def m003_views(database: Database) -> None:
     """Views for people: REAL numbers, ISO times, and no raw JSON."""
     for table in _WITH_VIEW:
-        real = _REAL.get(table, "").split()
-        shown = []
-        for (name,) in database.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall():
-            if name in real:
-                shown.append(f'CAST("{name}" AS REAL) AS "{name}"')
-            elif name in _TIMES:
-                shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e3, 'unixepoch') AS \"{name}\"")
-            elif name.endswith("_at") or name in ("at", "covered_since", "covered_until"):
-                shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e6, 'unixepoch') AS \"{name}\"")
-            elif name not in ("raw", "version", "body") or table == "processes":
-                shown.append(f'"{name}"')
-        database.execute(f"CREATE VIEW {table}_view AS SELECT {', '.join(shown)} FROM {table}")
+        _create_view(database, table)
+
+
+def _create_view(database: Database, table: str) -> None:
+    real = _REAL.get(table, "").split()
+    shown = []
+    for (name,) in database.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall():
+        if name in real:
+            shown.append(f'CAST("{name}" AS REAL) AS "{name}"')
+        elif name in _TIMES:
+            shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e3, 'unixepoch') AS \"{name}\"")
+        elif name.endswith("_at") or name in ("at", "covered_since", "covered_until"):
+            shown.append(f"strftime('%Y-%m-%dT%H:%M:%fZ', \"{name}\" / 1e6, 'unixepoch') AS \"{name}\"")
+        elif name not in ("raw", "version", "body") or table in ("processes", "runs"):
+            shown.append(f'"{name}"')
+    database.execute(f"CREATE VIEW {table}_view AS SELECT {', '.join(shown)} FROM {table}")
 
 
 @migrations()
@@ -352,3 +356,25 @@ _TEXTS_CHANGED: Final = {
         "not backfilled: the next push carries the full state",
     "OKX keeps three months": "beyond OKX's retention of three months",
 }  # fmt: skip
+
+
+@migrations()
+def m011_runs(database: Database) -> None:
+    """A run of the daemon has an id; in a container each run has the same pid.
+
+    ``processes`` stays readable: the last run of each pid.
+    """
+    _create(database, "runs", "id", "id:i started_at:i! heartbeat_at:i! version! host pid:i! stopped_at:i exit:i")
+    columns = "pid, started_at, heartbeat_at, version, stopped_at, exit"
+    database.execute(  # the last run gets the largest id; the start decides where the counter does not say which it is
+        f"INSERT INTO runs ({columns}) SELECT {columns} FROM processes"
+        " ORDER BY pid = (SELECT value FROM counters WHERE name = 'pid'), started_at"
+    )
+    database.execute("DELETE FROM counters WHERE name = 'pid'")
+    database.execute("DROP TABLE processes")
+    database.execute(
+        f"CREATE VIEW processes AS SELECT {columns} FROM runs WHERE id IN (SELECT max(id) FROM runs GROUP BY pid)"
+    )
+    database.execute("ALTER TABLE connections ADD COLUMN run_id INTEGER")
+    database.execute("UPDATE connections SET run_id = (SELECT max(id) FROM runs WHERE runs.pid = connections.pid)")
+    _create_view(database, "runs")

@@ -32,6 +32,7 @@ from okxsync.messages import (
     Pong,
     Retention,
     Rows,
+    Run,
     Subscribed,
     SubscriptionRefused,
     Unverified,
@@ -97,7 +98,7 @@ class Writer:
         self.now_us = now_us
         self.codec: Codec = open_codec(db)
         self.samples: list[bytes] | None = [] if learns(db) else None  # frames to learn a better codec from
-        self.pid: int | None = None
+        self.run: Run | None = None  # the run whose messages are written
         self.retention = Retention(None, None)  # of the raw log; the writer process prunes between batches
         self.pages = Pages()
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}  # by listener and raw arg: arg, key in coverage
@@ -128,13 +129,13 @@ class Writer:
         self, write: Callable[[Sequence[Message]], Written], messages: Sequence[Message], name: str = ""
     ) -> Written:
         """Write all or nothing; with a ``name`` as a savepoint of the open transaction."""
-        pid, pages, sampled = self.pid, self.pages.copy(), len(self.samples or ())
+        run, pages, sampled = self.run, self.pages.copy(), len(self.samples or ())
         self.db.execute(f"SAVEPOINT {name}" if name else "BEGIN IMMEDIATE")
         try:
             written = write(messages)
             self.db.execute(f"RELEASE {name}" if name else "COMMIT")
         except BaseException:
-            self.pid, self.pages = pid, pages
+            self.run, self.pages = run, pages
             self.args.clear()
             if self.samples is not None:
                 del self.samples[sampled:]
@@ -233,7 +234,7 @@ class _Transaction:
         self._staging.not_found(message, self._db)
 
     def _phase(self, message: Phase) -> None:
-        register.phase(self._db, message, self._writer.pid)
+        register.phase(self._db, message, self._writer.run)
 
     def _subscribed(self, message: Subscribed) -> None:
         self._writer.args.clear()
@@ -251,8 +252,8 @@ class _Transaction:
         self._writer.retention = message
 
     def _heartbeat(self, message: Heartbeat) -> None:
-        register.heartbeat(self._db, message, self._writer.pid)
-        self._writer.pid, self._queue = message.pid, message.queue
+        register.heartbeat(self._db, message, self._writer.run)
+        self._writer.run, self._queue = message.run, message.queue
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Store only the raw text of a message, which cannot fail."""

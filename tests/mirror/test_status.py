@@ -10,7 +10,6 @@ import pytest
 from okxsync.messages import (
     AccountRemoved,
     ConfiguredAccount,
-    Heartbeat,
     Lost,
     Pong,
     Subscribed,
@@ -22,7 +21,7 @@ from okxsync.messages import (
 from okxsync.mirror.accounts import read_details
 from okxsync.mirror.status import read_status
 from okxsync.store.database import StoreError
-from tests.support.desk import NOW, Desk, order
+from tests.support.desk import NOW, Desk, order, phase
 
 S = 1_000_000
 
@@ -106,7 +105,7 @@ def test_a_channel_that_was_refused_from_the_first_is_something_down(desk: Desk)
 
 
 def test_a_daemon_that_stopped(desk: Desk) -> None:
-    desk.apply(Heartbeat(os.getpid(), NOW + S, NOW, "0.1", 0, NOW + S, 0))
+    desk.apply(desk.heartbeat(NOW + S, NOW + S))
     status = read_status(desk.path, NOW + 2 * S)
     assert status.exit_code == 3
     assert not status.daemon.alive
@@ -125,7 +124,7 @@ def test_a_daemon_that_was_killed(desk: Desk) -> None:
 def test_a_process_that_is_gone_is_not_alive_however_fresh_its_heartbeat(desk: Desk) -> None:
     gone = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(gone, 0)
-    desk.apply(Heartbeat(gone, NOW + S, NOW + S, "0.1", 0))
+    desk.apply(desk.start(NOW + S, gone))
     assert not read_status(desk.path, NOW + S).daemon.alive
 
 
@@ -144,7 +143,7 @@ def test_a_heartbeat_of_the_future_is_no_sign_of_life(desk: Desk) -> None:
     hour = 3600 * S
     assert not read_status(desk.path, NOW - hour).daemon.alive  # the clock was set back, and it has not beaten since
     assert read_status(desk.path, NOW - hour).exit_code == 3
-    desk.apply(Heartbeat(os.getpid(), NOW - hour, NOW, "0.1", 0))
+    desk.apply(desk.heartbeat(NOW - hour))
     assert read_status(desk.path, NOW - hour + S).daemon.alive
 
 
@@ -153,7 +152,7 @@ def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: 
     gone = os.posix_spawn("/bin/true", ["true"], {})
     os.waitpid(gone, 0)
     hour = 3600 * S
-    desk.apply(Heartbeat(gone, NOW + hour, NOW + hour, "0.1", 0))  # killed
+    desk.apply(desk.start(NOW + hour, gone))  # killed
     desk.database.close()
     desk = make_desk()
     desk.begin("orders", pid=os.getpid())
@@ -164,15 +163,9 @@ def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: 
     assert details.trouble == ""  # of the daemon whose process is there
 
 
-def test_a_database_that_does_not_say_which_run_is_the_last_goes_by_their_times(desk: Desk) -> None:
-    desk.apply(Heartbeat(1, NOW - 5 * S, NOW - 5 * S, "0.1", 0))
-    desk.db.execute("DELETE FROM counters WHERE name = 'pid'")
-    assert read_status(desk.path, NOW + S).daemon.pid == os.getpid()
-
-
 def test_a_live_channel_that_cannot_be_asked_about_is_open_since_it_was_proved(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
-    desk.apply(Verified("alpha", "orders", NOW + 2 * S), Heartbeat(os.getpid(), NOW + 62 * S, NOW, "0.1", 0))
+    desk.apply(Verified("alpha", "orders", NOW + 2 * S), desk.heartbeat(NOW + 62 * S))
     desk.apply(Unverified("alpha", "orders", NOW + 60 * S, "trade/orders-pending: no answer within 10 s"))
     status = read_status(desk.path, NOW + 62 * S)
     assert (status.exit_code, status.gaps.open, status.gaps.seconds_open) == (1, 1, 60.0)
@@ -191,3 +184,28 @@ def test_what_it_says_by_itself_afterwards_proves_it_too(desk: Desk) -> None:
     desk.push("orders", order())
     desk.apply(Pong(1, "alpha", NOW + 4 * S, 1))
     assert read_status(desk.path, NOW + 4 * S).gaps.open == 0
+
+
+def test_an_account_removed_while_a_container_was_down_is_not_live(make_desk: Callable[[], Desk]) -> None:
+    """In a container every run has the same pid, so a pid does not tell runs apart."""
+    desk = make_desk()
+    desk.begin("orders", pid=os.getpid())
+    desk.apply(phase(NOW, number=2, listener="beta"), Subscribed(2, "beta", ["orders"], NOW))
+    desk.database.close()  # killed; beta is removed from accounts.toml
+    desk = make_desk()
+    desk.at = NOW + 60 * S
+    desk.begin("orders", pid=os.getpid())
+    status = read_status(desk.path, NOW + 60 * S)
+    desk.database.close()
+    assert [one.listener for one in status.connections] == ["alpha"]
+
+
+def test_the_heartbeat_alone_counts_for_a_run_on_another_host(desk: Desk) -> None:
+    """Another container or host has other pids."""
+    missing = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(missing, 0)
+    desk.apply(desk.start(NOW, missing))
+    desk.db.execute("UPDATE runs SET host = 'elsewhere'")
+    assert read_status(desk.path, NOW + S).daemon.alive
+    assert not read_status(desk.path, NOW + 61 * S).daemon.alive
+    assert read_details(desk.path, NOW + S, alive=True).trouble is None  # its lock file cannot be judged from here

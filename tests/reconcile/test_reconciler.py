@@ -1,6 +1,5 @@
 """The pool: work is done in turn, and a REST that does not answer piles up no tasks."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.messages import Heartbeat, Lost, Message, Subscribed, Verified
+from okxsync.messages import Lost, Message, Subscribed, Verified
 from okxsync.mirror.status import read_status
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.rest_only import OVERLAP_MS, RestOnlySource
@@ -129,7 +128,7 @@ async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
     def now_us() -> int:
         accounts.received()
         at = NOW + int(trio.current_time() * S)
-        accounts.desk.apply(Heartbeat(os.getpid(), at, NOW, "0.1", 0))
+        accounts.desk.apply(accounts.desk.heartbeat(at))
         return at
 
     async with trio.open_nursery() as nursery:

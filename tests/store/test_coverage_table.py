@@ -12,7 +12,6 @@ from okxsync.messages import (
     ConfiguredAccount,
     ConnectionRemoved,
     Frames,
-    Heartbeat,
     Lost,
     Pong,
     Subscribed,
@@ -107,7 +106,7 @@ def test_no_other_channel_that_can_be_asked_about_is_covered_by_a_busy_socket_ei
 
 def test_a_gap_of_orders_that_died_in_silence_begins_where_they_were_last_alive_even_after_a_crash(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(*heard_at(desk, 3), pong(60), Heartbeat(2, NOW + 62 * S, NOW + 62 * S, "0.1", 0))
+    desk.apply(*heard_at(desk, 3), pong(60), desk.start(NOW + 62 * S, 2))
     assert gaps(desk) == [("orders", 3, None, "crash"), ("deposit-info", 60, None, "crash")]
 
 
@@ -149,7 +148,7 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
     desk.apply(*heard_at(desk, 3))
     desk.database.close()  # and nothing was said
     desk = make_desk()
-    desk.apply(Heartbeat(2, NOW + 20 * S, NOW + 20 * S, "0.1", 0))
+    desk.apply(desk.start(NOW + 20 * S, 2))
     assert gaps(desk) == [("orders", 3, None, "crash")]
     desk.apply(subscribed(22, "orders"))
     assert gaps(desk) == [("orders", 3, 22, "crash")]
@@ -158,10 +157,10 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 
 def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3), Heartbeat(1, NOW + 4 * S, NOW, "0.1", 0, NOW + 4 * S, 0))
+    desk.apply(*heard_at(desk, 3), desk.heartbeat(NOW + 4 * S, NOW + 4 * S))
     assert gaps(desk) == [("orders", 3, None, "stopped")]
     assert desk.rows("SELECT phase FROM connections") == [("stopped",)]
-    desk.apply(Heartbeat(2, NOW + 9 * S, NOW + 9 * S, "0.1", 0), subscribed(10, "orders"))
+    desk.apply(desk.start(NOW + 9 * S, 2), subscribed(10, "orders"))
     assert gaps(desk) == [("orders", 3, 10, "stopped")]
 
 
@@ -209,8 +208,22 @@ def test_the_register_follows_a_connection(desk: Desk) -> None:
 
 def test_a_new_daemon_forgets_the_connections_of_the_old_one(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(Heartbeat(2, NOW + S, NOW + S, "0.1", 0))
+    desk.apply(desk.start(NOW + S, 2))
     assert desk.rows("SELECT count(*) FROM connections") == [(0,)]
+
+
+def test_each_run_is_a_row_and_processes_shows_the_last_run_of_each_pid(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.apply(desk.heartbeat(NOW + 5 * S, NOW + 5 * S), desk.start(NOW + 9 * S, 2), desk.start(NOW + 20 * S))
+    assert desk.rows("SELECT id, pid, (heartbeat_at - ?) / ?, exit FROM runs", NOW, S) == [
+        (1, 1, 5, 0), (2, 2, 9, None), (3, 1, 20, None)
+    ]  # fmt: skip
+    columns = "pid, (started_at - ?1) / ?2, (heartbeat_at - ?1) / ?2, version, stopped_at, exit"
+    assert desk.rows(f"SELECT {columns} FROM processes ORDER BY pid", NOW, S) == [
+        (1, 20, 20, "0.1", None, None), (2, 9, 9, "0.1", None, None)
+    ]  # fmt: skip
+    desk.apply(phase(NOW + 20 * S))
+    assert desk.rows("SELECT run_id, pid FROM connections") == [(3, 1)]
 
 
 def test_accounts_come_go_and_come_back(desk: Desk) -> None:

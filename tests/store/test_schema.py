@@ -41,7 +41,7 @@ def test_every_table_is_strict_and_every_view_can_be_read(desk: Desk) -> None:
     ours = "name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%' AND schema = 'main'"
     assert desk.rows(f"SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict AND {ours}") == []
     views = [name for (name,) in desk.rows("SELECT name FROM sqlite_schema WHERE type = 'view'")]
-    assert len(views) == 19
+    assert len(views) == 21
     for view in views:
         desk.rows(f"SELECT * FROM {view}")
 
@@ -182,4 +182,28 @@ def test_versions_of_an_older_database_become_clocks(tmp_path: Path) -> None:
         ("USDT", 0, None, "ws"),
     ]
     assert now.execute("SELECT as_of FROM equity").fetchone() == (1_800_000_000_009,)
+    now.close()
+
+
+@pytest.mark.parametrize(("last_pid", "ids"), [(7, {9: 1, 7: 2}), (None, {7: 1, 9: 2})])
+def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: int | None, ids: dict[int, int]) -> None:
+    """The last run has the largest id. A database that does not say which one it is goes by their starts."""
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m011_runs")
+    for pid, at in ((7, 100), (9, 200)):
+        older.execute("INSERT INTO processes VALUES (?, ?, ?, '0.1', NULL, NULL)", [pid, at, at + 1])
+        older.execute(
+            "INSERT INTO connections (id, listener, endpoint, url, site, demo, requires_auth, phase, since_at,"
+            " messages, reconnects, pid) VALUES (?1, 'a' || ?1, 'private', '', '', 0, 1, 'live', 1, 0, 0, ?1)",
+            [pid],
+        )
+    if last_pid:
+        older.execute("INSERT INTO counters (name, value) VALUES ('pid', ?)", [last_pid])
+    before = older.execute("SELECT * FROM processes ORDER BY pid").fetchall()
+    older.close()
+    now = open_database(path)
+    assert dict(now.execute("SELECT pid, id FROM runs").fetchall()) == ids
+    assert now.execute("SELECT * FROM processes ORDER BY pid").fetchall() == before
+    assert dict(now.execute("SELECT pid, run_id FROM connections").fetchall()) == ids
+    assert now.execute("SELECT count(*) FROM counters").fetchone() == (0,)
     now.close()

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.config.settings import load
-from okxsync.messages import ConfiguredAccount, Heartbeat, Message, Pong, Subscribed
+from okxsync.messages import ConfiguredAccount, Message, Pong, Subscribed
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.reconciler import Reconciler, Source
@@ -67,7 +67,7 @@ class Asking:
         config.chmod(0o600)
         self.clients = Clients(httpx.AsyncClient(transport=exchange, timeout=None), load(config).accounts)
         self.send, self.receive = trio.open_memory_channel[Message](10_000)
-        desk.apply(Heartbeat(os.getpid(), NOW, NOW, "0.1", 0))
+        desk.apply(desk.start(NOW, os.getpid()))
         for number, name in enumerate(self.names, 1):
             desk.apply(
                 ConfiguredAccount(name, "global", False, NOW, None), Subscribed(number, name, list(channels), NOW)

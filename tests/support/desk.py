@@ -1,11 +1,13 @@
 """A database file, its writer, and short ways to write what the exchange sends."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from okxsync.messages import Frames, Heartbeat, Message, Phase, Subscribed
+from okxsync.messages import Frames, Heartbeat, Message, Phase, Run, Subscribed
+from okxsync.mirror.queries import next_run_id
 from okxsync.store.database import Connection, open_database
 from okxsync.store.writer import Writer
 
@@ -22,14 +24,24 @@ class Desk:
         self.db: Connection = self.database.conn
         self.writer = Writer(self.db, now_us=lambda: NOW)
         self.at = NOW
+        self.run = Run(0, NOW, "0.1", socket.gethostname(), 1)
 
     def apply(self, *messages: Message) -> None:
         self.writer.apply(messages)
 
+    def start(self, at: int, pid: int = 1) -> Heartbeat:
+        """Return the first heartbeat of a new run."""
+        self.run = Run(max(self.run.id + 1, next_run_id(self.path)), at, "0.1", socket.gethostname(), pid)
+        return self.heartbeat(at)
+
+    def heartbeat(self, at: int, stopped_at: int | None = None) -> Heartbeat:
+        """Return a heartbeat of the run that was started last."""
+        return Heartbeat(self.run, at, 0, stopped_at, None if stopped_at is None else 0)
+
     def begin(self, *channels: str, pid: int = 1) -> None:
         """A daemon starts, and its channels are live."""
         self.apply(
-            Heartbeat(pid, self.at, self.at, "0.1", 0),
+            self.start(self.at, pid),
             phase(self.at),
             Subscribed(1, "alpha", list(channels), self.at),
         )
