@@ -1,7 +1,7 @@
-"""What crosses the one memory channel from the feed to the writer.
+"""The messages that the other parts send to the writer through one memory channel.
 
-Each is a small message of facts, cheap to make and to encode; the writer turns them into rows. Frames travel raw: they
-are decoded once, where they are stored. Local times (``at``, ``received_at``) are integer microseconds UTC.
+Each is small, and cheap to make and to encode; the writer turns it into rows. Frames are sent raw, because the writer
+decodes each once. Local times (``at``, ``received_at``) are integer microseconds UTC.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ MARKET = "market"
 
 
 class Frames(msgspec.Struct, tag=True, array_like=True):
-    """Frames of one connection in the order received, each with the time it was received at.
+    """Frames of one connection in the order received, each with its time of receipt.
 
-    ``socket`` tells the sockets apart that the connection has at once while one takes over from another.
+    ``socket`` identifies the socket: a connection has two while a successor takes over.
     """
 
     connection_id: int
@@ -27,7 +27,7 @@ class Frames(msgspec.Struct, tag=True, array_like=True):
 
 
 class Padding(msgspec.Struct, tag=True, array_like=True):
-    """Says nothing, and takes a place in the channel for a message that is large: see ``padding``."""
+    """An empty message that takes a place in the channel for a large message: see ``padding``."""
 
 
 class Pong(msgspec.Struct, tag=True, array_like=True):
@@ -44,7 +44,7 @@ DROPPED: Final = "dropped: "
 
 
 class Phase(msgspec.Struct, tag=True, array_like=True):
-    """A connection's row in the register, as it stands now.
+    """The current row of a connection.
 
     ``last_error`` of a live connection is why its last session ended, unless it begins with ``DROPPED``.
     """
@@ -66,7 +66,7 @@ class Phase(msgspec.Struct, tag=True, array_like=True):
 
 
 class ConnectionRemoved(msgspec.Struct, tag=True, array_like=True):
-    """A connection is no longer configured: its row leaves the register, its coverage stays."""
+    """A connection is no longer configured: its row is deleted, the coverage of its channels is kept."""
 
     connection_id: int
     listener: str
@@ -74,9 +74,9 @@ class ConnectionRemoved(msgspec.Struct, tag=True, array_like=True):
 
 
 class Subscribed(msgspec.Struct, tag=True, array_like=True):
-    """The exchange acknowledged these channels at ``at``: each is covered from here on, and its gap ends here.
+    """The exchange acknowledged these channels at ``at``: each is covered from now on, and its gap ends now.
 
-    What was ``initial_us`` before a channel's very first subscription is a gap as well, to be filled over REST.
+    The ``initial_us`` before a channel's very first subscription are a gap too, which REST backfills.
     """
 
     connection_id: int
@@ -87,9 +87,9 @@ class Subscribed(msgspec.Struct, tag=True, array_like=True):
 
 
 class SubscriptionRefused(msgspec.Struct, tag=True, array_like=True):
-    """The exchange refuses these channels, though their connection lives: from ``at`` on they are a gap.
+    """The exchange rejected the subscriptions to these channels on a live connection: they are a gap.
 
-    Of a channel that was never subscribed, so is what was ``initial_us`` before.
+    The gap of a channel that was never subscribed begins ``initial_us`` before ``at``.
     """
 
     connection_id: int
@@ -101,15 +101,15 @@ class SubscriptionRefused(msgspec.Struct, tag=True, array_like=True):
 
 
 class WantedChannels(msgspec.Struct, tag=True, array_like=True):
-    """All channels that the settings ask for, each with its listener: what others miss, nobody misses."""
+    """All configured channels, each with its listener. Gaps of channels that are not listed do not count."""
 
     channels: list[tuple[str, str]]
 
 
 class Lost(msgspec.Struct, tag=True, array_like=True):
-    """These channels are live no more: a gap opens at the end of what was covered, at ``at`` at the latest.
+    """These channels are no longer live: a gap opens where their coverage ended.
 
-    Where pushes are known to be missing, what came after ``verified_until`` counts as covered no more.
+    If pushes are known to be missing, coverage after ``verified_until`` is withdrawn.
     """
 
     connection_id: int
@@ -121,7 +121,7 @@ class Lost(msgspec.Struct, tag=True, array_like=True):
 
 
 class Verified(msgspec.Struct, tag=True, array_like=True):
-    """REST was asked about a live channel, and knew nothing up to ``at`` that was not pushed."""
+    """A REST check of a live channel found nothing missing up to ``at``."""
 
     listener: str
     channel: str
@@ -129,7 +129,7 @@ class Verified(msgspec.Struct, tag=True, array_like=True):
 
 
 class Unverified(msgspec.Struct, tag=True, array_like=True):
-    """REST could not be asked about a live channel: nothing but what it says itself proves it up to ``at``."""
+    """REST was unavailable, so a live channel could not be verified up to ``at``; only its own pushes prove it."""
 
     listener: str
     channel: str
@@ -138,7 +138,7 @@ class Unverified(msgspec.Struct, tag=True, array_like=True):
 
 
 class ConfiguredAccount(msgspec.Struct, tag=True, array_like=True):
-    """An account as configured, and what ``account/config`` said of it once asked (``config`` is that JSON row)."""
+    """An account as configured. ``config`` is the JSON row of ``account/config``; None until it is known."""
 
     name: str
     site: str
@@ -157,8 +157,8 @@ class AccountRemoved(msgspec.Struct, tag=True, array_like=True):
 class Rows(msgspec.Struct, tag=True, array_like=True):
     """Rows of one REST reply (a JSON array as text), of the record that ``channel`` names, for one account or site.
 
-    What they say was true at ``as_of_ms`` or later, by the exchange's clock (0: nobody knows). If they are the
-    ``complete`` state, what they do not name was not there then.
+    The rows were true at ``as_of_ms`` or later, on the exchange's clock (0: unknown). If they are the ``complete``
+    state, anything that they do not list did not exist then.
     """
 
     listener: str
@@ -170,7 +170,7 @@ class Rows(msgspec.Struct, tag=True, array_like=True):
 
 
 class OrdersNotFound(msgspec.Struct, tag=True, array_like=True):
-    """REST was asked for orders by their ids, and knew none of them as of ``as_of_ms`` by the exchange's clock."""
+    """REST queries by id found none of these orders as of ``as_of_ms`` on the exchange's clock."""
 
     listener: str
     channel: str
@@ -180,7 +180,7 @@ class OrdersNotFound(msgspec.Struct, tag=True, array_like=True):
 
 
 class GapResult(msgspec.Struct, tag=True, array_like=True):
-    """REST was asked for a gap: ``outcome`` is filled or partial, or None if some part failed (``note`` says why)."""
+    """A gap was backfilled: ``outcome`` is filled or partial, or None if a request failed (``note`` says why)."""
 
     gap_id: int
     at: int
@@ -190,13 +190,13 @@ class GapResult(msgspec.Struct, tag=True, array_like=True):
 
 
 class ClockSetBack(msgspec.Struct, tag=True, array_like=True):
-    """This machine's clock was set back while we ran: times of what is live move with it."""
+    """This machine's clock was set back during the run: coverage and open gaps shift with it."""
 
     by_us: int
 
 
 class Note(msgspec.Struct, tag=True, array_like=True):
-    """A line of the journal: what an operator should be able to read afterwards."""
+    """A row of the journal: an event that an operator may read later."""
 
     at: int
     level: str
@@ -206,7 +206,7 @@ class Note(msgspec.Struct, tag=True, array_like=True):
 
 
 class Retention(msgspec.Struct, tag=True, array_like=True):
-    """How much of the raw log is kept: its age in seconds, its size in bytes; None: no limit."""
+    """How much of the raw log is kept: age in seconds, size in bytes; None: no limit."""
 
     keep_s: int | None
     max_bytes: int | None
@@ -256,14 +256,14 @@ Message: TypeAlias = (
 )
 
 PLACE_BYTES: Final = 32 * 1024
-"""What a place in the channel may hold; hardly any frame is larger."""
+"""The size of a place in the channel; few frames are larger."""
 
 
 def padding(size: int) -> Iterator[Padding]:
-    """Return what goes into the channel before a message of so many characters.
+    """Return the messages to send before a message of ``size`` characters.
 
-    The channel, and the writer's batches, are bounded in messages. A message takes a place for each ``PLACE_BYTES``,
-    so both are bounded in bytes too, and what pushes back is the channel as ever.
+    The channel and the writer's batches are bounded in messages. A message takes a place for each ``PLACE_BYTES``, so
+    both are bounded in bytes too, and a full channel pushes back as usual.
     """
     return repeat(_PADDING, size // PLACE_BYTES)
 

@@ -1,8 +1,8 @@
-"""The state of a daemon as its database tells it, for ``okxsync status``. Reads, and believes nobody's word:
+"""The state of a daemon, read from its database, for ``okxsync status``.
 
-a daemon lives if its heartbeat is fresh and its process is there. If it does not, no connection is live whatever its
-row says, and what it had covered when it died is an open gap although nobody has written that down yet. So is what is
-live by its own word only: a channel that REST cannot be asked about.
+A daemon is alive if its heartbeat is fresh and its process exists. If it is not alive, no connection counts as live,
+whatever its row says, and each channel that was live counts as an open gap since its coverage ended, although no gap
+is stored yet. A live channel that REST could not verify counts as an open gap too.
 """
 
 import os
@@ -18,7 +18,7 @@ from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading
 
 FRESH_S: Final = 5.0
-"""A heartbeat older than this is no sign of life; there is one a second."""
+"""An older heartbeat does not count; the daemon sends one a second."""
 LAST_RUN: Final = "runs ORDER BY id DESC LIMIT 1"
 """SQL: the last run. Its times do not tell, because the clock may have been set since."""
 
@@ -88,7 +88,7 @@ class Status(msgspec.Struct):
 
     @property
     def exit_code(self) -> int:
-        """0 all live and no open gap, 1 something is down or open, 3 no daemon alive on this database."""
+        """0: all live and no open gap, 1: something is down or open, 3: no daemon is alive on this database."""
         if not self.daemon.alive:
             return 3
         all_live = all(connection.phase == "live" for connection in self.connections)
@@ -99,10 +99,10 @@ def read_status(path: Path, now_us: int) -> Status:
     """Read the status of the database, at ``now_us`` microseconds UTC.
 
     Raises:
-        StoreError: there is no such database, or it is not ours.
+        StoreError: the database does not exist, or is not an okxsync database.
     """
     with reading(path) as database:
-        database.conn.execute("BEGIN")  # one moment for all of it
+        database.conn.execute("BEGIN")  # one snapshot for all queries
         return _read(database.conn, now_us)
 
 
@@ -135,7 +135,7 @@ def _daemon(db: Connection, now_us: int) -> DaemonState:
         return DaemonState(False, None, None, None, None)
     host, pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
-    # A heartbeat of the future is of a clock that was set back since: a daemon that lives has beaten again.
+    # A heartbeat in the future is from before the clock was set back; a daemon that is alive has sent a new one.
     alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(host, pid) is not False
     return DaemonState(alive, pid, _iso(started_at), age_s, version)
 
@@ -148,7 +148,7 @@ def is_running(host: str | None, pid: int) -> bool | None:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, but there
+    except PermissionError:  # it exists and belongs to another user
         return True
     return True
 
@@ -185,7 +185,7 @@ def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionSta
 
 
 def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
-    """Count the gaps; a channel, or an account, that nobody asks for misses nothing any more."""
+    """Count the gaps. Those of channels and accounts that are no longer configured do not count."""
     filled, partial = db.execute(
         "SELECT sum(outcome = 'filled'), sum(outcome = 'partial') FROM gaps WHERE outcome IS NOT NULL"
     ).fetchone()
@@ -193,20 +193,20 @@ def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
         "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
         " AND (account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
     )
-    still = db.execute(
+    stored = db.execute(
         f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
         {"now": now_us},
     ).fetchone()
-    unsaid = db.execute(
+    not_stored = db.execute(
         f"SELECT count(*), sum(:now - covered_until) FROM {UNVERIFIED if alive else 'coverage WHERE live = 1'}"
         f" AND {wanted}",
         {"now": now_us},
     ).fetchone()
     return GapCounts(
-        open=still[0] + unsaid[0],
+        open=stored[0] + not_stored[0],
         filled=filled or 0,
         partial=partial or 0,
-        seconds_open=round(((still[1] or 0) + (unsaid[1] or 0)) / 1e6, 3),
+        seconds_open=round(((stored[1] or 0) + (not_stored[1] or 0)) / 1e6, 3),
     )
 
 

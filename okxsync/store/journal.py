@@ -1,4 +1,4 @@
-"""The journal, and what is counted beside it: what an operator should be able to read afterwards."""
+"""The journal: events that an operator may read later. And the counts of anomalies."""
 
 from typing import Final
 
@@ -9,6 +9,7 @@ from okxsync.store.database import Connection
 
 
 def note(db: Connection, message: Note) -> None:
+    """Write one row of the journal."""
     db.execute(
         "INSERT INTO journal (at, level, account, event, detail) VALUES (?, ?, ?, ?, ?)",
         msgspec.structs.astuple(message),
@@ -16,7 +17,7 @@ def note(db: Connection, message: Note) -> None:
 
 
 _MOST: Final = 500
-"""Anomalies of one kind that are told apart; an exchange gone mad must not fill the journal."""
+"""How many anomalies of one kind are counted separately, so that a faulty exchange cannot fill the journal."""
 
 
 def count_anomaly(db: Connection, at: int, kind: str, what: str, count: int) -> bool:

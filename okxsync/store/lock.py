@@ -1,7 +1,6 @@
-"""One daemon per database: a lock that dies with its holder, and what the holder cannot write into the database itself.
+"""One daemon per database: a file lock that ends with its holder.
 
-The lock is on a file beside the database. That file's text says why nothing can be stored, while that is so: a database
-that cannot be written cannot say it.
+The lock is on a file beside the database. While the database cannot be written, the text of this file says why.
 """
 
 import fcntl
@@ -16,7 +15,7 @@ from typing import Final
 from okxsync.store.database import StoreError, beside
 
 _ROOM: Final = 512
-"""Bytes of the text, which are there from the beginning: a full disk takes them all the same."""
+"""Bytes of the text. They are allocated from the start, so that they can be written on a full disk."""
 
 
 class AlreadyRunning(Exception):
@@ -24,9 +23,9 @@ class AlreadyRunning(Exception):
 
 
 class Lock:
-    """A held lock; ``descriptor`` keeps it, in this process and in those that inherit it.
+    """A held lock. ``descriptor`` holds it, in this process and in processes that inherit it.
 
-    ``unheld_s`` is how long ago the holder before this one was last known to be there; infinite if there was none.
+    ``unheld_s`` is how long ago the previous holder was last alive, in seconds; infinite if there was none.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -37,29 +36,29 @@ class Lock:
         self.unheld_s = since_s if before.st_size and since_s >= 0 else math.inf
 
     def report(self, problem: str) -> None:
-        """Say what is wrong with the database, or "" if nothing is."""
+        """Write why the database cannot be written; "" if it can."""
         if problem != self._reported:
-            with suppress(OSError):  # it is the last that could be said
+            with suppress(OSError):  # there is no other place to report it
                 os.pwrite(self.descriptor, problem.encode()[:_ROOM].ljust(_ROOM), 0)
             self._reported = problem
 
     def touch(self) -> None:
-        """Say that the holder is still there."""
+        """Record that the holder is alive."""
         with suppress(OSError):
             os.utime(self.descriptor)
 
 
 @contextmanager
 def hold(database: Path) -> Iterator[Lock]:
-    """Hold the database for this daemon; the lock dies with the last process that holds its file descriptor.
+    """Hold the database for this daemon. The lock ends with the last process that holds its file descriptor.
 
     Raises:
         AlreadyRunning: another daemon holds it.
-        StoreError: there is no such folder, or it may not be written to.
+        StoreError: the folder does not exist, or is not writable.
     """
     path = beside(database, "-lock")
     try:
-        # Not through a link: its text would be written over whatever file that names.
+        # O_NOFOLLOW: through a link, the text would overwrite another file.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StoreError(f"{database}: cannot be used ({path}: {error.strerror})") from None
@@ -76,7 +75,7 @@ def hold(database: Path) -> Iterator[Lock]:
 
 
 def trouble(database: Path) -> str:
-    """Return what the database's holder said was wrong last, "" for nothing."""
+    """Return why the holder of the database cannot write it; "" if it can."""
     try:
         return beside(database, "-lock").read_text(encoding="utf-8", errors="replace").rstrip(" \0")
     except OSError:

@@ -1,11 +1,9 @@
-"""Pruning the raw log: the oldest frames go, by age and by total size, and the file gives their space back. And what we
-know of ourselves, as far as it would grow for ever: the oldest lines of the journal, and the oldest closed gaps.
+"""Prune the raw log by age and by total size, and shrink the file. Also delete old journal rows, runs and closed gaps.
 
-Everything happens in small steps, each a transaction of its own that aims at ``STEP_S``: first rows are deleted from
-the old end, then the pages that became free are moved out of the file (``auto_vacuum`` is INCREMENTAL from the first
-day). Between two steps whoever writes gets its turn. Nothing that is mirrored is touched; the dictionaries in
-``codecs`` stay, for the bodies that stay need them. The newest frame always stays, so that numbers of frames never
-start anew: ``log --follow`` counts on it.
+Pruning works in small steps, each a transaction that aims at ``STEP_S``. First the oldest rows are deleted, then free
+pages are released from the file (``auto_vacuum`` is INCREMENTAL). Other writers get their turn between two steps.
+Mirrored data is never deleted. The dictionaries in ``codecs`` are kept, because the remaining bodies need them. The
+newest frame is kept, so that ids of frames never restart: ``log --follow`` relies on it.
 """
 
 import time
@@ -19,31 +17,31 @@ import msgspec
 from okxsync.store.database import Connection, open_database
 
 STEP_S: Final = 0.005
-"""What a step aims at: well under the 50 ms that a writer beside it may be kept waiting."""
+"""The target duration of a step, well under the 50 ms that another writer may wait."""
 SHARE: Final = 0.1
-"""Of the writer's time, what pruning inside the daemon may take."""
+"""The largest share of the writer's time that pruning inside the daemon takes."""
 POLL_S: Final = 5.0
-"""How often the daemon looks whether something is due."""
+"""How often the daemon checks whether pruning is due."""
 SLACK_PAGES: Final = 1000
-"""Free pages that the daemon keeps: the frames that come next use them."""
+"""Free pages that the daemon keeps for the next frames."""
 ROW_BYTES: Final = 48
-"""What a frame takes in the file beside its body: its other columns."""
+"""Bytes of a frame in the file besides its body: its other columns."""
 KEPT: Final = 100_000
-"""Lines of the journal, and gaps, that are kept."""
+"""How many rows of the journal, runs and gaps are kept."""
 DELETE_OLD_S: Final = 60.0
-"""How often the daemon looks whether there are more."""
+"""How often the daemon checks whether there are more."""
 DELETED_AT_ONCE: Final = 500
 
 
 class PruneLimits(msgspec.Struct, frozen=True):
-    """Frames received before ``before_us`` go, and the oldest beyond ``max_bytes`` in the file; None: no limit."""
+    """Prune frames received before ``before_us``, and the oldest beyond ``max_bytes`` in the file; None: no limit."""
 
     before_us: int | None = None
     max_bytes: int | None = None
 
 
 class Freed(msgspec.Struct):
-    """What pruning has done so far, or would do; ``bytes`` as stored, ``bytes_received`` as they came."""
+    """What was pruned so far, or would be: ``bytes`` as stored, ``bytes_received`` as received."""
 
     messages: int = 0
     bytes: int = 0
@@ -62,26 +60,26 @@ LogRow = tuple[int, int, int, int]
 
 
 def due(rows: Iterable[LogRow], limits: PruneLimits, held_bytes: int) -> list[LogRow]:
-    """Return those of ``rows``, oldest first, that go: up to the first that may stay.
+    """Return those of ``rows`` that must be deleted: all before the first that may be kept.
 
     Args:
-        rows: From the old end of the log, in its order.
-        limits: What may stay.
-        held_bytes: What the whole log takes in the file, with all of ``rows``.
+        rows: The oldest rows of the log, oldest first.
+        limits: What may be kept.
+        held_bytes: The size of the complete log in the file, including ``rows``.
     """
-    going = []
+    rows_due = []
     for row in rows:
         too_old = limits.before_us is not None and row[1] < limits.before_us
         too_much = limits.max_bytes is not None and held_bytes > limits.max_bytes
         if not too_old and not too_much:
             break
-        going.append(row)
+        rows_due.append(row)
         held_bytes -= row[2] + ROW_BYTES
-    return going
+    return rows_due
 
 
 class Pruner:
-    """Prunes through a connection opened for writing; the size of a step follows the time that the last one took."""
+    """Prunes through a connection opened for writing. The duration of a step decides the size of the next one."""
 
     def __init__(self, db: Connection, clock: Callable[[], float] = time.perf_counter) -> None:
         self._db = db
@@ -92,29 +90,33 @@ class Pruner:
         self.pages_freed = 0
 
     def step(self, limits: PruneLimits, *, slack_pages: int = 0) -> bool:
-        """Delete some frames or, once none is due, give some pages back; return whether there is more to do.
+        """Delete some frames or, if none is due, release some free pages; return whether there is more to do.
 
         Raises:
-            DatabaseError: of the disk or a lock; nothing of this step was done.
+            DatabaseError: of the disk or a lock; this step changed nothing.
         """
         return self._delete(limits) or self._shrink(slack_pages)
 
     def _delete(self, limits: PruneLimits) -> bool:
-        if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only: no lock for nothing
+        if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only, without a lock
             return False
         began = self._clock()
         with _transaction(self._db):
-            going = due(_oldest(self._db, 0, self._rows), limits, _held(self._db))
-            gone = _sum(going)
-            if going:
-                self._db.execute("DELETE FROM messages WHERE id <= ?", [going[-1][0]])
+            rows_due = due(_oldest(self._db, 0, self._rows), limits, _held(self._db))
+            deleted = _sum(rows_due)
+            if rows_due:
+                self._db.execute("DELETE FROM messages WHERE id <= ?", [rows_due[-1][0]])
                 self._db.executemany(
                     "UPDATE counters SET value = max(0, value - ?) WHERE name = ?",
-                    [(gone.messages, "messages"), (gone.bytes, "bytes"), (gone.bytes_received, "bytes_received")],
+                    [
+                        (deleted.messages, "messages"),
+                        (deleted.bytes, "bytes"),
+                        (deleted.bytes_received, "bytes_received"),
+                    ],
                 )
-        self.freed.add(gone)
+        self.freed.add(deleted)
         self._rows = _next_size(self._rows, self._clock() - began, 50, 1600)
-        return bool(going)
+        return bool(rows_due)
 
     def _shrink(self, slack_pages: int) -> bool:
         free = _free_pages(self._db)
@@ -130,9 +132,10 @@ class Pruner:
 
 
 class Upkeep:
-    """Pruning in the daemon's writer process: a step now and then, between two batches.
+    """Pruning in the daemon's writer process: steps between batches.
 
-    After each step it rests until steps have taken no more than ``SHARE`` of the time; when nothing is due, ``POLL_S``.
+    It pauses after each step, so that steps take at most ``SHARE`` of the time. If nothing is due, the pause is
+    ``POLL_S``.
     """
 
     def __init__(self, db: Connection, clock: Callable[[], float] = time.monotonic) -> None:
@@ -151,7 +154,7 @@ class Upkeep:
         """Take a step if it is due, or if the limits have changed.
 
         Raises:
-            DatabaseError: of the disk; the next step is ``POLL_S`` away.
+            DatabaseError: of the disk; the next step is due after ``POLL_S``.
         """
         began = self._clock()
         if began < self._next_at and self._limits == (keep_s, max_bytes):
@@ -178,11 +181,11 @@ class Upkeep:
 def delete_old_rows(db: Connection, kept: int = KEPT, at_once: int = DELETED_AT_ONCE) -> bool:
     """Delete some of the journal's rows, runs and gaps beyond the newest ``kept``; return whether there may be more.
 
-    Coverage stays true: a gap that is open stays, and where one goes that could not be filled, coverage begins after
-    it. A channel's last gap stays too, for it says since when the channel is whole.
+    Open gaps and the latest gap of each channel are kept. If a ``partial`` gap is deleted, ``covered_since`` moves to
+    its end, so that coverage is never overstated.
 
     Raises:
-        DatabaseError: of the disk or a lock; nothing was done.
+        DatabaseError: of the disk or a lock; nothing was deleted.
     """
     return any(
         [
@@ -204,22 +207,22 @@ def _delete_oldest(db: Connection, table: str, kept: int, at_once: int) -> bool:
 
 
 def _delete_old_gaps(db: Connection, kept: int, at_once: int) -> bool:
-    going = db.execute(
+    rows_due = db.execute(
         "SELECT id, account, channel, to_at, outcome FROM gaps AS old WHERE id <= (SELECT max(id) FROM gaps) - ?"
         " AND outcome IS NOT NULL AND EXISTS (SELECT 1 FROM gaps AS later WHERE later.account = old.account"
         " AND later.channel = old.channel AND later.outcome IS NOT NULL"
         " AND later.to_at >= coalesce(old.to_at, 0) AND later.id > old.id) ORDER BY id LIMIT ?",
         (kept, at_once),
     ).fetchall()
-    if going:
+    if rows_due:
         with _transaction(db):
             db.executemany(
                 "UPDATE coverage SET covered_since = max(covered_since, min(covered_until, ?))"
                 " WHERE account = ? AND channel = ?",
-                [(to_at, *key) for _, *key, to_at, outcome in going if outcome == "partial" and to_at is not None],
+                [(to_at, *key) for _, *key, to_at, outcome in rows_due if outcome == "partial" and to_at is not None],
             )
-            db.executemany("DELETE FROM gaps WHERE id = ?", [(number,) for number, *_ in going])
-    return len(going) == at_once
+            db.executemany("DELETE FROM gaps WHERE id = ?", [(number,) for number, *_ in rows_due])
+    return len(rows_due) == at_once
 
 
 @contextmanager
@@ -238,11 +241,11 @@ CHECKPOINTS: Final = 40
 
 
 def prune_now(path: Path, limits: PruneLimits) -> Freed:
-    """Prune all that is due, beside a running daemon or without one, and give the space back; return what went.
+    """Prune everything that is due, with or without a running daemon, and shrink the file; return what was pruned.
 
     Raises:
         StoreError: the database cannot be opened.
-        DatabaseError: of the disk or a lock; what is done is done.
+        DatabaseError: of the disk or a lock; earlier steps remain.
     """
     database = open_database(path)
     try:
@@ -251,8 +254,8 @@ def prune_now(path: Path, limits: PruneLimits) -> Freed:
         while more:
             began = time.perf_counter()
             more = pruner.step(limits)
-            time.sleep(2 * (time.perf_counter() - began))  # the daemon's writer has its turn
-        for _ in range(CHECKPOINTS):  # the file shrinks once all of the WAL is in it; a writer may be ahead of us
+            time.sleep(2 * (time.perf_counter() - began))  # lets the daemon's writer continue
+        for _ in range(CHECKPOINTS):  # the file shrinks once the complete WAL is in it; another writer may delay that
             busy, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if not busy and frames == copied:
                 break
@@ -263,21 +266,21 @@ def prune_now(path: Path, limits: PruneLimits) -> Freed:
 
 
 def would_free(db: Connection, limits: PruneLimits) -> Freed:
-    """Return what pruning would free; reads only."""
+    """Return what pruning would free. Read-only."""
     freed, held, after = Freed(), _held(db), 0
     while rows := _oldest(db, after, 5000):
-        going = due(rows, limits, held)
-        gone = _sum(going)
-        freed.add(gone)
-        held -= gone.bytes + gone.messages * ROW_BYTES
-        if len(going) < len(rows):
+        rows_due = due(rows, limits, held)
+        deleted = _sum(rows_due)
+        freed.add(deleted)
+        held -= deleted.bytes + deleted.messages * ROW_BYTES
+        if len(rows_due) < len(rows):
             break
-        after = going[-1][0]
+        after = rows_due[-1][0]
     return freed
 
 
 def _oldest(db: Connection, after_id: int, count: int) -> list[LogRow]:
-    """Return rows from the old end, but never the newest of all."""
+    """Return the oldest rows, but never the newest one."""
     found: list[LogRow] = db.execute(
         "SELECT id, received_at, length(body), size FROM messages"
         " WHERE id > ? AND id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?",
@@ -301,7 +304,7 @@ def _sum(rows: list[LogRow]) -> Freed:
 
 
 def _next_size(size: int, took_s: float, least: int, most: int) -> int:
-    """Halve or double towards ``STEP_S``: a slow disk gets small steps at once, a fast one large ones soon."""
+    """Halve or double the size of a step, so that it takes about ``STEP_S`` on any disk."""
     if took_s > STEP_S * 1.5:
         return max(least, size // 2)
     return min(most, size * 2) if took_s < STEP_S / 2 else size

@@ -1,4 +1,4 @@
-"""Status tells the truth of a daemon that lives, one that stopped and one that was killed."""
+"""Status of a daemon that is alive, that stopped, or that was killed."""
 
 import os
 from collections.abc import Callable
@@ -43,8 +43,8 @@ def test_all_live(desk: Desk) -> None:
     assert (status.gaps.open, status.log.messages, status.writer.rows) == (0, 1, 1)
 
 
-def test_the_document_is_the_contracts() -> None:
-    told = {
+def test_the_document_has_the_fields_of_the_contract() -> None:
+    expected = {
         "daemon": ["alive", "pid", "started_at", "heartbeat_age_s", "version"],
         "connections": [
             *("listener", "endpoint", "site", "demo", "phase", "since", "last_message_age_s", "rtt_ms", "messages"),
@@ -63,8 +63,8 @@ def test_the_document_is_the_contracts() -> None:
         "writer": status.WriterState,
         "log": status.LogState,
     }
-    assert list(status.Status.__struct_fields__) == list(told)
-    assert {name: list(part.__struct_fields__) for name, part in parts.items()} == told
+    assert list(status.Status.__struct_fields__) == list(expected)
+    assert {name: list(part.__struct_fields__) for name, part in parts.items()} == expected
 
 
 def test_a_lost_channel_is_an_open_gap(desk: Desk) -> None:
@@ -75,18 +75,18 @@ def test_a_lost_channel_is_an_open_gap(desk: Desk) -> None:
     assert status.connections[0].channels == []
 
 
-def test_an_account_that_was_removed_misses_nothing(desk: Desk) -> None:
+def test_gaps_of_a_removed_account_do_not_count(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None), Lost(1, "alpha", ["orders"], NOW, "reset"))
     desk.apply(AccountRemoved("alpha", NOW))
     assert read_status(desk.path, NOW + S).gaps.open == 0
 
 
-def test_a_channel_that_nobody_asks_for_misses_nothing_until_somebody_does(desk: Desk) -> None:
+def test_gaps_of_a_channel_count_only_while_it_is_configured(desk: Desk) -> None:
     desk.apply(
         Subscribed(1, "market", ["status"], NOW),
         Lost(1, "market", ["status"], NOW, "stopped"),
         Lost(1, "alpha", ["orders"], NOW, "stopped"),
-        Subscribed(1, "alpha", ["orders"], NOW + S),  # and is not filled yet
+        Subscribed(1, "alpha", ["orders"], NOW + S),  # and not backfilled yet
     )
     assert read_status(desk.path, NOW + S).gaps.open == 2
     desk.apply(WantedChannels([("alpha", "account")]))
@@ -96,7 +96,7 @@ def test_a_channel_that_nobody_asks_for_misses_nothing_until_somebody_does(desk:
     assert read_status(desk.path, NOW + S).gaps.open == 2
 
 
-def test_a_channel_that_was_refused_from_the_first_is_something_down(desk: Desk) -> None:
+def test_a_channel_whose_first_subscription_was_rejected_is_an_open_gap(desk: Desk) -> None:
     assert read_status(desk.path, NOW + S).exit_code == 0
     desk.apply(SubscriptionRefused(1, "alpha", ["account"], NOW, "subscribe account: 60018"))
     status = read_status(desk.path, NOW + S)
@@ -114,17 +114,17 @@ def test_a_daemon_that_stopped(desk: Desk) -> None:
 
 
 def test_a_daemon_that_was_killed(desk: Desk) -> None:
-    status = read_status(desk.path, NOW + 61 * S)  # its heart has not beaten for a minute
+    status = read_status(desk.path, NOW + 61 * S)  # no heartbeat for a minute
     assert status.exit_code == 3
     assert status.connections[0].phase == "stopped"
     assert status.connections[0].channels == []
     assert (status.gaps.open, round(status.gaps.seconds_open)) == (1, 61)
 
 
-def test_a_process_that_is_gone_is_not_alive_however_fresh_its_heartbeat(desk: Desk) -> None:
-    gone = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(gone, 0)
-    desk.apply(desk.start(NOW + S, gone))
+def test_a_process_that_does_not_exist_is_not_alive_however_fresh_its_heartbeat(desk: Desk) -> None:
+    missing = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(missing, 0)
+    desk.apply(desk.start(NOW + S, missing))
     assert not read_status(desk.path, NOW + S).daemon.alive
 
 
@@ -134,14 +134,14 @@ def test_it_is_json(desk: Desk) -> None:
     assert document["connections"][0]["rtt_ms"] is None
 
 
-def test_no_database_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such database"):
         read_status(tmp_path / "none.db", NOW)
 
 
-def test_a_heartbeat_of_the_future_is_no_sign_of_life(desk: Desk) -> None:
+def test_a_heartbeat_in_the_future_does_not_count(desk: Desk) -> None:
     hour = 3600 * S
-    assert not read_status(desk.path, NOW - hour).daemon.alive  # the clock was set back, and it has not beaten since
+    assert not read_status(desk.path, NOW - hour).daemon.alive  # the clock was set back, and no heartbeat came since
     assert read_status(desk.path, NOW - hour).exit_code == 3
     desk.apply(desk.heartbeat(NOW - hour))
     assert read_status(desk.path, NOW - hour + S).daemon.alive
@@ -149,10 +149,10 @@ def test_a_heartbeat_of_the_future_is_no_sign_of_life(desk: Desk) -> None:
 
 def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: Callable[[], Desk]) -> None:
     desk = make_desk()
-    gone = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(gone, 0)
+    missing = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(missing, 0)
     hour = 3600 * S
-    desk.apply(desk.start(NOW + hour, gone))  # killed
+    desk.apply(desk.start(NOW + hour, missing))  # killed
     desk.database.close()
     desk = make_desk()
     desk.begin("orders", pid=os.getpid())
@@ -160,10 +160,10 @@ def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: 
     details = read_details(desk.path, NOW + S, alive=daemon.alive)
     desk.database.close()
     assert (daemon.alive, daemon.pid, daemon.heartbeat_age_s) == (True, os.getpid(), 1.0)
-    assert details.trouble == ""  # of the daemon whose process is there
+    assert details.trouble == ""  # the daemon's process exists
 
 
-def test_a_live_channel_that_cannot_be_asked_about_is_open_since_it_was_proved(desk: Desk) -> None:
+def test_a_live_channel_that_cannot_be_verified_is_open_since_it_was_verified_last(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
     desk.apply(Verified("alpha", "orders", NOW + 2 * S), desk.heartbeat(NOW + 62 * S))
     desk.apply(Unverified("alpha", "orders", NOW + 60 * S, "trade/orders-pending: no answer within 10 s"))
@@ -177,7 +177,7 @@ def test_a_live_channel_that_cannot_be_asked_about_is_open_since_it_was_proved(d
     assert alpha.is_well
 
 
-def test_what_it_says_by_itself_afterwards_proves_it_too(desk: Desk) -> None:
+def test_a_later_push_proves_an_unverified_channel(desk: Desk) -> None:
     desk.apply(Unverified("alpha", "orders", NOW + S, "no answer"))
     assert read_status(desk.path, NOW + S).gaps.open == 1
     desk.at = NOW + 3 * S

@@ -46,8 +46,8 @@ def frame_at(desk: Desk, second: int) -> Frames:
     return Frames(1, "alpha", [(NOW + second * S, desk.frame("orders", order()).frames[0][1])])
 
 
-def heard_at(desk: Desk, second: int) -> tuple[Frames, Pong]:
-    """A push, and the answer to a ping of that moment."""
+def push_and_pong_at(desk: Desk, second: int) -> tuple[Frames, Pong]:
+    """A push, and the answer to a ping sent at the same moment."""
     return frame_at(desk, second), pong(second)
 
 
@@ -69,7 +69,7 @@ def test_a_first_subscription_is_covered_from_its_acknowledgement(desk: Desk) ->
     assert gaps(desk) == []
 
 
-def test_what_arrives_covers_the_live_channels_of_its_connection(desk: Desk) -> None:
+def test_an_answered_ping_covers_the_live_channels_of_its_connection(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
     desk.apply(phase(NOW, number=2), Subscribed(2, "alpha", ["orders-algo"], NOW))
     desk.apply(frame_at(desk, 3))
@@ -79,13 +79,13 @@ def test_what_arrives_covers_the_live_channels_of_its_connection(desk: Desk) -> 
     assert desk.rows("SELECT channel FROM coverage WHERE last_push_at = ?", NOW + 3 * S) == [("orders",)]
 
 
-def test_orders_are_covered_by_their_own_pushes_or_by_asking_and_by_no_busy_socket(desk: Desk) -> None:
+def test_orders_are_covered_by_their_own_pushes_or_rest_checks_and_not_by_a_busy_socket(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
     desk.apply(pong(60))
     assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 60, 1)}
     desk.apply(Verified("alpha", "orders", NOW + 55 * S))
     assert coverage(desk)["orders"] == (0, 55, 1)
-    desk.apply(frame_at(desk, 70), pong(65))  # what was sent between the ping and the push may still be on its way
+    desk.apply(frame_at(desk, 70), pong(65))  # frames sent after the ping may still be in transit
     assert coverage(desk)["orders"] == (0, 65, 1)
     desk.apply(Verified("alpha", "orders", NOW + 58 * S))
     desk.apply(lost(71, "orders"), Verified("alpha", "orders", NOW + 72 * S), subscribed(73, "orders"))
@@ -93,9 +93,9 @@ def test_orders_are_covered_by_their_own_pushes_or_by_asking_and_by_no_busy_sock
 
 
 @pytest.mark.parametrize("channel", ["orders-algo", "account", "positions", "balance_and_position"])
-def test_no_other_channel_that_can_be_asked_about_is_covered_by_a_busy_socket_either(desk: Desk, channel: str) -> None:
+def test_no_channel_that_rest_verifies_is_covered_by_a_busy_socket(desk: Desk, channel: str) -> None:
     desk.begin("orders", channel)
-    desk.apply(*heard_at(desk, 60))
+    desk.apply(*push_and_pong_at(desk, 60))
     assert coverage(desk) == {"orders": (0, 60, 1), channel: (0, 0, 1)}
     desk.apply(Verified("alpha", channel, NOW + 50 * S))
     assert coverage(desk)[channel] == (0, 50, 1)
@@ -104,23 +104,23 @@ def test_no_other_channel_that_can_be_asked_about_is_covered_by_a_busy_socket_ei
     assert coverage(desk)[channel] == (0, 70, 1)
 
 
-def test_a_gap_of_orders_that_died_in_silence_begins_where_they_were_last_alive_even_after_a_crash(desk: Desk) -> None:
+def test_a_gap_of_a_stalled_channel_begins_at_its_last_push_even_after_a_crash(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(*heard_at(desk, 3), pong(60), desk.start(NOW + 62 * S, 2))
+    desk.apply(*push_and_pong_at(desk, 3), pong(60), desk.start(NOW + 62 * S, 2))
     assert gaps(desk) == [("orders", 3, None, "crash"), ("deposit-info", 60, None, "crash")]
 
 
-def test_what_was_pushed_after_something_was_missed_does_not_hide_it(desk: Desk) -> None:
+def test_a_later_push_does_not_hide_a_missed_one(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(Verified("alpha", "orders", NOW + 10 * S), *heard_at(desk, 90))
-    found = Lost(1, "alpha", ["orders"], NOW + 95 * S, "something was not pushed", NOW + 10 * S)
+    desk.apply(Verified("alpha", "orders", NOW + 10 * S), *push_and_pong_at(desk, 90))
+    found = Lost(1, "alpha", ["orders"], NOW + 95 * S, "a push was missed", NOW + 10 * S)
     desk.apply(found, subscribed(97, "orders"))
-    assert gaps(desk) == [("orders", 10, 97, "something was not pushed")]
+    assert gaps(desk) == [("orders", 10, 97, "a push was missed")]
 
 
 def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_closes_it(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(*heard_at(desk, 3), lost(7, "orders", "deposit-info"))
+    desk.apply(*push_and_pong_at(desk, 3), lost(7, "orders", "deposit-info"))
     assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("deposit-info", 3, None, "reset by peer")]
     assert coverage(desk)["orders"] == (0, 3, 0)
     desk.apply(subscribed(9, "orders"))
@@ -128,15 +128,21 @@ def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_close
     assert coverage(desk) == {"orders": (0, 9, 1), "deposit-info": (0, 3, 0)}
 
 
-def test_all_in_one_batch_is_the_same(desk: Desk) -> None:
+def test_one_batch_gives_the_same_gaps_as_many(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3), lost(7, "orders"), subscribed(9, "orders"), *heard_at(desk, 10), lost(12, "orders"))
+    desk.apply(
+        *push_and_pong_at(desk, 3),
+        lost(7, "orders"),
+        subscribed(9, "orders"),
+        *push_and_pong_at(desk, 10),
+        lost(12, "orders"),
+    )
     assert gaps(desk) == [("orders", 3, 9, "reset by peer"), ("orders", 10, None, "reset by peer")]
 
 
 def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(lost(1, "orders"), *heard_at(desk, 5))
+    desk.apply(lost(1, "orders"), *push_and_pong_at(desk, 5))
     assert coverage(desk) == {"orders": (0, 0, 0), "deposit-info": (0, 5, 1)}
 
 
@@ -145,8 +151,8 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 ) -> None:
     desk = make_desk()
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3))
-    desk.database.close()  # and nothing was said
+    desk.apply(*push_and_pong_at(desk, 3))
+    desk.database.close()  # no stop was reported
     desk = make_desk()
     desk.apply(desk.start(NOW + 20 * S, 2))
     assert gaps(desk) == [("orders", 3, None, "crash")]
@@ -157,22 +163,22 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 
 def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3), desk.heartbeat(NOW + 4 * S, NOW + 4 * S))
+    desk.apply(*push_and_pong_at(desk, 3), desk.heartbeat(NOW + 4 * S, NOW + 4 * S))
     assert gaps(desk) == [("orders", 3, None, "stopped")]
     assert desk.rows("SELECT phase FROM connections") == [("stopped",)]
     desk.apply(desk.start(NOW + 9 * S, 2), subscribed(10, "orders"))
     assert gaps(desk) == [("orders", 3, 10, "stopped")]
 
 
-def test_a_channel_that_nobody_asks_for_misses_nothing_until_it_is_asked_for_again(desk: Desk) -> None:
+def test_a_removed_channel_has_no_gap_until_it_is_subscribed_again(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S))
+    desk.apply(*push_and_pong_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S))
     assert gaps(desk) == []
     desk.apply(phase(NOW), subscribed(50, "orders"))
     assert gaps(desk) == [("orders", 3, 50, "not subscribed")]
 
 
-def test_a_successor_that_is_live_before_the_old_one_goes_leaves_no_gap(desk: Desk) -> None:
+def test_a_successor_that_is_live_before_the_older_connection_ends_leaves_no_gap(desk: Desk) -> None:
     desk.begin("orders")
     desk.apply(phase(NOW, number=2), subscribed(3, "orders", number=2), lost(5, "orders", number=1))
     assert gaps(desk) == []
@@ -191,7 +197,7 @@ def test_a_local_clock_that_steps_back_makes_no_negative_gap(desk: Desk) -> None
     assert gaps(desk) == [("orders", 0, 0, "reset by peer")]
 
 
-def test_channels_of_one_name_are_told_apart_by_their_arguments(desk: Desk) -> None:
+def test_channels_of_one_name_are_distinguished_by_their_arguments(desk: Desk) -> None:
     swap, spot = "mark-price:instId=BTC-USDT-SWAP", "mark-price:instId=BTC-USDT"
     desk.begin(swap, spot)
     desk.push("mark-price", {"instId": "BTC-USDT", "markPx": "1", "ts": "1"}, arg={"instId": "BTC-USDT"})
@@ -200,13 +206,13 @@ def test_channels_of_one_name_are_told_apart_by_their_arguments(desk: Desk) -> N
 
 def test_the_register_follows_a_connection(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 1), Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
+    desk.apply(*push_and_pong_at(desk, 1), Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
     assert desk.rows("SELECT phase, since_at, messages, last_rtt_us, pid FROM connections") == [
         ("backing_off", NOW + 5 * S, 1, 900, 1)
     ]
 
 
-def test_a_new_daemon_forgets_the_connections_of_the_old_one(desk: Desk) -> None:
+def test_a_new_run_deletes_the_connections_of_the_previous_one(desk: Desk) -> None:
     desk.begin("orders")
     desk.apply(desk.start(NOW + S, 2))
     assert desk.rows("SELECT count(*) FROM connections") == [(0,)]
@@ -226,30 +232,30 @@ def test_each_run_is_a_row_and_processes_shows_the_last_run_of_each_pid(desk: De
     assert desk.rows("SELECT run_id, pid FROM connections") == [(3, 1)]
 
 
-def test_accounts_come_go_and_come_back(desk: Desk) -> None:
+def test_an_account_can_be_removed_and_added_again(desk: Desk) -> None:
     config = '{"uid":"7001","mainUid":"7000","acctLv":"2","posMode":"net_mode","perm":"read_only","label":"x"}'
-    asked = "SELECT uid, main_uid, acct_lv, pos_mode, perm, removed_at, first_seen_at FROM accounts"
+    columns = "SELECT uid, main_uid, acct_lv, pos_mode, perm, removed_at, first_seen_at FROM accounts"
     desk.apply(
         ConfiguredAccount("alpha", "eea", False, NOW, None), ConfiguredAccount("alpha", "eea", False, NOW + 1, config)
     )
-    assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
+    assert desk.rows(columns) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
     desk.apply(AccountRemoved("alpha", NOW + 2))
     assert desk.rows("SELECT removed_at FROM accounts") == [(NOW + 2,)]
     desk.apply(ConfiguredAccount("alpha", "eea", False, NOW + 3, None))
-    assert desk.rows(asked) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
+    assert desk.rows(columns) == [("7001", "7000", "2", "net_mode", "read_only", None, NOW)]
 
 
-def test_a_name_stands_for_the_account_whose_rows_are_here(desk: Desk) -> None:
+def test_a_name_identifies_the_account_whose_rows_are_stored(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "eea", True, NOW, None), ConfiguredAccount("alpha", "eea", False, NOW, None))
     assert identities(desk.path) == {}
     desk.apply(ConfiguredAccount("alpha", "eea", False, NOW, '{"uid":"7001"}'), AccountRemoved("alpha", NOW))
-    desk.apply(ConfiguredAccount("alpha", "eea", True, NOW, None))  # configured in another way, and not yet asked
+    desk.apply(ConfiguredAccount("alpha", "eea", True, NOW, None))  # configured differently, and not identified yet
     assert identities(desk.path) == {"alpha": Identity("7001", False)}
 
 
 @pytest.mark.parametrize("how", ["crash", "lost"])
 def test_a_clock_that_was_set_back_leaves_no_empty_gap(desk: Desk, how: str) -> None:
-    """The old mark says nothing in the new clock's time, so all since the channel's beginning is asked for again."""
+    """On the new clock the end of coverage is unknown, so everything since the first coverage is a gap."""
     hour = 3_600_000_000
     desk.begin("orders")
     desk.at += hour
@@ -272,24 +278,24 @@ def test_a_clock_set_back_beyond_the_beginning_leaves_a_gap_too(desk: Desk) -> N
     assert from_at < to_at == desk.at
 
 
-def test_a_channel_that_cannot_be_asked_about_is_journalled_once_an_account_and_when_it_can_again(desk: Desk) -> None:
+def test_unavailable_verification_is_journalled_once_per_account_and_when_it_is_restored(desk: Desk) -> None:
     desk.begin("orders", "orders-algo")
     for second in (100, 200, 300):
         for channel in ("orders", "orders-algo"):
             desk.apply(Unverified("alpha", channel, NOW + second * S, "no answer"))
-    said = "SELECT level, account, event, detail FROM journal"
+    journal = "SELECT level, account, event, detail FROM journal"
     warned = ("warning", "alpha", "verification-unavailable", "orders: no answer")
-    assert desk.rows(said) == [warned]
+    assert desk.rows(journal) == [warned]
     desk.apply(Verified("alpha", "orders", NOW + 400 * S), Verified("alpha", "orders-algo", NOW + 400 * S))
-    assert desk.rows(said) == [warned, ("info", "alpha", "verification-restored", "orders-algo")]
+    assert desk.rows(journal) == [warned, ("info", "alpha", "verification-restored", "orders-algo")]
     desk.apply(Verified("alpha", "orders", NOW + 460 * S))
-    assert len(desk.rows(said)) == 2
+    assert len(desk.rows(journal)) == 2
 
 
 # Channels with arguments
 
 
-ONES_OWN = [
+WITH_ARGUMENTS = [
     "orders:instType=SWAP",
     "orders-algo:instId=BTC-USDT-SWAP",
     "account:ccy=BTC",
@@ -297,10 +303,8 @@ ONES_OWN = [
 ]
 
 
-@pytest.mark.parametrize("channel", ONES_OWN)
-def test_a_channel_with_arguments_is_covered_by_a_busy_socket_as_little_as_one_without(
-    desk: Desk, channel: str
-) -> None:
+@pytest.mark.parametrize("channel", WITH_ARGUMENTS)
+def test_a_channel_with_arguments_is_not_covered_by_a_busy_socket_either(desk: Desk, channel: str) -> None:
     desk.begin(channel, "deposit-info", "deposit-info:ccy=BTC")
     desk.apply(pong(60))
     assert coverage(desk) == {channel: (0, 0, 1), "deposit-info": (0, 60, 1), "deposit-info:ccy=BTC": (0, 60, 1)}
@@ -309,61 +313,61 @@ def test_a_channel_with_arguments_is_covered_by_a_busy_socket_as_little_as_one_w
 
 
 @pytest.mark.parametrize("extra", ['{"updateInterval":"0"}', '{"updateInterval":"0","novelty":"1"}'])
-def test_pushes_do_not_repeat_extra_params_and_are_still_their_channels(desk: Desk, extra: str) -> None:
+def test_pushes_without_the_extra_params_belong_to_their_channel(desk: Desk, extra: str) -> None:
     key = subscription({"channel": "account", "extraParams": extra}).key
     desk.begin(key)
     desk.push("account", {"uTime": "5", "details": []})
     assert desk.rows("SELECT channel FROM coverage WHERE last_push_at IS NOT NULL") == [(key,)]
 
 
-def test_sql_knows_a_channels_name_as_we_do(desk: Desk) -> None:
-    for key in (*ONES_OWN, "orders", 'account:extraParams={"updateInterval":"0"}'):
+def test_sql_and_python_agree_on_the_name_of_a_channel(desk: Desk) -> None:
+    for key in (*WITH_ARGUMENTS, "orders", 'account:extraParams={"updateInterval":"0"}'):
         ((name,),) = desk.rows(f"SELECT {CHANNEL_NAME} FROM (SELECT ? AS channel)", key)
         assert name == channel_of(key)
 
 
-# Channels that are refused
+# Rejected channels
 
 
-def refused(second: int, *channels: str, initial_us: int = 0, number: int = 1) -> SubscriptionRefused:
+def rejected(second: int, *channels: str, initial_us: int = 0, number: int = 1) -> SubscriptionRefused:
     return SubscriptionRefused(number, "alpha", list(channels), NOW + second * S, "subscribe: 60018", initial_us)
 
 
-def test_a_channel_that_was_never_live_and_is_refused_is_a_gap_with_its_reason(desk: Desk) -> None:
+def test_a_rejected_channel_that_was_never_live_is_a_gap_with_its_reason(desk: Desk) -> None:
     desk.begin("account")
-    desk.apply(refused(1, "orders", initial_us=100 * S))
+    desk.apply(rejected(1, "orders", initial_us=100 * S))
     assert coverage(desk)["orders"] == (1, 1, 0)
     assert gaps(desk) == [("orders", -99, None, "subscribe: 60018")]
-    desk.apply(refused(2, "orders", initial_us=100 * S), subscribed(9, "orders"))
+    desk.apply(rejected(2, "orders", initial_us=100 * S), subscribed(9, "orders"))
     assert gaps(desk) == [("orders", -99, 9, "subscribe: 60018")]
     assert coverage(desk)["orders"] == (1, 9, 1)
 
 
-def test_a_channel_that_is_refused_after_a_loss_has_one_gap_and_the_note_says_why_it_stays(desk: Desk) -> None:
+def test_a_channel_that_is_rejected_after_a_loss_has_one_gap_with_a_note(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(lost(3, "orders"), refused(5, "orders", initial_us=100 * S))
+    desk.apply(lost(3, "orders"), rejected(5, "orders", initial_us=100 * S))
     assert gaps(desk) == [("orders", 0, None, "reset by peer")]
     assert desk.rows("SELECT note FROM gaps") == [("subscribe: 60018",)]
 
 
-def test_a_channel_that_came_back_into_the_settings_and_is_refused_is_a_gap(desk: Desk) -> None:
+def test_a_channel_that_is_configured_again_and_rejected_is_a_gap(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*heard_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S), refused(9, "orders"))
+    desk.apply(*push_and_pong_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S), rejected(9, "orders"))
     assert gaps(desk) == [("orders", 3, None, "subscribe: 60018")]
 
 
-def test_a_channel_that_a_successor_is_refused_is_live_as_long_as_the_older_session(desk: Desk) -> None:
+def test_a_rejected_successor_does_not_end_the_older_session(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(refused(3, "orders"))
+    desk.apply(rejected(3, "orders"))
     assert (gaps(desk), coverage(desk)) == ([], {"orders": (0, 0, 1)})
     desk.apply(lost(5, "orders"))
     assert gaps(desk) == [("orders", 0, None, "reset by peer")]
 
 
-# Channels that nobody asks for
+# Channels that are no longer configured
 
 
-def test_a_gap_of_a_channel_that_nobody_asks_for_waits_and_says_so(desk: Desk) -> None:
+def test_a_gap_of_a_channel_that_is_not_configured_waits_and_says_so(desk: Desk) -> None:
     desk.begin("orders", "account")
     desk.apply(lost(3, "orders", "account"), WantedChannels([("alpha", "account")]))
     assert desk.rows("SELECT channel, wanted FROM coverage ORDER BY channel") == [("account", 1), ("orders", 0)]

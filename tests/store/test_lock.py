@@ -1,4 +1,4 @@
-"""One daemon per database, by whatever path it is named, and what its holder says beside it."""
+"""One daemon per database, whatever path names it, and the report in its lock file."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from okxsync.store.lock import AlreadyRunning, hold, trouble
 
 @pytest.fixture
 def link(tmp_path: Path) -> Path:
-    """A link in a folder of its own to a link to a database."""
+    """A link to a link to a database, each in its own folder."""
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
     real = tmp_path / "one" / "real.db"
@@ -30,21 +30,21 @@ def test_a_link_leads_to_the_same_lock(link: Path) -> None:
         pytest.fail("two daemons on one database")
 
 
-def test_the_write_ahead_log_is_found_through_a_link(link: Path) -> None:
+def test_the_wal_is_found_through_a_link(link: Path) -> None:
     database = open_database(link)
     database.execute("CREATE TABLE scratch (x)")
     assert wal_of(link).stat().st_size > 0
     database.close()
 
 
-def test_links_in_a_circle_are_an_error_like_any_other(tmp_path: Path) -> None:
+def test_circular_links_are_an_ordinary_error(tmp_path: Path) -> None:
     (tmp_path / "a.db").symlink_to(tmp_path / "b.db")
     (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
     assert trouble(tmp_path / "a.db") == ""
     assert not wal_of(tmp_path / "a.db").exists()
 
 
-def test_what_is_said_stands_beside_the_database(tmp_path: Path) -> None:
+def test_the_report_is_in_the_lock_file(tmp_path: Path) -> None:
     database = tmp_path / "okxsync.db"
     with hold(database) as lock:
         lock.report("no space left")
