@@ -1,5 +1,6 @@
 """README and docs: their commands are run, their queries are executed, their configuration is loaded."""
 
+import io
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from okxsync.config.settings import load
 from okxsync.console.status import render
+from okxsync.messages import ConfiguredAccount
 from okxsync.mirror.accounts import read_details
 from okxsync.mirror.status import read_status
 from okxsync.sandbox.exchange.exchange import Exchange
@@ -108,8 +110,8 @@ def test_the_queries_find_what_they_describe(desk: Desk) -> None:
     desk.push("account", {"uTime": str(now_ms), "totalEq": "1234.5", "details": []})
     desk.database.execute("DELETE FROM gaps")
     desk.database.execute(
-        "INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome)"
-        " VALUES ('alpha', 'orders', ?, ?, 'x', 'filled'), ('alpha', 'orders', 0, 1, 'old', 'filled')",
+        "INSERT INTO gaps (account, channel, from_at, to_at, reason, outcome, rows, attempts)"
+        " VALUES ('alpha', 'orders', ?, ?, 'x', 'filled', 0, 1), ('alpha', 'orders', 0, 1, 'old', 'filled', 0, 1)",
         (desk.at, desk.at + 1),
     )
     (block,) = blocks("sql", DOCS["database.md"])
@@ -135,13 +137,14 @@ def iso(at_ms: int) -> str:
 
 
 def test_the_status_shown_is_what_the_command_prints(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
     desk.begin("orders")
     desk.push("orders", order())
     status, details = read_status(desk.path, NOW), read_details(desk.path, NOW, alive=True)
-    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(render(status, details=details))
+    output = io.StringIO()
+    Console(width=160, file=output).print(render(status, details=details))
     (shown,) = blocks("text", README)
-    printed = [line.split() for line in console.export_text().splitlines()]
+    printed = [line.split() for line in output.getvalue().splitlines()]
     for line in shown.splitlines():
         if line.startswith((" listener", " account")):
             assert line.split() in printed
