@@ -24,8 +24,6 @@ from tests.support.truth import QUICK, rows, status_of
 
 pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.slow
-
 SWAPS = (
     '[{ channel = "orders", instType = "SWAP" }, { channel = "positions", instFamily = "BTC-USDT" },'
     ' { channel = "account", extraParams = "{\\"updateInterval\\":\\"0\\"}" },'

@@ -26,8 +26,6 @@ from tests.support.truth import ACCOUNTS, QUICK, SAME, all_live, differences, ro
 
 pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.slow
-
 
 async def test_after_much_trade_every_table_equals_the_exchanges_state(tmp_path: Path) -> None:
     async with trading(tmp_path) as (sandbox, database):
