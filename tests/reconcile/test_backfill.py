@@ -51,7 +51,7 @@ async def test_the_data_of_another_account_is_not_stored(sandbox: Sandbox, setti
     database.close()
     parts = await backfill(settings.database, settings.accounts, since(2))
     assert {part.account for part in parts if part.error} == {"a1"}
-    assert all("another account of OKX" in (part.error or "") for part in parts if part.account == "a1")
+    assert all("belongs to OKX account" in (part.error or "") for part in parts if part.account == "a1")
     reader = open_reader(settings.database)
     assert {name for (name,) in reader.execute("SELECT DISTINCT account FROM orders")} == {"a0", "a2"}
     reader.close()
