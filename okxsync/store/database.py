@@ -200,7 +200,17 @@ def reading(path: Path) -> Iterator[Database]:
     """
     database = open_reader(path)
     try:
-        yield database
+        with translated(path, database):
+            yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def translated(path: Path, database: Database) -> Iterator[None]:
+    """Raise errors of reading an open database as ``StoreError``, unless they are bugs."""
+    try:
+        yield
     except sqlite3.OperationalError as error:
         if _is_unknown(error) and _is_older(database):
             raise StoreError(f"{path}: made by an older okxsync; `okxsync run` brings it up to date") from None
@@ -209,8 +219,6 @@ def reading(path: Path) -> Iterator[Database]:
         if _code(error) in _DAMAGED:
             raise StoreError(f"{path}: cannot be read ({_why(error)}); {_RESTORE}") from None
         raise  # a bug
-    finally:
-        database.close()
 
 
 def _keep_private(path: Path) -> None:

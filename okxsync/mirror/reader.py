@@ -1,0 +1,221 @@
+"""The public reader: typed answers from one kept, read-only connection.
+
+Every answer is one moment of the database: its rows and its freshness are read in one transaction.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from okxsync.mirror import rows, status
+from okxsync.mirror.freshness import (
+    ACTIVE_ACCOUNTS,
+    Answer,
+    Freshness,
+    Gap,
+    open_gaps,
+    read_freshness,
+    stored_gaps,
+)
+from okxsync.mirror.rows import Kind, Row, moment, moment_or_none
+from okxsync.mirror.status import Status
+from okxsync.runtime.clock import now_us
+from okxsync.store.database import Connection, StoreError, open_reader, translated
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account(Row):
+    """An account that is, or was, mirrored.
+
+    Attributes:
+        site: ``global``, ``eea``, ``us``, or a site of the user's own.
+        acct_lv: The account mode, and other facts of ``account/config``; None until OKX was asked.
+        removed_at: When it was taken out of the configuration.
+        freshness: Of all its channels.
+    """
+
+    name: str
+    uid: str | None
+    main_uid: str | None
+    site: str
+    demo: bool
+    acct_lv: str | None
+    pos_mode: str | None
+    perm: str | None
+    first_seen_at: datetime
+    removed_at: datetime | None
+    freshness: Freshness
+
+
+def open_mirror(location: str | os.PathLike[str]) -> "Mirror":
+    """Open a database of okxsync for reading, beside a running daemon or without one.
+
+    Raises:
+        StoreError: it does not exist, or is not an okxsync database.
+    """
+    if "://" in os.fspath(location):
+        raise StoreError(f"{location}: not supported; give the path of a database file")
+    return Mirror(Path(location))
+
+
+class Mirror:
+    """Reads the mirror; a context manager. Made by ``open_mirror``.
+
+    One Mirror belongs to one thread at a time. Every method raises ``StoreError`` if the database cannot be read, and
+    ``LookupError`` for the name of an account that is not in the database.
+
+    The methods that return rows take these arguments:
+
+    - ``account``: the name of one account, also of one that is no longer mirrored. Default: all that are mirrored now.
+    - ``since``: an aware datetime; rows of that time or later, and rows without a time.
+    - ``open``: True for what has not ended, False for what has, None for both.
+    """
+
+    def __init__(self, path: Path, now_us: Callable[[], int] = now_us) -> None:
+        self._path = path
+        self._now_us = now_us
+        self._database = open_reader(path)
+        self._db: Connection = self._database.conn
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
+    def accounts(self) -> tuple[Account, ...]:
+        """Return all accounts, also those that are no longer mirrored, each with its freshness."""
+        with self._moment() as now:
+            alive = self._is_alive(now)
+            found = self._db.execute(
+                "SELECT name, uid, main_uid, site, demo, acct_lv, pos_mode, perm, first_seen_at, removed_at"
+                " FROM accounts ORDER BY name"
+            ).fetchall()
+            return tuple(
+                Account(
+                    *(name, uid, main_uid, site, bool(demo), acct_lv, pos_mode, perm),
+                    first_seen_at=moment(seen),
+                    removed_at=moment_or_none(removed),
+                    freshness=read_freshness(self._db, now, alive=alive, accounts=[name]),
+                )
+                for name, uid, main_uid, site, demo, acct_lv, pos_mode, perm, seen, removed in found
+            )
+
+    def orders(
+        self, *, account: str | None = None, open: bool | None = None, since: datetime | None = None
+    ) -> Answer[rows.Order]:
+        """Return orders by time of their last update."""
+        return self._answer(rows.ORDERS, account, open, since)
+
+    def algo_orders(
+        self, *, account: str | None = None, open: bool | None = None, since: datetime | None = None
+    ) -> Answer[rows.AlgoOrder]:
+        """Return algo orders (TP/SL, trigger, trailing, TWAP ...) by time of their last update."""
+        return self._answer(rows.ALGO_ORDERS, account, open, since)
+
+    def fills(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Fill]:
+        """Return executions by their time."""
+        return self._answer(rows.FILLS, account, None, since)
+
+    def positions(
+        self, *, account: str | None = None, open: bool | None = True, since: datetime | None = None
+    ) -> Answer[rows.Position]:
+        """Return positions, by default only open ones, by time of their last change."""
+        return self._answer(rows.POSITIONS, account, open, since)
+
+    def balances(self, *, account: str | None = None) -> Answer[rows.Balance]:
+        """Return the balance of each currency."""
+        return self._answer(rows.BALANCES, account, None, None)
+
+    def equity(self, *, account: str | None = None) -> Answer[rows.Equity]:
+        """Return the totals of each account in USD."""
+        return self._answer(rows.EQUITY, account, None, None)
+
+    def bills(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Bill]:
+        """Return the ledger by time.
+
+        OKX does not push bills: they are fetched within 30 s of a change, and proved complete only when a gap of the
+        account is closed. ``covered_until`` is the end of the last closed gap.
+        """
+        return self._answer(rows.BILLS, account, None, since)
+
+    def gaps(self, *, account: str | None = None, open: bool | None = True) -> tuple[Gap, ...]:
+        """Return the gaps of coverage, by default only open ones, the earliest first."""
+        with self._moment() as now:
+            where, values = ("account = ?", [self._known(account)]) if account is not None else ("true", [])
+            found = stored_gaps(self._db, f"outcome IS NOT NULL AND {where}", values) if not open else []
+            if open is not False:
+                found += open_gaps(self._db, where, values, alive=self._is_alive(now))
+            return tuple(sorted(found, key=lambda gap: gap.from_at))
+
+    def status(self) -> Status:
+        """Return what ``okxsync status --json`` prints."""
+        with self._moment() as now:
+            return status._read(self._db, now)
+
+    def _answer(self, kind: Kind, account: str | None, is_open: bool | None, since: datetime | None) -> Answer[Any]:
+        with self._moment() as now:
+            if account is None:
+                accounts = [name for (name,) in self._db.execute(ACTIVE_ACCOUNTS).fetchall()]
+                where, values = f"account IN ({ACTIVE_ACCOUNTS})", list[object]()
+            else:
+                accounts = [self._known(account)]
+                where, values = "account = ?", [account]
+            if is_open is not None:
+                where += f" AND {kind.is_open if is_open else f'NOT ({kind.is_open})'}"
+            if since is not None:
+                where += f" AND coalesce({kind.time} >= ?, true)"
+                values.append(_milliseconds(since))
+            found = self._rows(kind, f"{where} ORDER BY {kind.time}", values)
+            fresh = read_freshness(
+                self._db, now, alive=self._is_alive(now), accounts=accounts, channels=kind.channels, pushed=kind.pushed
+            )
+            return Answer(found, fresh)
+
+    def _rows(self, kind: Kind, where: str, values: Sequence[object]) -> Iterator[Any]:
+        names = ", ".join(f'"{name}"' for name in kind.columns)
+        return map(kind.build, self._db.execute(f"SELECT {names} FROM {kind.table} WHERE {where}", values))
+
+    def _known(self, account: str) -> str:
+        names = [name for (name,) in self._db.execute("SELECT name FROM accounts").fetchall()]
+        if account not in names:
+            near = get_close_matches(account, names, 1)
+            raise LookupError(
+                f'{self._path}: no account "{account}"' + (f'; did you mean "{near[0]}"?' if near else "")
+            )
+        return account
+
+    def _is_alive(self, now: int) -> bool:
+        return status._daemon(self._db, now).alive
+
+    @contextmanager
+    def _moment(self) -> Iterator[int]:
+        """Read one moment of the database; yields the local time in microseconds UTC.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with translated(self._path, self._database):
+            self._db.execute("BEGIN")
+            try:
+                yield self._now_us()
+            finally:
+                self._db.rollback()
+
+
+def _milliseconds(since: datetime) -> int:
+    if since.tzinfo is None:
+        raise ValueError("since: give a datetime with a time zone, such as datetime(2026, 11, 20, tzinfo=UTC)")
+    return int(since.astimezone(UTC).timestamp() * 1000)
