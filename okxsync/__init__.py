@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from okxsync.mirror.changes import Changes, FillKey, Watch
     from okxsync.mirror.freshness import Answer, Freshness, Gap
     from okxsync.mirror.reader import Account, Mirror, open_mirror
     from okxsync.mirror.rows import AlgoOrder, Balance, Bill, Equity, Fill, Order, Position
@@ -20,8 +21,10 @@ __all__ = [
     "Answer",
     "Balance",
     "Bill",
+    "Changes",
     "Equity",
     "Fill",
+    "FillKey",
     "Freshness",
     "Gap",
     "Mirror",
@@ -29,11 +32,13 @@ __all__ = [
     "Position",
     "Status",
     "StoreError",
+    "Watch",
     "__version__",
     "open_mirror",
 ]
 
 _HOME = {
+    **dict.fromkeys(["Changes", "FillKey", "Watch"], "okxsync.mirror.changes"),
     **dict.fromkeys(["Answer", "Freshness", "Gap"], "okxsync.mirror.freshness"),
     **dict.fromkeys(["Account", "Mirror", "open_mirror"], "okxsync.mirror.reader"),
     **dict.fromkeys(["AlgoOrder", "Balance", "Bill", "Equity", "Fill", "Order", "Position"], "okxsync.mirror.rows"),

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from okxsync.mirror import rows, status
+from okxsync.mirror.changes import Changes, FillKey, Watch
 from okxsync.mirror.freshness import (
     ACTIVE_ACCOUNTS,
     Answer,
@@ -164,6 +165,54 @@ class Mirror:
         """Return what ``okxsync status --json`` prints."""
         with self._moment() as now:
             return status._read(self._db, now)
+
+    def revision(self) -> int:
+        """Return the revision of the last transaction that stored rows of the exchange."""
+        with translated(self._path, self._database):
+            return self._revision()
+
+    def changes(self, since: int, *, account: str | None = None) -> Changes:
+        """Return what changed after a revision, of all accounts or of one; ``since=0`` returns everything.
+
+        Raises:
+            ValueError: this database has not reached that revision: it belongs to another database.
+        """
+        with self._moment() as now:
+            revision = self._revision()
+            if since > revision:
+                raise ValueError(f"{self._path}: revision {since} is of another database; this one is at {revision}")
+            where, values = ("revision > ?", [since]) if account is None else (
+                "revision > ? AND account = ?", [since, self._known(account)]
+            )  # fmt: skip
+            found: dict[str, Any] = {}
+            if since < revision:
+                for kind in rows.KINDS:
+                    found[kind.table] = tuple(self._rows(kind, f"{where} ORDER BY revision", values))
+                replaced = self._db.execute(
+                    f"SELECT account, inst_id, ord_id, trade_id FROM replaced_fills WHERE {where} ORDER BY revision",
+                    values,
+                )
+                found["replaced_fills"] = tuple(FillKey(*row) for row in replaced.fetchall())
+            named = {row.account for of_kind in found.values() for row in of_kind}
+            fresh = read_freshness(self._db, now, alive=self._is_alive(now), accounts=named)
+            return Changes(since=since, revision=revision, freshness=fresh, **found)
+
+    def watch(self, since: int | None = None, *, account: str | None = None) -> Watch:
+        """Return an iterator over the changes after ``since`` (default: from now on) that waits for the next ones.
+
+        ``for changes in mirror.watch()`` waits in this thread; ``async for`` waits in trio or asyncio.
+        """
+        since = self.revision() if since is None else since
+        return Watch(lambda after: self.changes(after, account=account), self._data_version, since)
+
+    def _revision(self) -> int:
+        found: int = self._db.execute("SELECT value FROM counters WHERE name = 'revision'").fetchone()[0]
+        return found
+
+    def _data_version(self) -> int:
+        with translated(self._path, self._database):
+            found: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+            return found
 
     def _answer(self, kind: Kind, account: str | None, is_open: bool | None, since: datetime | None) -> Answer[Any]:
         with self._moment() as now:

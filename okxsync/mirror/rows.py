@@ -50,10 +50,12 @@ class Reported(Row):
     Attributes:
         received_at: When this state was received, by the local clock.
         raw: The JSON object as OKX sent it, with every other field; None if no such object was sent for it alone.
+        revision: Of the transaction that changed this row last, see ``Mirror.changes``.
     """
 
     received_at: datetime = field(compare=False, repr=False)
     raw: Text = field(compare=False, repr=False)
+    revision: int = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

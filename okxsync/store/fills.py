@@ -12,12 +12,19 @@ from typing import Final, TypeAlias
 
 from okxsync.store.database import Connection
 from okxsync.store.decode import number
+from okxsync.store.tables import REVISION
 
 OrderKey: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""
 
 _OF: Final = "WHERE account = ? AND inst_id = ? AND ord_id = ?"
 _OF_ORDER: Final = f"FROM fills {_OF}"
+
+_REPLACED: Final = (
+    "INSERT INTO replaced_fills (account, inst_id, ord_id, trade_id, revision)"
+    f" VALUES (?, ?, ?, ?, {REVISION}) ON CONFLICT DO UPDATE SET revision = excluded.revision"
+)
+"""A reader that follows the changes learns from it that a fill does not exist any more."""
 
 
 def made_id(acc_fill_sz: str, fill_time: str) -> str:
@@ -36,5 +43,6 @@ def drop_made(db: Connection, orders: Iterable[OrderKey]) -> None:
             filled = number(trade_id.partition("@")[0])
             total = sum((number(size) for at, size in reported if (at or 0) <= (until or 0)), Decimal(0))
             if 0 < filled <= total:
+                db.execute(_REPLACED, (*order, trade_id))
                 db.execute(f"DELETE {_OF_ORDER} AND trade_id = ?", (*order, trade_id))
                 db.execute(f"UPDATE fills SET source = 'ws' {_OF} AND fill_time <= ?", (*order, until or 0))

@@ -56,6 +56,7 @@ class Staging:
         self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that stay open
         self._synthetic: set[OrderKey] = set()  # orders whose fills may be stored twice
         self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
+        self._revision: int | None = None  # of this transaction, once it has written
         self.rows = 0
         self.latest_ms = 0  # the latest time in the last push, 0 if it has none
 
@@ -70,8 +71,11 @@ class Staging:
         return handler is not None or push.arg.channel in LOGGED_ONLY
 
     def write(self, db: Connection) -> None:
+        if not self._staged and not self._closings:
+            return
+        revision = self._begin_revision(db)
         for table, staged in self._staged.items():
-            table.write(db, staged)
+            table.write(db, staged, revision)
         for statement, values, named in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
         drop_made(db, self._synthetic)
@@ -81,9 +85,15 @@ class Staging:
     def not_found(self, message: OrdersNotFound, db: Connection) -> None:
         """Give orders that REST did not find their state, after all rows staged before; nothing else changes."""
         self.write(db)
+        self._begin_revision(db)
         statement = {"orders": tables.ORDER_NOT_FOUND, "orders-algo": tables.ALGO_NOT_FOUND}[message.channel]
         for name in message.ids:
             db.execute(statement, (message.at, message.as_of_ms, message.listener, name))
+
+    def _begin_revision(self, db: Connection) -> int:
+        if self._revision is None:
+            self._revision = tables.next_revision(db)
+        return self._revision
 
     def _put_position(self, table: Table, pos_id: str, values: list[Value], account: str) -> None:
         """Stage a position; an earlier snapshot of this batch that has no time must not close it."""
