@@ -1,1 +1,1 @@
-"""Reading the database: status, accounts, frames, and whether the tables agree."""
+"""Reading the database: the public reader and its changes; status, accounts, raw frames, and the ledger check."""

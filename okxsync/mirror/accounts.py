@@ -1,7 +1,7 @@
-"""What an operator asks of each account beside the contract's ``status --json``: what it holds, and how fresh that is.
+"""The accounts of ``okxsync status``: what each holds, and how fresh that is; and the disk.
 
-A number is shown with its age or not at all: what was never covered is None, never zero, and an account with one
-channel that is not live is stale since that channel's coverage ended.
+A number is shown with its age or not at all. What was never covered is None, never zero. An account with a channel
+that is not live is stale since that channel's coverage ended.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
 from okxsync.mirror.status import LAST_RUN, is_running
 from okxsync.okx.channels import channel_of
 from okxsync.store.coverage_table import UNVERIFIED
@@ -18,7 +19,7 @@ from okxsync.store.lock import trouble
 
 
 class ChannelState(msgspec.Struct, frozen=True):
-    """``covered_age_s`` is how long ago it was last proved, ``push_age_s`` how long ago it said something."""
+    """``covered_age_s`` is the time since the end of its coverage, ``push_age_s`` the time since its last push."""
 
     channel: str
     live: bool
@@ -28,7 +29,7 @@ class ChannelState(msgspec.Struct, frozen=True):
 
 
 class AccountState(msgspec.Struct):
-    """One account; ``equity`` in USD as the exchange says it; None: not known."""
+    """One account; ``equity`` is in USD, as OKX sent it; None: not known."""
 
     name: str
     channels: list[ChannelState]
@@ -41,17 +42,17 @@ class AccountState(msgspec.Struct):
 
     @property
     def stale_s(self) -> float | None:
-        """How long ago its worst channel was proved, in seconds; None while all are live."""
+        """How long ago the coverage of its worst channel ended, in seconds; None while all are live."""
         return max((one.covered_age_s for one in self.channels if not one.live), default=None)
 
     @property
     def age_s(self) -> float | None:
-        """How long ago all of it was proved, in seconds; None if it never was."""
+        """The time since all its channels were covered, in seconds; None if it was never covered."""
         return max((one.covered_age_s for one in self.channels), default=None)
 
     @property
     def rank(self) -> tuple[int, float, list[int | str]]:
-        """The worst first: what is down, by how long, then what has holes, then by name."""
+        """The worst first: stale accounts by age, then accounts with open gaps, then by name."""
         if not self.channels or self.stale_s is not None:
             return 0, -(self.stale_s or 0.0), by_number(self.name)
         return (1 if self.gaps_open else 2), 0.0, by_number(self.name)
@@ -67,9 +68,9 @@ def by_number(name: str) -> list[int | str]:
 
 
 class Details(msgspec.Struct):
-    """All accounts, the worst first, and the disk: the database with its write-ahead log, and what is free.
+    """All accounts, the worst first, and the disk: size of the database with its write-ahead log, and free space.
 
-    ``trouble`` is what the daemon whose process is there cannot write into the database; None: there is no such daemon.
+    ``trouble`` is why a running daemon cannot write to the database ("" if it can); None: no daemon process exists.
     """
 
     accounts: list[AccountState]
@@ -90,7 +91,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
         StoreError: there is no such database, or it is not ours.
     """
     with reading(path) as database:
-        database.conn.execute("BEGIN")  # one moment for all of it
+        database.conn.execute("BEGIN")  # one snapshot for all queries
         accounts = _accounts(database.conn, now_us, alive)
         last = database.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
     wal = wal_of(path)
@@ -105,10 +106,7 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
 
 
 def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
-    names = db.execute(  # one that is not enabled any more wants nothing
-        "SELECT name FROM accounts WHERE removed_at IS NULL"
-        " AND name NOT IN (SELECT account FROM coverage GROUP BY account HAVING max(wanted) = 0)"
-    ).fetchall()
+    names = db.execute(ACTIVE_ACCOUNTS).fetchall()
     found = {name: AccountState(name, []) for (name,) in names}
     rows = db.execute("SELECT account, channel, live, covered_until, last_push_at, connection_id FROM coverage"
                       " WHERE wanted = 1 ORDER BY channel").fetchall()  # fmt: skip
@@ -131,9 +129,8 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
             one.open_orders = open_orders.get(one.name, 0)
         if "positions" in covered_channels or one.name in positions:
             one.positions = positions.get(one.name, 0)
-    wanted = "(account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
     still = db.execute(
-        f"SELECT account, count(*), count(to_at) FROM gaps WHERE outcome IS NULL AND {wanted} GROUP BY account"
+        f"SELECT account, count(*), count(to_at) FROM gaps WHERE outcome IS NULL AND {IS_WANTED} GROUP BY account"
     )
     for name, count, filling in still.fetchall():
         if one := found.get(name):

@@ -1,8 +1,8 @@
 """Reading the raw log: pages of frames in the order received, each page a short read of its own.
 
-Frames are numbered as they are written, and so nearly in the order of time: a moment is found by halving the numbers,
-and only a minute around it is looked at more closely. No read lasts longer than its page, so that a reader who takes
-an hour (``less``) never keeps the write-ahead log from being written back.
+Frames are numbered as they are written, so nearly in the order of time. A moment is found by binary search over the
+numbers, and only frames within a minute of it are compared one by one. No read lasts longer than its page, so a slow
+consumer (``less``) never blocks a checkpoint of the write-ahead log.
 """
 
 import re
@@ -20,11 +20,11 @@ from okxsync.store.raw_log import Codec
 
 FIRST_PAGE: Final = 20
 PAGE: Final = 1000
-"""Frames of a page: the first is small, so that something shows at once."""
+"""Frames per page; the first page is small, so that output starts at once."""
 SPAN: Final = 50_000
-"""Rows that one read looks at, at most, when few of them are wanted."""
+"""The most rows that one read scans when few of them match."""
 DISORDER_US: Final = 60_000_000
-"""How far the time of a frame may be from that of its neighbours: connections take turns, and clocks are set."""
+"""How far the time of a frame may differ from its neighbours': connections interleave, and clocks are set."""
 
 
 class LoggedFrame(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class FrameFilter(msgspec.Struct, frozen=True):
 
 
 class FrameReader:
-    """Reads the frames that are wanted, and later those that have come since; a context manager.
+    """Reads the frames that match, and on a later call those stored since; a context manager.
 
     Raises:
         StoreError: (when made) there is no such database, or it is not ours.
@@ -77,7 +77,7 @@ class FrameReader:
         self._database.close()
 
     def pages(self) -> Iterator[list[LoggedFrame]]:
-        """Yield pages until there are no more frames, or only later ones; called again, it goes on from there.
+        """Yield pages up to the newest frame, or the end of the filter; the next call continues from there.
 
         Raises:
             DatabaseError: of the disk.
@@ -103,7 +103,7 @@ class FrameReader:
     def _text(self, body: bytes) -> str:
         try:
             return self._codec.decompress(body).decode(errors="replace")
-        except KeyError:  # a dictionary was learned since we began
+        except KeyError:  # the writer has trained a new dictionary since
             self._codec = self._open_codec()
         except zstandard.ZstdError:
             return _DAMAGED
@@ -144,7 +144,7 @@ def _ends(db: Connection) -> tuple[int, int]:
 
 
 def _before(db: Connection, at_us: int) -> int:
-    """Return the number of the last frame before a time, if all stood in order of time."""
+    """Return the number of the last frame before a time, as if all were in the order of time."""
     low, high = _ends(db)
     low -= 1
     while low < high:

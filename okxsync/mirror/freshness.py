@@ -161,7 +161,7 @@ def read_freshness(
 
 
 def open_gaps(db: Connection, where: str, values: Sequence[object], *, alive: bool) -> tuple[Gap, ...]:
-    """Return the open gaps of channels that are wanted, the earliest first; ``where`` is SQL of ours."""
+    """Return the open gaps of channels that are wanted, the earliest first; ``where`` is trusted SQL."""
     found = stored_gaps(db, f"outcome IS NULL AND {IS_WANTED} AND {where}", values)
     not_stored = (
         f"SELECT account, channel, covered_until, why FROM {UNVERIFIED} AND wanted = 1 AND {where}"
@@ -177,7 +177,7 @@ def open_gaps(db: Connection, where: str, values: Sequence[object], *, alive: bo
 
 
 def stored_gaps(db: Connection, where: str, values: Sequence[object]) -> list[Gap]:
-    """Return rows of the table ``gaps``, the earliest first; ``where`` is SQL of ours."""
+    """Return rows of the table ``gaps``, the earliest first; ``where`` is trusted SQL."""
     rows = db.execute(
         "SELECT id, account, channel, from_at, to_at, reason, outcome, filled_at, rows, attempts, note FROM gaps"
         f" WHERE {where} ORDER BY from_at, id",

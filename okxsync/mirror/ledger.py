@@ -1,7 +1,7 @@
-"""Whether the tables agree with each other, from the database alone.
+"""Checks the tables against each other, from the database alone.
 
-For every account: the fills of an order add up to what it says is filled, a position is the sum of its fills since it
-was opened, and each balance is what its bills make it, one after the other.
+For every account: the fills of an order sum to its filled size, a position is the sum of its fills since it was opened,
+and each bill's balance is the previous balance plus its change; the last one is the stored balance.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from okxsync.store.decode import number
 
 Row = Mapping[str, Any]
 _LAG_MS = 10_000
-"""REST may answer with what was true a moment ago, and the exchange's clock is not ours."""
+"""A REST response may be slightly out of date, and the exchange's clock differs from the local one."""
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What the sides disagree about; ``column`` is empty where one of them lacks the whole record."""
+    """A difference between two sources; ``column`` is empty if one of them lacks the record."""
 
     account: str
     table: str
@@ -32,7 +32,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
-    """Return what does not add up, by account; ``theirs`` is what the sum makes it.
+    """Return the differences by account; ``theirs`` is the sum.
 
     Raises:
         StoreError: the database cannot be read.
@@ -52,17 +52,19 @@ def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
             found += _positions(account, rows("SELECT * FROM positions WHERE account = ?"), fills, begins)
             bills = rows("SELECT * FROM bills WHERE account = ? ORDER BY ts, length(bill_id), bill_id")
             found += _bills(account, bills)
-            proved = rows(
+            verified_ms = rows(
                 "SELECT max(to_at) / 1000 AS ms FROM gaps WHERE account = ? AND outcome IS NOT NULL"
                 f" AND {CHANNEL_NAME} IN ('account', 'balance_and_position')"
             )[0]["ms"]
-            if proved is not None:
-                found += _balances(account, rows("SELECT * FROM balances WHERE account = ?"), bills, proved - _LAG_MS)
+            if verified_ms is not None:
+                found += _balances(
+                    account, rows("SELECT * FROM balances WHERE account = ?"), bills, verified_ms - _LAG_MS
+                )
         return found
 
 
 def _orders(account: str, orders: Sequence[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:
-    """Orders that were placed before we listened may have fills that we never saw."""
+    """Compare orders with the sum of their fills; fills of orders from before coverage began may be missing."""
     filled: dict[tuple[str, str], Decimal] = {}
     for fill in fills:
         key = fill["inst_id"], fill["ord_id"]
@@ -72,7 +74,7 @@ def _orders(account: str, orders: Sequence[Row], fills: Iterable[Row], begins: i
         if (order["c_time"] or 0) >= begins and filled.get(key, Decimal(0)) != number(order["acc_fill_sz"]):
             total = str(filled.get(key, 0))
             yield Difference(account, "orders", order["ord_id"], "acc_fill_sz", order["acc_fill_sz"], total)
-    # Ids grow with time: an order with a greater one than this was placed while we listened, so it must be here.
+    # Ids grow with time: an order with a greater id than this was placed after coverage began, so it must be stored.
     first = min((int(order["ord_id"]) for order in orders if (order["c_time"] or 0) >= begins), default=None)
     known = {order["ord_id"] for order in orders}
     for ord_id in sorted({ord_id for _, ord_id in filled if ord_id.isdecimal()} - known):
@@ -81,7 +83,7 @@ def _orders(account: str, orders: Sequence[Row], fills: Iterable[Row], begins: i
 
 
 def _positions(account: str, positions: Iterable[Row], fills: Iterable[Row], begins: int) -> Iterator[Difference]:
-    """Net mode only: the two positions of long/short mode share their fills' instrument."""
+    """Compare positions with the sum of their fills; net mode only: in long/short mode two positions share them."""
     by_instrument: dict[str, list[Row]] = {}
     for fill in fills:
         by_instrument.setdefault(fill["inst_id"], []).append(fill)
@@ -102,15 +104,15 @@ def _bills(account: str, bills: Iterable[Row]) -> Iterator[Difference]:
         by_ccy.setdefault(bill["ccy"], []).append(bill)
     for of_one in by_ccy.values():
         for before, bill in pairwise(of_one):
-            should = number(before["bal"]) + number(bill["bal_chg"])
-            if number(bill["bal"]) != should:
-                yield Difference(account, "bills", bill["bill_id"], "bal", bill["bal"], str(should))
+            expected = number(before["bal"]) + number(bill["bal_chg"])
+            if number(bill["bal"]) != expected:
+                yield Difference(account, "bills", bill["bill_id"], "bal", bill["bal"], str(expected))
 
 
-def _balances(account: str, balances: Iterable[Row], bills: Iterable[Row], proved: int) -> Iterator[Difference]:
-    """Bills are never pushed: a balance that has changed since they were asked for last is ahead of them."""
+def _balances(account: str, balances: Iterable[Row], bills: Iterable[Row], verified_ms: int) -> Iterator[Difference]:
+    """Compare balances with their last bill. Bills are not pushed: a balance that changed since is ahead of them."""
     last = {bill["ccy"]: bill["bal"] for bill in bills}  # in the order of time
     for balance in balances:
         ccy, held = balance["ccy"], balance["cash_bal"]
-        if ccy in last and (balance["u_time"] or 0) < proved and number(last[ccy]) != number(held):
+        if ccy in last and (balance["u_time"] or 0) < verified_ms and number(last[ccy]) != number(held):
             yield Difference(account, "balances", ccy, "cash_bal", held, last[ccy])

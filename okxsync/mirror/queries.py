@@ -1,4 +1,4 @@
-"""What others ask the database, each as one function; readers never write."""
+"""Queries of the daemon and the commands, a function each; none of them writes."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -24,13 +24,13 @@ def next_run_id(path: Path) -> int:
 
 
 def account_names(path: Path) -> set[str]:
-    """Return the accounts that are in the database and not removed."""
+    """Return the accounts in the database that are not removed."""
     with reading(path) as database:
         return {name for (name,) in database.execute("SELECT name FROM accounts WHERE removed_at IS NULL")}
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """An account of OKX; that of demo trading is another one, whatever its uid."""
+    """An OKX account; its demo trading account is a different one, whatever its uid."""
 
     uid: str
     demo: bool
@@ -40,14 +40,14 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def identities(path: Path) -> dict[str, Identity]:
-    """Return whose rows are here, by name, also of accounts that are removed."""
+    """Return the OKX account of each name whose rows are stored, including removed accounts."""
     with reading(path) as database:
         rows = database.execute("SELECT name, uid, demo FROM accounts WHERE uid IS NOT NULL").fetchall()
     return {name: Identity(uid, bool(demo)) for name, uid, demo in rows}
 
 
 def unknown_names(path: Path, names: Sequence[str]) -> dict[str, str | None]:
-    """Return those of the names that no account here has or had, each with the nearest one that it might mean."""
+    """Return the names that no account in the database has or had, each with the most similar known name."""
     if not names:
         return {}
     with reading(path) as database:
@@ -56,7 +56,7 @@ def unknown_names(path: Path, names: Sequence[str]) -> dict[str, str | None]:
 
 
 def row_counts(path: Path) -> dict[str, int]:
-    """Return how many rows the tables hold that people ask for first."""
+    """Return the number of rows of the main tables."""
     with reading(path) as database:
         return {
             table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -65,6 +65,6 @@ def row_counts(path: Path) -> dict[str, int]:
 
 
 def rows_of(path: Path, table: str, account: str, where: str = "true", columns: str = "*") -> list[dict[str, object]]:
-    """Return an account's rows of a table, as columns by name; ``where`` and ``columns`` are SQL of ours."""
+    """Return an account's rows of a table, as columns by name; ``where`` and ``columns`` are trusted SQL."""
     with reading(path) as database:
         return list(database.query(f"SELECT {columns} FROM {table} WHERE account = ? AND {where}", [account]))

@@ -36,7 +36,7 @@ class Account(Row):
 
     Attributes:
         site: ``global``, ``eea``, ``us``, or a site of the user's own.
-        acct_lv: The account mode, and other facts of ``account/config``; None until OKX was asked.
+        acct_lv: The account mode, and other facts of ``account/config``; None until it was requested.
         removed_at: When it was taken out of the configuration.
         freshness: Of all its channels.
     """
@@ -147,7 +147,7 @@ class Mirror:
     def bills(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Bill]:
         """Return the ledger by time.
 
-        OKX does not push bills: they are fetched within 30 s of a change, and proved complete only when a gap of the
+        OKX does not push bills: they are fetched within 30 s of a change, and verified complete only when a gap of the
         account is closed. ``covered_until`` is the end of the last closed gap.
         """
         return self._answer(rows.BILLS, account, None, since)

@@ -1,4 +1,4 @@
-"""What an account holds is shown with its age, and what is not known is not shown as zero."""
+"""What an account holds is shown with its age, and unknown numbers are not shown as zero."""
 
 import os
 from io import StringIO
@@ -53,13 +53,13 @@ def test_a_lost_channel_makes_the_account_stale(desk: Desk) -> None:
     assert (alpha.stale_s, alpha.gaps_open, alpha.gaps_being_filled, alpha.is_well) == (None, 1, 1, False)
 
 
-def test_a_channel_that_nobody_asks_for_makes_no_account_stale(desk: Desk) -> None:
+def test_a_channel_that_is_no_longer_configured_makes_no_account_stale(desk: Desk) -> None:
     desk.apply(Lost(1, "alpha", ["orders"], NOW, "stopped"), WantedChannels([("alpha", "account")]))
     alpha = states(desk, later_s=60)["alpha"]
     assert ([one.channel for one in alpha.channels], alpha.gaps_open, alpha.is_well) == (["account"], 0, True)
 
 
-def test_an_account_that_is_not_enabled_any_more_is_not_among_the_worst(desk: Desk) -> None:
+def test_a_disabled_account_is_not_listed(desk: Desk) -> None:
     desk.apply(WantedChannels([("beta", "orders")]))
     assert list(states(desk)) == ["beta"]
     desk.apply(WantedChannels([("alpha", "orders")]))
@@ -71,7 +71,7 @@ def test_a_channel_with_arguments_counts_as_its_own(desk: Desk) -> None:
     assert states(desk)["beta"].open_orders == 0
 
 
-def test_without_a_daemon_all_is_stale(desk: Desk) -> None:
+def test_without_a_daemon_every_account_is_stale(desk: Desk) -> None:
     assert states(desk, alive=False, later_s=60)["alpha"].stale_s == 60.0
 
 
@@ -93,7 +93,7 @@ def account(number: int, *, live: bool = True) -> AccountState:
 
 @pytest.mark.parametrize("width", [80, 200])
 @pytest.mark.parametrize("count", [20, 500])
-def test_it_fits_and_the_worst_stand_first(desk: Desk, width: int, count: int) -> None:
+def test_the_table_fits_and_lists_the_worst_first(desk: Desk, width: int, count: int) -> None:
     shown = picture(desk, [account(number, live=number != count - 1) for number in range(count)], width)
     lines = [line.strip() for line in shown.splitlines()]
     assert len(lines) < 70
@@ -111,7 +111,7 @@ def test_it_fits_and_the_worst_stand_first(desk: Desk, width: int, count: int) -
 @pytest.mark.parametrize("width", [80, 200])
 @pytest.mark.parametrize("count", [1, 20, 500])
 @pytest.mark.parametrize("height", [24, 50])
-def test_a_terminal_has_room_for_all_that_it_is_shown(desk: Desk, width: int, count: int, height: int) -> None:
+def test_the_page_fits_the_terminal(desk: Desk, width: int, count: int, height: int) -> None:
     for number in range(2, count + 1):
         desk.apply(phase(NOW, number=number, listener=f"account-{number:03}"))
     accounts = [account(number, live=number > 2) for number in range(count)]
@@ -122,5 +122,5 @@ def test_a_terminal_has_room_for_all_that_it_is_shown(desk: Desk, width: int, co
     assert count < 20 or len(lines) >= height - 3
 
 
-def test_names_with_numbers_stand_in_the_order_of_people() -> None:
+def test_names_sort_by_the_numbers_in_them() -> None:
     assert sorted(["a10", "a2", "b1", "a", "2a", "10a"], key=by_number) == ["2a", "10a", "a", "a2", "a10", "b1"]

@@ -1,4 +1,4 @@
-"""The raw log is read as it was written: all of what is wanted, nothing else, and nothing twice."""
+"""The raw log is read as it was written: every frame that matches, nothing else, and nothing twice."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def read(desk: Desk, wanted: FrameFilter) -> list[str]:
         return [frame.text for page in reader.pages() for frame in page]
 
 
-def test_all_frames_as_they_came_through_pages_and_spans(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_read_in_order_through_pages_and_spans(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "SPAN", 70)
     sent = [push("orders", number) for number in range(500)]
     send(desk, "alpha", *sent)
@@ -48,7 +48,7 @@ def test_by_account_channel_and_text(desk: Desk) -> None:
     assert read(desk, FrameFilter(grep=re.compile('"ordId": "2"'))) == [push("orders", 2)]
 
 
-def test_by_time_also_where_frames_are_not_in_its_order(desk: Desk) -> None:
+def test_by_time_even_if_frames_are_out_of_order(desk: Desk) -> None:
     minute = 60_000_000
     for number in range(200):
         send(desk, "alpha", push("orders", number), at=NOW + number * minute - (number % 2) * minute // 2)
@@ -58,7 +58,7 @@ def test_by_time_also_where_frames_are_not_in_its_order(desk: Desk) -> None:
     assert read(desk, FrameFilter(since_us=since, until_us=until)) == expected
 
 
-def test_it_follows_over_a_new_dictionary(desk: Desk) -> None:
+def test_it_follows_across_a_new_dictionary(desk: Desk) -> None:
     with FrameReader(desk.path, FrameFilter(), only_new=True) as reader:
         assert list(reader.pages()) == []
         sent = [push("orders", number) for number in range(4000)]
@@ -68,7 +68,7 @@ def test_it_follows_over_a_new_dictionary(desk: Desk) -> None:
         assert list(reader.pages()) == []
 
 
-def test_a_line_is_a_frame_and_moves_no_cursor() -> None:
+def test_a_frame_is_one_printable_line() -> None:
     for text in ('{"a":"b"}', "\x1b[2J\n\x07 no JSON", '{\n"a": 1}', '{"a":"\x9b31m\u2028"}'):
         frame = frames.LoggedFrame(1, NOW, 1, "alpha", None, "unknown\x1b[31m", text)
         for line in (as_text(frame), as_json(frame)):
