@@ -59,6 +59,8 @@ def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
 _IN_WINDOW: Final = "account = :account AND source = 'rest' AND {0} > :since AND {0} <= :until"
 _PUSHED: Final = "(CAST({0} AS REAL) <> 0 OR absent_time IS NOT NULL)"
 """What REST lists with an amount of zero need never have been pushed; what it lists no more has been closed."""
+_PRESENT: Final = "absent_time IS NULL AND (CAST({0} AS REAL) <> 0 OR source = 'ws')"
+"""The time of what is absent from a snapshot is the snapshot's, and not that of the change."""
 _UNREPORTED: Final = "account = :account AND {0} > max(:since, :reported) AND {0} <= :until"
 
 
@@ -72,7 +74,8 @@ def _order(rows: Query) -> str | None:
 def _fill(rows: Query) -> str | None:
     """Return a fill without which its order does not add up.
 
-    Several executions may be pushed as one (OKX docs: fills channel).
+    Several executions may be pushed as one (OKX docs: fills channel). So a fill that only REST has reported shows a
+    lost push only if all fills of its order are stored, and add up to what it says is filled.
     """
     sizes: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in rows(f"SELECT inst_id, inst_type, ord_id, fill_sz FROM fills WHERE {_IN_WINDOW.format('fill_time')}"):
@@ -81,9 +84,8 @@ def _fill(rows: Query) -> str | None:
         of_order = f"account = :account AND inst_id = {_quoted(inst_id)} AND ord_id = {_quoted(ord_id)}"
         orders = rows(f"SELECT acc_fill_sz, inst_id, inst_type FROM orders WHERE {of_order}")
         fills = rows(f"SELECT fill_sz, inst_id, inst_type FROM fills WHERE {of_order}")
-        if orders and sum((number(row["fill_sz"]) for row in fills), Decimal(0)) - by_rest < number(
-            orders[0]["acc_fill_sz"]
-        ):
+        stored = sum((number(row["fill_sz"]) for row in fills), Decimal(0))
+        if orders and by_rest and stored == number(orders[0]["acc_fill_sz"]):
             return f"a fill of order {ord_id}"
     return None
 
@@ -102,7 +104,7 @@ def _algo_order(rows: Query) -> str | None:
 def _balance(rows: Query) -> str | None:
     for row in rows(
         f"SELECT ccy FROM balances WHERE {_IN_WINDOW.format('u_time')} AND {_PUSHED.format('cash_bal')}"
-        f" UNION ALL SELECT ccy FROM balances WHERE {_UNREPORTED.format('u_time')} AND {_PUSHED.format('cash_bal')}"
+        f" UNION ALL SELECT ccy FROM balances WHERE {_UNREPORTED.format('u_time')} AND {_PRESENT.format('cash_bal')}"
     ):
         return f"a change of {row['ccy']}"
     return None
@@ -112,7 +114,7 @@ def _position(rows: Query) -> str | None:
     what = "pos_id, inst_id, inst_type FROM positions WHERE"
     for row in rows(
         f"SELECT {what} {_IN_WINDOW.format('u_time')} AND {_PUSHED.format('pos')}"
-        f" UNION ALL SELECT {what} {_UNREPORTED.format('u_time')} AND {_PUSHED.format('pos')}"
+        f" UNION ALL SELECT {what} {_UNREPORTED.format('u_time')} AND {_PRESENT.format('pos')}"
     ):
         return f"a change of position {row['pos_id']}"
     return None
@@ -124,7 +126,7 @@ def _event(rows: Query) -> str | None:
     ):
         if number(row["bal_chg"]):
             return f"the change of {row['ccy']} by bill {row['bill_id']}"
-    for row in rows(f"SELECT pos_id FROM positions WHERE {_UNREPORTED.format('u_time')} AND absent_time IS NULL"):
+    for row in rows(f"SELECT pos_id FROM positions WHERE {_UNREPORTED.format('u_time')} AND {_PRESENT.format('pos')}"):
         return f"a change of position {row['pos_id']}"
     return None
 

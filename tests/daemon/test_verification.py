@@ -122,3 +122,21 @@ def test_a_lost_push_is_found_however_late_the_others_are(tmp_path: Path, at_s: 
             assert [at for channel, at in account.verified if channel == "orders" and at > lost_us] == []
 
     in_virtual_time(live)
+
+
+@pytest.mark.parametrize("at_s", [56.0, 56.5])
+def test_a_close_that_rest_reports_first_is_not_a_lost_push(tmp_path: Path, at_s: float) -> None:
+    async def live() -> None:
+        async with wired(tmp_path, QUIET) as account:
+            swap = {"instId": "BTC-USDT-SWAP"}
+            market = {"tdMode": "cross", "side": "buy", "ordType": "market", "sz": "1"}
+            await trio.sleep_until(5)
+            account.hub.operate(account.exchange.place_order, account.uid, swap | market)
+            await trio.sleep_until(15)
+            account.wire.delay_s = 4.5
+            await trio.sleep_until(at_s)
+            account.hub.operate(account.exchange.close_position, account.uid, swap | {"mgnMode": "cross"})
+            await trio.sleep(60)
+            assert account.stalled == []
+
+    in_virtual_time(live)

@@ -188,7 +188,7 @@ def test_a_snapshot_that_repeats_the_state_changes_no_revision(desk: Desk, mirro
         details = [{"ccy": "USDT", "cashBal": "1", "eq": "1", "uTime": str(MS)}]
         account = {"uTime": str(MS + at), "totalEq": "1", "details": details}
         position = {"posId": "1", "instId": "X", "pos": "1", "markPx": "5", "uTime": str(MS), "pTime": str(MS + at)}
-        pages = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
+        pages: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
         desk.push("account", account, **pages)
         desk.push("positions", position, **pages)
         desk.push("orders", order())

@@ -17,7 +17,6 @@ from okxsync.messages import (
     AccountRemoved,
     ConfiguredAccount,
     GapResult,
-    Heartbeat,
     Lost,
     Pong,
     Rows,
@@ -188,7 +187,7 @@ def test_a_reader_stays_open_beside_a_writer(desk: Desk, mirror: Mirror) -> None
     for number in range(1, 4):
         desk.push("orders", order(number))
         assert len(mirror.orders()) == number
-    desk.apply(Heartbeat(os.getpid(), NOW, NOW, "0.1", 0, stopped_at=NOW, exit=0))
+    desk.apply(desk.heartbeat(NOW, stopped_at=NOW))
     assert not mirror.orders().freshness.live
 
 

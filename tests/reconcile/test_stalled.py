@@ -165,6 +165,22 @@ async def test_fills_that_were_pushed_as_one_are_not_lost_pushes(start: Start, a
         assert await accounts.stalled() is None
 
 
+async def test_fills_pushed_as_one_are_not_lost_pushes_of_an_order_that_filled_before_the_stored_history(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    async with start("orders") as accounts:
+        await trio.sleep(10)
+        at = str(now_ms())
+        part = {"state": "partially_filled", "uTime": at, "cTime": str(MS - 30 * 86_400_000), "fillTime": at}
+        aggregated = order(1, **part, accFillSz="8", fillSz="6", tradeId="9")  # 2 were filled a month ago
+        accounts.push("orders", aggregated)
+        accounts.report("trade/orders-pending", aggregated)
+        fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "1", "ts": at, "fillTime": at}
+        first, second = {"tradeId": "8", "billId": "2", "fillSz": "5"}, {"tradeId": "9", "billId": "3", "fillSz": "1"}
+        accounts.report("trade/fills", fill | first, fill | second)
+        assert await accounts.stalled() is None
+
+
 async def test_a_fill_without_an_order_is_not_a_push_of_this_channel(start: Start, autojump_clock: MockClock) -> None:
     """Block trades and the like have none."""
     async with start("orders") as accounts:
