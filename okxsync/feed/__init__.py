@@ -1,1 +1,1 @@
-"""The live half: socket, connection, and the feed that holds them all."""
+"""WebSocket connections: the socket, its session, one connection, and the pool of all."""

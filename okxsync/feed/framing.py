@@ -1,9 +1,8 @@
-"""Takes whole messages out of what a server sends over a WebSocket (RFC 6455, section 5). No I/O.
+"""Extracts complete messages from the bytes that a server sends over a WebSocket (RFC 6455, section 5). No I/O.
 
-All that a mirror reads is data, and there is little to a server's data frame: it is not masked, and a message is one
-frame, or rarely several. So data is taken here, and the rest - pings, closing, whatever breaks the rules - is left to
-the WebSocket library. A frame of 1.2 KB that need not go through its reader task, its parser and its channel costs half
-as much to read.
+A mirror reads almost only data, and a server's data frame is simple: it is not masked, and a message is one frame, or
+rarely several. So data frames are parsed here. Everything else is left to the WebSocket library: pings, close frames
+and protocol errors. A frame of 1.2 KB that bypasses the library's reader task, parser and channel costs half as much.
 """
 
 from typing import Final
@@ -18,24 +17,24 @@ class TooLarge(Exception):
 
 
 class Deframer:
-    """Feed it what was read: it returns messages, and puts what is not its own into ``other``.
+    """Returns the messages in the bytes that it is fed, and collects in ``other`` what the library must handle.
 
-    Once ``over``, there are no more messages: all from there on is for the library to judge.
+    Once ``over`` is set there are no more messages: everything that follows goes to the library.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self._max_bytes = most_bytes
-        self._partial = bytearray()  # of a frame that is not all there
-        self._wanted = 0  # bytes of it, at least
-        self._parts: bytearray | None = None  # of a message in several frames
+        self._partial = bytearray()  # of an incomplete frame
+        self._wanted = 0  # the size of that frame, as far as it is known
+        self._parts: bytearray | None = None  # of a fragmented message
         self.other = bytearray()
         self.over = False
 
     def feed(self, data: bytes | bytearray) -> list[str]:
-        """Return the messages that are whole now; bytes that are no text arrive with replacement characters.
+        """Return the messages that are complete now; invalid UTF-8 becomes replacement characters.
 
         Raises:
-            TooLarge: of a message.
+            TooLarge: a message exceeds the limit.
         """
         if self._partial:
             self._partial += data
@@ -50,7 +49,7 @@ class Deframer:
                 self._partial += data[at:]
                 self._wanted = stop - at
                 break
-            if data[at] == _LAST | _TEXT and data[at + 1] < _MASKED and self._parts is None:  # as good as always
+            if data[at] == _LAST | _TEXT and data[at + 1] < _MASKED and self._parts is None:  # the usual case
                 messages.append(str(data[start:stop], "utf-8", "replace"))
             elif (message := self._take(data[at], data[at:stop], data[start:stop])) is not None:
                 messages.append(message)
@@ -69,13 +68,13 @@ class Deframer:
             if start > len(data):
                 return start, start
         elif size >= _MASKED:
-            size = 0  # only clients may; the library will say so
+            size = 0  # only clients mask; the library reports the error
         if size > self._max_bytes:
             raise TooLarge
         return start, start + size
 
     def _take(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
-        """Take a frame that is no message in one piece of text; return the message that it ends, if it ends one."""
+        """Handle a frame that is not a text message in one piece; return the message that it completes, if any."""
         kind, parts = head & ~_LAST, self._parts
         if kind in (_PING, _PONG):
             self.other += frame

@@ -1,6 +1,6 @@
-"""All connections, as the settings want them: one per endpoint and account, and one public one for the market.
+"""All connections that the settings require: one per endpoint and account, and a public one for the market.
 
-``apply`` takes new settings at any time: connections whose spec has not changed do not notice.
+New settings can be applied at any time. Connections whose spec has not changed are left alone.
 """
 
 import logging
@@ -25,13 +25,13 @@ SpecKey = tuple[str, str]  # listener and endpoint
 
 
 class ConnectionPool:
-    """Holds the connections of the current settings in one nursery.
+    """Runs the connections of the current settings in one nursery.
 
     Args:
-        send: Where everything goes that is received.
+        send: Where frames and reports go.
         clock_of: The exchange's clock of a site.
-        known_ids: The register's ids of connections that an earlier run had, so that they keep them.
-        blocked: Why a listener must not be held, "" for as long as that is being found out, None if it may.
+        known_ids: The register's ids of the connections of earlier runs, which keep them.
+        blocked: Returns why a listener must not be connected, "" while that is being determined, None if it may be.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class ConnectionPool:
         self._connections: dict[SpecKey, FeedConnection] = {}
 
     async def run(self, settings: Settings, changes: trio.MemoryReceiveChannel[Settings | str]) -> None:
-        """Hold the connections until cancelled, or until the source of changes has closed and none is left.
+        """Run the connections until cancelled, or until ``changes`` is closed and no connection is left.
 
-        A change is new settings, or the name of a listener about which ``blocked`` says something else than before.
+        A change is new settings, or the name of a listener for which ``blocked`` returns something new.
         """
         async with trio.open_nursery() as nursery:
             await self._apply(settings, nursery)
@@ -65,7 +65,7 @@ class ConnectionPool:
                     await self._apply(settings, nursery, changed)
 
     async def _apply(self, settings: Settings, nursery: trio.Nursery, only: str | None = None) -> None:
-        """Hold what the settings want, of all listeners or of one."""
+        """Start and end connections as the settings require, for all listeners or for one."""
         self._initial_s = settings.initial_s
         if only is None:
             self._limit_dials({site for _, site in specs_of(settings)})
@@ -81,16 +81,16 @@ class ConnectionPool:
                 await ended.wait()
                 del self._running[key], self._connections[key]
                 await self._send.send(ConnectionRemoved(self._ids[key], spec.listener, now_us()))
-                log.info("%s ended: what is wanted has changed", spec.name)
+                log.info("%s closed: the settings have changed", spec.name)
         for key, (spec, site) in wanted.items():
             if key not in self._running:
                 scope, ended = trio.CancelScope(), trio.Event()
                 self._running[key] = spec, scope, ended
                 self._connections[key] = self._connection(key, spec, site)
-                nursery.start_soon(self._hold, self._connections[key], scope, ended)
+                nursery.start_soon(self._run_connection, self._connections[key], scope, ended)
 
     async def mark_stale(self, listener: str, channel: str, verified_until: int, why: str) -> None:
-        """A channel was found to miss something: its connection is made anew (see ``FeedConnection.mark_stale``)."""
+        """Pushes of a channel are missing: reconnect (see ``FeedConnection.mark_stale``)."""
         for (name, _), connection in list(self._connections.items()):
             if name == listener:
                 await connection.mark_stale(channel, verified_until, why)
@@ -101,7 +101,7 @@ class ConnectionPool:
         return FeedConnection(number, spec, self._send, self._dialer_of(site), self._clock_of(site), initial_us)
 
     def _dialer_of(self, site: Site) -> RateLimiter:
-        """Return the one limiter for all sites that share a host, as live and demo do: OKX counts per IP."""
+        """Return the limiter that all sites with a common host share, as live and demo do: OKX counts per IP."""
         hosts = [urlsplit(url).hostname or "" for url in (site.rest, *map(site.url, ENDPOINTS))]
         known = (self._dialers[host] for host in hosts if host in self._dialers)
         dialer = next(known, None) or RateLimiter(dial_slots(site.dials_per_second))
@@ -110,14 +110,14 @@ class ConnectionPool:
         return dialer
 
     def _limit_dials(self, sites: Collection[Site]) -> None:
-        """Let each limiter keep to the lowest rate that its sites are given."""
+        """Set each limiter to the lowest rate that is configured for its sites."""
         for dialer in {self._dialer_of(site) for site in sites}:
             rate = min(site.dials_per_second for site in sites if self._dialer_of(site) is dialer)
             if rate != dialer.slots.places:
-                # Nobody dials while the old rate still counts: both together would be too many.
+                # No dial while those at the old rate still count: both together would exceed the limit.
                 dialer.slots = dial_slots(rate, dialer.slots.ends_at())
 
-    async def _hold(self, connection: FeedConnection, scope: trio.CancelScope, ended: trio.Event) -> None:
+    async def _run_connection(self, connection: FeedConnection, scope: trio.CancelScope, ended: trio.Event) -> None:
         try:
             with scope:
                 await connection.run()
@@ -126,12 +126,12 @@ class ConnectionPool:
 
 
 def wanted_channels(settings: Settings) -> WantedChannels:
-    """Return all channels that the settings ask for."""
+    """Return all channels in the settings."""
     return WantedChannels([(spec.listener, one.key) for spec, _ in specs_of(settings) for one in spec.subscriptions])
 
 
 def specs_of(settings: Settings, only: str | None = None) -> Iterator[tuple[ConnectionSpec, Site]]:
-    """Return what connections the settings ask for, of all listeners or of one, each with its site."""
+    """Return the connections that the settings require, of all listeners or of one, each with its site."""
     listeners: list[tuple[str, AccountSettings | MarketSettings]] = [
         (one.name, one) for one in settings.accounts if one.enabled
     ]
@@ -142,7 +142,7 @@ def specs_of(settings: Settings, only: str | None = None) -> Iterator[tuple[Conn
             continue
         keys = Keys(one.api_key, one.secret_key, one.passphrase) if isinstance(one, AccountSettings) else None
         for endpoint in ENDPOINTS:
-            subscriptions = tuple(asked for asked in one.subscriptions if asked.endpoint == endpoint)
+            subscriptions = tuple(wanted for wanted in one.subscriptions if wanted.endpoint == endpoint)
             if subscriptions:
                 account = name if keys else None
                 url = one.site.url(endpoint)

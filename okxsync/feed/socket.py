@@ -1,10 +1,10 @@
-"""One WebSocket as a client: the only module that knows the WebSocket library.
+"""One WebSocket as a client: the only module that imports the WebSocket library.
 
-``open_socket`` owns the TCP stream, the TLS handshake, the library's reader task and the closing. So its deadline is
-obeyed whatever the peer does, and nothing stays open behind it. What the network does ends as ``SocketError``:
+``open_socket`` owns the TCP stream, the TLS handshake, the library's reader task and the close. So its deadline holds
+whatever the peer does, and nothing is left open. Network errors are raised as ``SocketError``:
 
     SocketError         the connection has ended
-      ConnectError      it could not be made: host, port, the step that failed, and why
+      ConnectError      it could not be opened: host, port, the step that failed, and why
 """
 
 import math
@@ -30,17 +30,17 @@ E = TypeVar("E", bound=BaseException)
 T = TypeVar("T", bound=trio.abc.Stream)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
-"""No frame of OKX comes near this; a peer that sends more is closed with 1009."""
+"""No frame of OKX comes near this size. A larger one ends the connection."""
 
 CLOSE_S = 1.0
-MOST_HANDED_ON: Final = 16
-"""Reads that hold something for the library, and that it has not come to yet."""
+MAX_HANDED_ON: Final = 16
+"""Reads with bytes for the library that it has not processed yet."""
 
 
 class SocketError(Exception):
-    """The connection could not be made, or has ended.
+    """The connection could not be opened, or has ended.
 
-    ``code`` is the WebSocket close code (1006: no close frame came), or the HTTP status that refused the upgrade.
+    ``code`` is the WebSocket close code (1006: no close frame came), or the HTTP status that rejected the upgrade.
     """
 
     def __init__(self, text: str, code: int | None = None) -> None:
@@ -49,11 +49,11 @@ class SocketError(Exception):
 
 
 Step = Literal["resolve", "TCP", "TLS", "WebSocket handshake"]
-"""What a connection is made by, in this order; ``ws://`` and ``http://`` go without TLS, REST without the last."""
+"""The steps of connecting, in this order. ``ws://`` and ``http://`` have no TLS, REST has no WebSocket handshake."""
 
 
 class ConnectError(SocketError):
-    """The connection could not be made; ``step`` failed."""
+    """The connection could not be opened: ``step`` failed."""
 
     def __init__(self, where: str, step: Step, cause: str, code: int | None = None) -> None:
         super().__init__(f"{where} {step}: {cause}", code)
@@ -61,10 +61,10 @@ class ConnectError(SocketError):
 
 
 class _Attempt:
-    """An address, and how far the connection to it has come.
+    """An address, and the current step of connecting to it.
 
     Raises:
-        ValueError: (when made) it can be none.
+        ValueError: (by the constructor) the address is invalid.
     """
 
     def __init__(self, url: str, deadline: trio.CancelScope) -> None:
@@ -76,11 +76,11 @@ class _Attempt:
         self.where = f"{name}:{self.port}"
         self.authority = name if self.port == default else self.where  # the header Host (RFC 6455, 4.1)
         self.target = parts.path + (f"?{parts.query}" if parts.query else "")
-        self.step: Step | None = "resolve"  # under way, if any
+        self.step: Step | None = "resolve"  # in progress, if any
         self._deadline = deadline
 
     def succeed(self) -> None:
-        """The connection is made; the deadline was for that."""
+        """The connection is open: lift the deadline, which was for that."""
         self.step = None
         self._deadline.deadline = math.inf
 
@@ -98,7 +98,7 @@ class Socket:
         self._messages: deque[str] = deque()
 
     async def receive(self) -> str:
-        """Return the next frame; bytes that are no text arrive with replacement characters."""
+        """Return the next frame; invalid UTF-8 becomes replacement characters."""
         while not self._messages:
             if self._deframer.over or self._transport.ended:
                 await self._raise_closed()
@@ -113,7 +113,7 @@ class Socket:
         return self._messages.popleft()
 
     async def _raise_closed(self) -> NoReturn:
-        """The library has been handed the peer's last words, and says what they mean."""
+        """Raise what the library makes of the last bytes of the peer."""
         self._transport.hand_back()
         try:
             await self._connection.get_message()
@@ -135,7 +135,7 @@ async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Soc
     """Connect to a ``wss://`` address (TLS, verified) or a ``ws://`` one, within ``within_s`` seconds.
 
     Raises:
-        SocketError: alone or in exception groups, like everything that leaves a nursery.
+        SocketError: alone or in exception groups, like every exception that leaves a nursery.
     """
     async with _attempted(url, within_s) as attempt, _dialled(attempt) as stream:
         attempt.step = "WebSocket handshake"
@@ -143,7 +143,7 @@ async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Soc
         async with trio.open_nursery() as nursery:
             connection = await wrap_client_stream(
                 nursery,
-                cast("trio.SocketStream", transport),  # any stream will do
+                cast("trio.SocketStream", transport),  # it uses only what every stream has
                 attempt.authority,
                 attempt.target,
                 receive_buffer_size=None,
@@ -168,7 +168,7 @@ async def reach(url: str, within_s: float) -> None:
 
 @asynccontextmanager
 async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
-    """Give an attempt its deadline, and every failure the words of what was under way."""
+    """Limit an attempt to its deadline, and name the failed step in every error."""
     with trio.move_on_after(within_s) as deadline:
         try:
             attempt = _Attempt(url, deadline)
@@ -178,7 +178,7 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
             yield attempt
         except* ConnectionRejected as group:
             status = first_error(group).status_code
-            raise attempt.failure(f"refused with HTTP status {status}", status) from None
+            raise attempt.failure(f"rejected with HTTP status {status}", status) from None
         except* ConnectionClosed as group:
             closed = _closed(first_error(group))
             raise attempt.failure(str(closed), closed.code) from None
@@ -190,12 +190,12 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
 
 @asynccontextmanager
 async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
-    """Resolve the name, connect by TCP, and shake hands over TLS where the address asks for it."""
+    """Resolve the name, connect over TCP, and do the TLS handshake if the address requires one."""
     try:
-        # Trio asks again when it connects, but does not tell which of the two it is at.
+        # Trio resolves again when it connects, but its errors do not say which of the two failed.
         await trio.socket.getaddrinfo(attempt.host, attempt.port, type=stdlib_socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise attempt.failure(f"no host has such a name: {error}") from None
+        raise attempt.failure(f"invalid host name: {error}") from None
     attempt.step = "TCP"
     tcp = await open_tcp(attempt.host, attempt.port)
     try:
@@ -210,21 +210,21 @@ async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
 
 
 class _Transport(trio.abc.Stream):
-    """The stream that the library gets: for the opening and the closing handshake all of it, between them only a part.
+    """The stream that the library uses: fully during the opening and closing handshakes, partly between them.
 
-    What follows the opening handshake is read by ``Socket``, which hands on what it does not take itself. An end
-    within that handshake is reported; the library would wait on for an answer.
+    After the opening handshake ``Socket`` reads, and hands to the library what it does not parse itself. If the peer
+    closes within that handshake, an error is raised; the library alone would wait for an answer.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._head: bytearray | None = bytearray()  # of the answer to the upgrade, until it is all there
-        self._early: bytes | bytearray = b""  # what came right behind it
-        self._hand_on, self._handed_on = trio.open_memory_channel[bytes](MOST_HANDED_ON)
+        self._head: bytearray | None = bytearray()  # of the response to the upgrade, until it is complete
+        self._early: bytes | bytearray = b""  # bytes that arrived with it
+        self._hand_on, self._handed_on = trio.open_memory_channel[bytes](MAX_HANDED_ON)
         self.ended = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """For the library."""
+        """Read for the library."""
         if self._head is not None:
             return await self._read_head(self._head)
         try:
@@ -249,7 +249,7 @@ class _Transport(trio.abc.Stream):
         return data
 
     async def read(self) -> bytes | bytearray:
-        """For the Socket: what comes after the handshake; nothing at the end, and ``ended`` says so."""
+        """Read for ``Socket``, after the handshake. At the end return no bytes, and set ``ended``."""
         if self._early:
             data, self._early = self._early, b""
             return data
@@ -261,16 +261,16 @@ class _Transport(trio.abc.Stream):
         return data
 
     def hand_on(self, data: bytes) -> None:
-        """What was read is for the library."""
+        """Pass bytes that were read to the library."""
         try:
             self._hand_on.send_nowait(data)
-        except trio.WouldBlock:  # it is busy answering pings, and the peer does not read the answers
-            raise SocketError(f"more than {MOST_HANDED_ON} pings unanswered", 1006) from None
+        except trio.WouldBlock:  # it is blocked: the peer does not read our pongs
+            raise SocketError(f"more than {MAX_HANDED_ON} pings unanswered", 1006) from None
         except trio.BrokenResourceError:
             self.ended = True
 
     def hand_back(self) -> None:
-        """From now on the library reads for itself."""
+        """Let the library read the stream itself from now on."""
         self._hand_on.close()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -301,8 +301,8 @@ def _closed(error: ConnectionClosed) -> SocketError:
 
 
 def _cause(error: BaseException) -> str:
-    """Return why something failed, in as few words as it is known by."""
-    behind = error.__cause__  # trio's "all attempts to connect failed": the first attempt's own reason
+    """Return why an operation failed, as briefly as possible."""
+    behind = error.__cause__  # of trio's "all attempts to connect failed": take the reason of the first attempt
     if isinstance(behind, BaseExceptionGroup):
         behind = first_error(behind)
     match behind or error:
@@ -314,13 +314,13 @@ def _cause(error: BaseException) -> str:
             return why.replace("_", " ").lower()
         case stdlib_socket.gaierror(strerror=str(why)):
             return why
-        case OSError(errno=int(number)):  # trio puts the address before its words, which is named already
+        case OSError(errno=int(number)):  # trio's text repeats the address
             return os.strerror(number)
         case other:
             return str(other)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:
-    """Return the first exception of a group, however deep it lies."""
+    """Return the first exception of a group, at any depth."""
     error = group.exceptions[0]
     return first_error(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,4 +1,4 @@
-"""What a connection is to be, and why one has ended: the values that the feed's parts hand each other."""
+"""Values that the parts of the feed share: the settings of a connection, and why one has ended."""
 
 import random
 from typing import Final
@@ -13,15 +13,15 @@ SLOW_S: Final = 150.0
 
 
 def slow_pause_s() -> float:
-    """Return a pause, in seconds, after a refusal that another attempt may make worse: too many connections, requests.
+    """Return a pause in seconds after a rejection that a retry can make worse: too many connections or requests.
 
-    Random, so that programs which crowd each other out do not march in step.
+    It is random, so that two programs which exceed a limit together do not retry at the same times.
     """
     return random.uniform(SLOW_S, 1.5 * SLOW_S)
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What logs an account in."""
+    """The credentials of one account."""
 
     api_key: Secret
     secret_key: Secret
@@ -29,7 +29,7 @@ class Keys(msgspec.Struct, frozen=True):
 
 
 class ConnectionSpec(msgspec.Struct, frozen=True):
-    """What a connection is to be. Two equal specs are the same connection, two different ones are not."""
+    """The settings of one connection. A connection whose spec is unchanged is left alone."""
 
     listener: str
     account: str | None
@@ -39,7 +39,7 @@ class ConnectionSpec(msgspec.Struct, frozen=True):
     demo: bool
     subscriptions: tuple[Subscription, ...]
     keys: Keys | None
-    blocked: str | None = None  # why it must not be held
+    blocked: str | None = None  # why it must not be opened
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class ConnectionSpec(msgspec.Struct, frozen=True):
 
 
 class Disconnected(Exception):
-    """Why a connection is not live any more, and what that means for the next attempt."""
+    """Why a connection has ended, and what that means for the next attempt."""
 
     def __init__(self, text: str, action: Action = Action.RETRY) -> None:
         super().__init__(text)

@@ -132,7 +132,7 @@ async def test_no_websocket_server_and_too_many_connections(tmp_path: Path) -> N
         found = await addresses(tmp_path, where)
     assert found["http"]["level"] == "ok"
     assert (found["ws"]["level"], found["ws"]["step"]) == ("fail", "WebSocket handshake")
-    assert found["ws"]["found"] == f"{where} WebSocket handshake: refused with HTTP status 404"
+    assert found["ws"]["found"] == f"{where} WebSocket handshake: rejected with HTTP status 404"
     assert "path" in found["ws"]["todo"]
     assert answers == []
 

@@ -133,15 +133,19 @@ class Exchange:
             raise OSError("nobody listens")
         ours, theirs = memory_stream_pair()
         theirs.send_stream.close_hook = self._closed
-        theirs.send_stream.send_all_hook = self._sent
+        deliver = theirs.send_stream.send_all_hook
+        assert deliver
+
+        async def send() -> None:
+            if not self.reads:
+                await trio.sleep_forever()
+            await deliver()
+
+        theirs.send_stream.send_all_hook = send
         self.open += 1
         if self.upgrades:
             self._nursery.start_soon(self._serve, ours, len(self.dials) - 1)
         return theirs
-
-    async def _sent(self) -> None:
-        if not self.reads:
-            await trio.sleep_forever()
 
     def _closed(self) -> None:
         self.open -= 1
