@@ -49,6 +49,7 @@ def algo_rank(row: AlgoOrder) -> int:
 
 
 _OFTEN_CHANGED: Final = ("u_time", "mark_px", "upl", "total_eq")
+"""Compared first to find out whether the content of a row changes."""
 _NEVER_ABSENT: Final = frozenset({"account", "source", "received_at", "rank", "full_time", "as_of"})
 
 _REPORT: Final = frozenset({"received_at", "raw", "source", "rank", "full_time", "absent_time", "as_of", "p_time"})
