@@ -326,25 +326,6 @@ def m010_plain_words(database: Database) -> None:
     )
 
 
-@migrations()
-def m013_revisions(database: Database) -> None:
-    """Each row of the mirror gets the revision of the transaction that changed its content last.
-
-    Rows of older versions have revision 1. What was deleted from ``fills`` is in ``replaced_fills``.
-    """
-    database.execute("INSERT INTO counters (name, value) VALUES ('revision', 1)")
-    for table in _REAL:
-        database.execute(f"ALTER TABLE {table} ADD COLUMN revision INTEGER NOT NULL DEFAULT 1")
-        database.execute(f"CREATE INDEX {table}_revision ON {table} (revision)")
-    _create(
-        database,
-        "replaced_fills",
-        "account inst_id ord_id trade_id",
-        "account! inst_id! ord_id! trade_id! revision:i!",
-    )
-    database.execute("CREATE INDEX replaced_fills_revision ON replaced_fills (revision)")
-
-
 _EVENTS_RENAMED: Final = {
     "bug": "internal-error",
     "same-uid": "duplicate-account",
@@ -397,3 +378,22 @@ def m011_runs(database: Database) -> None:
     database.execute("ALTER TABLE connections ADD COLUMN run_id INTEGER")
     database.execute("UPDATE connections SET run_id = (SELECT max(id) FROM runs WHERE runs.pid = connections.pid)")
     _create_view(database, "runs")
+
+
+@migrations()
+def m013_revisions(database: Database) -> None:
+    """Each row of the mirror gets the revision of the transaction that changed its content last.
+
+    Rows of older versions have revision 1. What was deleted from ``fills`` is in ``replaced_fills``.
+    """
+    database.execute("INSERT INTO counters (name, value) VALUES ('revision', 1)")
+    for table in _REAL:
+        database.execute(f"ALTER TABLE {table} ADD COLUMN revision INTEGER NOT NULL DEFAULT 1")
+        database.execute(f"CREATE INDEX {table}_revision ON {table} (revision)")
+    _create(
+        database,
+        "replaced_fills",
+        "account inst_id ord_id trade_id",
+        "account! inst_id! ord_id! trade_id! revision:i!",
+    )
+    database.execute("CREATE INDEX replaced_fills_revision ON replaced_fills (revision)")

@@ -205,5 +205,5 @@ def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: in
     assert dict(now.execute("SELECT pid, id FROM runs").fetchall()) == ids
     assert now.execute("SELECT * FROM processes ORDER BY pid").fetchall() == before
     assert dict(now.execute("SELECT pid, run_id FROM connections").fetchall()) == ids
-    assert now.execute("SELECT count(*) FROM counters").fetchone() == (0,)
+    assert now.execute("SELECT count(*) FROM counters WHERE name = 'pid'").fetchone() == (0,)
     now.close()
