@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from okxsync.messages import Lost, Message, Subscribed, Verified
@@ -217,11 +218,12 @@ async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are
     interrupt(accounts, 1.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.write)
-        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)
-        await trio.sleep(300)
+        await trio.testing.wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
-        await trio.sleep(900)
-        assert trio.lowlevel.current_statistics().tasks_living <= tasks + 4
+        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)
+        await trio.sleep(1200)
+        # The reconciler and its search; of each backfill one task, and one for each of its two parts.
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks + 2 + 3 * GapSource.at_once
         attempts = accounts.desk.rows("SELECT attempts FROM gaps")
         assert min(attempts) >= (1,), "each account has its turn"
         exchange.answer = nothing
