@@ -24,7 +24,7 @@ from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.pool import ConnectionPool, wanted_channels
-from okxsync.messages import AccountRemoved, ClockSetBack, Heartbeat, Message, Retention, Run
+from okxsync.messages import AccountRemoved, Heartbeat, Message, Retention, Run, clock_offset
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
@@ -34,7 +34,8 @@ from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
-from okxsync.runtime.clock import StepDetector, now_us
+from okxsync.runtime import clock
+from okxsync.runtime.clock import now_us
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
 from okxsync.store.checkpoint import watch_wal
@@ -51,6 +52,10 @@ QUEUE: Final = 4096
 """Messages between the feed and the writer, 128 MiB at most (see ``messages.padding``). When the queue is full, the
 readers wait, and TCP flow control stops the exchange."""
 HEARTBEAT_S: Final = 1.0
+MEASURE_EVERY_S: Final = 60.0
+"""How often the exchange's clock is measured: a computer's clock drifts by some milliseconds in this time."""
+OFF_S: Final = 1.0
+"""A clock that is further off is journalled."""
 AFTER_S: Final = 3.0
 """Pause after the previous run. The exchange's limits count the last two seconds, and a killed run may have lived up
 to one heartbeat longer than recorded."""
@@ -90,9 +95,9 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
                         await send.send(Retention(settings.log.keep, settings.log.max_size))
                         await send.send(wanted_channels(settings))
                         for name in removed:
-                            await send.send(AccountRemoved(name, this_run.started_at))
+                            await send.send(AccountRemoved(name, now_us()))
                         wait_s = AFTER_S - lock.unheld_s
-                        producers.start_soon(_produce, settings, database, ids, send, wait_s, timings)
+                        producers.start_soon(_keep_producing, settings, database, ids, send, wait_s, timings)
                         producers.start_soon(watch_wal, database, send)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -104,7 +109,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
             )
 
 
-async def _produce(
+async def _keep_producing(
     settings: Settings,
     database: Path,
     ids: dict[tuple[str, str], int],
@@ -112,11 +117,30 @@ async def _produce(
     wait_s: float,
     timings: Timings,
 ) -> None:
-    """Run the connections, identify the accounts, reconcile with REST, and follow accounts.toml."""
-    await trio.sleep(max(0.0, wait_s))  # requests of the previous run count against the exchange's limits too
+    """Produce; if the clock must go back, begin anew as after a crash, with every channel lost."""
+    while True:
+        # Requests of the previous run count against the exchange's limits too.
+        await trio.sleep(max(0.0, wait_s))
+        await _produce(settings, database, ids, send, timings)
+        clock.current.unpin()
+        wait_s, ids = AFTER_S, connection_ids(database)
+
+
+async def _produce(
+    settings: Settings,
+    database: Path,
+    ids: dict[tuple[str, str], int],
+    send: trio.MemorySendChannel[Message],
+    timings: Timings,
+) -> None:
+    """Run the connections, identify the accounts, reconcile with REST, and follow accounts.toml.
+
+    Return with every channel reported as lost if the clock must go back.
+    """
     async with open_http() as http:
         clients = Clients(http, settings.accounts)
-        await clients.measure_clocks()
+        off_s = await clients.measure_clocks()
+        clock.current.pin()
         changed, changes = trio.open_memory_channel[Settings | str](0)
         registry = Registry(clients.of, send, identities(database), changed.send)
         registry.configure(settings.accounts)
@@ -133,6 +157,30 @@ async def _produce(
                 nursery.start_soon(registry.identify, settings.accounts)
                 nursery.start_soon(reconciler.run)
                 nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
+                await _measure_clocks(clients, send, off_s)
+                nursery.cancel_scope.cancel(reason="the clock must go back")
+            await pool.report_lost("the exchange's clock is behind the time recorded here")
+
+
+async def _measure_clocks(clients: Clients, send: trio.MemorySendChannel[Message], off_s: dict[str, float]) -> None:
+    """Keep the process's clock at the exchange's until it must go back; journal a site that it does not follow."""
+    reported: dict[str, float] = {}
+    while not clock.current.must_go_back:
+        for rest, ahead_s in off_s.items():
+            reported[rest] = await _report_clock(f"the clock of {rest}", ahead_s, reported.get(rest, 0.0), send)
+        await trio.sleep(MEASURE_EVERY_S)
+        off_s = await clients.measure_clocks()
+
+
+async def _report_clock(what: str, ahead_s: float, reported_s: float, send: trio.MemorySendChannel[Message]) -> float:
+    """Journal a clock that is off, if it was not reported as such yet; return what is reported of it now."""
+    if abs(ahead_s - reported_s) <= OFF_S:
+        return reported_s
+    if abs(ahead_s) > OFF_S:
+        how = f"{what} is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the time recorded here"
+        log.warning("%s", how)
+        await send.send(events.CLOCK_OFF.note(now_us(), None, how))
+    return ahead_s
 
 
 async def _watch(
@@ -193,15 +241,12 @@ async def _send_heartbeats(
     """Report every second that the daemon is alive; the first heartbeat precedes all other messages."""
     await send.send(_heartbeat_of(send, this_run))
     task_status.started()
-    clock = StepDetector()
+    reported_s = 0.0
     while True:
+        offset = clock_offset()
+        await send.send(offset)
+        reported_s = await _report_clock("this machine's clock", -offset.to_wall_us / 1e6, reported_s, send)
         await trio.sleep(HEARTBEAT_S)
-        if step_s := clock.step_s():
-            step = f"this machine's clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s"
-            log.warning("%s", step)
-            await send.send(events.CLOCK_STEPPED.note(now_us(), None, step))
-            if step_s < 0:
-                await send.send(ClockSetBack(int(-step_s * 1e6)))
         lock.touch()
         await send.send(_heartbeat_of(send, this_run))
 

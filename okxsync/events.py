@@ -116,8 +116,11 @@ VERIFICATION_RESTORED: Final = Event("verification-restored", INFO, "all channel
 
 # This machine, and the settings
 
-CLOCK_STEPPED: Final = Event(
-    "clock-stepped", WARNING, "this machine's clock was set; coverage and gaps have moved with it"
+CLOCK_OFF: Final = Event(
+    "clock-off",
+    WARNING,
+    "this machine's clock, or a site's, differs from the time recorded here; coverage and gaps are not affected",
+    "set this machine's clock by NTP",
 )
 CONFIG_INVALID: Final = Event(
     "config-invalid",

@@ -10,6 +10,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from okxsync.runtime import clock
+
 MARKET = "market"
 """The listener's name of the public connection, beside the accounts' names."""
 
@@ -189,10 +191,14 @@ class GapResult(msgspec.Struct, tag=True, array_like=True):
     note: str | None
 
 
-class ClockSetBack(msgspec.Struct, tag=True, array_like=True):
-    """This machine's clock was set back during the run: coverage and open gaps shift with it."""
+class ClockOffset(msgspec.Struct, tag=True, array_like=True):
+    """How far the sender's clock, by which all times here are recorded, is ahead of the machine's two clocks.
 
-    by_us: int
+    The writer follows it on the steady clock. Readers in other processes follow it on the wall clock.
+    """
+
+    to_steady_ns: int
+    to_wall_us: int
 
 
 class Note(msgspec.Struct, tag=True, array_like=True):
@@ -249,11 +255,17 @@ Message: TypeAlias = (
     | Rows
     | OrdersNotFound
     | GapResult
-    | ClockSetBack
+    | ClockOffset
     | Note
     | Retention
     | Heartbeat
 )
+
+
+def clock_offset() -> ClockOffset:
+    """Return the offset of this process's clock now."""
+    return ClockOffset(clock.current.offset_ns, clock.current.ahead_us())
+
 
 PLACE_BYTES: Final = 32 * 1024
 """The size of a place in the channel; few frames are larger."""

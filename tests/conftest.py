@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from okxsync.runtime import clock
 from okxsync.store.database import Reader
 from tests.support.desk import Desk
 
@@ -23,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(0))  # it sets its own duration
         elif item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin with a clock that was not measured yet, as a process does."""
+    monkeypatch.setattr(clock, "current", clock.Clock())
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``okxsync backfill``."""
 
 import logging
-import time
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from okxsync.cli.common import (
     find_config,
     leaves,
     log_to_stderr,
+    recorded_now_us,
 )
 
 
@@ -48,9 +48,9 @@ def backfill(
     from okxsync.reconcile.pull import Window
     from okxsync.store.database import StoreError
 
-    now_ms = time.time_ns() // 1_000_000
     try:
         settings = load(find_config(config))
+        now_ms = recorded_now_us(db or settings.database) // 1000
         chosen = accounts_named(settings, account or [])
         if missing := missing_secrets(settings):
             fail(2, *missing)

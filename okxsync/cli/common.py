@@ -1,7 +1,9 @@
 """What all commands share: their options, and how they fail, find files and log."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -19,6 +21,7 @@ __all__ = [
     "find_database",
     "leaves",
     "log_to_stderr",
+    "recorded_now_us",
     "reject_unknown",
 ]
 
@@ -72,6 +75,20 @@ def find_database(config: Path | None, db: Path | None) -> Path:
         return load(find_config(config)).database
     except ConfigError as error:
         fail(2, *error.lines)
+
+
+def recorded_now_us(database: Path) -> int:
+    """Return the time in microseconds UTC, by the clock that a database's times are recorded by.
+
+    It is the exchange's, as far as the last run has measured it; without a readable database it is the wall clock's.
+    """
+    from okxsync.mirror.status import clock_ahead_us
+    from okxsync.store.database import StoreError, reading
+
+    ahead_us = 0
+    with suppress(StoreError), reading(database) as opened:
+        ahead_us = clock_ahead_us(opened.conn)
+    return time.time_ns() // 1000 + ahead_us
 
 
 def reject_unknown(database: Path, names: Sequence[str]) -> None:

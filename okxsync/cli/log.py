@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, reject_unknown
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, recorded_now_us, reject_unknown
 
 POLL_S = 0.2
 """How often --follow looks for new frames."""
@@ -51,7 +51,8 @@ def log(
     from okxsync.mirror.frames import FrameFilter, FrameReader
     from okxsync.store.database import DatabaseError, StoreError
 
-    now_ms = time.time_ns() // 1_000_000
+    path = find_database(config, db)
+    now_ms = recorded_now_us(path) // 1000
     try:
         since_us, until_us = (moment_ms(at, now_ms) * 1000 if at else None for at in (since, until))
         pattern = re.compile(grep) if grep else None
@@ -65,7 +66,6 @@ def log(
         fail(2, "--follow and --until cannot be combined")
     wanted = FrameFilter(account or (), channel or (), since_us, until_us, pattern)
     line = as_json if json else as_text
-    path = find_database(config, db)
     try:
         reject_unknown(path, wanted.accounts)
         with suppress(KeyboardInterrupt), FrameReader(path, wanted, only_new=follow and not since) as reader:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, find_database
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, find_database, recorded_now_us
 
 
 def prune(
@@ -36,8 +36,6 @@ def prune(
 
     Exit codes: 0 done, 1 the database cannot be used, 2 invalid input.
     """
-    import time
-
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import load
     from okxsync.config.units import duration_s, size_bytes
@@ -58,7 +56,7 @@ def prune(
     if keep_s is None and most is None:
         fail(2, "no limit: use --older-than or --max-size, or set keep or max_size in [log]")
     path = find_database(config, db)
-    limits = PruneLimits(time.time_ns() // 1000 - keep_s * 1_000_000 if keep_s is not None else None, most)
+    limits = PruneLimits(recorded_now_us(path) - keep_s * 1_000_000 if keep_s is not None else None, most)
     try:
         reader = open_reader(path)  # reports what is wrong with the file, and does not create it
         freed = would_free(reader.conn, limits) if dry_run else None

@@ -1,7 +1,6 @@
 """``okxsync verify``."""
 
 import logging
-import time
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from okxsync.cli.common import (
     find_config,
     leaves,
     log_to_stderr,
+    recorded_now_us,
 )
 
 
@@ -47,7 +47,7 @@ def verify(
     try:
         settings = load(find_config(config))
         chosen = accounts_named(settings, account or [])
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = recorded_now_us(db or settings.database) // 1000
         since_ms = moment_ms(since, now_ms)
         if not chosen:
             fail(2, f"{settings.path}: no account is enabled, so there is nothing to compare")

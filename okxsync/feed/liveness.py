@@ -20,8 +20,7 @@ peer sent before it received the ping has been read. Four facts follow from what
     suspension  the machine or the process was suspended: far more time than a beat has passed on a clock that keeps
                 running during a suspend. It is over when a ping that was sent since is answered.
 
-A pong proves the time up to its own ping and not more, however late it is read. It proves nothing if the local clock
-was set back behind that time: the same time then comes a second time.
+A pong proves the time up to its own ping and not more, however late it is read.
 """
 
 import math
@@ -40,7 +39,7 @@ STALL_S: Final = 1.0
 class Moment(NamedTuple):
     """One moment on the three clocks that matter here."""
 
-    local_us: int  # local time in microseconds UTC, which can be set
+    local_us: int  # the process's clock: microseconds UTC, never going back
     s: float  # trio's clock, which can stop during a suspend
     steady_s: float  # a clock that keeps running during a suspend, and that cannot be set
 
@@ -91,7 +90,7 @@ class Liveness:
         return local_us if self._behind_us is None else self._behind_us
 
     def on_pong(self, now: Moment) -> Proof | None:
-        """A pong was read. Return what it proves: nothing if no ping is in flight, or if the clock was set back."""
+        """A pong was read. Return what it proves: nothing if no ping is in flight."""
         if not self._pings:
             return None
         ping = self._pings.popleft()
@@ -99,8 +98,6 @@ class Liveness:
             self._suspended_s = 0.0
         if self._behind_us is not None:
             self._behind_us = max(self._behind_us, ping.local_us) if ping.s < self._stalled_until else None
-        if ping.local_us > now.local_us:
-            return None
         return Proof(ping.local_us, round((now.s - ping.s) * 1e6))
 
     def on_stall(self, now: Moment) -> None:

@@ -13,7 +13,7 @@ import trio
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.spec import ConnectionSpec, Keys
-from okxsync.messages import MARKET, ConnectionRemoved, Message, WantedChannels
+from okxsync.messages import MARKET, ConnectionRemoved, Lost, Message, WantedChannels
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.clock import ExchangeClock, now_us
@@ -88,6 +88,12 @@ class ConnectionPool:
                 self._running[key] = spec, scope, ended
                 self._connections[key] = self._connection(key, spec, site)
                 nursery.start_soon(self._run_connection, self._connections[key], scope, ended)
+
+    async def report_lost(self, why: str) -> None:
+        """Report every channel as lost; call it once the connections are cancelled for good."""
+        for key, (spec, _, _) in self._running.items():
+            channels = [one.key for one in spec.subscriptions]
+            await self._send.send(Lost(self._ids[key], spec.listener, channels, now_us(), why))
 
     async def mark_stale(self, listener: str, channel: str, verified_until: int, why: str) -> None:
         """Pushes of a channel are missing: reconnect (see ``FeedConnection.mark_stale``)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
-from okxsync.mirror.status import LAST_RUN, is_running
+from okxsync.mirror.status import LAST_RUN, clock_ahead_us, is_running
 from okxsync.okx.channels import channel_of
 from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading, wal_of
@@ -85,14 +85,16 @@ class Details(msgspec.Struct):
 
 
 def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
-    """Read the accounts' states at ``now_us`` microseconds UTC; without a daemon ``alive`` nothing is live.
+    """Read the accounts' states at ``now_us`` microseconds UTC of the wall clock.
+
+    Without a daemon ``alive`` nothing is live.
 
     Raises:
         StoreError: there is no such database, or it is not ours.
     """
     with reading(path) as database:
         database.conn.execute("BEGIN")  # one snapshot for all queries
-        accounts = _accounts(database.conn, now_us, alive)
+        accounts = _accounts(database.conn, now_us + clock_ahead_us(database.conn), alive)
         last = database.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
     wal = wal_of(path)
     wal_bytes = wal.stat().st_size if wal.exists() else 0

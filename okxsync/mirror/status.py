@@ -96,14 +96,23 @@ class Status(msgspec.Struct):
 
 
 def read_status(path: Path, now_us: int) -> Status:
-    """Read the status of the database, at ``now_us`` microseconds UTC.
+    """Read the status of the database, at ``now_us`` microseconds UTC of the wall clock.
 
     Raises:
         StoreError: the database does not exist, or is not an okxsync database.
     """
     with reading(path) as database:
         database.conn.execute("BEGIN")  # one snapshot for all queries
-        return _read(database.conn, now_us)
+        return _read(database.conn, now_us + clock_ahead_us(database.conn))
+
+
+def clock_ahead_us(db: Connection) -> int:
+    """Return by how much the clock that all times are recorded by is ahead of this machine's wall clock.
+
+    It is as of the last second of the daemon, or of the last backfill.
+    """
+    found = db.execute("SELECT value FROM counters WHERE name = 'clock_ahead_us'").fetchone()
+    return found[0] if found else 0
 
 
 def _read(db: Connection, now_us: int) -> Status:
@@ -135,7 +144,7 @@ def _daemon(db: Connection, now_us: int) -> DaemonState:
         return DaemonState(False, None, None, None, None)
     host, pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
-    # A heartbeat in the future is from before the clock was set back; a daemon that is alive has sent a new one.
+    # A heartbeat in the future is from before the wall clock was set back; a daemon that is alive has sent a new one.
     alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(host, pid) is not False
     return DaemonState(alive, pid, _iso(started_at), age_s, version)
 

@@ -16,7 +16,7 @@ import trio
 from okxsync.accounts.identity import find_blocked
 from okxsync.accounts.registry import fetch_account_config
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import Message
+from okxsync.messages import Message, clock_offset
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
@@ -26,6 +26,7 @@ from okxsync.reconcile.work import OnProgress, Part, Work, gap_results, parts_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
+from okxsync.runtime.clock import now_us
 from okxsync.store.database import Reader, open_database, wal_of
 from okxsync.store.handover import run_writer
 
@@ -56,6 +57,7 @@ async def backfill(
             async with open_http() as http:
                 clients = Clients(http, accounts)
                 await clients.measure_clocks()
+                await send.send(clock_offset())
                 await trio.sleep(wait_s)
                 return await _backfill_all(reader, clients, accounts, window, send, on_progress)
 
@@ -116,7 +118,7 @@ async def _why_blocked(client: AccountClient, account: AccountSettings, known: M
 def _unsettled_s(gaps: Iterable[Gap]) -> float:
     """Return how long to wait until REST knows everything that happened before the last of the gaps ended."""
     ended_s = max((gap.to_at / 1e6 for gap in gaps if gap.to_at is not None), default=0.0)
-    return min(max(ended_s + SETTLE_S - time.time(), 0.0), SETTLE_S)
+    return min(max(ended_s + SETTLE_S - now_us() / 1e6, 0.0), SETTLE_S)
 
 
 def deeper_than_kept(since_ms: int, now_ms: int) -> list[str]:

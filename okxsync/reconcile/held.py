@@ -161,8 +161,8 @@ def live_channels(reader: Reader, channels: Collection[str], account: str | None
     marks = ", ".join("?" * len(channels))
     whose = "" if account is None else "account = ? AND "
     rows = reader.rows(
-        f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel}"
-        " AND outcome IS NOT NULL), covered_since), coalesce(last_push_at, 0),"
+        f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel} AND outcome IS NOT NULL"
+        " AND to_at <= covered_until), covered_since), coalesce(last_push_at, 0),"  # later: by a clock that was ahead
         " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
         " FROM coverage"
         f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"

@@ -229,7 +229,10 @@ class Puller:
                     raise _broken(endpoint.path, str(error)) from None
 
     def _ahead_ms(self) -> int:
-        """Return by how much this machine's clock is ahead of the exchange's: such times are its future."""
+        """Return by how much our clock is ahead of this site's: such times are its future.
+
+        That is so while a measurement is not confirmed, and if two sites disagree (see ``runtime.clock``).
+        """
         return max(0, now_us() // 1000 - self._client.now_ms())
 
     def _as_of_ms(self) -> int:

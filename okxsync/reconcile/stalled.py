@@ -32,7 +32,6 @@ from okxsync.store.database import Reader
 SELF_REPEATING: Final = frozenset({"account", "positions"})
 """They repeat their state every five seconds, even if nothing changes (OKX docs:
 trading-account-websocket-positions-channel). So they are verified only if that stops."""
-_DAY_US: Final = 86_400_000_000
 
 MarkStale: TypeAlias = Callable[[str, str, int, str], Awaitable[None]]
 """Takes account, channel, until when it was verified (local microseconds), and why it is stale since."""
@@ -119,7 +118,7 @@ class StalledSource:
         for one, name in silent:
             key = one.key
             last = max(one.since_at, self._requested_at.get(key, 0))
-            is_due = now_us >= last + every_us[name, key in self._failed] or last > now_us  # the clock was set back
+            is_due = now_us >= last + every_us[name, key in self._failed]
             if is_due and key not in excluded:
                 due.append((last, one, name))
         taken: Counter[str] = Counter()
@@ -131,10 +130,9 @@ class StalledSource:
         return found
 
     def _work(self, one: LiveChannel) -> Work:
-        now = now_us()
         pushed_at = one.pushed_at if one.name in SELF_REPEATING else 0
         until_us, _ = self._verified.get(one.key, (0, 0))
-        verified_at = max((at for at in (one.since_at, until_us, pushed_at) if 0 < at <= now), default=now - _DAY_US)
+        verified_at = max(one.since_at, until_us, pushed_at)
         return Work(
             one.account,
             one.key,
@@ -154,8 +152,8 @@ class StalledSource:
             return [Unverified(one.account, one.channel, report.ended_us, failed.error or "")]
         self._failed.discard(one.key)
         until_us, until_ms = self._verified.get(one.key, (0, 0))
+        # What happened just before the subscription was not pushed, and a site's clock may differ from ours.
         ahead_ms = report.began_us // 1000 - report.began_ms
-        # What happened just before the subscription was not pushed, and clocks differ.
         since_ms = until_ms if verified_at == until_us else verified_at // 1000 - ahead_ms + ASIDE_MS
         settle_us = int(self._timings.settle_s * 1e6)
         self._fetched[one.key] = Fetched(

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 import httpx
+import trio
 
 from okxsync.config.settings import AccountSettings
 from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient
-from okxsync.rest.clock import SiteClock
+from okxsync.rest.clock import FRESH_S, SiteClock
+from okxsync.runtime import clock
 
 
 class Clients:
@@ -37,6 +39,17 @@ class Clients:
     def clock_of(self, site: Site) -> SiteClock:
         return self._clocks.setdefault(site.rest, SiteClock(self._http, site.rest))
 
-    async def measure_clocks(self) -> None:
-        for clock in list(self._clocks.values()):
-            await clock.measure()
+    async def measure_clocks(self) -> dict[str, float]:
+        """Measure the clocks of all sites, more than once if the first answers are surprising.
+
+        Returns:
+            By address, how many seconds each site's clock is ahead of the process's afterwards.
+        """
+        for more in reversed(range(clock.CONFIRMATIONS)):
+            async with trio.open_nursery() as nursery:
+                for one in self._clocks.values():
+                    nursery.start_soon(one.measure)
+            if not more or not clock.current.is_in_doubt:
+                break
+            await trio.sleep(FRESH_S)
+        return {rest: one.ahead_s() for rest, one in self._clocks.items()}

@@ -1,17 +1,18 @@
 """The exchange's clock, measured over REST (OKX docs: public-data-rest-api-get-system-time).
 
-OKX rejects a signature that is 30 s off. The offset is taken at the middle of the request, so it is wrong by half the
-round trip at most. It is kept relative to a monotonic clock, so a step of this machine's clock does no harm.
+OKX rejects a signature that is 30 s off, so a site's clock follows each answer at once. The offset is taken at the
+middle of the request: half of the round trip is the most it can be wrong by. Every measurement goes to the process's
+clock too, which is slower to believe it (see ``runtime.clock``).
 """
 
 import logging
-import time
 
 import httpx
 import msgspec
 import trio
 
 from okxsync.rest.http import UNREADABLE, fetch
+from okxsync.runtime import clock
 from okxsync.runtime.clock import steady_s
 
 log = logging.getLogger("okxsync.rest")
@@ -20,7 +21,8 @@ MEASURE_S = 5.0
 FRESH_S = 1.0
 """A more recent measurement is not repeated: hundreds of connections may need one at the same time, and the limit is 10
 in 2 s per IP. A wrong one is replaced before many logins are rejected for it."""
-WARN_S = 1.0
+RESOLUTION_S = 0.001
+"""OKX reports whole milliseconds."""
 NO_TIME = (ValueError, ArithmeticError, IndexError)
 """What reading the time from a well-formed reply may raise."""
 
@@ -41,21 +43,20 @@ class SiteClock:
         self._url = f"{rest}/api/v5/public/time"
         self._lock = trio.Lock()
         self._measured_at = float("-inf")
-        self._ahead_s = time.time() - steady_s()  # until it is measured: this machine's time
+        self._offset_s: float | None = None  # to the steady clock; None: not measured yet
 
     def now_s(self) -> float:
-        """Return the exchange's time in Unix seconds."""
-        return steady_s() + self._ahead_s
+        """Return the exchange's time in Unix seconds; until it was measured, the process's time."""
+        return clock.now_us() / 1e6 if self._offset_s is None else steady_s() + self._offset_s
 
-    @property
-    def offset_s(self) -> float:
-        """By how much the exchange's clock is ahead of this machine's, in seconds."""
-        return self.now_s() - time.time()
+    def ahead_s(self) -> float:
+        """Return by how much the exchange's clock is ahead of the process's, in seconds."""
+        return self.now_s() - clock.now_us() / 1e6
 
     @property
     def measured(self) -> bool:
         """Whether the exchange's time was ever received."""
-        return self._measured_at > float("-inf")
+        return self._offset_s is not None
 
     async def measure(self) -> None:
         """Request the exchange's time. If that fails, the last offset stays."""
@@ -71,7 +72,6 @@ class SiteClock:
             except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, *NO_TIME) as error:
                 log.warning("clock: the time of %s cannot be read: %s", self._url, error or type(error).__name__)
                 return
-            self._ahead_s = theirs - (before + after) / 2
+            self._offset_s = theirs - (before + after) / 2
             self._measured_at = trio.current_time()
-            if abs(self.offset_s) > WARN_S:
-                log.warning("clock: this machine is %.1f s off %s; synchronize it by NTP", -self.offset_s, self._url)
+            clock.current.measured(theirs - after, theirs + RESOLUTION_S - before)

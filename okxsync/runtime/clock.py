@@ -1,44 +1,150 @@
-"""Clocks: this machine's, a steady one that is never set, and the exchange's."""
+"""The clock of this process: the exchange's time, on a clock that nobody can set.
+
+All local times (``*_at``) are on one time axis: the system's steady clock plus an offset. The steady clock runs through
+a suspend, and setting the wall clock does not change it. So a step of the wall clock changes nothing here.
+
+The offset begins as the wall clock's, and follows the exchange's as soon as that was measured. A measurement is an
+interval, because the exchange reads its clock at an unknown moment between the request and the reply:
+
+    measurement                  the offset
+    --------------------------   ----------------------------------------------------------------------------------
+    contains the offset          stays
+    up to ``FAR_US`` away        moves to the nearest end of the interval
+    further away                 stays until further measurements confirm it: one wrong answer of a server must not
+                                 move coverage and gaps by an hour
+
+Once the clock is *pinned* - coverage is recorded by it - it never goes back. For a small correction it stands still
+until time has caught up. If the exchange turns out to be further behind, it ``must_go_back``: whoever has pinned it
+reports everything as lost, and unpins it. Coverage that is in the future then is withdrawn by one rule (see
+``store.coverage``). Until then, who asks the exchange for a window must widen it by what this clock is ahead.
+"""
 
 import time
 from typing import Final, Protocol
 
+import msgspec
+
 
 class ExchangeClock(Protocol):
-    """An estimate of the exchange's clock."""
+    """The exchange's clock, as far as it is known."""
 
     def now_s(self) -> float:
-        """Return Unix seconds on the exchange's clock."""
+        """Return Unix seconds, as the exchange would say."""
 
     async def measure(self) -> None:
-        """Compare with the exchange's time again."""
+        """Compare with the exchange again."""
 
 
-def now_us() -> int:
-    """Return the local time in microseconds UTC."""
-    return time.time_ns() // 1000
+FAR_US: Final = 1_000_000
+"""A measurement further away than this must be confirmed. A smaller error is within the overlap of backfills."""
+CONFIRMATIONS: Final = 3
+"""So many measurements in a row must agree."""
+CONFIRM_US: Final = 60_000_000
+"""And once the clock is pinned, they must span this long: a load balancer may repeat one server's wrong answer."""
+STANDSTILL_US: Final = 30_000_000
+"""The longest standstill. What begins and ends within it is no longer than the overlap of backfills (150 s)."""
 
-
-STEP_S: Final = 1.0
-"""Smaller steps are within the overlap with which gaps are backfilled."""
-
-
-class StepDetector:
-    """Detects that the machine's clock was set, by comparison with a steady clock."""
-
-    def __init__(self) -> None:
-        self._ahead_s = time.time() - steady_s()
-
-    def step_s(self) -> float:
-        """Return by how many seconds it was set forward since the last call; negative: back; 0: below ``STEP_S``."""
-        was_s, self._ahead_s = self._ahead_s, time.time() - steady_s()
-        step_s = self._ahead_s - was_s
-        return step_s if abs(step_s) > STEP_S else 0.0
-
-
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def steady_s() -> float:
-    """Return seconds of a clock that also runs while the machine is suspended, and is never set."""
+    """Return seconds of a clock that goes on through a suspend, and that nobody sets."""
     return time.clock_gettime(_STEADY)
+
+
+class _Candidate(msgspec.Struct):
+    """An offset that is far away and not confirmed yet; nanoseconds."""
+
+    offset_ns: int
+    since_ns: int  # on the steady clock
+    count: int = 0
+
+
+class Clock:
+    """A time axis, as the module describes it; it begins at its first use."""
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None  # to the steady clock
+        self._latest_us = 0
+        self._pinned = False
+        self._candidate: _Candidate | None = None
+        self.must_go_back = False
+        """Whether the exchange's clock is confirmed to be far behind this one, which is pinned."""
+
+    def now_us(self) -> int:
+        """Return the time in microseconds UTC."""
+        self._latest_us = max(self._latest_us, (_steady_ns() + self.offset_ns) // 1000)
+        return self._latest_us
+
+    def at_us(self, moment_s: float) -> int:
+        """Return the time of a moment of the steady clock, in microseconds UTC."""
+        return (round(moment_s * 1e9) + self.offset_ns) // 1000
+
+    @property
+    def offset_ns(self) -> int:
+        """By how much this clock is ahead of the steady one."""
+        if self._offset_ns is None:
+            self._offset_ns = time.time_ns() - _steady_ns()
+        return self._offset_ns
+
+    def ahead_us(self) -> int:
+        """Return by how much this clock is ahead of the wall clock."""
+        return self.now_us() - time.time_ns() // 1000
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether some more measurements can settle an offset that is not confirmed."""
+        return self._candidate is not None and not self._pinned
+
+    def pin(self) -> None:
+        """Coverage is recorded from now on: do not go back any more."""
+        self._pinned = True
+
+    def unpin(self) -> None:
+        """Nothing is covered any more: go back if the next measurements confirm it."""
+        self._pinned = self.must_go_back = False
+
+    def measured(self, earliest_s: float, latest_s: float) -> None:
+        """Take a measurement: the exchange's clock is ahead of the steady one by an amount between the two."""
+        earliest, latest = round(earliest_s * 1e9), round(latest_s * 1e9)
+        nearest = min(max(self.offset_ns, earliest), latest)
+        if abs(nearest - self.offset_ns) <= FAR_US * 1000:
+            self._candidate = None
+            self.must_go_back = False
+            self._move(nearest)
+        else:
+            self._confirm(earliest, latest)
+
+    def follow(self, offset_ns: int) -> None:
+        """Be the clock of another process of this machine, whose ``offset_ns`` this is."""
+        self._move(offset_ns)
+
+    def _confirm(self, earliest: int, latest: int) -> None:
+        known, now = self._candidate, _steady_ns()
+        if known is None or not earliest - FAR_US * 1000 <= known.offset_ns <= latest + FAR_US * 1000:
+            known = self._candidate = _Candidate((earliest + latest) // 2, now)
+        known.count += 1
+        if known.count < CONFIRMATIONS or (self._pinned and now - known.since_ns < CONFIRM_US * 1000):
+            return
+        self._candidate = None
+        self.must_go_back = self._pinned and known.offset_ns < self.offset_ns - STANDSTILL_US * 1000
+        if not self.must_go_back:
+            self._move(min(max(known.offset_ns, earliest), latest))
+
+    def _move(self, offset_ns: int) -> None:
+        self._offset_ns = offset_ns
+        if not self._pinned:
+            self._latest_us = 0
+
+
+def _steady_ns() -> int:
+    return round(steady_s() * 1e9)
+
+
+current = Clock()
+"""The clock of this process."""
+
+
+def now_us() -> int:
+    """Return the time of this process's clock in microseconds UTC."""
+    return current.now_us()

@@ -29,17 +29,20 @@ Only three things prove that a channel was received, and only they move ``until`
   REST can verify is covered no further than its own last push.
 - A REST check that found nothing missing.
 
-``until`` moves back only if pushes are known to be missing, or if the clock was set back. All transitions are here;
-``coverage_table`` loads a value, applies one transition and saves the result in the writer's transaction. Times are
-local times in microseconds UTC.
+``until`` moves back only if pushes are known to be missing, or if it lies in the future. The clock of a process never
+goes back (see ``runtime.clock``), but the clock of an earlier process may have been ahead of it. Where its coverage
+ended on the new clock is unknown. So at the first subscription all of it is withdrawn, and one gap spans it.
+
+All transitions are here; ``coverage_table`` loads a value, applies one transition and saves the result in the writer's
+transaction. Times are local times in microseconds UTC.
 """
 
 from typing import Final
 
 import msgspec
 
-CLOCK_STEP_US: Final = 1_000_000
-"""If ``until`` is further ahead of the clock than this, the clock was set back. Backfills overlap by more than this."""
+FUTURE_US: Final = 1_000_000
+"""Coverage that ends further ahead than this was recorded by a clock that was ahead. Backfills overlap by more."""
 _DAY_US: Final = 86_400_000_000
 
 
@@ -89,22 +92,17 @@ class Coverage(msgspec.Struct, frozen=True):
 
     def subscribed(self, connection_id: int, at: int) -> Change:
         """The exchange acknowledged the subscription: the channel is live, and its gap ends."""
-        since, until = self.since, self.until
+        since, until, pushed_at = self.since, self.until, self.last_push_at
         gaps: tuple[Gap, ...] = ()
         if not self.live and (gap := self.gap or self._missing_since_unsubscribed(at)):
-            if until > at + CLOCK_STEP_US:
-                # The clock was set back while the channel was not live. Where coverage ended on the new clock is
-                # unknown, so the gap spans everything.
-                gap = _replace(
-                    gap,
-                    since=min(gap.since, since, at - _DAY_US),
-                    reason=f"{gap.reason}; the clock was set back",
-                )
+            if until > at + FUTURE_US:
+                reason = f"{gap.reason}; the clock was ahead before"
+                gap = _replace(gap, since=min(gap.since, since, at - _DAY_US), reason=reason)
                 since, until = min(since, at), at
             gaps = (_replace(gap, until=max(gap.since, at)),)
-        return Change(
-            _replace(self, since=since, until=max(until, at), live=True, connection_id=connection_id, gap=None), gaps
-        )
+            pushed_at = pushed_at and min(pushed_at, at)
+        new = _replace(self, since=since, until=max(until, at), live=True, last_push_at=pushed_at, gap=None)
+        return Change(_replace(new, connection_id=connection_id), gaps)
 
     def _missing_since_unsubscribed(self, at: int) -> Gap | None:
         return Gap(self.until, None, "not subscribed") if self.until != at else None
@@ -147,14 +145,6 @@ class Coverage(msgspec.Struct, frozen=True):
     def unsubscribed(self) -> "Coverage":
         """The channel is no longer configured: no gap opens, unless it is subscribed again."""
         return _replace(self, live=False)
-
-    def clock_set_back(self, by_us: int) -> Change:
-        """This machine's clock was set back: shift what is not over, so that nothing lies in the future."""
-        until = self.until - by_us
-        pushed_at = None if self.last_push_at is None else self.last_push_at - by_us
-        gap = self.gap and _replace(self.gap, since=self.gap.since - by_us)
-        moved = _replace(self, since=min(self.since, until), until=until, last_push_at=pushed_at, gap=gap)
-        return Change(moved, (gap,) if gap else ())
 
 
 def first_subscribed(connection_id: int, at: int, initial_us: int) -> Change:

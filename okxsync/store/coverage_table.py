@@ -12,7 +12,6 @@ import msgspec
 
 from okxsync import events
 from okxsync.messages import (
-    ClockSetBack,
     ConnectionRemoved,
     GapResult,
     Lost,
@@ -50,6 +49,11 @@ _NEW_GAP: Final = (
     "INSERT INTO gaps (from_at, to_at, reason, note, account, channel, rows, attempts) VALUES (?, ?, ?, ?, ?, ?, 0, 0)"
 )
 _CHANGE_GAP: Final = "UPDATE gaps SET from_at = ?, to_at = ?, reason = ?, note = ? WHERE id = ?"
+_END_IN_THE_PAST: Final = (
+    "UPDATE gaps SET from_at = min(from_at, ?), to_at = ? WHERE account = ? AND channel = ? AND outcome IS NULL"
+    " AND to_at > ?"
+)
+"""For ended gaps of a clock that was ahead: they would not be backfilled until their end has passed."""
 _PUSHED: Final = (
     "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
     " WHERE account = ?3 AND channel = ?4"
@@ -99,6 +103,8 @@ def subscribed(db: Connection, message: Subscribed) -> None:
         key = (message.listener, channel)
         if known := load(db, key):
             change = known.subscribed(message.connection_id, message.at)
+            if change.coverage.until < known.until:
+                db.execute(_END_IN_THE_PAST, (message.at, message.at, *key, message.at))
         else:
             change = first_subscribed(message.connection_id, message.at, message.initial_us)
         save(db, key, change)
@@ -133,11 +139,6 @@ def connection_removed(db: Connection, message: ConnectionRemoved) -> None:
     """The connection's channels are no longer configured."""
     for key, known in _load(db, "live = 1 AND connection_id = ?", [message.connection_id]):
         save(db, key, Change(known.unsubscribed()))
-
-
-def clock_set_back(db: Connection, message: ClockSetBack) -> None:
-    for key, known in _load(db, "true"):
-        save(db, key, known.clock_set_back(message.by_us))
 
 
 def verified(db: Connection, message: Verified) -> None:

@@ -17,7 +17,7 @@ from okxsync.events import Event
 from okxsync.messages import (
     MARKET,
     AccountRemoved,
-    ClockSetBack,
+    ClockOffset,
     ConfiguredAccount,
     ConnectionRemoved,
     Frames,
@@ -40,6 +40,7 @@ from okxsync.messages import (
     WantedChannels,
 )
 from okxsync.okx.control import EVENTS, read_event
+from okxsync.runtime import clock
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.text import redact
 from okxsync.store import coverage_table, journal, register
@@ -248,6 +249,10 @@ class _Transaction:
         coverage_table.connection_removed(self._db, message)
         register.connection_removed(self._db, message)
 
+    def _clock_offset(self, message: ClockOffset) -> None:
+        clock.current.follow(message.to_steady_ns)
+        self._db.execute(_SET, ("clock_ahead_us", message.to_wall_us))
+
     def _retention(self, message: Retention) -> None:
         self._writer.retention = message
 
@@ -419,7 +424,7 @@ _REGISTERED: Final[dict[type[Message], _Take]] = {
     Verified: _by(coverage_table.verified),
     Unverified: _by(coverage_table.unverified),
     GapResult: _by(coverage_table.gap_result),
-    ClockSetBack: _by(coverage_table.clock_set_back),
+    ClockOffset: _Transaction._clock_offset,
     ConfiguredAccount: _by(register.account_configured),
     AccountRemoved: _by(register.account_removed),
     Note: _by(journal.note),

@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 from okxsync.cli import app
 from okxsync.config.settings import load
 from okxsync.daemon import run as run_daemon
+from okxsync.runtime import clock
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
+from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from okxsync.store.database import open_database
+from okxsync.store.database import StoreError, open_database
 from tests.support import processes
 from tests.support.replay import Replay, until, write_config
 from tests.support.running import is_live, running, said_by_status
@@ -219,8 +221,8 @@ async def test_a_clock_step_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.M
             await until(lambda: is_live(database, 7) and not open_gaps(database))
             monkeypatch.setattr(time, "time_ns", lambda: real_ns() + step_s * 10**9)
             monkeypatch.setattr(time, "time", lambda: real_s() + step_s)
-            await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'clock-stepped'")))
-            set_us = time.time_ns() // 1000
+            await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'clock-off'")))
+            set_us = real_ns() // 1000
             sandbox.drop_all()
             for _ in range(100):
                 sandbox.operate(trader.step)  # pushed to nobody
@@ -230,8 +232,8 @@ async def test_a_clock_step_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.M
             assert {gap["account"] for gap in lost} == {"a0", "a1", "a2", "market"}
             for gap in lost:
                 assert gap["from_at"] < gap["to_at"]
-                assert step_s > 0 or gap["from_at"] > set_us - 60_000_000, "a gap begins about where it did"
-            ahead = rows(database, f"SELECT * FROM coverage WHERE covered_until > {time.time_ns() // 1000 + 1_000_000}")
+                assert abs(gap["from_at"] - set_us) < 60_000_000, "a gap begins about where it did"
+            ahead = rows(database, f"SELECT * FROM coverage WHERE covered_until > {real_ns() // 1000 + 1_000_000}")
             assert ahead == []
             nursery.cancel_scope.cancel(reason="the test is over")
         assert sandbox.violations == []
@@ -265,3 +267,46 @@ async def test_gaps_are_filled_by_the_exchange_s_clock(
             await until(lambda: not differences(exchange, database))
             nursery.cancel_scope.cancel(reason="the test is over")
         assert sandbox.violations == []
+
+
+async def test_a_clock_that_is_ahead_and_cannot_be_corrected_at_the_start_is_corrected_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then public channels are live, for only a login is signed with the time. Their coverage is withdrawn."""
+    monkeypatch.setattr("okxsync.daemon.MEASURE_EVERY_S", 0.5)
+    monkeypatch.setattr(clock, "CONFIRM_US", 1_000_000)
+    real_ns = time.time_ns
+    exchange = Exchange(lambda: real_ns() // 1_000_000, seed=7)
+    exchange.add_member("a0")
+    trader = Trader(exchange, 3)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + 7200 * 10**9)
+    async with serve_sandbox(exchange, dials_per_second=0) as sandbox:
+        no_time = Rule("rest", path="public/time", code="503")
+        sandbox.faults.rules.append(no_time)
+        settings = load(write_config(tmp_path, sandbox.accounts_toml()))
+        database = settings.database
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_daemon, settings, database)
+            future = "SELECT * FROM coverage WHERE covered_until > {}"
+            hour_us = 3_600_000_000
+            await until(lambda: status_exists(database))
+            await until(lambda: bool(rows(database, future.format(real_ns() // 1000 + hour_us))))
+            sandbox.faults.rules.remove(no_time)
+            for _ in range(50):
+                sandbox.operate(trader.step)
+            await until(
+                lambda: is_live(database, 3) and not rows(database, future.format(real_ns() // 1000 + 1_000_000))
+            )
+            await until(lambda: not open_gaps(database) and not differences(exchange, database))
+            withdrawn = rows(database, "SELECT * FROM gaps WHERE reason LIKE '%; the clock was ahead before'")
+            assert "market" in {gap["account"] for gap in withdrawn}
+            assert all(gap["from_at"] < gap["to_at"] <= real_ns() // 1000 + 1_000_000 for gap in withdrawn)
+            nursery.cancel_scope.cancel(reason="the test is over")
+        assert sandbox.violations == []
+
+
+def status_exists(database: Path) -> bool:
+    try:
+        return status_of(database).daemon.alive
+    except StoreError:  # not made yet
+        return False

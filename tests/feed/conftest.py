@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from okxsync.runtime import clock
 from tests.support.scripted_socket import START_NS, Exchange, Resolver
 
 
@@ -21,5 +22,6 @@ async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -
             monkeypatch.setattr("okxsync.feed.socket.open_tcp", found.dial)
             monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
             monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
+            monkeypatch.setattr(clock, "current", clock.Clock())
             yield found
             nursery.cancel_scope.cancel()

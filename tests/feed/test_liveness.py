@@ -11,9 +11,9 @@ from okxsync.feed.liveness import ANSWER_S, PING_S, STALL_S, Liveness, Moment, P
 START_US = 1_700_000_000_000_000
 
 
-def moment(s: float, *, clock_set_s: float = 0.0, suspended_s: float = 0.0) -> Moment:
-    """Return the moment ``s`` seconds after the start, with a local clock that was set and after a suspend."""
-    return Moment(round(START_US + (s + suspended_s + clock_set_s) * 1e6), s, s + suspended_s)
+def moment(s: float, *, suspended_s: float = 0.0) -> Moment:
+    """Return the moment ``s`` seconds after the start, after a suspend."""
+    return Moment(round(START_US + (s + suspended_s) * 1e6), s, s + suspended_s)
 
 
 def local_us(s: float) -> int:
@@ -33,14 +33,6 @@ def test_a_pong_proves_the_time_up_to_its_own_ping() -> None:
 
 def test_a_pong_without_a_ping_proves_nothing() -> None:
     assert Liveness().on_pong(moment(1)) is None
-
-
-def test_a_pong_proves_nothing_if_the_clock_was_set_back_behind_its_ping() -> None:
-    liveness = Liveness()
-    liveness.on_ping(moment(5))
-    liveness.on_ping(moment(6, clock_set_s=-3600))
-    assert liveness.on_pong(moment(7, clock_set_s=-3600)) is None
-    assert liveness.on_pong(moment(8, clock_set_s=-3600)) == Proof(local_us(6 - 3600), 2_000_000)
 
 
 def test_a_ping_is_answered_by_the_pong_of_its_own_number() -> None:

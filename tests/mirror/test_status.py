@@ -9,6 +9,7 @@ import pytest
 
 from okxsync.messages import (
     AccountRemoved,
+    ClockOffset,
     ConfiguredAccount,
     Lost,
     Pong,
@@ -145,6 +146,18 @@ def test_a_heartbeat_in_the_future_does_not_count(desk: Desk) -> None:
     assert read_status(desk.path, NOW - hour).exit_code == 3
     desk.apply(desk.heartbeat(NOW - hour))
     assert read_status(desk.path, NOW - hour + S).daemon.alive
+
+
+@pytest.mark.parametrize("wall_ahead_s", [-7200, 7200])
+def test_ages_are_right_whatever_the_wall_clock_says(desk: Desk, wall_ahead_s: int) -> None:
+    desk.begin("orders", pid=os.getpid())
+    desk.apply(ClockOffset(NOW * 1000, -wall_ahead_s * S))
+    wall_us = NOW + (wall_ahead_s + 3) * S
+    status = read_status(desk.path, wall_us)
+    assert status.daemon.alive
+    assert status.daemon.heartbeat_age_s == pytest.approx(3.0, abs=0.01)
+    details = read_details(desk.path, wall_us, alive=True)
+    assert all(one.age_s == pytest.approx(3.0, abs=0.01) for one in details.accounts)
 
 
 def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: Callable[[], Desk]) -> None:

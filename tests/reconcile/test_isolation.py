@@ -24,6 +24,7 @@ from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
+from okxsync.runtime import clock
 from okxsync.store.database import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import phase
@@ -111,6 +112,7 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock follows trio's; the test itself must take autojump_clock."""
     monkeypatch.setattr(time, "time_ns", lambda: round((NOW_S + trio.current_time()) * 1e9))
     monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
+    monkeypatch.setattr(clock, "current", clock.Clock())
 
 
 def now_us() -> int:

@@ -1,9 +1,15 @@
 """The exchange's clock, and replies without a valid time."""
 
+import time
+
 import httpx
 import pytest
+from trio.testing import MockClock
 
+from okxsync.rest.clients import Clients
 from okxsync.rest.clock import SiteClock
+from okxsync.runtime import clock as process_clock
+from tests.support.accounts import SITE, account
 from tests.support.replies import reply
 
 
@@ -14,4 +20,31 @@ async def test_a_reply_without_a_valid_time_leaves_the_clock_unchanged(ts: str) 
         clock = SiteClock(http, "http://127.0.0.1:1")
         await clock.measure()
     assert not clock.measured
-    assert abs(clock.offset_s) < 1
+    assert abs(clock.now_s() - time.time()) < 1
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, 0, 7200])
+async def test_the_process_s_clock_is_the_exchange_s_before_anything_connects(
+    ahead_s: int, autojump_clock: MockClock
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return reply({"data": [{"ts": str(round((time.time() + ahead_s) * 1000))}]})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        clients = Clients(http, [account("alpha")])
+        ahead = await clients.measure_clocks()
+    assert abs(process_clock.now_us() / 1e6 - (time.time() + ahead_s)) < 0.1
+    assert abs(ahead[SITE.rest]) < 0.1
+
+
+async def test_one_wrong_answer_is_asked_again_and_corrected_for_signatures_too(autojump_clock: MockClock) -> None:
+    wrong_s = [3600.0]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return reply({"data": [{"ts": str(round((time.time() + (wrong_s.pop() if wrong_s else 0)) * 1000))}]})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        clients = Clients(http, [account("alpha")])
+        await clients.measure_clocks()
+        assert abs(clients.clock_of(SITE).now_s() - time.time()) < 0.1
+    assert abs(process_clock.now_us() / 1e6 - time.time()) < 0.1

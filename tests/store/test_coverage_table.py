@@ -445,3 +445,14 @@ def test_a_channel_is_loaded_by_two_index_searches(db: Connection) -> None:
     """Thousands of channels may be lost in one transaction."""
     plan = db.execute(f"EXPLAIN QUERY PLAN {LOAD} WHERE coverage.account = ? AND coverage.channel = ?", ("a", "b"))
     assert all(step.startswith("SEARCH") for *_, step in plan.fetchall())
+
+
+def test_an_ended_gap_of_a_clock_that_was_ahead_is_backfilled_at_once(desk: Desk) -> None:
+    hour = 3_600_000_000
+    desk.at += hour
+    desk.apply(Subscribed(1, "alpha", ["orders"], desk.at, initial_us=hour // 2))
+    desk.apply(Lost(1, "alpha", ["orders"], desk.at, "closed"))
+    desk.at -= hour
+    desk.apply(Subscribed(1, "alpha", ["orders"], desk.at))
+    ends = desk.rows("SELECT from_at <= to_at, to_at FROM gaps WHERE outcome IS NULL")
+    assert ends == [(1, desk.at), (1, desk.at)]

@@ -19,6 +19,7 @@ from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.clients import Clients
+from okxsync.runtime import clock as clock_module
 from tests.support.desk import NOW, Desk, phase
 from tests.support.replies import reply
 
@@ -117,8 +118,9 @@ class Asking:
 
 
 def virtual_time(monkeypatch: pytest.MonkeyPatch, clock: MockClock) -> None:
-    """Let the wall clock go with trio's."""
+    """Let the wall clock and the steady clock go with trio's."""
     assert trio.lowlevel.current_clock() is clock, "the test itself must take autojump_clock"
     monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
     monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9)
     monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
+    monkeypatch.setattr(clock_module, "current", clock_module.Clock())
