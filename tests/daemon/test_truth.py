@@ -1,11 +1,14 @@
 """The daemon against the built-in exchange: the mirror equals the exchange's truth, row by row."""
 
+import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pysqlite3 as sqlite3
@@ -227,7 +230,20 @@ def full_disk(database: Path) -> Iterator[None]:
     resource.prlimit(writer, resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("stalled_by", [locked, full_disk])
+@contextmanager
+def busy_machine(database: Path) -> Iterator[None]:
+    """As many other processes as there are cores never rest."""
+    command = [sys.executable, "-c", "while True: pass"]
+    others = [Popen(command) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+@pytest.mark.parametrize("stalled_by", [locked, full_disk, busy_machine])
 async def test_a_stalled_writer_makes_no_channel_look_stalled(
     tmp_path: Path, stalled_by: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
