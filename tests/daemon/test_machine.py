@@ -138,7 +138,7 @@ async def test_a_reader_that_never_ends_is_reported_before_the_disk_is_full(
         reader.execute("SELECT count(*) FROM orders").fetchone()
         sandbox.resume_trading()
         await until(lambda: bool(rows(database, "SELECT * FROM journal WHERE event = 'wal-checkpoint-blocked'")))
-        assert "somebody reads without an end" in said_by_status(database)
+        assert "a long-running reader blocks checkpoints" in said_by_status(database)
         reader.close()
         sandbox.pause_trading()
         await until(lambda: not differences(sandbox.exchange, database))

@@ -105,7 +105,7 @@ async def test_the_second_name_of_one_account_is_not_mirrored(tmp_path: Path) ->
         await until(lambda: phases(database, "twin") == {"stopped"})
         (why,) = {one.last_error for one in status_of(database).connections if one.listener == "twin"}
         assert why == (
-            f'"a3" and "twin" are one account of OKX (uid {uid}, demo); keep one of them: "twin" is not mirrored'
+            f'"a3" and "twin" are the same OKX account (uid {uid}, demo); remove one: "twin" is not mirrored'
         )
         (noted,) = rows(database, "SELECT * FROM journal WHERE event = 'duplicate-account'")
         assert (noted["level"], noted["account"], noted["detail"]) == ("error", "twin", why)
@@ -132,8 +132,8 @@ async def test_the_key_of_another_account_changes_no_rows(tmp_path: Path) -> Non
         await until(lambda: phases(database, "a3") == {"stopped"})
         (why,) = {one.last_error for one in status_of(database).connections if one.listener == "a3"}
         assert why == (
-            f'the key of "a3" is of another account of OKX (uid {member.uid}, demo) than its rows here (uid {a3.uid},'
-            " demo); give that account a name of its own"
+            f'key "a3" belongs to OKX account uid {member.uid}, demo, but the data stored as "a3" is for uid {a3.uid},'
+            " demo; use a new name"
         )
         assert rows(database, "SELECT detail FROM journal WHERE event = 'account-mismatch'") == [{"detail": why}]
         covered = "SELECT min(covered_until) AS at FROM coverage WHERE account = 'a0' AND channel = 'account'"
@@ -301,5 +301,5 @@ async def test_a_change_that_needs_a_restart_is_reported_once(tmp_path: Path, au
                 await watched.changes.receive()
         (note,) = watched.notes
         assert (note.level, note.event) == ("warning", "restart-required")
-        assert note.detail == f"database: {tmp_path / 'other.db'} is used from the next start on"
+        assert note.detail == f"database: {tmp_path / 'other.db'} is used after a restart"
         nursery.cancel_scope.cancel()

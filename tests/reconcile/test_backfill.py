@@ -69,7 +69,7 @@ def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     found = {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
     names = {table: [column[1] for column in db.execute(f"PRAGMA table_info({table})")] for table in tables}
     db.close()
-    request_times = {"as_of", "full_time"}
+    request_times = {"as_of", "full_time", "revision"}  # and how many transactions it took
     kept = {
         table: [
             index for index, name in enumerate(names[table]) if not name.endswith("_at") and name not in request_times
