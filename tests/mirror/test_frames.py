@@ -31,6 +31,13 @@ def read(desk: Desk, wanted: FrameFilter) -> list[str]:
         return [frame.text for page in reader.pages() for frame in page]
 
 
+def test_a_frame_is_found_among_later_ones_that_have_an_earlier_time(desk: Desk) -> None:
+    """Frames that were read after a stall have the time of its beginning."""
+    for number, second in enumerate((100, 60, 61, 62)):
+        send(desk, "alpha", push("orders", number), at=NOW + second * 1_000_000)
+    assert read(desk, FrameFilter(since_us=NOW + 80_000_000)) == [push("orders", 0)]
+
+
 def test_frames_are_read_in_order_through_pages_and_spans(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "SPAN", 70)
     sent = [push("orders", number) for number in range(500)]

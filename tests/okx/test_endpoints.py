@@ -73,3 +73,12 @@ def test_the_archive_is_used_only_beyond_the_retention_of_the_near_endpoint() ->
     assert reaching(FILLS, FILLS_ARCHIVE, T0 - 2 * DAY_MS, T0) is FILLS
     assert reaching(FILLS, FILLS_ARCHIVE, T0 - 3 * DAY_MS, T0) is FILLS_ARCHIVE
     assert reaching(BILLS, None, T0 - 30 * DAY_MS, T0) is BILLS
+
+
+def test_a_walk_reads_two_and_a_half_minutes_more_than_its_window() -> None:
+    """A channel may have been stalled for two verifications when a crash kept the daemon from noticing."""
+    endpoint = Endpoint("x", "bills", "billId", "ts", Budget(1, 1), limit=1)
+    rows = [{"billId": str(number), "ts": str(T0 + number * SECOND)} for number in range(1000)]
+    seen = {int(row["billId"]) for row in walk(endpoint, rows, T0 + 900 * SECOND)}
+    assert set(range(750, 1000)) <= seen
+    assert min(seen) >= 749

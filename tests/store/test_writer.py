@@ -8,11 +8,11 @@ from typing import get_args
 import msgspec
 import pytest
 
-from okxsync.messages import Frames, Message, Note, Phase, Pong, padding
+from okxsync.messages import Frames, Lost, Message, Note, Phase, Pong, padding
 from okxsync.store.database import DatabaseError
 from okxsync.store.raw_log import SAMPLES, open_codec
 from okxsync.store.writer import _COLLECTED, _REGISTERED
-from tests.support.desk import NOW, Desk, order
+from tests.support.desk import MS, NOW, Desk, order
 
 
 def raw(*texts: str) -> Frames:
@@ -195,3 +195,29 @@ def test_a_later_writer_uses_what_was_learned(make_desk: Callable[[], Desk]) -> 
     assert len(logged(desk)) == SAMPLES + 1
     assert desk.writer.samples is None
     desk.database.close()
+
+
+def test_a_snapshot_is_complete_though_its_last_page_was_rolled_back_once(desk: Desk) -> None:
+    """The transaction with the last page fails; the same batch is applied again."""
+    desk.begin("positions")
+    row = {"instId": "X", "instType": "SWAP", "pos": "5", "uTime": str(MS), "pTime": str(MS)}
+    desk.push("positions", *({**row, "posId": name} for name in "12"))
+    later = {**row, "posId": "1", "pTime": str(MS + 5)}
+    arg = {"instType": "ANY"}
+    desk.push("positions", later, arg=arg, eventType="snapshot", curPage=1, lastPage=False)
+    last = desk.frame("positions", {**later, "posId": "3"}, arg=arg, eventType="snapshot", curPage=2, lastPage=True)
+    desk.db.execute("ALTER TABLE messages RENAME TO missing")
+    with pytest.raises(DatabaseError):
+        desk.apply(last)
+    desk.db.execute("ALTER TABLE missing RENAME TO messages")
+    desk.apply(last)
+    assert desk.rows("SELECT pos_id, pos FROM positions ORDER BY 1") == [("1", "5"), ("2", "0"), ("3", "5")]
+
+
+def test_a_push_of_a_lost_channel_is_not_its_last_push(desk: Desk) -> None:
+    desk.begin("orders")
+    desk.push("orders", order())
+    pushed = desk.rows("SELECT last_push_at FROM coverage")
+    desk.apply(Lost(1, "alpha", ["orders"], desk.at, "reset"))
+    desk.push("orders", order(2))
+    assert desk.rows("SELECT last_push_at FROM coverage") == pushed
