@@ -1,0 +1,38 @@
+"""What a piece of work has achieved for the gaps that it was about."""
+
+import pytest
+
+from okxsync.reconcile.held import Gap
+from okxsync.reconcile.pull import Window
+from okxsync.reconcile.work import Part, Report, gap_results
+
+S = 1_000_000
+BEGAN, ENDED = 1_800_000_100 * S, 1_800_000_110 * S
+GAP = Gap(7, "alpha", "deposit-info", BEGAN - 60 * S, BEGAN - 30 * S)
+
+
+def report(*parts: Part) -> Report:
+    return Report(parts, BEGAN, BEGAN // 1000, ENDED, ENDED // 1000)
+
+
+def pulled(gap: Gap, window: Window, error: str | None = None) -> list[str | None]:
+    part = Part("alpha", "deposits", window, rows=3, done=error is None, error=error)
+    return [result.outcome for result in gap_results([gap], report(part))]
+
+
+def test_a_gap_that_was_pulled_since_it_began_is_filled() -> None:
+    assert pulled(GAP, Window(GAP.from_at // 1000)) == ["filled"]
+
+
+def test_a_gap_that_is_still_open_at_the_front_is_not_closed() -> None:
+    """What happens until the channel is live again has not been requested yet."""
+    assert pulled(Gap(7, "alpha", "deposit-info", GAP.from_at, None), Window(GAP.from_at // 1000)) == []
+
+
+@pytest.mark.parametrize("window", [Window(GAP.from_at // 1000 + 1), Window(0, (GAP.to_at or 0) // 1000 - 1)])
+def test_a_gap_that_the_window_does_not_span_is_not_closed(window: Window) -> None:
+    assert pulled(GAP, window) == []
+
+
+def test_a_gap_whose_pull_failed_stays_open_with_the_reason() -> None:
+    assert pulled(GAP, Window(0), "HTTP status 503") == [None]
