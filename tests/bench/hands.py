@@ -47,8 +47,11 @@ def fill(path: Path, count: int) -> None:
         name = f"account-{number:03}"
         database.execute("INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, 'bench', 0, 0)", [name])
         for channel in ("account", "orders", "positions"):
-            database.execute("INSERT INTO coverage VALUES (?, ?, 0, ?, 1, ?, ?)",
-                             [name, channel, now_us, number, now_us])  # fmt: skip
+            database.execute(
+                "INSERT INTO coverage (account, channel, covered_since, covered_until, live, connection_id, last_push_at)"
+                " VALUES (?, ?, 0, ?, 1, ?, ?)",
+                [name, channel, now_us, number, now_us],
+            )
     rows = (
         (now_us - (count - number) * 10_000, number % ACCOUNTS, f"account-{number % ACCOUNTS:03}", "orders", "push",
          len(texts[number % 1000]), bodies[number % 1000])

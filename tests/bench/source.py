@@ -30,6 +30,7 @@ class Source:
         self.connections = connections
         self.subscribed: dict[int, asyncio.Transport] = {}
         self.complete = asyncio.Event()
+        """All connections have subscribed."""
         self.called = asyncio.Event()
 
     async def rest(self, request: web.Request) -> web.Response:
@@ -44,9 +45,9 @@ class Source:
             data = [{"uid": uid, "mainUid": str(UID), "perm": "read_only"}]
         return web.json_response({"code": "0", "msg": "", "data": data})
 
-    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
+    async def websocket(self, handshake: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(max_msg_size=0, compress=False)
-        await socket.prepare(request)
+        await socket.prepare(handshake)
         number = -1
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
@@ -63,8 +64,8 @@ class Source:
                     answer = {"id": request.get("id", ""), "event": "subscribe", "arg": arg, "connId": "a4d3ae55"}
                     await socket.send_json(answer)
                     if arg["channel"] == "orders":
-                        assert isinstance(request.transport, asyncio.Transport)
-                        self.subscribed[number] = request.transport
+                        assert isinstance(handshake.transport, asyncio.Transport)
+                        self.subscribed[number] = handshake.transport
                         if len(self.subscribed) == self.connections:
                             self.complete.set()
         return socket
