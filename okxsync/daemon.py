@@ -1,9 +1,9 @@
 """``okxsync run``: starts and stops all parts of the daemon.
 
-    settings -> feed -> one bounded memory channel -> writer
+    settings -> feed -> one bounded queue -> writer
 
 The nurseries are nested: the inner one holds the producers, the outer one the writer. A signal cancels the inner one.
-When the last producer has ended, the channel closes. The writer then flushes the queue and returns, and the daemon
+When the last producer has ended, the queue closes. The writer then flushes the queue and returns, and the daemon
 ends.
 """
 
@@ -24,7 +24,7 @@ from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.pool import ConnectionPool, wanted_channels
-from okxsync.messages import AccountRemoved, Heartbeat, Message, Retention, Run, clock_offset
+from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run, clock_offset
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
@@ -36,6 +36,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime import clock
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
 from okxsync.store.checkpoint import watch_wal
@@ -49,8 +50,10 @@ __all__ = ["AlreadyRunning", "run"]
 log = logging.getLogger("okxsync")
 
 QUEUE: Final = 4096
-"""Messages between the feed and the writer, 128 MiB at most (see ``messages.padding``). When the queue is full, the
-readers wait, and TCP flow control stops the exchange."""
+"""Messages between the feed and the writer. When the queue is full, the readers wait, and TCP flow control stops the
+exchange."""
+QUEUE_BYTES: Final = 128 * 2**20
+"""The same in bytes: enough for ``QUEUE`` frames of 32 KiB, and few frames are larger."""
 HEARTBEAT_S: Final = 1.0
 MEASURE_EVERY_S: Final = 60.0
 """How often the exchange's clock is measured: a computer's clock drifts by some milliseconds in this time."""
@@ -79,7 +82,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
         open_database(database).close()  # migrates, and reports an unusable file before anything connects
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
-        send, receive = trio.open_memory_channel[Message](QUEUE)
+        send, receive = open_outbox(QUEUE, QUEUE_BYTES)
         this_run = Run(next_run_id(database), now_us(), __version__, socket.gethostname(), os.getpid())
         trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
@@ -113,7 +116,7 @@ async def _keep_producing(
     settings: Settings,
     database: Path,
     ids: dict[tuple[str, str], int],
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     wait_s: float,
     timings: Timings,
 ) -> None:
@@ -130,7 +133,7 @@ async def _produce(
     settings: Settings,
     database: Path,
     ids: dict[tuple[str, str], int],
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     timings: Timings,
 ) -> None:
     """Run the connections, identify the accounts, reconcile with REST, and follow accounts.toml.
@@ -162,7 +165,7 @@ async def _produce(
             await pool.report_lost("the exchange's clock is behind the time recorded here")
 
 
-async def _measure_clocks(clients: Clients, send: trio.MemorySendChannel[Message], off_s: dict[str, float]) -> None:
+async def _measure_clocks(clients: Clients, send: Outbox, off_s: dict[str, float]) -> None:
     """Keep the process's clock at the exchange's until it must go back; journal a site that it does not follow."""
     reported: dict[str, float] = {}
     while not clock.current.must_go_back:
@@ -172,7 +175,7 @@ async def _measure_clocks(clients: Clients, send: trio.MemorySendChannel[Message
         off_s = await clients.measure_clocks()
 
 
-async def _report_clock(what: str, ahead_s: float, reported_s: float, send: trio.MemorySendChannel[Message]) -> float:
+async def _report_clock(what: str, ahead_s: float, reported_s: float, send: Outbox) -> float:
     """Journal a clock that is off, if it was not reported as such yet; return what is reported of it now."""
     if abs(ahead_s - reported_s) <= OFF_S:
         return reported_s
@@ -188,7 +191,7 @@ async def _watch(
     changed: trio.MemorySendChannel[Settings | str],
     clients: Clients,
     registry: Registry,
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     nursery: trio.Nursery,
 ) -> None:
     """Follow accounts.toml. An invalid edit is reported once, and the running settings stay.
@@ -233,7 +236,7 @@ async def _watch(
 
 async def _send_heartbeats(
     lock: Lock,
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     this_run: Run,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -251,9 +254,9 @@ async def _send_heartbeats(
         await send.send(_heartbeat_of(send, this_run))
 
 
-def _heartbeat_of(send: trio.MemorySendChannel[Message], this_run: Run, *, stopped: bool = False) -> Heartbeat:
+def _heartbeat_of(send: Outbox, this_run: Run, *, stopped: bool = False) -> Heartbeat:
     now = now_us()
-    queue = send.statistics().current_buffer_used
+    queue = send.statistics().messages
     return Heartbeat(this_run, now, queue, now if stopped else None, 0 if stopped else None)
 
 

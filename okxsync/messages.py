@@ -1,11 +1,9 @@
-"""The messages that the other parts send to the writer through one memory channel.
+"""The messages that the other parts send to the writer through one queue (``runtime.outbox``).
 
 Each is small, and cheap to make and to encode; the writer turns it into rows. Frames are sent raw, because the writer
 decodes each once. Local times (``at``, ``received_at``) are integer microseconds UTC.
 """
 
-from collections.abc import Iterator
-from itertools import repeat
 from typing import Final, TypeAlias
 
 import msgspec
@@ -26,10 +24,6 @@ class Frames(msgspec.Struct, tag=True, array_like=True):
     listener: str
     frames: list[tuple[int, str]]
     socket: int = 0
-
-
-class Padding(msgspec.Struct, tag=True, array_like=True):
-    """An empty message that takes a place in the channel for a large message: see ``padding``."""
 
 
 class Pong(msgspec.Struct, tag=True, array_like=True):
@@ -240,7 +234,6 @@ class Heartbeat(msgspec.Struct, tag=True, array_like=True):
 
 Message: TypeAlias = (
     Frames
-    | Padding
     | Pong
     | Phase
     | ConnectionRemoved
@@ -265,19 +258,3 @@ Message: TypeAlias = (
 def clock_offset() -> ClockOffset:
     """Return the offset of this process's clock now."""
     return ClockOffset(clock.current.offset_ns, clock.current.ahead_us())
-
-
-PLACE_BYTES: Final = 32 * 1024
-"""The size of a place in the channel; few frames are larger."""
-
-
-def padding(size: int) -> Iterator[Padding]:
-    """Return the messages to send before a message of ``size`` characters.
-
-    The channel and the writer's batches are bounded in messages. A message takes a place for each ``PLACE_BYTES``, so
-    both are bounded in bytes too, and a full channel pushes back as usual.
-    """
-    return repeat(_PADDING, size // PLACE_BYTES)
-
-
-_PADDING: Final = Padding()

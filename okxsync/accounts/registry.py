@@ -16,13 +16,14 @@ import trio
 from okxsync import events
 from okxsync.accounts.identity import BlockReason, find_blocked
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import AccountRemoved, ConfiguredAccount, Message
+from okxsync.messages import AccountRemoved, ConfiguredAccount
 from okxsync.mirror.queries import Identity
 from okxsync.okx.codes import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 from okxsync.runtime.backoff import BackOff
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
 
 log = logging.getLogger("okxsync.rest")
@@ -70,7 +71,7 @@ class Registry:
 
     Args:
         client_of: Returns the client of an account, or None if it is not configured or not enabled.
-        send: The channel to the writer.
+        send: The queue to the writer.
         known: The account whose rows are stored, by name.
         changed: Called with the name of an account when the result of ``blocked`` changes.
     """
@@ -78,7 +79,7 @@ class Registry:
     def __init__(
         self,
         client_of: Callable[[str], AccountClient | None],
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
         known: Mapping[str, Identity],
         changed: Callable[[str], Awaitable[None]],
     ) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from okxsync.messages import Message
+from okxsync.runtime.outbox import Outbox
 
 INTERVAL_S: Final = 0.03
 BURST_S: Final = 0.2
@@ -18,12 +18,12 @@ class ReadCoalescer(trio.abc.Instrument):
     batches, not frame by frame: at 2,000 frames a second that saves half of the processor time.
     """
 
-    def __init__(self, send: trio.MemorySendChannel[Message]) -> None:
+    def __init__(self, send: Outbox) -> None:
         self._send = send
         self._polled_until = 0.0  # each poll adds INTERVAL_S; up to BURST_S of them cause no delay
 
     def before_io_wait(self, timeout: float) -> None:
-        if timeout > 0 and not self._send.statistics().current_buffer_used:
+        if timeout > 0 and not self._send.statistics().messages:
             time.sleep(min(timeout, max(0.0, self._polled_until - BURST_S - time.monotonic())))
 
     def after_io_wait(self, timeout: float) -> None:

@@ -22,10 +22,11 @@ from okxsync.events import Event
 from okxsync.feed.session import Session
 from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
-from okxsync.messages import DROPPED, Lost, Message, Phase
+from okxsync.messages import DROPPED, Lost, Phase
 from okxsync.okx.codes import CLOSES, Action
 from okxsync.runtime.backoff import BackOff
 from okxsync.runtime.clock import ExchangeClock, now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.rate_limiter import RateLimiter
 from okxsync.runtime.supervise import PAUSE_S, supervised
 
@@ -55,7 +56,7 @@ class FeedConnection:
         self,
         number: int,
         spec: ConnectionSpec,
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
         dialer: RateLimiter,
         clock: ExchangeClock,
         initial_us: int = 0,

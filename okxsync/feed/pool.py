@@ -13,10 +13,11 @@ import trio
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.spec import ConnectionSpec, Keys
-from okxsync.messages import MARKET, ConnectionRemoved, Lost, Message, WantedChannels
+from okxsync.messages import MARKET, ConnectionRemoved, Lost, WantedChannels
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.clock import ExchangeClock, now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.rate_limiter import RateLimiter
 
 log = logging.getLogger("okxsync.feed")
@@ -36,7 +37,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
         clock_of: Callable[[Site], ExchangeClock],
         known_ids: Mapping[SpecKey, int],
         blocked: Callable[[str], str | None] = lambda listener: None,

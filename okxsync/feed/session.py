@@ -22,11 +22,12 @@ from okxsync.feed.notes import SessionNotes
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys, slow_pause_s
 from okxsync.feed.subscriptions import SUBSCRIBE_S, Outcome, Subscriptions, rejection
-from okxsync.messages import PLACE_BYTES, Frames, Message, Pong, padding
+from okxsync.messages import Frames, Message, Pong
 from okxsync.okx.codes import OF_CHANNELS
 from okxsync.okx.control import PING, PONG, Event, login_frame, read_event
 from okxsync.okx.rate_limits import RequestBudget
 from okxsync.runtime.clock import ExchangeClock, now_us, steady_s
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.text import sanitize
 
 LOGIN_S: Final = 10.0
@@ -57,7 +58,7 @@ class Session:
         number: int,
         spec: ConnectionSpec,
         socket: Socket,
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
         clock: ExchangeClock,
         enter: Callable[[str], Awaitable[None]],
         channels_changed: Callable[[], Awaitable[None]],
@@ -211,9 +212,6 @@ class Session:
         if frame == PONG:
             await self._handle_pong()
             return None
-        if len(frame) >= PLACE_BYTES:
-            for place in padding(len(frame)):
-                await self._forward(place)
         await self._forward(Frames(self._id, self._spec.listener, [(at, frame)], self._socket_number))
         if frame == PING:
             await self._socket.send(PONG)
@@ -259,7 +257,7 @@ class Session:
     # Sending
 
     async def _forward(self, message: Message) -> None:
-        """Send ``message`` to the writer; wait while its channel is full."""
+        """Send ``message`` to the writer; wait while its queue is full."""
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:

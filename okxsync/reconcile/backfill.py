@@ -16,7 +16,7 @@ import trio
 from okxsync.accounts.identity import find_blocked
 from okxsync.accounts.registry import fetch_account_config
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import Message, clock_offset
+from okxsync.messages import clock_offset
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
@@ -27,11 +27,14 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.store.database import Reader, open_database, wal_of
 from okxsync.store.handover import run_writer
 
 ALL: Final = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
 QUEUE: Final = 256
+"""Replies between the requests and the writer."""
+QUEUE_BYTES: Final = 8 * 2**20
 AT_ONCE: Final = 32
 """Accounts that are backfilled at the same time; each has its own rate limits."""
 
@@ -50,7 +53,7 @@ async def backfill(
     """
     wait_s = _others_window_s(database, timings.window_s)
     open_database(database).close()  # makes it, or reports what is wrong with it
-    send, receive = trio.open_memory_channel[Message](QUEUE)
+    send, receive = open_outbox(QUEUE, QUEUE_BYTES)
     async with trio.open_nursery() as writing:
         writing.start_soon(run_writer, database, receive)
         with send, closing(Reader(database)) as reader:
@@ -74,7 +77,7 @@ async def _backfill_all(
     clients: Clients,
     accounts: Sequence[AccountSettings],
     window: Window | None,
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     on_progress: OnProgress,
 ) -> list[Part]:
     limit = trio.CapacityLimiter(AT_ONCE)

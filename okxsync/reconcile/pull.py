@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import trio
 
-from okxsync.messages import Message, OrdersNotFound, Rows, padding
+from okxsync.messages import OrdersNotFound, Rows
 from okxsync.okx import endpoints
 from okxsync.okx.channels import channel_of, covers_row
 from okxsync.okx.codes import Action
@@ -20,6 +20,7 @@ from okxsync.reconcile.held import Held
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("orders", "fills"),
@@ -87,7 +88,7 @@ class Puller:
     def __init__(
         self,
         client: AccountClient,
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
         held: Held,
         on_rows: Callable[[int], None] = lambda rows: None,
         *,
@@ -257,8 +258,6 @@ class Puller:
             reported = [row for row in rows if covers_row(self._only, row)]
             body, complete = msgspec.json.encode(reported), False
         if rows or complete:
-            for bulk in padding(len(body)):
-                await self._send.send(bulk)
             await self._send.send(Rows(self._client.name, channel, body.decode(), began_us, as_of_ms, complete))
         self._on_rows(len(rows))
         return rows

@@ -13,10 +13,10 @@ from typing import Protocol
 
 import trio
 
-from okxsync.messages import Message
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.work import Work, perform
 from okxsync.rest.client import AccountClient
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
 from okxsync.store.database import keep_going
 
@@ -67,7 +67,7 @@ class Reconciler:
         sources: Iterable[Source],
         reads: Reads,
         client_of: Callable[[str], AccountClient | None],
-        send: trio.MemorySendChannel[Message],
+        send: Outbox,
     ) -> None:
         self._lanes = [_Lane(source) for source in sources]
         self._reads = reads

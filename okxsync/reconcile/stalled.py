@@ -16,7 +16,6 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 import msgspec
-import trio
 
 from okxsync.messages import Message, Unverified, Verified
 from okxsync.okx.channels import arguments_of, channel_of, is_understood
@@ -27,6 +26,7 @@ from okxsync.reconcile.pull import TO_VERIFY
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.store.database import Reader
 
 SELF_REPEATING: Final = frozenset({"account", "positions"})
@@ -70,9 +70,7 @@ class StalledSource:
     name = "channels to verify"
     at_once = 16
 
-    def __init__(
-        self, reads: Reads, send: trio.MemorySendChannel[Message], mark_stale: MarkStale, timings: Timings
-    ) -> None:
+    def __init__(self, reads: Reads, send: Outbox, mark_stale: MarkStale, timings: Timings) -> None:
         self._reads = reads
         self._send = send
         self._mark_stale = mark_stale

@@ -16,6 +16,7 @@ from okxsync.reconcile.held import Gap, Held
 from okxsync.reconcile.pull import Puller, Window, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.store.database import Reader, StoreError
 
 log = logging.getLogger("okxsync.reconcile")
@@ -90,7 +91,7 @@ async def perform(
     work: Work,
     client: AccountClient | None,
     reader: Reader,
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     on_progress: OnProgress = lambda part: None,
 ) -> Report:
     """Pull the parts of ``work``, and report. An error of REST or the database is stored in the part.

@@ -15,8 +15,8 @@ from typing import Final, TypeVarTuple
 import trio
 
 from okxsync import events
-from okxsync.messages import Message
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 
 log = logging.getLogger("okxsync.runtime.supervise")
 
@@ -27,7 +27,7 @@ Args = TypeVarTuple("Args")
 
 
 async def supervised(
-    send: trio.MemorySendChannel[Message],
+    send: Outbox,
     account: str | None,
     subject: str,
     work: Callable[[*Args], Awaitable[object]],
@@ -37,7 +37,7 @@ async def supervised(
     """Run ``work``, and return whether it succeeded. If not, the error is journalled and a minute has passed.
 
     Args:
-        send: The channel to the writer.
+        send: The queue to the writer.
         account: The account of the journal entry.
         subject: The name of the work in log lines.
         work: The function to run.
@@ -48,7 +48,7 @@ async def supervised(
     try:
         await work(*args)
     except* Exception as group:
-        if not send.statistics().open_receive_channels:  # the writer has ended
+        if not send.statistics().receiver_open:  # the writer has ended
             raise
         what = describe_error(group)
         log.error(

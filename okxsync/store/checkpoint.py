@@ -17,9 +17,7 @@ from okxsync.runtime.clock import now_us
 from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, ignoring_transient, open_database, wal_of
 
 if TYPE_CHECKING:
-    import trio
-
-    from okxsync.messages import Message
+    from okxsync.runtime.outbox import Outbox
 
 log = logging.getLogger("okxsync")
 
@@ -87,7 +85,7 @@ def checkpointing(db: Connection, path: Path) -> Iterator[Checkpoints]:
         yield Checkpoints(db, other.conn, thread)
 
 
-async def watch_wal(database: Path, send: "trio.MemorySendChannel[Message]") -> None:
+async def watch_wal(database: Path, send: "Outbox") -> None:
     """Report a reader that blocks checkpoints: the write-ahead log then grows until the disk is full."""
     import trio  # here: the writer process imports this module, and does without
 

@@ -1,13 +1,13 @@
 """Hand batches to the writer process, so that decoding and SQL do not wait for the reader's interpreter lock.
 
     parent (trio)                                     child (no loop)
-    channel -> all that is queued -> one batch  ---->  one transaction
+    queue -> all that is queued -> one batch    ---->  one transaction
                at most three batches in flight   <----  acknowledgements
                                                   a thread: checkpoints
 
 The child lives as long as the parent's end of the socket pair is open: it ignores signals, writes each batch that it
 received completely, and ends at the end of the stream. A failing disk loses nothing: the child keeps the batch, reports
-the error and retries; the parent waits, its channel fills, and TCP pushes back to the exchange.
+the error and retries; the parent waits, its queue fills, and TCP pushes back to the exchange.
 
 Measured with order frames of 1.2 KB on two cores: SQL in a thread beside the reader halves the throughput
 (``executemany`` takes the interpreter lock for each row), a separate process does not.
@@ -19,13 +19,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
-from okxsync.messages import Message
+from okxsync.runtime.outbox import Inbox
 from okxsync.store.database import StoreError
 from okxsync.store.pipe import LENGTH
 from okxsync.store.writer import Written
@@ -33,8 +34,9 @@ from okxsync.store.writer import Written
 log = logging.getLogger("okxsync.store")
 
 MOST_AT_ONCE: Final = 500
-"""Messages per transaction: enough to make the commit cheap, few enough that readers see rows soon, and at most some
-64 MiB (see ``messages.padding``)."""
+"""Messages per transaction: enough to make the commit cheap, few enough that readers see rows soon."""
+MOST_BYTES_AT_ONCE: Final = 16 * 2**20
+"""The same in bytes, unless one message is larger."""
 IN_FLIGHT: Final = 3
 """Unacknowledged batches: one is written while the next ones are sent."""
 
@@ -45,16 +47,16 @@ class WriterDied(StoreError):
 
 async def run_writer(
     path: Path,
-    receive: trio.MemoryReceiveChannel[Message],
+    inbox: Inbox,
     *,
     lock_fd: int | None = None,
     on_written: Callable[[Written], None] = lambda written: None,
 ) -> None:
-    """Write all messages in batches of those queued; return when every sender has closed and all is stored.
+    """Write all messages in batches of those queued; return when the sending end is closed and all is stored.
 
     Args:
         path: The database; it exists and has this version's schema.
-        receive: The one channel of messages; closed at the end.
+        inbox: Where the messages arrive; closed at the end.
         lock_fd: Inherited by the writer process, so that the lock is held until writing has ended.
         on_written: Called with every acknowledgement, and with every error.
 
@@ -70,7 +72,7 @@ async def run_writer(
         last = written
         on_written(written)
 
-    with receive, theirs:
+    with inbox, theirs:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         async with stream, trio.open_nursery() as nursery:
             command = [sys.executable, "-m", "okxsync.store.writer_process", str(path), str(theirs.fileno())]
@@ -78,7 +80,7 @@ async def run_writer(
             process: trio.Process = await nursery.start(_run_process, command, fds)
             theirs.close()
             try:
-                await _hand_over(stream, receive, take)
+                await _hand_over(stream, inbox, take)
                 await stream.send_eof()  # and the nursery waits for its end
             except* (trio.BrokenResourceError, EOFError):
                 died = True
@@ -101,31 +103,20 @@ async def _run_process(
     )
 
 
-async def _hand_over(
-    stream: trio.SocketStream, receive: trio.MemoryReceiveChannel[Message], on_written: Callable[[Written], None]
-) -> None:
+async def _hand_over(stream: trio.SocketStream, inbox: Inbox, on_written: Callable[[Written], None]) -> None:
     encode = msgspec.msgpack.Encoder().encode
     flights = trio.Semaphore(IN_FLIGHT)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_take_answers, stream, flights, on_written)
-        async for first in receive:
-            await flights.acquire()
-            messages = [first, *_drain(receive)]
-            body = encode(messages)
-            await stream.send_all(LENGTH.pack(len(body)) + body)
+        with suppress(trio.EndOfChannel):
+            while True:
+                await inbox.wait()
+                await flights.acquire()
+                body = encode(inbox.receive_batch_nowait(MOST_AT_ONCE, MOST_BYTES_AT_ONCE))
+                await stream.send_all(LENGTH.pack(len(body)) + body)
         for _ in range(IN_FLIGHT):  # all is acknowledged
             await flights.acquire()
         nursery.cancel_scope.cancel(reason="all is written")
-
-
-def _drain(receive: trio.MemoryReceiveChannel[Message]) -> list[Message]:
-    messages: list[Message] = []
-    try:
-        while len(messages) < MOST_AT_ONCE:
-            messages.append(receive.receive_nowait())
-    except (trio.WouldBlock, trio.EndOfChannel):
-        pass
-    return messages
 
 
 async def _take_answers(

@@ -27,7 +27,6 @@ from okxsync.messages import (
     Message,
     Note,
     OrdersNotFound,
-    Padding,
     Phase,
     Pong,
     Retention,
@@ -221,9 +220,6 @@ class _Transaction:
             self._coverage_up_to_here()
             _REGISTERED[type(message)](self, message)
 
-    def _padding(self, message: Padding) -> None:
-        pass
-
     def _pong(self, message: Pong) -> None:
         number, at = message.connection_id, message.at
         self._covered[number] = max(at, self._covered.get(number, 0))
@@ -409,7 +405,6 @@ _COLLECTED: Final[dict[type[Message], _Take]] = {
     Rows: _Transaction._rows,
     Pong: _Transaction._pong,
     OrdersNotFound: _Transaction._not_found,
-    Padding: _Transaction._padding,
 }
 """Messages that leave the state of channels as it is."""
 _REGISTERED: Final[dict[type[Message], _Take]] = {

@@ -14,6 +14,8 @@ from okxsync.mirror.queries import Identity
 from okxsync.rest import client
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
+from okxsync.runtime.outbox import Inbox
+from tests.support.outbox import queue, queued
 from tests.support.replay import Replay, write_config
 
 
@@ -29,7 +31,7 @@ ONE = reply('{"uid":"1","perm":"read_only"}')
 class Identifying:
     """A registry on a scripted server, with the messages that it sends to the writer."""
 
-    def __init__(self, registry: Registry, settings: Settings, messages: trio.MemoryReceiveChannel[Message]) -> None:
+    def __init__(self, registry: Registry, settings: Settings, messages: Inbox) -> None:
         self.registry = registry
         self.settings = settings
         self._messages = messages
@@ -37,8 +39,7 @@ class Identifying:
 
     def received(self) -> list[Message]:
         """Return all messages sent so far."""
-        while self._messages.statistics().current_buffer_used:
-            self._received.append(self._messages.receive_nowait())
+        self._received += queued(self._messages)
         return self._received
 
 
@@ -59,7 +60,7 @@ async def identifying(
     async def ignore(name: str) -> None:
         pass
 
-    send, messages = trio.open_memory_channel[Message](100)
+    send, messages = queue()
     async with trio.open_nursery() as nursery, open_http() as http:
         listeners = await nursery.start(trio.serve_tcp, serve, 0)
         text = Replay(listeners[0].socket.getsockname()[1], {}).accounts_toml("orders")

@@ -13,11 +13,12 @@ from trio.testing import MockClock
 from okxsync import daemon
 from okxsync.accounts.registry import Registry
 from okxsync.config.settings import Settings, load
-from okxsync.messages import Message, Note
+from okxsync.messages import Note
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.sandbox.exchange.state import Member
 from okxsync.sandbox.server.server import Sandbox
+from tests.support.outbox import queue, queued
 from tests.support.replay import replace, until
 from tests.support.truth import ACCOUNTS, differences, rows, status_of, trading
 
@@ -205,7 +206,7 @@ class Watched:
         self.config = config
         self.write(accounts)
         self.settings = load(config)
-        self.send, self._receive = trio.open_memory_channel[Message](1000)
+        self.send, self._receive = queue()
         self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
 
     def write(self, accounts: str, first: str = "") -> None:
@@ -227,8 +228,7 @@ class Watched:
 
     @property
     def notes(self) -> list[Note]:
-        messages = [self._receive.receive_nowait() for _ in range(self._receive.statistics().current_buffer_used)]
-        return [one for one in messages if isinstance(one, Note)]
+        return [one for one in queued(self._receive) if isinstance(one, Note)]
 
 
 async def test_an_edit_during_the_previous_one_is_applied_too(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -3,10 +3,10 @@
 import time
 
 import pytest
-import trio
 
 from okxsync.feed.coalesce import BURST_S, INTERVAL_S, ReadCoalescer
-from okxsync.messages import Message, Note
+from okxsync.messages import Note
+from tests.support.outbox import queue, queued
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def look(rest: ReadCoalescer, timeout: float = 5.0) -> None:
 
 
 def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_second(slept: list[float]) -> None:
-    rest = ReadCoalescer(trio.open_memory_channel[Message](10)[0])
+    rest = ReadCoalescer(queue()[0])
     for _ in range(round(BURST_S / INTERVAL_S)):
         look(rest)
     assert sum(slept) == pytest.approx(0.0)
@@ -35,7 +35,7 @@ def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_s
 
 
 def test_it_does_not_rest_while_somebody_has_something_to_do_or_a_message_waits(slept: list[float]) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue()
     rest = ReadCoalescer(send)
     for _ in range(100):
         look(rest, timeout=0)
@@ -43,13 +43,13 @@ def test_it_does_not_rest_while_somebody_has_something_to_do_or_a_message_waits(
     for _ in range(1000):
         look(rest)
     assert sum(slept) == 0
-    receive.receive_nowait()
+    assert len(queued(receive)) == 1
     look(rest)
     assert sum(slept) <= INTERVAL_S + 1e-9  # and what it did not rest then it need not make up for
 
 
 def test_it_never_sleeps_past_a_deadline(slept: list[float]) -> None:
-    rest = ReadCoalescer(trio.open_memory_channel[Message](10)[0])
+    rest = ReadCoalescer(queue()[0])
     for _ in range(100):
         look(rest, timeout=0.001)
     assert max(slept) <= 0.001

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.feed.notes import MAX_NOTES
 from okxsync.feed.socket import SocketError
-from okxsync.messages import PLACE_BYTES, Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
+from okxsync.messages import Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
 from okxsync.okx.codes import Action
 from tests.support.scripted_socket import CONN_ID, START_NS, Exchange, Life, Peer, living, spec_of
 
@@ -881,10 +881,12 @@ async def test_if_nothing_is_left_after_crowding_out_the_session_ends_slowly(
         assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
 
 
-@pytest.mark.parametrize(("size", "most"), [(1000, 100), (PLACE_BYTES - 1, 100), (PLACE_BYTES, 50), (2**20, 3)])
-async def test_what_waits_is_bounded_in_bytes_too(
-    exchange: Exchange, autojump_clock: MockClock, size: int, most: int
+@pytest.mark.parametrize(("size", "fit"), [(1000, 100), (32_768, 100), (65_536, 50), (2**20, 3)])
+async def test_a_full_queue_stops_the_reader_at_a_bound_in_bytes_too(
+    exchange: Exchange, autojump_clock: MockClock, size: int, fit: int
 ) -> None:
+    max_bytes = 100 * 32_768
+
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for _ in range(200):
@@ -892,12 +894,13 @@ async def test_what_waits_is_bounded_in_bytes_too(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(), capacity=100) as life:
+    async with living(spec_of(), capacity=100, max_bytes=max_bytes) as life:
         await trio.sleep(1)
-        waiting = sum(len(frame) == size for frame in frames(life))
-        assert most - 5 < waiting <= most
-        assert waiting * size <= 100 * PLACE_BYTES
+        queued = life.send.statistics()
+        assert fit - 5 < queued.messages <= fit + 5  # with up to five reports and short frames
+        assert queued.bytes <= max_bytes
+        assert queued.blocked > 0
         for _ in range(200):
             await trio.sleep(0.1)
-            waiting = sum(len(frame) == size for frame in frames(life))
-        assert waiting == 200  # nothing is lost
+            received = sum(len(frame) == size for frame in frames(life))
+        assert received == 200  # nothing is lost

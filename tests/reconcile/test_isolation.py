@@ -28,6 +28,7 @@ from okxsync.runtime import clock
 from okxsync.store.database import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import phase
+from tests.support.outbox import queue, received
 from tests.support.replies import reply
 
 NOW_S = 1_700_000_000
@@ -57,7 +58,7 @@ class Office:
         names = ("broken", "sound")
         self.client_of = {name: AccountClient(http, account(name), SiteClock(http, SITE.rest)) for name in names}.get
         self.asked: list[str] = []  # paths
-        self.send, self._receive = trio.open_memory_channel[Message](0)
+        self.send, self._receive = queue()
         self.received: list[Message] = []
         self._news = trio.Event()
 
@@ -93,7 +94,7 @@ class Office:
             self.store(Pong(1, "sound", now_us(), 0))
 
     async def collect(self) -> None:
-        async for message in self._receive:
+        async for message in received(self._receive):
             self.received.append(message)
             self._news.set()
             self._news = trio.Event()

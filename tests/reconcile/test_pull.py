@@ -5,15 +5,15 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-import trio
 from trio.testing import MockClock
 
-from okxsync.messages import Message, OrdersNotFound, Rows
+from okxsync.messages import OrdersNotFound, Rows
 from okxsync.reconcile.held import Held
 from okxsync.reconcile.pull import RECEIVED_US, Puller, Window, outcome_of
 from okxsync.rest.client import RestError
 from okxsync.store.database import Reader
 from tests.support.desk import Desk, order
+from tests.support.outbox import queue, queued
 from tests.support.scripted_rest import Exchange
 
 HOUR_MS = 3_600_000
@@ -25,11 +25,11 @@ def now_ms() -> int:
 
 async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | None = None) -> str | None:
     """Pull a subject, and write the rows."""
-    send, receive = trio.open_memory_channel[Message](1000)
+    send, receive = queue()
     with send, closing(Reader(desk.path)) as reader:
         held = Held(reader, "alpha", time.time_ns() // 1000)
         unknown = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
-    desk.apply(*[message async for message in receive])
+    desk.apply(*queued(receive))
     return unknown
 
 
@@ -211,13 +211,13 @@ async def test_what_is_younger_than_rest_may_know_is_not_closed(desk: Desk, auto
 async def test_a_page_of_a_list_is_not_the_complete_state(
     desk: Desk, reader: Reader, autojump_clock: MockClock
 ) -> None:
-    send, receive = trio.open_memory_channel[Message](1000)
+    send, receive = queue()
     held = Held(reader, "alpha", time.time_ns() // 1000)
     exchange = Exchange({"trade/orders-pending": [old()], "account/positions-history": [{"posId": "1", "cTime": "1"}]})
     with send:
         for subject in ("orders", "positions", "deposits"):
             await Puller(exchange.client, send, held).pull(subject, Window(now_ms()))
-    messages = [message async for message in receive]
+    messages = queued(receive)
     complete = {message.channel for message in messages if isinstance(message, Rows) and message.complete}
     assert complete == {"positions"}
     assert not [message for message in messages if isinstance(message, OrdersNotFound)]

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from okxsync.messages import Lost, Message, Subscribed, Verified
+from okxsync.messages import Lost, Subscribed, Verified
 from okxsync.mirror.status import read_status
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.rest_only import OVERLAP_MS, RestOnlySource
@@ -18,6 +18,7 @@ from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
 from tests.support.asking import Asking, Exchange, nothing, silence, virtual_time
 from tests.support.desk import MS, NOW, Desk
+from tests.support.outbox import queued
 
 S = 1_000_000
 ONE_REQUEST_S = 150.0
@@ -275,14 +276,11 @@ async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
 ) -> None:
     accounts = asking(1, "orders")
     interrupt(accounts, 1.0)
-    messages: list[Message] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)  # and nothing writes
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
-    while accounts.receive.statistics().current_buffer_used:
-        messages.append(accounts.receive.receive_nowait())
-    assert [type(one).__name__ for one in messages] == ["GapResult"]
+    assert [type(one).__name__ for one in queued(accounts.receive)] == ["GapResult"]
 
 
 async def test_an_internal_error_of_a_search_ends_no_other_source(

@@ -10,13 +10,14 @@ from trio.testing import MockClock
 from okxsync.messages import Message, Note
 from okxsync.runtime.logging import JsonLines
 from okxsync.runtime.supervise import PAUSE_S, supervised
+from tests.support.outbox import queue, queued
 
 
 class Failing:
     """Receives journal entries, and runs work that fails."""
 
     def __init__(self) -> None:
-        self.send, self.receive = trio.open_memory_channel[Message](10)
+        self.send, self.receive = queue()
 
     async def do(self, *errors: BaseException) -> bool:
         async def fail(error: BaseException) -> None:
@@ -32,10 +33,7 @@ class Failing:
 
     @property
     def reported(self) -> list[Message]:
-        reported = []
-        while self.receive.statistics().current_buffer_used:
-            reported.append(self.receive.receive_nowait())
-        return reported
+        return queued(self.receive)
 
 
 async def test_work_that_succeeds_reports_nothing(autojump_clock: MockClock) -> None:

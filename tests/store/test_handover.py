@@ -22,6 +22,7 @@ from okxsync.store.prune import Upkeep
 from okxsync.store.writer import Writer, Written
 from okxsync.store.writer_process import _write_batches, main
 from tests.support.desk import NOW
+from tests.support.outbox import queue
 from tests.support.replay import until
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def written(path: Path) -> list[int]:
 
 
 async def test_all_is_stored_in_order_when_the_last_sender_has_closed(path: Path) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_writer, path, receive)
         with send:
@@ -57,7 +58,7 @@ async def test_all_is_stored_in_order_when_the_last_sender_has_closed(path: Path
 
 
 async def test_its_death_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     with pytest.RaisesGroup(pytest.RaisesExc(WriterDied, match="SIGKILL"), flatten_subgroups=True):
         async with trio.open_nursery() as nursery:
             acknowledged = trio.Event()
@@ -69,7 +70,7 @@ async def test_its_death_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_terminal_signals_do_not_end_it(path: Path) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     async with trio.open_nursery() as nursery:
         acknowledged = trio.Event()
         nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
@@ -83,7 +84,7 @@ async def test_terminal_signals_do_not_end_it(path: Path) -> None:
 
 
 async def test_a_full_disk_costs_time_but_no_row(path: Path) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     answers: list[Written] = []
     async with trio.open_nursery() as nursery:
         first, failed = trio.Event(), trio.Event()
@@ -107,7 +108,7 @@ async def test_a_full_disk_costs_time_but_no_row(path: Path) -> None:
 
 async def end_of_writer(path: Path, *messages: Message) -> str:
     """Return the one line with which the writer ends by itself."""
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     try:
         with send:
             async with trio.open_nursery() as nursery:
@@ -150,7 +151,7 @@ def root_of(db: Connection, table: str) -> int:
 
 
 async def test_cancelling_it_leaves_no_process(path: Path) -> None:
-    send, receive = trio.open_memory_channel[Message](10)
+    send, receive = queue(10)
     async with trio.open_nursery() as nursery:
         acknowledged = trio.Event()
         nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
@@ -217,7 +218,7 @@ def message_count(path: Path) -> int:
 
 
 async def test_it_prunes_between_batches_and_stores_all_the_same(path: Path) -> None:
-    send, receive = trio.open_memory_channel[Message](10_000)
+    send, receive = queue()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_writer, path, receive)
         with send:

@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from okxsync.messages import Frames, Lost, Message, Note, Phase, Pong, padding
+from okxsync.messages import Frames, Lost, Message, Note, Phase, Pong
 from okxsync.store.database import DatabaseError
 from okxsync.store.raw_log import SAMPLES, open_codec
 from okxsync.store.writer import _COLLECTED, _REGISTERED
@@ -119,13 +119,6 @@ def test_rows_of_a_frame_with_an_event_are_stored(desk: Desk) -> None:
     desk.push("orders", order(1), event="update")
     assert desk.rows("SELECT ord_id FROM orders") == [("1",)]
     assert desk.rows("SELECT kind, channel FROM messages") == [("push", "orders")]
-
-
-def test_padding_changes_nothing(desk: Desk) -> None:
-    before = desk.rows("SELECT * FROM counters")
-    desk.apply(*padding(2**20))
-    assert desk.rows("SELECT * FROM counters") == before
-    assert len(list(padding(2**20))) == 32
 
 
 def test_an_unknown_event_is_journalled_once_and_counted(desk: Desk) -> None:

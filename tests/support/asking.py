@@ -21,6 +21,7 @@ from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock as clock_module
 from tests.support.desk import NOW, Desk, phase
+from tests.support.outbox import queue, queued
 from tests.support.replies import reply
 
 START_NS = NOW * 1000
@@ -67,7 +68,7 @@ class Asking:
         config.write_text("".join(f'[[accounts]]\nname = "{name}"\nsite = "global"\n{keys}' for name in self.names))
         config.chmod(0o600)
         self.clients = Clients(httpx.AsyncClient(transport=exchange, timeout=None), load(config).accounts)
-        self.send, self.receive = trio.open_memory_channel[Message](10_000)
+        self.send, self.receive = queue()
         desk.apply(desk.start(NOW, os.getpid()))
         for number, name in enumerate(self.names, 1):
             desk.apply(
@@ -108,9 +109,7 @@ class Asking:
         return messages
 
     def _write(self) -> None:
-        messages: list[Message] = []
-        while self.receive.statistics().current_buffer_used:
-            messages.append(self.receive.receive_nowait())
+        messages = queued(self.receive)
         now_us = time.time_ns() // 1000
         pongs = [Pong(number, name, now_us, 0) for number, name in enumerate(self.names, 1)]
         self.desk.apply(*messages, *pongs)

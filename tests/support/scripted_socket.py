@@ -21,6 +21,8 @@ from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys
 from okxsync.messages import Message, Phase
 from okxsync.okx.channels import subscription
+from okxsync.runtime.outbox import Inbox, open_outbox
+from tests.support.outbox import MAX_BYTES, queue, queued, received
 
 M = TypeVar("M", bound=Message)
 
@@ -170,10 +172,10 @@ class Timeline:
     def __init__(self) -> None:
         self.all: list[tuple[float, Message]] = []
         self._news = trio.Event()
-        self.send, self._receive = trio.open_memory_channel[Message](0)
+        self.send, self._receive = queue()
 
     async def collect(self) -> None:
-        async for message in self._receive:
+        async for message in received(self._receive):
             self.all.append((trio.current_time(), message))
             self._news.set()
             self._news = trio.Event()
@@ -196,17 +198,14 @@ class Timeline:
 class Heard:
     """What crossed the memory channel, in order."""
 
-    def __init__(self, receive: trio.MemoryReceiveChannel[Message]) -> None:
+    def __init__(self, receive: Inbox) -> None:
         self._receive = receive
         self._all: list[Message] = []
 
     @property
     def all(self) -> list[Message]:
-        try:
-            while True:
-                self._all.append(self._receive.receive_nowait())
-        except (trio.WouldBlock, trio.EndOfChannel):
-            return self._all
+        self._all += queued(self._receive)
+        return self._all
 
     def of(self, kind: type[M]) -> list[M]:
         return [message for message in self.all if isinstance(message, kind)]
@@ -215,8 +214,8 @@ class Heard:
 class Life:
     """One session under test: its phases, its messages, and how it ends."""
 
-    def __init__(self, capacity: float) -> None:
-        self.send, self.receive = trio.open_memory_channel[Message](capacity)
+    def __init__(self, capacity: int, max_bytes: int) -> None:
+        self.send, self.receive = open_outbox(capacity, max_bytes)
         self.heard = Heard(self.receive)
         self.phases: list[str] = []
         self.session: Session | None = None
@@ -248,9 +247,9 @@ class Life:
 
 
 @asynccontextmanager
-async def living(spec: ConnectionSpec, *, capacity: float = float("inf")) -> AsyncIterator[Life]:
+async def living(spec: ConnectionSpec, *, capacity: int = 10_000, max_bytes: int = MAX_BYTES) -> AsyncIterator[Life]:
     """Run a session; cancel it in the end."""
-    life = Life(capacity)
+    life = Life(capacity, max_bytes)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(life.run, spec)
         yield life

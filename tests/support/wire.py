@@ -15,8 +15,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.messages import Frames, Message, Pong, Verified
+from okxsync.messages import Frames, Pong, Verified
 from okxsync.okx.channels import subscription
+from okxsync.runtime.outbox import Outbox
 from okxsync.sandbox.exchange.exchange import Exchange, OrderRejected
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.channels import CHANNELS
@@ -24,6 +25,7 @@ from okxsync.sandbox.server.endpoints import READ_ENDPOINTS, ReadRequest
 from okxsync.sandbox.server.hub import Hub, Subscription
 from tests.support import asking
 from tests.support.desk import Desk
+from tests.support.outbox import queued
 from tests.support.replies import reply
 
 ENDPOINTS = {each.path: each for each in READ_ENDPOINTS}
@@ -43,7 +45,7 @@ class Wire:
         lost: Says of a frame whether it is lost on the way.
     """
 
-    def __init__(self, send: trio.MemorySendChannel[Message], name: str) -> None:
+    def __init__(self, send: Outbox, name: str) -> None:
         self.delay_s = 0.0
         self.lost: Callable[[str], bool] = lambda frame: False
         self._send = send
@@ -130,9 +132,7 @@ class Wired:
             await trio.sleep(STEP_S)
 
     def _write(self) -> None:
-        messages: list[Message] = []
-        while self._found.receive.statistics().current_buffer_used:
-            messages.append(self._found.receive.receive_nowait())
+        messages = queued(self._found.receive)
         self.verified += [(one.channel, one.at) for one in messages if isinstance(one, Verified)]
         if messages:
             self.desk.apply(*messages)
