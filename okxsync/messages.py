@@ -17,17 +17,22 @@ MARKET = "market"
 class Frames(msgspec.Struct, tag=True, array_like=True):
     """Frames of one connection in the order received, each with its time of receipt.
 
-    ``socket`` identifies the socket: a connection has two while a successor takes over.
+    ``socket`` identifies the socket: a connection has two while a successor takes over. The peer sent the frames after
+    ``sent_after``, for it had answered a ping of that time on the same socket before (0: none).
     """
 
     connection_id: int
     listener: str
     frames: list[tuple[int, str]]
     socket: int = 0
+    sent_after: int = 0
 
 
 class Pong(msgspec.Struct, tag=True, array_like=True):
-    """The peer answered a ping: all that it sent before this moment has arrived."""
+    """The peer answered a ping: all that it sent before ``at`` has arrived.
+
+    ``at`` is the earliest time that the exchange's clock can have shown when the ping was sent.
+    """
 
     connection_id: int
     listener: str
@@ -70,9 +75,10 @@ class ConnectionRemoved(msgspec.Struct, tag=True, array_like=True):
 
 
 class Subscribed(msgspec.Struct, tag=True, array_like=True):
-    """The exchange acknowledged these channels at ``at``: each is covered from now on, and its gap ends now.
+    """The exchange acknowledged these channels before ``at``: each is covered since then, and its gap ends there.
 
-    The ``initial_us`` before a channel's very first subscription are a gap too, which REST backfills.
+    ``at`` is the latest time that the exchange's clock can have shown when the acknowledgement was read. The
+    ``initial_us`` before a channel's very first subscription are a gap too, which REST backfills.
     """
 
     connection_id: int

@@ -20,7 +20,9 @@ peer sent before it received the ping has been read. Four facts follow from what
     suspension  the machine or the process was suspended: far more time than a beat has passed on a clock that keeps
                 running during a suspend. It is over when a ping that was sent since is answered.
 
-A pong proves the time up to its own ping and not more, however late it is read.
+A pong proves the time up to its own ping and not more, however late it is read. A frame was sent after the last ping
+whose pong was read before it, and nothing more is known of when it was sent. Both times are lower bounds on the
+exchange's clock, whatever the delay each way (see ``store.coverage``).
 """
 
 import math
@@ -39,7 +41,7 @@ STALL_S: Final = 1.0
 class Moment(NamedTuple):
     """One moment on the three clocks that matter here."""
 
-    local_us: int  # the process's clock: microseconds UTC, never going back
+    local_us: int  # microseconds UTC, never going back: the exchange's clock shows at least this
     s: float  # trio's clock, which can stop during a suspend
     steady_s: float  # a clock that keeps running during a suspend, and that cannot be set
 
@@ -47,7 +49,7 @@ class Moment(NamedTuple):
 class Proof(NamedTuple):
     """A ping was answered: everything that the peer sent before ``at`` has been read."""
 
-    at: int  # local time in microseconds UTC
+    at: int  # microseconds UTC, by ``Moment.local_us``
     rtt_us: int
 
 
@@ -63,6 +65,8 @@ class Liveness:
         self._stalled_until = -math.inf  # trio's clock
         self._behind_us: int | None = None  # local time: the stamp of frames while we are behind
         self._suspended_s = 0.0
+        self.answered_us = 0
+        """When the last ping that was answered was sent, by ``Moment.local_us``; 0 for never."""
 
     def on_beat(self, now: Moment) -> float:
         """Begin a beat; a ping must be sent now. Return when the answer is due, in seconds of trio's clock."""
@@ -94,6 +98,7 @@ class Liveness:
         if not self._pings:
             return None
         ping = self._pings.popleft()
+        self.answered_us = ping.local_us
         if self._beat is None or ping.local_us >= self._beat.local_us:
             self._suspended_s = 0.0
         if self._behind_us is not None:

@@ -26,7 +26,7 @@ from okxsync.messages import Frames, Message, Pong
 from okxsync.okx.codes import OF_CHANNELS
 from okxsync.okx.control import PING, PONG, Event, login_frame, read_event
 from okxsync.okx.rate_limits import RequestBudget
-from okxsync.runtime.clock import ExchangeClock, now_us, steady_s
+from okxsync.runtime.clock import ExchangeClock, earliest_us, latest_us, now_us, steady_s
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.text import sanitize
 
@@ -212,7 +212,8 @@ class Session:
         if frame == PONG:
             await self._handle_pong()
             return None
-        await self._forward(Frames(self._id, self._spec.listener, [(at, frame)], self._socket_number))
+        sent_after = self._liveness.answered_us
+        await self._forward(Frames(self._id, self._spec.listener, [(at, frame)], self._socket_number, sent_after))
         if frame == PING:
             await self._socket.send(PONG)
         return read_event(frame)
@@ -221,7 +222,8 @@ class Session:
         proof = self._liveness.on_pong(_now())
         self._pong_read.set()
         self._pong_read = trio.Event()
-        if proof:
+        # While two sockets have one id, only the one that covers the channels proves anything about them.
+        if proof and self.subscriptions.counting and not self.replaced:
             await self._forward(Pong(self._id, self._spec.listener, proof.at, proof.rtt_us))
 
     async def _handle(self, event: Event) -> None:
@@ -229,7 +231,7 @@ class Session:
         match event.event:
             case "subscribe":
                 self.conn_id = event.conn_id or self.conn_id
-                await self._apply(self.subscriptions.on_ack(event, now_us()))
+                await self._apply(self.subscriptions.on_ack(event, latest_us()))
             case "error":
                 await self._apply(self.subscriptions.on_error(event, trio.current_time()))
             case "channel-conn-count":
@@ -278,4 +280,4 @@ class Session:
 
 
 def _now() -> Moment:
-    return Moment(now_us(), trio.current_time(), steady_s())
+    return Moment(earliest_us(), trio.current_time(), steady_s())

@@ -128,7 +128,7 @@ class LiveChannel(msgspec.Struct, frozen=True):
     Attributes:
         channel: Its key in coverage; ``name`` is that without arguments.
         since_at: Since when; local microseconds.
-        pushed_at: When it last pushed; local microseconds, 0 for never.
+        covered_until: Until when it is proved to be complete; microseconds.
         answered_at: When the last ping that its connection has answered was sent; local microseconds.
         reported_ms: The latest time that its pushes have named; the exchange's milliseconds.
     """
@@ -136,7 +136,7 @@ class LiveChannel(msgspec.Struct, frozen=True):
     account: str
     channel: str
     since_at: int
-    pushed_at: int
+    covered_until: int
     answered_at: int
     reported_ms: int
 
@@ -162,7 +162,7 @@ def live_channels(reader: Reader, channels: Collection[str], account: str | None
     whose = "" if account is None else "account = ? AND "
     rows = reader.rows(
         f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel} AND outcome IS NOT NULL"
-        " AND to_at <= covered_until), covered_since), coalesce(last_push_at, 0),"  # later: by a clock that was ahead
+        " AND to_at <= covered_until), covered_since), covered_until,"  # later: by a clock that was ahead
         " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
         " FROM coverage"
         f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"

@@ -6,7 +6,8 @@ last, and its rows are stored like those of any reply. Then everything must arri
 waits some seconds, and then until the answer to a ping that was sent after them is stored. A writer that is behind
 delays the verdict, and cannot falsify it. What by then only REST has reported is a lost push (see
 ``reconcile.lost_pushes``): the channel has stalled since it was verified last. ``account`` and ``positions`` repeat
-their state every few seconds, and are verified only when they stop.
+their complete state every few seconds, and are verified only when that stops. What each of these proves is defined in
+``store.coverage``.
 """
 
 from collections import Counter
@@ -25,13 +26,13 @@ from okxsync.reconcile.lost_pushes import ASIDE_MS, LOST, Window, lost_push
 from okxsync.reconcile.pull import TO_VERIFY
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work
-from okxsync.runtime.clock import now_us
+from okxsync.runtime.clock import earliest_us, now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.store.database import Reader
 
 SELF_REPEATING: Final = frozenset({"account", "positions"})
-"""They repeat their state every five seconds, even if nothing changes (OKX docs:
-trading-account-websocket-positions-channel). So they are verified only if that stops."""
+"""They repeat their complete state every five seconds, even if nothing changes (OKX docs:
+trading-account-websocket-positions-channel). So they are verified only if that stops proving anything."""
 
 MarkStale: TypeAlias = Callable[[str, str, int, str], Awaitable[None]]
 """Takes account, channel, until when it was verified (local microseconds), and why it is stale since."""
@@ -44,7 +45,7 @@ class Fetched(msgspec.Struct, frozen=True):
     Attributes:
         since_at: Of the channel then; another one shows that it was lost meanwhile.
         verified_at: Until when it is known to have pushed everything; local microseconds.
-        until_at: Until when the verdict verifies it; local microseconds.
+        until_at: Until when the verdict verifies it; microseconds, a lower bound on the exchange's clock.
         until_ms: The same by the exchange's clock: what happened later may be missing from REST's answer, so the next
             window begins there.
         window: What the verdict is about.
@@ -106,7 +107,7 @@ class StalledSource:
             (one, name)
             for one in live
             if is_known(one.channel)
-            and not ((name := name_of(one.channel)) in SELF_REPEATING and one.pushed_at > latest_us)
+            and not ((name := name_of(one.channel)) in SELF_REPEATING and one.covered_until > latest_us)
         ]
         # What could not be verified is counted by itself: one account does not wait for its turn among a thousand.
         count = Counter((name, one.key in self._failed) for one, name in silent)
@@ -128,20 +129,25 @@ class StalledSource:
         return found
 
     def _work(self, one: LiveChannel) -> Work:
-        pushed_at = one.pushed_at if one.name in SELF_REPEATING else 0
+        proved_at = one.covered_until if one.name in SELF_REPEATING else 0
         until_us, _ = self._verified.get(one.key, (0, 0))
-        verified_at = max(one.since_at, until_us, pushed_at)
+        verified_at = max(one.since_at, until_us, proved_at)
         return Work(
             one.account,
             one.key,
             f"verifying {one.channel}",
             [Part(one.account, subject, pull.Window(verified_at // 1000)) for subject in TO_VERIFY[one.name]],
-            partial(self._finish, one, verified_at),
+            partial(self._finish, one, verified_at, earliest_us()),
             only=arguments_of(one.channel),
             plain_algos=one.name == "orders-algo",
         )
 
-    def _finish(self, one: LiveChannel, verified_at: int, report: Report) -> list[Message]:
+    def _finish(self, one: LiveChannel, verified_at: int, began_at: int, report: Report) -> list[Message]:
+        """Take what REST has reported.
+
+        Args:
+            began_at: The exchange's clock showed at least this when the requests began.
+        """
         self._requested_at[one.key] = report.began_us
         if failed := report.failed:
             if not failed.rest_failed:
@@ -157,7 +163,7 @@ class StalledSource:
         self._fetched[one.key] = Fetched(
             since_at=one.since_at,
             verified_at=verified_at,
-            until_at=report.began_us - settle_us,
+            until_at=began_at - settle_us,
             until_ms=report.began_ms - settle_us // 1000,
             window=Window(since_ms, report.ended_ms),
             settled_at=report.ended_us + settle_us,

@@ -17,6 +17,10 @@ Once the clock is *pinned* - coverage is recorded by it - it never goes back. Fo
 until time has caught up. If the exchange turns out to be further behind, it ``must_go_back``: whoever has pinned it
 reports everything as lost, and unpins it. Coverage that is in the future then is withdrawn by one rule (see
 ``store.coverage``). Until then, who asks the exchange for a window must widen it by what this clock is ahead.
+
+The last measurement that was believed also bounds the error: at each moment the exchange's clock shows at least
+``earliest_us`` and at most ``latest_us``. Coverage ends by the first and begins by the second. The round trip may be
+asymmetric, so the bounds are as far apart as it was long.
 """
 
 import time
@@ -65,7 +69,9 @@ class Clock:
 
     def __init__(self) -> None:
         self._offset_ns: int | None = None  # to the steady clock
-        self._latest_us = 0
+        self._bounds_ns: tuple[int, int] | None = None  # of the exchange's clock to the steady one; None: not measured
+        self._shown_us = 0  # the latest time that was returned
+        self._passed_us = 0  # the latest time that the exchange's clock is known to have passed
         self._pinned = False
         self._candidate: _Candidate | None = None
         self.must_go_back = False
@@ -73,8 +79,19 @@ class Clock:
 
     def now_us(self) -> int:
         """Return the time in microseconds UTC."""
-        self._latest_us = max(self._latest_us, (_steady_ns() + self.offset_ns) // 1000)
-        return self._latest_us
+        self._shown_us = max(self._shown_us, (_steady_ns() + self.offset_ns) // 1000)
+        return self._shown_us
+
+    def earliest_us(self) -> int:
+        """Return what the exchange's clock shows at least, in microseconds UTC; until it was measured, ``now_us``."""
+        earliest = self._bounds_ns[0] if self._bounds_ns else self.offset_ns
+        self._passed_us = max(self._passed_us, (_steady_ns() + earliest) // 1000)
+        return self._passed_us
+
+    def latest_us(self) -> int:
+        """Return what the exchange's clock shows at most, in microseconds UTC; until it was measured, ``now_us``."""
+        latest = self._bounds_ns[1] if self._bounds_ns else self.offset_ns
+        return max(self.now_us(), (_steady_ns() + latest) // 1000)
 
     def at_us(self, moment_s: float) -> int:
         """Return the time of a moment of the steady clock, in microseconds UTC."""
@@ -111,6 +128,7 @@ class Clock:
         if abs(nearest - self.offset_ns) <= FAR_US * 1000:
             self._candidate = None
             self.must_go_back = False
+            self._bounds_ns = earliest, latest
             self._move(nearest)
         else:
             self._confirm(earliest, latest)
@@ -129,12 +147,13 @@ class Clock:
         self._candidate = None
         self.must_go_back = self._pinned and known.offset_ns < self.offset_ns - STANDSTILL_US * 1000
         if not self.must_go_back:
+            self._bounds_ns = earliest, latest
             self._move(min(max(known.offset_ns, earliest), latest))
 
     def _move(self, offset_ns: int) -> None:
         self._offset_ns = offset_ns
         if not self._pinned:
-            self._latest_us = 0
+            self._shown_us = self._passed_us = 0
 
 
 def _steady_ns() -> int:
@@ -148,3 +167,13 @@ current = Clock()
 def now_us() -> int:
     """Return the time of this process's clock in microseconds UTC."""
     return current.now_us()
+
+
+def earliest_us() -> int:
+    """Return what the exchange's clock shows at least, in microseconds UTC."""
+    return current.earliest_us()
+
+
+def latest_us() -> int:
+    """Return what the exchange's clock shows at most, in microseconds UTC."""
+    return current.latest_us()

@@ -1,7 +1,7 @@
 """Coverage of one channel as a pure value: which time was received, and which time is missing.
 
-Theory. A channel is *first covered* at the acknowledgement of its first subscription. From then on each instant is in
-exactly one of these:
+A channel is *first covered* at the acknowledgement of its first subscription. From then on each instant is in exactly
+one of these:
 
     since          gap       gap.since              until              now
       |--covered--|-----|--covered--|                 |                 |
@@ -19,30 +19,67 @@ There are three states:
     down           --subscribed-->                 live; the gap ends at the acknowledgement
     unsubscribed   --subscribed-->                 live; a gap spans the time between
     unsubscribed   --rejected-->                   down
-    live           --subscribed (a successor)-->   live
+    live           --subscribed (anew)-->          live; a gap spans the time that is not proved
 
-Only three things prove that a channel was received, and only they move ``until`` forward:
+The claim. Each event of the channel whose time lies in a covered instant is stored, in every committed state of the
+database. Of ``account`` and ``positions``, which are a state, the stored state is no older. Times are the exchange's.
 
-- The acknowledgement of its subscription. A successor subscribes while the older connection still answers pings.
-- The answer to a ping: everything sent before the ping has arrived. A frame that was just read proves less, because it
-  may have waited in a buffer with others behind it. A channel can stall while its connection lives, so a channel that
-  REST can verify is covered no further than its own last push.
-- A REST check that found nothing missing.
+The assumptions:
+
+    order    The exchange answers a ping after all that it sent before on the same socket. What it sends on one socket
+             is read in that order or not at all. Delays differ each way and have no bound.
+    lag      An event is sent at most ``MARGIN_US`` after its time, and a snapshot is at most that old when it is sent.
+             REST shows an event at most ``reconcile.pull.SETTLE_S`` after its time.
+    stall    A subscription may lose pushes at any time while its socket lives, and may work again later. OKX numbers
+             no pushes. (Channels that REST cannot verify, like ``deposit-info``, are assumed to live as long as their
+             sockets: nothing else can be known of them.)
+    clock    At each moment the exchange's clock shows at least E and at most L (see ``runtime.clock``).
+
+What each piece of evidence proves:
+
+    acknowledgement   The channel works. It was sent before it was read at ``r``, so every event after L(r) will be
+    read at r         pushed: coverage begins, and a gap ends, at L(r). It proves nothing before that.
+    push              The channel worked when it was sent. That proves nothing about the time before, because of
+                      stalls. The time of its arrival proves nothing at all: a push that arrives at 10:00:02.0 may have
+                      been sent at 10:00:00.5, and the channel may have stopped at 10:00:01.0. Times in a push are of
+                      no use either: they are those of one event.
+    answer to a       All that was sent on the socket before E(p) was read. It proves nothing about one channel, which
+    ping sent at p    may have stalled. A channel that REST cannot verify is covered up to E(p) - ``MARGIN_US``.
+    complete          The state as of its making is stored, whatever was lost before. It was sent after the last ping
+    snapshot          that was answered before its first page on the same socket: covered up to E of that ping -
+                      ``MARGIN_US``. Only the regular snapshots of ``account`` and ``positions`` are complete.
+    REST check that   All that happened before E(b) - ``Timings.settle_s``, which is longer, is stored: the rows of the
+    began at b        reply are, whether or not the channel has pushed them. Covered up to there.
+
+So ``until`` is always a lower bound, behind the present by some seconds: by a ping interval, a round trip and
+``MARGIN_US`` at best, and by the interval of REST checks for channels without snapshots.
+
+The proof, by induction over the transactions. The first one claims nothing, because ``since`` is ``until``. Then
+``until`` moves in two ways. By evidence: each event before the new ``until`` was read or fetched before the evidence;
+the messages of one socket, and the rows and the verdict of one check, are stored in that order, so it is stored in
+this transaction or an earlier one. By an acknowledgement: a gap spans the time in between. If the channel is lost, the
+gap begins at ``until``, where the claim ended. A gap is closed by REST replies to requests that began ``SETTLE_S``
+after the acknowledgement was read, so they show all that happened before the channel worked.
 
 ``until`` moves back only if pushes are known to be missing, or if it lies in the future. The clock of a process never
 goes back (see ``runtime.clock``), but the clock of an earlier process may have been ahead of it. Where its coverage
 ended on the new clock is unknown. So at the first subscription all of it is withdrawn, and one gap spans it.
 
 All transitions are here; ``coverage_table`` loads a value, applies one transition and saves the result in the writer's
-transaction. Times are local times in microseconds UTC.
+transaction. Times are in microseconds UTC.
 """
 
 from typing import Final
 
 import msgspec
 
-FUTURE_US: Final = 1_000_000
-"""Coverage that ends further ahead than this was recorded by a clock that was ahead. Backfills overlap by more."""
+MARGIN_US: Final = 1_000_000
+"""The exchange sends an event at most so long after its time. OKX collects events of ``account`` for some 50 ms (OKX
+docs: trading-account-websocket-account-channel); the rest is for a busy exchange, and for the drift between two
+measurements of its clock."""
+FUTURE_US: Final = 10_000_000
+"""Coverage that ends further ahead than this was recorded by a clock that was ahead. Less may be right: it begins at
+the latest time that the exchange's clock can have shown, which is ahead by at most the 5 s of a measurement."""
 _DAY_US: Final = 86_400_000_000
 
 
@@ -91,10 +128,10 @@ class Coverage(msgspec.Struct, frozen=True):
     gap: Gap | None = None
 
     def subscribed(self, connection_id: int, at: int) -> Change:
-        """The exchange acknowledged the subscription: the channel is live, and its gap ends."""
+        """The exchange acknowledged the subscription before ``at``: the channel is live, and its gap ends there."""
         since, until, pushed_at = self.since, self.until, self.last_push_at
         gaps: tuple[Gap, ...] = ()
-        if not self.live and (gap := self.gap or self._missing_since_unsubscribed(at)):
+        if gap := self.gap or self._unproved(at):
             if until > at + FUTURE_US:
                 reason = f"{gap.reason}; the clock was ahead before"
                 gap = _replace(gap, since=min(gap.since, since, at - _DAY_US), reason=reason)
@@ -104,7 +141,10 @@ class Coverage(msgspec.Struct, frozen=True):
         new = _replace(self, since=since, until=max(until, at), live=True, last_push_at=pushed_at, gap=None)
         return Change(_replace(new, connection_id=connection_id), gaps)
 
-    def _missing_since_unsubscribed(self, at: int) -> Gap | None:
+    def _unproved(self, at: int) -> Gap | None:
+        """Return what is not proved of a channel that has no gap at the front, up to a new subscription."""
+        if self.live:
+            return Gap(self.until, None, "subscribed anew") if self.until < at else None
         return Gap(self.until, None, "not subscribed") if self.until != at else None
 
     def rejected(self, reason: str) -> Change:
@@ -114,19 +154,19 @@ class Coverage(msgspec.Struct, frozen=True):
         return self._down(_replace(self.gap or Gap(self.until, None, reason), note=reason))
 
     def pushed(self, at: int) -> "Coverage":
-        """A push was received."""
+        """A push was received. It proves nothing."""
         return _replace(self, last_push_at=at)
 
-    def advanced(self, answered_at: int, *, verified_over_rest: bool) -> "Coverage":
-        """The connection answered the ping sent at ``answered_at``.
+    def answered(self, pinged_at: int) -> "Coverage":
+        """The connection answered the ping sent at ``pinged_at``. Only for channels that REST cannot verify."""
+        return self._proved(pinged_at - MARGIN_US)
 
-        ``verified_over_rest`` says whether REST can verify the channel, so that its own pushes limit the proof.
-        """
-        proved = min(answered_at, self.last_push_at or 0) if verified_over_rest else answered_at
-        return self._proved(proved)
+    def snapshot(self, sent_after: int) -> "Coverage":
+        """A complete snapshot is stored, which the exchange sent after ``sent_after``."""
+        return self._proved(sent_after - MARGIN_US)
 
     def verified(self, at: int) -> "Coverage":
-        """A REST check found nothing missing up to ``at``."""
+        """A REST check has stored everything that happened before ``at``."""
         return self._proved(at)
 
     def _proved(self, at: int) -> "Coverage":

@@ -1,8 +1,8 @@
 """Tables ``coverage``, ``gaps`` and ``unverified``: load a channel's coverage, apply one transition, save the result.
 
-Everything here runs in the writer's transaction, so coverage moves only together with the data. ``pushed`` and
-``advance`` run for each batch. They stay one UPDATE over all live channels of a connection, because loading and saving
-each channel would cost more. ``Coverage`` states their rules; a test compares the two.
+Everything here runs in the writer's transaction, so coverage moves only together with the data. ``pushed``,
+``snapshots`` and ``answered`` run for each batch. They stay one UPDATE each, because loading and saving each channel
+would cost more. ``Coverage`` states their rules; a test compares the two.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from okxsync.messages import (
     Verified,
     WantedChannels,
 )
-from okxsync.store.coverage import Change, Coverage, Gap, first_rejected, first_subscribed
+from okxsync.store.coverage import MARGIN_US, Change, Coverage, Gap, first_rejected, first_subscribed
 from okxsync.store.database import CHANNEL_NAME, Connection
 from okxsync.store.journal import note
 
@@ -29,10 +29,11 @@ Key = tuple[str, str]
 """Listener and channel."""
 
 UNVERIFIED: Final = "unverified JOIN coverage USING (account, channel) WHERE live = 1 AND covered_until < at"
-"""SQL: the live channels that REST could not verify, and that have pushed nothing since."""
+"""SQL: the live channels that REST could not verify, and that nothing else has proved since."""
 
 VERIFIED_OVER_REST: Final = ("orders", "orders-algo", "account", "positions", "balance_and_position")
-"""The channels that REST verifies while they push nothing, whatever their arguments (see ``reconcile.stalled``)."""
+"""The channels that REST verifies, whatever their arguments (see ``reconcile.stalled``): no answer to a ping proves
+anything about them."""
 
 LOAD: Final = (
     "SELECT coverage.account, coverage.channel, covered_since, covered_until, live, connection_id, last_push_at,"
@@ -58,10 +59,12 @@ _PUSHED: Final = (
     "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
     " WHERE account = ?3 AND channel = ?4"
 )
-_ADVANCE: Final = (
-    "UPDATE coverage SET covered_until"
-    f" = max(covered_until, min(?, iif({CHANNEL_NAME} IN (?, ?, ?, ?, ?), coalesce(last_push_at, 0), ?)))"
-    " WHERE connection_id = ? AND live = 1"
+_SNAPSHOT: Final = (
+    "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1"
+)
+_ANSWERED: Final = (
+    "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE connection_id = ? AND live = 1"
+    f" AND {CHANNEL_NAME} NOT IN (?, ?, ?, ?, ?)"
 )
 
 
@@ -93,9 +96,14 @@ def pushed(db: Connection, pushes: Iterable[tuple[Key, tuple[int, int]]]) -> Non
     db.executemany(_PUSHED, [(*times, *key) for key, times in pushes])
 
 
-def advance(db: Connection, answers: Iterable[tuple[int, int]]) -> None:
-    """Apply ``Coverage.advanced`` to all live channels of each connection: ``(connection_id, answered_at)``."""
-    db.executemany(_ADVANCE, [(at, *VERIFIED_OVER_REST, at, number) for number, at in answers])
+def snapshots(db: Connection, complete: Iterable[tuple[Key, int]]) -> None:
+    """Apply ``Coverage.snapshot`` to each channel of which a complete snapshot is stored: ``sent_after``."""
+    db.executemany(_SNAPSHOT, [(sent_after - MARGIN_US, *key) for key, sent_after in complete])
+
+
+def answered(db: Connection, pings: Iterable[tuple[int, int]]) -> None:
+    """Apply ``Coverage.answered`` to all live channels of each connection that it is for: ``(id, pinged_at)``."""
+    db.executemany(_ANSWERED, [(at - MARGIN_US, number, *VERIFIED_OVER_REST) for number, at in pings])
 
 
 def subscribed(db: Connection, message: Subscribed) -> None:
@@ -142,7 +150,7 @@ def connection_removed(db: Connection, message: ConnectionRemoved) -> None:
 
 
 def verified(db: Connection, message: Verified) -> None:
-    """REST found nothing missing; journal it if the account had unverified channels until now."""
+    """A REST check found nothing missing; journal it if the account had unverified channels until now."""
     key = (message.listener, message.channel)
     if known := load(db, key):
         save(db, key, Change(known.verified(message.at)))

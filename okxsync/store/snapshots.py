@@ -11,6 +11,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     pages: int
     names: frozenset[str]
     time_ms: int  # the latest of the exchange's times in it, or 0
+    sent_after: int = 0  # of its first page, see ``messages.Frames``
 
 
 class Pages:
@@ -29,15 +30,22 @@ class Pages:
         return other
 
     def add(
-        self, source: Hashable, socket: int, page: int | None, last: bool | None, names: Iterable[str], time_ms: int
+        self,
+        source: Hashable,
+        socket: int,
+        page: int | None,
+        last: bool | None,
+        names: Iterable[str],
+        time_ms: int,
+        sent_after: int = 0,
     ) -> Snapshot | None:
         """Add a page; return the snapshot if it is complete now."""
         runs = self._begun.pop(source, {})
-        begun = Snapshot(0, frozenset(), 0) if page == 1 else runs.get(socket)
+        begun = Snapshot(0, frozenset(), 0, sent_after) if page == 1 else runs.get(socket)
         runs.pop(socket, None)
         complete: Snapshot | None = None
         if page is not None and begun is not None and page == begun.pages + 1:
-            grown = Snapshot(page, begun.names.union(names), max(begun.time_ms, time_ms))
+            grown = Snapshot(page, begun.names.union(names), max(begun.time_ms, time_ms), begun.sent_after)
             if last:
                 complete = grown
                 runs = {other: run for other, run in runs.items() if other > socket}  # the older ones will not go on

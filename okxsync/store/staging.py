@@ -34,6 +34,7 @@ class IncomingRows(msgspec.Struct):
     page: int | None = None
     last_page: bool | None = None
     socket: int = 0  # a successor has a higher number
+    sent_after: int = 0  # see ``messages.Frames``
     as_of_ms: int = 0  # of REST, see ``messages.Rows``
     complete: bool = False
 
@@ -59,12 +60,13 @@ class Staging:
         self._revision: int | None = None  # of this transaction, once it has written
         self.rows = 0
         self.latest_ms = 0  # the latest time in the last push, 0 if it has none
+        self.snapshot_sent_after = 0  # see ``messages.Frames``; 0 if the last push has not completed a snapshot
 
     def stage(self, push: IncomingRows) -> bool:
         """Stage a push; return False if no channel of that name is known."""
         if push.event_type not in _EVENT_TYPES:
             self._anomaly(events.UNKNOWN_VALUE, f"eventType={push.event_type[:40]}")
-        self.latest_ms = 0
+        self.latest_ms = self.snapshot_sent_after = 0
         handler = HANDLERS.get(push.arg.channel)
         if handler is not None:
             handler(self, push)
@@ -238,7 +240,10 @@ class Staging:
         if push.event_type != "snapshot" or push.arg.inst_family:
             return None
         source = (push.account, push.arg.channel, push.arg.inst_type, push.arg.inst_id, push.arg.ccy)
-        return self._pages.add(source, push.socket, push.page if complete else None, push.last_page, named, time_ms)
+        page = push.page if complete else None
+        snapshot = self._pages.add(source, push.socket, page, push.last_page, named, time_ms, push.sent_after)
+        self.snapshot_sent_after = snapshot.sent_after if snapshot else 0
+        return snapshot
 
     def _close_balances(self, push: IncomingRows, snapshot: Snapshot) -> None:
         values = (snapshot.time_ms or None, push.at, push.source, push.account, push.arg.ccy)

@@ -209,7 +209,8 @@ class _Transaction:
         self._staging = Staging(writer.pages, writer.account_of, self._anomaly)
         self._log: list[tuple[Value | bytes, ...]] = []
         self._received: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
-        self._covered: dict[int, int] = {}  # connection -> at
+        self._answered: dict[int, int] = {}  # connection -> when the last answered ping was sent
+        self._snapshots: dict[tuple[str, str], int] = {}  # listener, key of coverage -> sent after
         self._pushed: dict[tuple[str, str], tuple[int, int]] = {}  # listener, key of coverage -> at, latest time named
         self._queue: int | None = None
 
@@ -222,7 +223,7 @@ class _Transaction:
 
     def _pong(self, message: Pong) -> None:
         number, at = message.connection_id, message.at
-        self._covered[number] = max(at, self._covered.get(number, 0))
+        self._answered[number] = max(at, self._answered.get(number, 0))
         self._db.execute(
             "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
         )
@@ -293,9 +294,12 @@ class _Transaction:
         if self._pushed:
             coverage_table.pushed(self._db, self._pushed.items())
             self._pushed.clear()
-        if self._covered:
-            coverage_table.advance(self._db, self._covered.items())
-            self._covered.clear()
+        if self._snapshots:
+            coverage_table.snapshots(self._db, self._snapshots.items())
+            self._snapshots.clear()
+        if self._answered:
+            coverage_table.answered(self._db, self._answered.items())
+            self._answered.clear()
 
     def _frames(self, message: Frames) -> None:
         account = None if message.listener == MARKET else message.listener
@@ -315,7 +319,7 @@ class _Transaction:
                 continue
             self._anomaly.where = (account, arg.channel)
             self._log_frame(message, at, text, arg.channel, "push")
-            pages = frame.cur_page, frame.last_page, message.socket
+            pages = frame.cur_page, frame.last_page, message.socket, message.sent_after
             push = IncomingRows(message.listener, arg, at, frame.data, "ws", frame.event_type, *pages)
             if not self._staging.stage(push):
                 self._anomaly(events.UNKNOWN_CHANNEL, "no table")
@@ -323,6 +327,8 @@ class _Transaction:
                 of_channel = message.listener, key
                 _, latest_ms = self._pushed.get(of_channel, (0, 0))
                 self._pushed[of_channel] = at, max(latest_ms, self._staging.latest_ms)
+                if sent_after := self._staging.snapshot_sent_after:
+                    self._snapshots[of_channel] = sent_after
         self._count_received(message)
 
     def _read_frame(self, text: str) -> Envelope:

@@ -18,10 +18,10 @@ from okxsync.messages import (
     ConfiguredAccount,
     GapResult,
     Lost,
-    Pong,
     Rows,
     Subscribed,
     Unverified,
+    Verified,
     WantedChannels,
 )
 from okxsync.mirror.rows import KINDS
@@ -98,7 +98,7 @@ def test_balances_equity_fills_and_bills(desk: Desk, mirror: Mirror) -> None:
 
 def test_an_answer_is_live_while_a_daemon_receives_its_channels(desk: Desk, mirror: Mirror) -> None:
     desk.push("orders", order())
-    desk.apply(Pong(1, "alpha", NOW + 1000, 5))
+    desk.apply(Verified("alpha", "orders", NOW + 1000))
     orders = mirror.orders()
     assert (orders.covered_until, orders.gaps) == (AT + timedelta(milliseconds=1), ())
     assert orders.freshness.complete

@@ -190,13 +190,17 @@ def test_a_live_channel_that_cannot_be_verified_is_open_since_it_was_verified_la
     assert alpha.is_well
 
 
-def test_a_later_push_proves_an_unverified_channel(desk: Desk) -> None:
-    desk.apply(Unverified("alpha", "orders", NOW + S, "no answer"))
+def test_a_later_snapshot_proves_an_unverified_channel_and_a_later_push_does_not(desk: Desk) -> None:
+    desk.apply(Subscribed(1, "alpha", ["account"], NOW), Unverified("alpha", "account", NOW + S, "no answer"))
     assert read_status(desk.path, NOW + S).gaps.open == 1
     desk.at = NOW + 3 * S
-    desk.push("orders", order())
+    totals = {"uTime": "5", "details": []}
+    desk.push("account", totals, eventType="event_update")
     desk.apply(Pong(1, "alpha", NOW + 4 * S, 1))
-    assert read_status(desk.path, NOW + 4 * S).gaps.open == 0
+    assert read_status(desk.path, NOW + 4 * S).gaps.open == 1
+    snapshot = desk.frame("account", totals, eventType="snapshot", curPage=1, lastPage=True)
+    desk.apply(msgspec.structs.replace(snapshot, sent_after=NOW + 4 * S))
+    assert read_status(desk.path, NOW + 5 * S).gaps.open == 0
 
 
 def test_an_account_removed_while_a_container_was_down_is_not_live(make_desk: Callable[[], Desk]) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.store.coverage import FUTURE_US, Change, Coverage, Gap, first_rejected, first_subscribed
+from okxsync.store.coverage import FUTURE_US, MARGIN_US, Change, Coverage, Gap, first_rejected, first_subscribed
 
+S: Final = 1_000_000
 START: Final = 1_000
 COVERED, GAP, PENDING, UNSUBSCRIBED = "covered", "gap", "pending", "unsubscribed"
 
@@ -16,7 +17,7 @@ Event = tuple[str, int, int]
 """Name, time since the event before, and a number that each event uses in its own way."""
 
 NAMES: Final = (
-    "subscribed", "pushed", "answered", "verified", "lost", "lost since", "rejected", "unsubscribed"
+    "subscribed", "pushed", "answered", "snapshot", "verified", "lost", "lost since", "rejected", "unsubscribed"
 )  # fmt: skip
 EVENTS: Final = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5), st.integers(0, 12)), max_size=40)
 
@@ -25,10 +26,9 @@ class Model:
     """What is true of each second from the first coverage until now."""
 
     def __init__(self, *, verified_over_rest: bool) -> None:
-        self.verified_over_rest = verified_over_rest
+        self.proofs = ("snapshot", "verified", *(() if verified_over_rest else ("answered",)))
         self.seconds: dict[int, str] = {}
         self.state: str | None = None  # of the seconds to come
-        self.pushed_at = 0
 
     def wait(self, now: int, seconds: int) -> None:
         if self.state is not None:
@@ -40,20 +40,16 @@ class Model:
         )
 
     def happen(self, name: str, now: int, at: int) -> None:
-        """``at`` is the moment that a ping, a check or a loss is about."""
+        """``at`` is the moment that the evidence or a loss is about. A push is no evidence."""
         live = self.state == PENDING
         if name == "subscribed":
-            self.mark(PENDING, COVERED, until=now)
+            self.mark(PENDING, GAP, until=now)
             self.mark(UNSUBSCRIBED, GAP, until=now)
             self.state = PENDING
         elif name == "rejected" and not live:
             self.mark(UNSUBSCRIBED, GAP, until=now)
             self.state = GAP
-        elif name == "pushed":
-            self.pushed_at = now
-        elif name == "answered" and live:
-            self.mark(PENDING, COVERED, until=min(at, self.pushed_at) if self.verified_over_rest else at)
-        elif name == "verified" and live:
+        elif name in self.proofs and live:
             self.mark(PENDING, COVERED, until=at)
         elif name in ("lost", "lost since") and live:
             self.mark(PENDING, GAP, until=now)
@@ -99,33 +95,37 @@ class Channel:
         known = self.coverage
         if known is None:
             if name == "subscribed":
-                self.save(first_subscribed(1, now, 0))
+                self.save(first_subscribed(1, now * S, 0))
             elif name == "rejected":
-                self.save(first_rejected(now, "rejected", 0))
+                self.save(first_rejected(now * S, "rejected", 0))
         elif name == "subscribed":
-            self.save(known.subscribed(1, now))
+            self.save(known.subscribed(1, now * S))
         elif name == "rejected":
             self.save(known.rejected("rejected"))
         elif name == "pushed":
-            self.save(Change(known.pushed(now)))
+            self.save(Change(known.pushed(now * S)))
         elif name == "answered":
-            self.save(Change(known.advanced(at, verified_over_rest=self.verified_over_rest)))
+            if not self.verified_over_rest:
+                self.save(Change(known.answered(at * S + MARGIN_US)))
+        elif name == "snapshot":
+            self.save(Change(known.snapshot(at * S + MARGIN_US)))
         elif name == "verified":
-            self.save(Change(known.verified(at)))
+            self.save(Change(known.verified(at * S)))
         elif name == "unsubscribed":
             self.save(Change(known.unsubscribed()))
         else:
-            self.save(known.lost(name, at if name == "lost since" else None))
+            self.save(known.lost(name, at * S if name == "lost since" else None))
 
     def seconds(self, now: int) -> dict[int, str]:
         """Return the state of each second since the first coverage."""
         found: dict[int, str] = {}
         known = self.coverage
-        for second in range(known.since, now) if known else ():
+        for second in range(known.since // S, now) if known else ():
             assert known
-            if any(gap.since <= second < (now if gap.until is None else gap.until) for gap in self.gaps.values()):
+            at = second * S
+            if any(gap.since <= at < (now * S if gap.until is None else gap.until) for gap in self.gaps.values()):
                 found[second] = GAP
-            elif second < known.until:
+            elif at < known.until:
                 found[second] = COVERED
             else:
                 found[second] = PENDING if known.live else UNSUBSCRIBED
@@ -150,11 +150,11 @@ def play(events: list[Event], *, verified_over_rest: bool) -> tuple[Channel, int
         channel.happen(name, now, at)
         if name == "subscribed" or (name == "rejected" and len(proofs) == 1):
             proofs.append(now)
-        elif name in ("answered", "verified"):
+        elif name in ("answered", "snapshot", "verified"):
             proofs.append(at)
         assert channel.seconds(now) == model.seconds
         assert channel.coverage
-        assert channel.coverage.since <= channel.coverage.until <= max(proofs)
+        assert channel.coverage.since <= channel.coverage.until <= max(proofs) * S
         assert not (channel.coverage.live and channel.coverage.gap)
     return channel, now
 
@@ -172,16 +172,16 @@ def test_a_loss_and_a_new_subscription_leave_one_gap_with_exact_bounds(
     before, live = dict(channel.gaps), channel.coverage
     assert live
     now += wait_s
-    verified_until = None if verified_s_ago is None else now - verified_s_ago
+    verified_until = None if verified_s_ago is None else (now - verified_s_ago) * S
     channel.save(live.lost("reset", verified_until))
     assert channel.coverage
     channel.save(channel.coverage.lost("again"))  # changes nothing: it is already lost
-    channel.save(channel.coverage.subscribed(2, now + down_s))
+    channel.save(channel.coverage.subscribed(2, (now + down_s) * S))
     (gap,) = (gap for number, gap in channel.gaps.items() if number not in before)
     since = live.until if verified_until is None else max(live.since, min(live.until, verified_until))
-    assert (gap.since, gap.until, gap.reason) == (since, now + down_s, "reset")
+    assert (gap.since, gap.until, gap.reason) == (since, (now + down_s) * S, "reset")
     assert {number: channel.gaps[number] for number in before} == before
-    assert channel.coverage.until == now + down_s
+    assert channel.coverage.until == (now + down_s) * S
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,7 @@ def test_coverage_ahead_of_the_clock_is_withdrawn_completely(down: Callable[[Cov
     assert gap.since < now - hour
     assert gap.until == change.coverage.until == now - FUTURE_US - 1
     assert gap.reason.endswith("; the clock was ahead before")
-    assert change.coverage.advanced(now, verified_over_rest=True).until == gap.until, (
-        "a push of the future proves nothing"
-    )
-    (gap,) = known.subscribed(2, now - FUTURE_US).gaps  # within the overlap of backfills
+    (gap,) = known.subscribed(2, now - FUTURE_US).gaps  # an acknowledgement may be recorded this much ahead
     assert (gap.since, gap.until) == (now, now)
 
 
@@ -219,6 +216,17 @@ def test_a_rejected_first_subscription_is_one_gap_until_it_succeeds() -> None:
     assert gap == Gap(400, None, "60018", "60012")
     (gap,) = change.coverage.subscribed(1, 600).gaps
     assert (gap.since, gap.until) == (400, 600)
+
+
+def test_a_push_proves_nothing() -> None:
+    live = Coverage(1, 2, live=True, connection_id=1)
+    assert live.pushed(500) == Coverage(1, 2, live=True, connection_id=1, last_push_at=500)
+
+
+def test_a_new_subscription_of_a_live_channel_leaves_a_gap_where_nothing_is_proved() -> None:
+    change = Coverage(1, 2, live=True, connection_id=1).subscribed(2, 500)
+    assert change.gaps == (Gap(2, 500, "subscribed anew"),)
+    assert (change.coverage.until, change.coverage.live, change.coverage.connection_id) == (500, True, 2)
 
 
 def test_a_rejection_does_not_end_what_another_connection_holds() -> None:

@@ -22,8 +22,8 @@ from okxsync.messages import (
 )
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.channels import channel_of, subscription
-from okxsync.store.coverage import Change, Coverage, Gap, first_rejected
-from okxsync.store.coverage_table import LOAD, VERIFIED_OVER_REST, advance, load, pushed, save
+from okxsync.store.coverage import MARGIN_US, Change, Coverage, Gap, first_rejected
+from okxsync.store.coverage_table import LOAD, VERIFIED_OVER_REST, answered, load, pushed, save, snapshots
 from okxsync.store.database import CHANNEL_NAME, Connection, open_database
 from tests.support.desk import NOW, Desk, order, phase
 
@@ -46,13 +46,14 @@ def frame_at(desk: Desk, second: int) -> Frames:
     return Frames(1, "alpha", [(NOW + second * S, desk.frame("orders", order()).frames[0][1])])
 
 
-def push_and_pong_at(desk: Desk, second: int) -> tuple[Frames, Pong]:
-    """A push, and the answer to a ping sent at the same moment."""
-    return frame_at(desk, second), pong(second)
+def push_and_check_at(desk: Desk, second: int) -> tuple[Frames, Pong, Verified]:
+    """A push, the answer to a ping and a REST check: all channels are covered up to this second."""
+    return frame_at(desk, second), pong(second), Verified("alpha", "orders", NOW + second * S)
 
 
 def pong(second: int) -> Pong:
-    return Pong(1, "alpha", NOW + second * S, 900)
+    """Return the answer to a ping that covers up to this second."""
+    return Pong(1, "alpha", NOW + second * S + MARGIN_US, 900)
 
 
 def subscribed(second: int, *channels: str, number: int = 1) -> Subscribed:
@@ -71,48 +72,71 @@ def test_a_first_subscription_is_covered_from_its_acknowledgement(desk: Desk) ->
 
 def test_an_answered_ping_covers_the_live_channels_of_its_connection(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(phase(NOW, number=2), Subscribed(2, "alpha", ["orders-algo"], NOW))
+    desk.apply(phase(NOW, number=2), Subscribed(2, "alpha", ["withdrawal-info"], NOW))
     desk.apply(frame_at(desk, 3))
-    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 0, 1), "orders-algo": (0, 0, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 0, 1), "withdrawal-info": (0, 0, 1)}
     desk.apply(pong(5))
-    assert coverage(desk) == {"orders": (0, 3, 1), "deposit-info": (0, 5, 1), "orders-algo": (0, 0, 1)}
+    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 5, 1), "withdrawal-info": (0, 0, 1)}
     assert desk.rows("SELECT channel FROM coverage WHERE last_push_at = ?", NOW + 3 * S) == [("orders",)]
 
 
-def test_orders_are_covered_by_their_own_pushes_or_rest_checks_and_not_by_a_busy_socket(desk: Desk) -> None:
-    desk.begin("orders", "deposit-info")
+@pytest.mark.parametrize("channel", ["orders", "orders-algo", "account", "positions", "balance_and_position"])
+def test_neither_a_busy_socket_nor_a_push_covers_what_rest_verifies(desk: Desk, channel: str) -> None:
+    desk.begin(channel, "deposit-info")
     desk.apply(pong(60))
-    assert coverage(desk) == {"orders": (0, 0, 1), "deposit-info": (0, 60, 1)}
-    desk.apply(Verified("alpha", "orders", NOW + 55 * S))
-    assert coverage(desk)["orders"] == (0, 55, 1)
-    desk.apply(frame_at(desk, 70), pong(65))  # frames sent after the ping may still be in transit
-    assert coverage(desk)["orders"] == (0, 65, 1)
-    desk.apply(Verified("alpha", "orders", NOW + 58 * S))
-    desk.apply(lost(71, "orders"), Verified("alpha", "orders", NOW + 72 * S), subscribed(73, "orders"))
-    assert gaps(desk) == [("orders", 65, 73, "reset by peer")]
+    assert coverage(desk) == {channel: (0, 0, 1), "deposit-info": (0, 60, 1)}
+    desk.apply(Verified("alpha", channel, NOW + 55 * S))
+    assert coverage(desk)[channel] == (0, 55, 1)
+    push = Frames(1, "alpha", [(NOW + 70 * S, desk.frame(channel).frames[0][1])], 1, NOW + 65 * S)
+    desk.apply(push, pong(70))  # it may have stalled, and work again now
+    assert desk.rows("SELECT last_push_at FROM coverage WHERE channel = ?", channel) == [(NOW + 70 * S,)]
+    assert coverage(desk)[channel] == (0, 55, 1)
+    desk.apply(Verified("alpha", channel, NOW + 50 * S), lost(71, channel))
+    desk.apply(Verified("alpha", channel, NOW + 72 * S), subscribed(73, channel))
+    assert gaps(desk) == [(channel, 55, 73, "reset by peer")]
 
 
-@pytest.mark.parametrize("channel", ["orders-algo", "account", "positions", "balance_and_position"])
-def test_no_channel_that_rest_verifies_is_covered_by_a_busy_socket(desk: Desk, channel: str) -> None:
-    desk.begin("orders", channel)
-    desk.apply(*push_and_pong_at(desk, 60))
-    assert coverage(desk) == {"orders": (0, 60, 1), channel: (0, 0, 1)}
-    desk.apply(Verified("alpha", channel, NOW + 50 * S))
-    assert coverage(desk)[channel] == (0, 50, 1)
-    later = Frames(1, "alpha", [(NOW + 70 * S, desk.frame(channel).frames[0][1])])
-    desk.apply(later, pong(70))
-    assert coverage(desk)[channel] == (0, 70, 1)
+def page(channel: str, number: int, last: bool, sent_after: int) -> Frames:
+    """Return a page of a snapshot that was sent after this second, with the margin."""
+    row: dict[str, object] = {"uTime": "5", "details": [{"ccy": f"C{number}", "eq": "1", "uTime": "5"}]}
+    if channel == "positions":
+        row = {"posId": str(number), "instId": "X", "instType": "SWAP", "pos": "1", "uTime": "5", "pTime": "5"}
+    body = {"arg": {"channel": channel}, "eventType": "snapshot", "curPage": number, "lastPage": last, "data": [row]}
+    text = msgspec.json.encode(body).decode()
+    return Frames(1, "alpha", [(NOW + 90 * S, text)], 1, NOW + sent_after * S + MARGIN_US)
 
 
-def test_a_gap_of_a_stalled_channel_begins_at_its_last_push_even_after_a_crash(desk: Desk) -> None:
+@pytest.mark.parametrize("channel", ["account", "positions"])
+def test_a_complete_snapshot_covers_up_to_the_ping_answered_before_its_first_page(desk: Desk, channel: str) -> None:
+    desk.begin("account", "positions")
+    desk.apply(page(channel, 1, False, 10))
+    assert coverage(desk)[channel] == (0, 0, 1)
+    desk.apply(page(channel, 2, True, 20))  # the state was read before the first page was sent
+    assert coverage(desk) == {"account": (0, 0, 1), "positions": (0, 0, 1)} | {channel: (0, 10, 1)}
+    desk.apply(page(channel, 2, True, 30))  # the first page is missing
+    assert coverage(desk)[channel] == (0, 10, 1)
+    desk.apply(page(channel, 1, True, 40), lost(91, channel), page(channel, 1, True, 50))
+    assert coverage(desk)[channel] == (0, 40, 0)
+    assert gaps(desk) == [(channel, 40, None, "reset by peer")]
+
+
+def test_a_snapshot_before_any_answered_ping_or_with_an_invalid_row_covers_nothing(desk: Desk) -> None:
+    desk.begin("positions")
+    desk.apply(msgspec.structs.replace(page("positions", 1, True, 40), sent_after=0))
+    text = page("positions", 1, True, 40).frames[0][1].replace('"posId":"1"', '"posId":""')
+    desk.apply(msgspec.structs.replace(page("positions", 1, True, 40), frames=[(NOW, text)]))
+    assert coverage(desk)["positions"] == (0, 0, 1)
+
+
+def test_a_gap_of_a_stalled_channel_begins_where_it_was_verified_even_after_a_crash(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(*push_and_pong_at(desk, 3), pong(60), desk.start(NOW + 62 * S, 2))
+    desk.apply(*push_and_check_at(desk, 3), frame_at(desk, 50), pong(60), desk.start(NOW + 62 * S, 2))
     assert gaps(desk) == [("orders", 3, None, "crash"), ("deposit-info", 60, None, "crash")]
 
 
 def test_a_later_push_does_not_hide_a_missed_one(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(Verified("alpha", "orders", NOW + 10 * S), *push_and_pong_at(desk, 90))
+    desk.apply(Verified("alpha", "orders", NOW + 10 * S), *push_and_check_at(desk, 90))
     found = Lost(1, "alpha", ["orders"], NOW + 95 * S, "a push was missed", NOW + 10 * S)
     desk.apply(found, subscribed(97, "orders"))
     assert gaps(desk) == [("orders", 10, 97, "a push was missed")]
@@ -120,7 +144,7 @@ def test_a_later_push_does_not_hide_a_missed_one(desk: Desk) -> None:
 
 def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_closes_it(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(*push_and_pong_at(desk, 3), lost(7, "orders", "deposit-info"))
+    desk.apply(*push_and_check_at(desk, 3), lost(7, "orders", "deposit-info"))
     assert gaps(desk) == [("orders", 3, None, "reset by peer"), ("deposit-info", 3, None, "reset by peer")]
     assert coverage(desk)["orders"] == (0, 3, 0)
     desk.apply(subscribed(9, "orders"))
@@ -131,10 +155,10 @@ def test_a_loss_opens_a_gap_where_coverage_ended_and_the_next_subscription_close
 def test_one_batch_gives_the_same_gaps_as_many(desk: Desk) -> None:
     desk.begin("orders")
     desk.apply(
-        *push_and_pong_at(desk, 3),
+        *push_and_check_at(desk, 3),
         lost(7, "orders"),
         subscribed(9, "orders"),
-        *push_and_pong_at(desk, 10),
+        *push_and_check_at(desk, 10),
         lost(12, "orders"),
     )
     assert gaps(desk) == [("orders", 3, 9, "reset by peer"), ("orders", 10, None, "reset by peer")]
@@ -142,7 +166,7 @@ def test_one_batch_gives_the_same_gaps_as_many(desk: Desk) -> None:
 
 def test_frames_after_a_loss_cover_nothing(desk: Desk) -> None:
     desk.begin("orders", "deposit-info")
-    desk.apply(lost(1, "orders"), *push_and_pong_at(desk, 5))
+    desk.apply(lost(1, "orders"), *push_and_check_at(desk, 5))
     assert coverage(desk) == {"orders": (0, 0, 0), "deposit-info": (0, 5, 1)}
 
 
@@ -151,7 +175,7 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 ) -> None:
     desk = make_desk()
     desk.begin("orders")
-    desk.apply(*push_and_pong_at(desk, 3))
+    desk.apply(*push_and_check_at(desk, 3))
     desk.database.close()  # no stop was reported
     desk = make_desk()
     desk.apply(desk.start(NOW + 20 * S, 2))
@@ -163,7 +187,7 @@ def test_a_crash_leaves_a_gap_from_the_last_transaction_to_the_next_subscription
 
 def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*push_and_pong_at(desk, 3), desk.heartbeat(NOW + 4 * S, NOW + 4 * S))
+    desk.apply(*push_and_check_at(desk, 3), desk.heartbeat(NOW + 4 * S, NOW + 4 * S))
     assert gaps(desk) == [("orders", 3, None, "stopped")]
     assert desk.rows("SELECT phase FROM connections") == [("stopped",)]
     desk.apply(desk.start(NOW + 9 * S, 2), subscribed(10, "orders"))
@@ -172,16 +196,16 @@ def test_a_stop_leaves_a_gap_too(desk: Desk) -> None:
 
 def test_a_removed_channel_has_no_gap_until_it_is_subscribed_again(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*push_and_pong_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S))
+    desk.apply(*push_and_check_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S))
     assert gaps(desk) == []
     desk.apply(phase(NOW), subscribed(50, "orders"))
     assert gaps(desk) == [("orders", 3, 50, "not subscribed")]
 
 
-def test_a_successor_that_is_live_before_the_older_connection_ends_leaves_no_gap(desk: Desk) -> None:
+def test_a_second_connection_takes_a_channel_over_and_a_gap_spans_what_the_first_one_did_not_prove(desk: Desk) -> None:
     desk.begin("orders")
     desk.apply(phase(NOW, number=2), subscribed(3, "orders", number=2), lost(5, "orders", number=1))
-    assert gaps(desk) == []
+    assert gaps(desk) == [("orders", 0, 3, "subscribed anew")]
     assert coverage(desk) == {"orders": (0, 3, 1)}
 
 
@@ -206,7 +230,7 @@ def test_channels_of_one_name_are_distinguished_by_their_arguments(desk: Desk) -
 
 def test_the_register_follows_a_connection(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*push_and_pong_at(desk, 1), Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
+    desk.apply(*push_and_check_at(desk, 1), Pong(1, "alpha", NOW + 2 * S, 900), phase(NOW + 5 * S, "backing_off"))
     assert desk.rows("SELECT phase, since_at, messages, last_rtt_us, pid FROM connections") == [
         ("backing_off", NOW + 5 * S, 1, 900, 1)
     ]
@@ -352,7 +376,7 @@ def test_a_channel_that_is_rejected_after_a_loss_has_one_gap_with_a_note(desk: D
 
 def test_a_channel_that_is_configured_again_and_rejected_is_a_gap(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(*push_and_pong_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S), rejected(9, "orders"))
+    desk.apply(*push_and_check_at(desk, 3), ConnectionRemoved(1, "alpha", NOW + 4 * S), rejected(9, "orders"))
     assert gaps(desk) == [("orders", 3, None, "subscribe: 60018")]
 
 
@@ -403,18 +427,25 @@ CHANNELS = ["orders", "orders:instType=SWAP", "account", "deposit-info", "orders
 
 @given(st.dictionaries(st.sampled_from(CHANNELS), VALUES), st.dictionaries(st.integers(1, 3), TIMES))
 def test_one_update_advances_all_channels_as_the_pure_value_does(
-    db: Connection, values: dict[str, Coverage], answers: dict[int, int]
+    db: Connection, values: dict[str, Coverage], pings: dict[int, int]
 ) -> None:
     db.execute("DELETE FROM coverage")
+    pings = {number: at + MARGIN_US for number, at in pings.items()}
     for channel, value in values.items():
         save(db, ("alpha", channel), Change(value))
-    advance(db, answers.items())
+    answered(db, pings.items())
     for channel, value in values.items():
         expected = value
-        if value.connection_id in answers:
-            over_rest = channel_of(channel) in VERIFIED_OVER_REST
-            expected = value.advanced(answers[value.connection_id], verified_over_rest=over_rest)
+        if value.connection_id in pings and channel_of(channel) not in VERIFIED_OVER_REST:
+            expected = value.answered(pings[value.connection_id])
         assert load(db, ("alpha", channel)) == expected
+
+
+@given(VALUES, TIMES)
+def test_a_snapshot_is_stored_as_the_pure_value_has_it(db: Connection, value: Coverage, at: int) -> None:
+    save(db, ("alpha", "orders"), Change(value))
+    snapshots(db, [(("alpha", "orders"), at + MARGIN_US)])
+    assert load(db, ("alpha", "orders")) == value.snapshot(at + MARGIN_US)
 
 
 @given(VALUES, TIMES)

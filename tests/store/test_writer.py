@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from okxsync.messages import Frames, Lost, Message, Note, Phase, Pong
+from okxsync.messages import Frames, Lost, Message, Note, Phase, Verified
 from okxsync.store.database import DatabaseError
 from okxsync.store.raw_log import SAMPLES, open_codec
 from okxsync.store.writer import _COLLECTED, _REGISTERED
@@ -158,12 +158,12 @@ def test_a_full_disk_undoes_the_batch_and_the_same_batch_works_later(make_desk: 
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
         with pytest.raises(DatabaseError):
-            desk.apply(frames, Pong(1, "alpha", NOW + 9000, 900))
+            desk.apply(frames, Verified("alpha", "orders", NOW + 9000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert desk.rows("SELECT count(*) FROM orders") == [(0,)]
     assert desk.rows("SELECT covered_until FROM coverage") == before
-    desk.apply(frames, Pong(1, "alpha", NOW + 9000, 900))
+    desk.apply(frames, Verified("alpha", "orders", NOW + 9000))
     assert desk.rows("SELECT count(*) FROM messages") == [(501,)]
     assert desk.rows("SELECT covered_until FROM coverage WHERE channel = 'orders'") == [(NOW + 9000,)]
     desk.database.close()
