@@ -48,8 +48,8 @@ def fill(path: Path, count: int) -> None:
         database.execute("INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, 'bench', 0, 0)", [name])
         for channel in ("account", "orders", "positions"):
             database.execute(
-                "INSERT INTO coverage (account, channel, covered_since, covered_until, live, connection_id, last_push_at)"
-                " VALUES (?, ?, 0, ?, 1, ?, ?)",
+                "INSERT INTO coverage (account, channel, covered_since, covered_until, live, connection_id,"
+                " last_push_at) VALUES (?, ?, 0, ?, 1, ?, ?)",
                 [name, channel, now_us, number, now_us],
             )
     rows = (
