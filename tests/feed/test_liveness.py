@@ -31,6 +31,17 @@ def test_a_pong_proves_the_time_up_to_its_own_ping() -> None:
     assert liveness.on_pong(moment(7.5)) == Proof(local_us(5), 2_500_000)
 
 
+def test_what_follows_a_pong_was_sent_after_its_ping() -> None:
+    liveness = Liveness()
+    liveness.on_ping(moment(0))
+    liveness.on_ping(moment(5))
+    assert liveness.answered_us == 0
+    liveness.on_pong(moment(7))
+    assert liveness.answered_us == local_us(0)
+    liveness.on_pong(moment(7))
+    assert liveness.answered_us == local_us(5)
+
+
 def test_a_pong_without_a_ping_proves_nothing() -> None:
     assert Liveness().on_pong(moment(1)) is None
 
@@ -197,6 +208,7 @@ class Wire:
             most -= 1
             kind, sent_s = self.sent.popleft()
             self.liveness.on_frame()
+            assert self.liveness.answered_us <= local_us(sent_s)
             if kind == "frame":
                 assert self.liveness.stamp(local_us(self.s)) <= local_us(sent_s)
             else:

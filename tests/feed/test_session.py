@@ -12,6 +12,7 @@ from okxsync.feed.notes import MAX_NOTES
 from okxsync.feed.socket import SocketError
 from okxsync.messages import Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
 from okxsync.okx.codes import Action
+from okxsync.runtime import clock
 from tests.support.scripted_socket import CONN_ID, START_NS, Exchange, Life, Peer, living, spec_of
 
 
@@ -708,6 +709,63 @@ async def test_a_pong_tells_how_long_it_took_and_proves_the_time_up_to_its_ping(
         assert [(pong.connection_id, pong.listener) for pong in pongs] == [(7, "alpha")] * 3
         assert [pong.rtt_us for pong in pongs] == pytest.approx([250_000] * 3)
         assert [at(pong.at) for pong in pongs] == [0, 5, 10]
+
+
+async def test_a_frame_was_sent_after_the_last_ping_whose_pong_was_read_before_it(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.say({"data": ["before any pong"]})
+        for number in range(3):
+            assert await peer.hear() == "ping"
+            await trio.sleep(2)
+            await peer.say({"data": [f"before pong {number}"]})
+            await peer.say("pong")
+            await peer.say({"data": [f"after pong {number}"]})
+        await trio.sleep_forever()
+
+    exchange.script = script
+    async with living(spec_of()) as life:
+        await trio.sleep(14)
+        pushes = [one for one in life.heard.of(Frames) if "data" in one.frames[0][1]]
+        assert [at(one.sent_after) if one.sent_after else None for one in pushes] == [None, None, 0, 0, 5, 5, 10]
+        assert {one.socket for one in pushes} == {pushes[0].socket}
+
+
+async def test_proofs_are_bounds_on_the_clock_of_the_exchange(exchange: Exchange, autojump_clock: MockClock) -> None:
+    """Coverage ends by the least that its clock can show, and begins by the most."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.answer_pings()
+
+    exchange.script = script
+    clock.current.measured(START_NS / 1e9 - 0.4, START_NS / 1e9 + 0.9)  # it took 1.3 s
+    async with living(spec_of()) as life:
+        await trio.sleep(7)
+        assert [at(one.at) for one in life.heard.of(Subscribed)] == pytest.approx([0.9, 0.9], abs=0.001)
+        assert [at(one.at) for one in life.heard.of(Pong)] == pytest.approx([-0.4, 4.6], abs=0.001)
+
+
+async def test_a_successor_proves_nothing_before_it_has_taken_over(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """Both have the same id, and the older one may have failed already."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with living(spec_of(), succeeds=True) as life:
+        await trio.sleep(12)
+        assert life.session
+        assert life.phases[-1] == "live"
+        assert life.heard.of(Pong) == []
+        await life.session.start_counting([])
+        await trio.sleep(5)
+        assert [at(one.at) for one in life.heard.of(Pong)] == [15]
 
 
 async def test_a_ping_of_the_exchange_is_answered_and_kept(exchange: Exchange, autojump_clock: MockClock) -> None:

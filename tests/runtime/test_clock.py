@@ -93,6 +93,48 @@ def test_a_wrong_wall_clock_is_corrected_before_anything_is_recorded(
     assert clock.at_us(began_s) == pytest.approx((START_S + began_s) * 1e6, abs=1e5)
 
 
+# How wrong it can be
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3), st.floats(0, 100)), min_size=1, max_size=8),
+       st.floats(-HOUR_S, HOUR_S))  # fmt: skip
+def test_the_exchanges_clock_is_within_the_bounds_however_asymmetric_the_delays_are(
+    delays_s: list[tuple[float, float, float]], wall_ahead_s: float
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        machine = patched(monkeypatch, wall_ahead_s)
+        clock = Clock()
+        for _ in range(CONFIRMATIONS):
+            machine.measure(clock)
+        clock.pin()
+        passed_us = 0
+        for out_s, back_s, pause_s in delays_s:
+            before_s = machine.steady_s
+            machine.passes(out_s)
+            theirs_s = machine.exchange_s
+            machine.passes(back_s)
+            clock.measured(theirs_s - machine.steady_s, theirs_s - before_s)
+            machine.passes(pause_s)
+            earliest_us, exchange_us, latest_us = clock.earliest_us(), machine.exchange_s * 1e6, clock.latest_us()
+            assert passed_us <= earliest_us <= exchange_us + 2
+            assert exchange_us <= latest_us + 2
+            assert earliest_us <= clock.now_us() <= latest_us
+            assert latest_us - earliest_us <= (out_s + back_s) * 1e6 + 2 or clock.now_us() == latest_us
+            passed_us = earliest_us
+
+
+def test_an_answer_that_is_not_believed_does_not_move_the_bounds(machine: Machine) -> None:
+    clock = pinned(machine)
+    machine.measure(clock, machine.exchange_s - HOUR_S)
+    assert clock.earliest_us() / 1e6 == pytest.approx(machine.exchange_s, abs=0.1)
+    assert clock.latest_us() / 1e6 == pytest.approx(machine.exchange_s, abs=0.1)
+
+
+def test_until_it_is_measured_the_bounds_are_its_own_time(machine: Machine) -> None:
+    clock = Clock()
+    assert clock.earliest_us() == clock.now_us() == clock.latest_us()
+
+
 @pytest.mark.parametrize("wrong_s", [-HOUR_S, HOUR_S])
 def test_one_wrong_answer_does_not_move_it(machine: Machine, wrong_s: float) -> None:
     clock = pinned(machine)

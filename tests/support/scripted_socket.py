@@ -214,7 +214,8 @@ class Heard:
 class Life:
     """One session under test: its phases, its messages, and how it ends."""
 
-    def __init__(self, capacity: int, max_bytes: int) -> None:
+    def __init__(self, capacity: int, max_bytes: int, succeeds: bool) -> None:
+        self._succeeds = succeeds
         self.send, self.receive = open_outbox(capacity, max_bytes)
         self.heard = Heard(self.receive)
         self.phases: list[str] = []
@@ -228,7 +229,16 @@ class Life:
     async def run(self, spec: ConnectionSpec) -> None:
         try:
             async with open_socket(spec.url) as opened:
-                self.session = Session(7, spec, opened, self.send, FixedClock(), self.enter, trio.lowlevel.checkpoint)
+                self.session = Session(
+                    7,
+                    spec,
+                    opened,
+                    self.send,
+                    FixedClock(),
+                    self.enter,
+                    trio.lowlevel.checkpoint,
+                    succeeds=self._succeeds,
+                )
                 await self.session.run()
         except* (Disconnected, SocketError) as group:
             self._end = first_error(group)
@@ -247,9 +257,11 @@ class Life:
 
 
 @asynccontextmanager
-async def living(spec: ConnectionSpec, *, capacity: int = 10_000, max_bytes: int = MAX_BYTES) -> AsyncIterator[Life]:
+async def living(
+    spec: ConnectionSpec, *, capacity: int = 10_000, max_bytes: int = MAX_BYTES, succeeds: bool = False
+) -> AsyncIterator[Life]:
     """Run a session; cancel it in the end."""
-    life = Life(capacity, max_bytes)
+    life = Life(capacity, max_bytes, succeeds)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(life.run, spec)
         yield life
