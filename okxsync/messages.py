@@ -109,17 +109,13 @@ class WantedChannels(msgspec.Struct, tag=True, array_like=True):
 
 
 class Lost(msgspec.Struct, tag=True, array_like=True):
-    """These channels are no longer live: a gap opens where their coverage ended.
-
-    If pushes are known to be missing, coverage after ``verified_until`` is withdrawn.
-    """
+    """These channels are no longer live: a gap opens where their coverage ended."""
 
     connection_id: int
     listener: str
     channels: list[str]
     at: int
     reason: str
-    verified_until: int | None = None
 
 
 class Verified(msgspec.Struct, tag=True, array_like=True):

@@ -109,13 +109,13 @@ class FeedConnection:
                 return
             await self._pause(session, ended)
 
-    async def mark_stale(self, channel: str, verified_until: int, why: str) -> None:
-        """Report a live channel as lost since ``verified_until``, because pushes are missing, and reconnect."""
+    async def mark_stale(self, channel: str, why: str) -> None:
+        """Report a live channel as lost, because pushes are missing, and reconnect."""
         stale = [session for session in self._sessions if channel in session.live]
         for session in stale:
             session.subscriptions.give_up([channel])
         if stale:
-            await self._send.send(Lost(self._id, self._spec.listener, [channel], now_us(), why, verified_until))
+            await self._send.send(Lost(self._id, self._spec.listener, [channel], now_us(), why))
         for session in stale:
             session.disconnect(why)
 

@@ -96,11 +96,11 @@ class ConnectionPool:
             channels = [one.key for one in spec.subscriptions]
             await self._send.send(Lost(self._ids[key], spec.listener, channels, now_us(), why))
 
-    async def mark_stale(self, listener: str, channel: str, verified_until: int, why: str) -> None:
+    async def mark_stale(self, listener: str, channel: str, why: str) -> None:
         """Pushes of a channel are missing: reconnect (see ``FeedConnection.mark_stale``)."""
         for (name, _), connection in list(self._connections.items()):
             if name == listener:
-                await connection.mark_stale(channel, verified_until, why)
+                await connection.mark_stale(channel, why)
 
     def _connection(self, key: SpecKey, spec: ConnectionSpec, site: Site) -> FeedConnection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)

@@ -34,8 +34,8 @@ SELF_REPEATING: Final = frozenset({"account", "positions"})
 """They repeat their complete state every five seconds, even if nothing changes (OKX docs:
 trading-account-websocket-positions-channel). So they are verified only if that stops proving anything."""
 
-MarkStale: TypeAlias = Callable[[str, str, int, str], Awaitable[None]]
-"""Takes account, channel, until when it was verified (local microseconds), and why it is stale since."""
+MarkStale: TypeAlias = Callable[[str, str, str], Awaitable[None]]
+"""Takes account, channel, and why it is stale. Its gap begins where its coverage ended."""
 Key: TypeAlias = tuple[str, str]  # account and channel
 
 
@@ -44,7 +44,6 @@ class Fetched(msgspec.Struct, frozen=True):
 
     Attributes:
         since_at: Of the channel then; another one shows that it was lost meanwhile.
-        verified_at: Until when it is known to have pushed everything; local microseconds.
         until_at: Until when the verdict verifies it; microseconds, a lower bound on the exchange's clock.
         until_ms: The same by the exchange's clock: what happened later may be missing from REST's answer, so the next
             window begins there.
@@ -53,7 +52,6 @@ class Fetched(msgspec.Struct, frozen=True):
     """
 
     since_at: int
-    verified_at: int
     until_at: int
     until_ms: int
     window: Window
@@ -162,7 +160,6 @@ class StalledSource:
         settle_us = int(self._timings.settle_s * 1e6)
         self._fetched[one.key] = Fetched(
             since_at=one.since_at,
-            verified_at=verified_at,
             until_at=began_at - settle_us,
             until_ms=report.began_ms - settle_us // 1000,
             window=Window(since_ms, report.ended_ms),
@@ -184,7 +181,7 @@ class StalledSource:
             del self._fetched[key]
             if missing:
                 why = f"{one.channel}: channel stalled on a live connection ({missing} was missed)"
-                await self._mark_stale(*key, fetched.verified_at, why)
+                await self._mark_stale(*key, why)
             else:
                 self._verified[key] = fetched.until_at, fetched.until_ms
                 await self._send.send(Verified(*key, fetched.until_at))

@@ -61,9 +61,9 @@ this transaction or an earlier one. By an acknowledgement: a gap spans the time 
 gap begins at ``until``, where the claim ended. A gap is closed by REST replies to requests that began ``SETTLE_S``
 after the acknowledgement was read, so they show all that happened before the channel worked.
 
-``until`` moves back only if pushes are known to be missing, or if it lies in the future. The clock of a process never
-goes back (see ``runtime.clock``), but the clock of an earlier process may have been ahead of it. Where its coverage
-ended on the new clock is unknown. So at the first subscription all of it is withdrawn, and one gap spans it.
+``until`` moves back only if it lies in the future. The clock of a process never goes back (see ``runtime.clock``), but
+the clock of an earlier process may have been ahead of it. Where its coverage ended on the new clock is unknown. So at
+the first subscription all of it is withdrawn, and one gap spans it.
 
 All transitions are here; ``coverage_table`` loads a value, applies one transition and saves the result in the writer's
 transaction. Times are in microseconds UTC.
@@ -172,12 +172,9 @@ class Coverage(msgspec.Struct, frozen=True):
     def _proved(self, at: int) -> "Coverage":
         return _replace(self, until=max(self.until, at)) if self.live else self
 
-    def lost(self, reason: str, verified_until: int | None = None) -> Change:
-        """The channel is no longer live. If pushes are missing, coverage after ``verified_until`` is withdrawn."""
-        if not self.live:
-            return Change(self)
-        until = self.until if verified_until is None else max(self.since, min(self.until, verified_until))
-        return _replace(self, until=until)._down(Gap(until, None, reason))
+    def lost(self, reason: str) -> Change:
+        """The channel is no longer live: a gap opens where its coverage ended."""
+        return self._down(Gap(self.until, None, reason)) if self.live else Change(self)
 
     def _down(self, gap: Gap) -> Change:
         return Change(_replace(self, live=False, gap=gap), (gap,))

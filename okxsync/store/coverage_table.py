@@ -134,7 +134,7 @@ def lost(db: Connection, message: Lost) -> None:
         key = (message.listener, channel)
         known = load(db, key)
         if known and known.connection_id == message.connection_id:
-            save(db, key, known.lost(message.reason, message.verified_until))
+            save(db, key, known.lost(message.reason))
 
 
 def lose_all(db: Connection, reason: str) -> None:

@@ -49,7 +49,7 @@ class Accounts:
         """Return why a channel was found to be stalled, or None if none was."""
         with trio.move_on_after(within_s):
             await until(lambda: bool(self.asking.stale))
-        return self.asking.stale[0][3] if self.asking.stale else None
+        return self.asking.stale[0][2] if self.asking.stale else None
 
 
 Start = Callable[..., Any]

@@ -17,7 +17,7 @@ Event = tuple[str, int, int]
 """Name, time since the event before, and a number that each event uses in its own way."""
 
 NAMES: Final = (
-    "subscribed", "pushed", "answered", "snapshot", "verified", "lost", "lost since", "rejected", "unsubscribed"
+    "subscribed", "pushed", "answered", "snapshot", "verified", "lost", "rejected", "unsubscribed"
 )  # fmt: skip
 EVENTS: Final = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5), st.integers(0, 12)), max_size=40)
 
@@ -34,13 +34,11 @@ class Model:
         if self.state is not None:
             self.seconds.update(dict.fromkeys(range(now, now + seconds), self.state))
 
-    def mark(self, old: str, new: str, *, since: int = 0, until: int) -> None:
-        self.seconds.update(
-            {second: new for second, state in self.seconds.items() if state == old and since <= second < until}
-        )
+    def mark(self, old: str, new: str, *, until: int) -> None:
+        self.seconds.update({second: new for second, state in self.seconds.items() if state == old and second < until})
 
     def happen(self, name: str, now: int, at: int) -> None:
-        """``at`` is the moment that the evidence or a loss is about. A push is no evidence."""
+        """``at`` is the moment that the evidence is about. A push is no evidence."""
         live = self.state == PENDING
         if name == "subscribed":
             self.mark(PENDING, GAP, until=now)
@@ -51,10 +49,8 @@ class Model:
             self.state = GAP
         elif name in self.proofs and live:
             self.mark(PENDING, COVERED, until=at)
-        elif name in ("lost", "lost since") and live:
+        elif name == "lost" and live:
             self.mark(PENDING, GAP, until=now)
-            if name == "lost since":
-                self.mark(COVERED, GAP, since=at, until=now)
             self.state = GAP
         elif name == "unsubscribed" and live:
             self.mark(PENDING, UNSUBSCRIBED, until=now)
@@ -114,7 +110,7 @@ class Channel:
         elif name == "unsubscribed":
             self.save(Change(known.unsubscribed()))
         else:
-            self.save(known.lost(name, at * S if name == "lost since" else None))
+            self.save(known.lost(name))
 
     def seconds(self, now: int) -> dict[int, str]:
         """Return the state of each second since the first coverage."""
@@ -164,22 +160,20 @@ def test_each_second_is_covered_or_missing_and_never_both(events: list[Event], v
     play(events, verified_over_rest=verified_over_rest)
 
 
-@given(EVENTS, st.integers(1, 20), st.integers(1, 20), st.none() | st.integers(0, 60))
+@given(EVENTS, st.integers(1, 20), st.integers(1, 20))
 def test_a_loss_and_a_new_subscription_leave_one_gap_with_exact_bounds(
-    events: list[Event], wait_s: int, down_s: int, verified_s_ago: int | None
+    events: list[Event], wait_s: int, down_s: int
 ) -> None:
     channel, now = play([*events, ("subscribed", 1, 0)], verified_over_rest=False)
     before, live = dict(channel.gaps), channel.coverage
     assert live
     now += wait_s
-    verified_until = None if verified_s_ago is None else (now - verified_s_ago) * S
-    channel.save(live.lost("reset", verified_until))
+    channel.save(live.lost("reset"))
     assert channel.coverage
     channel.save(channel.coverage.lost("again"))  # changes nothing: it is already lost
     channel.save(channel.coverage.subscribed(2, (now + down_s) * S))
     (gap,) = (gap for number, gap in channel.gaps.items() if number not in before)
-    since = live.until if verified_until is None else max(live.since, min(live.until, verified_until))
-    assert (gap.since, gap.until, gap.reason) == (since, (now + down_s) * S, "reset")
+    assert (gap.since, gap.until, gap.reason) == (live.until, (now + down_s) * S, "reset")
     assert {number: channel.gaps[number] for number in before} == before
     assert channel.coverage.until == (now + down_s) * S
 

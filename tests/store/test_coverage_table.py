@@ -136,9 +136,8 @@ def test_a_gap_of_a_stalled_channel_begins_where_it_was_verified_even_after_a_cr
 
 def test_a_later_push_does_not_hide_a_missed_one(desk: Desk) -> None:
     desk.begin("orders")
-    desk.apply(Verified("alpha", "orders", NOW + 10 * S), *push_and_check_at(desk, 90))
-    found = Lost(1, "alpha", ["orders"], NOW + 95 * S, "a push was missed", NOW + 10 * S)
-    desk.apply(found, subscribed(97, "orders"))
+    desk.apply(Verified("alpha", "orders", NOW + 10 * S), frame_at(desk, 90), pong(90))
+    desk.apply(Lost(1, "alpha", ["orders"], NOW + 95 * S, "a push was missed"), subscribed(97, "orders"))
     assert gaps(desk) == [("orders", 10, 97, "a push was missed")]
 
 

@@ -77,7 +77,7 @@ class Asking:
         for number, name in enumerate(self.names, 1):
             desk.apply(phase(NOW, number=number, listener=name))
         self.reads = Reads(desk.path, threads=False)
-        self.stale: list[tuple[str, str, int, str]] = []
+        self.stale: list[tuple[str, str, str]] = []
         self._written: list[Message] = []
 
     def reconciler(self, *sources: Source) -> Reconciler:
@@ -92,8 +92,8 @@ class Asking:
     def stalled_source(self) -> StalledSource:
         return StalledSource(self.reads, self.send, self.mark_stale, TIMINGS)
 
-    async def mark_stale(self, account: str, channel: str, verified_until: int, why: str) -> None:
-        self.stale.append((account, channel, verified_until, why))
+    async def mark_stale(self, account: str, channel: str, why: str) -> None:
+        self.stale.append((account, channel, why))
         await trio.lowlevel.checkpoint()
 
     async def write(self, every_s: float = 1.0) -> None:

@@ -77,7 +77,7 @@ class Wired:
     """The account under test.
 
     Attributes:
-        stalled: The verdicts: channel, until when it was verified (local microseconds), why.
+        stalled: The verdicts: channel, and why.
         verified: When a channel was verified, and until when (local microseconds).
     """
 
@@ -97,8 +97,8 @@ class Wired:
         return self.hub.faults
 
     @property
-    def stalled(self) -> list[tuple[str, int, str]]:
-        return [(channel, until, why) for _, channel, until, why in self._found.stale]
+    def stalled(self) -> list[tuple[str, str]]:
+        return [(channel, why) for _, channel, why in self._found.stale]
 
     def subscribe(self, channels: Sequence[str | Mapping[str, str]], snapshot_s: float) -> None:
         for one in map(subscription, channels):
