@@ -127,7 +127,7 @@ class Verified(msgspec.Struct, tag=True, array_like=True):
 
 
 class Unverified(msgspec.Struct, tag=True, array_like=True):
-    """REST was unavailable, so a live channel could not be verified up to ``at``; only its own pushes prove it."""
+    """REST was unavailable, so a live channel could not be verified up to ``at``."""
 
     listener: str
     channel: str
