@@ -21,7 +21,7 @@ from okxsync.mirror.queries import Identity
 from okxsync.okx.codes import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
-from okxsync.runtime.backoff import BackOff
+from okxsync.runtime.backoff import RETRY_REJECTED_S, BackOff
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
@@ -32,8 +32,6 @@ AT_ONCE: Final = 10
 REQUEST_S: Final = 10.0
 HOLD_S: Final = 30.0
 """The longest time that a name is held back: pushes meanwhile are lost, and REST may be down for hours."""
-RETRY_REJECTED_S: Final = 1800.0
-"""A rejected key is retried after this time; a changed configuration at once."""
 
 
 class AccountConfig(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from okxsync.feed.socket import SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
 from okxsync.messages import DROPPED, Lost, Phase
 from okxsync.okx.codes import CLOSES, Action
-from okxsync.runtime.backoff import BackOff
+from okxsync.runtime.backoff import RETRY_REJECTED_S, BackOff
 from okxsync.runtime.clock import ExchangeClock, now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.rate_limiter import RateLimiter
@@ -34,8 +34,6 @@ log = logging.getLogger("okxsync.feed")
 
 CONNECT_S: Final = 10.0
 MEASURE_S: Final = 10.0
-STOPPED_S: Final = 1800.0
-"""A rejected key is retried after this time. A changed configuration is tried at once."""
 MAX_REJECTIONS: Final = 5
 """After so many attempts in a row that were rejected before live, a transient reason counts as permanent."""
 
@@ -206,7 +204,7 @@ class FeedConnection:
                 await self._clock.measure()
         match action:
             case Action.GIVE_UP | Action.FIX:
-                phase, delay_s = "stopped", STOPPED_S
+                phase, delay_s = "stopped", RETRY_REJECTED_S
             case Action.SLOW:
                 phase, delay_s = "backing_off", slow_pause_s()
             case _:

@@ -1,6 +1,10 @@
 """The delay before the next attempt."""
 
 import random
+from typing import Final
+
+RETRY_REJECTED_S: Final = 1800.0
+"""A rejected key is retried after this time, over WebSocket and REST; a changed configuration is tried at once."""
 
 
 class BackOff:

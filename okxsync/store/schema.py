@@ -338,7 +338,7 @@ _EVENTS_RENAMED: Final = {
     "not-proved": "verification-unavailable",
     "proved-again": "verification-restored",
     "log-held-up": "wal-checkpoint-blocked",
-    "clock-set": "clock-stepped",
+    "clock-set": "clock-off",
     "config-refused": "config-invalid",
     "needs-restart": "restart-required",
     "new-value": "unknown-value",

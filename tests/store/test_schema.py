@@ -7,8 +7,9 @@ import pysqlite3
 import pytest
 from sqlite_utils import Database
 
+from okxsync import events
 from okxsync.mirror.queries import rows_of
-from okxsync.store import tables
+from okxsync.store import schema, tables
 from okxsync.store.database import APPLICATION_ID, StoreError, open_database, open_reader
 from okxsync.store.schema import migrations
 from okxsync.store.tables import Table
@@ -183,6 +184,20 @@ def test_versions_of_an_older_database_become_clocks(tmp_path: Path) -> None:
     ]
     assert now.execute("SELECT as_of FROM equity").fetchone() == (1_800_000_000_009,)
     now.close()
+
+
+def test_events_of_an_older_database_get_the_names_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m010_plain_words")
+    for old in schema._EVENTS_RENAMED:
+        older.execute("INSERT INTO journal (at, level, event, detail) VALUES (1, 'warning', ?, ?)", [old, old])
+    older.close()
+    now = open_database(path)
+    named = dict(now.execute("SELECT detail, event FROM journal").fetchall())
+    now.close()
+    assert named["clock-set"] == "clock-off"
+    assert named.keys() == schema._EVENTS_RENAMED.keys()
+    assert set(named.values()) <= events.BY_NAME.keys()
 
 
 @pytest.mark.parametrize(("last_pid", "ids"), [(7, {9: 1, 7: 2}), (None, {7: 1, 9: 2})])
