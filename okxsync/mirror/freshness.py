@@ -144,8 +144,8 @@ def read_freshness(
     )  # fmt: skip
     covered: dict[str, list[tuple[int, bool]]] = {}
     for account, channel_until, is_live in db.execute(
-        f"SELECT account, covered_until, live AND wanted FROM coverage WHERE {where} AND (wanted = 1 OR account NOT IN"
-        f" (SELECT account FROM coverage WHERE {where} AND wanted = 1))",
+        f"SELECT account, covered_until, live = 1 AND wanted = 1 FROM coverage WHERE {where} AND (wanted = 1"
+        f" OR account NOT IN (SELECT account FROM coverage WHERE {where} AND wanted = 1))",
         [*values, *values],
     ).fetchall():
         if pushed or account in until:

@@ -343,7 +343,10 @@ ALGO_ORDERS: Final = Kind(
 )
 FILLS: Final = Kind("fills", Fill, ("orders", "fills"), "fill_time")
 POSITIONS: Final = Kind(
-    "positions", Position, ("positions", "balance_and_position"), is_open="coalesce(CAST(pos AS REAL), 1) <> 0"
+    "positions",
+    Position,
+    ("positions", "balance_and_position"),
+    is_open="coalesce(CAST(pos AS DOUBLE PRECISION), 1) <> 0",
 )
 BALANCES: Final = Kind("balances", Balance, ("account", "balance_and_position"))
 EQUITY: Final = Kind("equity", Equity, ("account",))

@@ -57,9 +57,9 @@ def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
 
 
 _IN_WINDOW: Final = "account = :account AND source = 'rest' AND {0} > :since AND {0} <= :until"
-_PUSHED: Final = "(CAST({0} AS REAL) <> 0 OR absent_time IS NOT NULL)"
+_PUSHED: Final = "(CAST({0} AS DOUBLE PRECISION) <> 0 OR absent_time IS NOT NULL)"
 """What REST lists with an amount of zero need never have been pushed; what it lists no more has been closed."""
-_PRESENT: Final = "absent_time IS NULL AND (CAST({0} AS REAL) <> 0 OR source = 'ws')"
+_PRESENT: Final = "absent_time IS NULL AND (CAST({0} AS DOUBLE PRECISION) <> 0 OR source = 'ws')"
 """The time of what is absent from a snapshot is the snapshot's, and not that of the change."""
 _UNREPORTED: Final = "account = :account AND {0} > max(:since, :reported) AND {0} <= :until"
 

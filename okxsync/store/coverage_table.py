@@ -83,7 +83,7 @@ def load(db: Connection, key: Key) -> Coverage | None:
 def save(db: Connection, key: Key, change: Change) -> None:
     """Write a channel's new coverage, and its gaps that are new or changed."""
     new = change.coverage
-    db.execute(_SAVE, (*key, new.since, new.until, new.live, new.connection_id, new.last_push_at))
+    db.execute(_SAVE, (*key, new.since, new.until, int(new.live), new.connection_id, new.last_push_at))
     for gap in change.gaps:
         if gap.id is None:
             db.execute(_NEW_GAP, (gap.since, gap.until, gap.reason, gap.note, *key))
@@ -188,7 +188,7 @@ def wanted_channels(db: Connection, message: WantedChannels) -> None:
 def gap_result(db: Connection, message: GapResult) -> None:
     """Close a gap if every request succeeded, else count the attempt."""
     db.execute(
-        "UPDATE gaps SET outcome = ?, filled_at = iif(? IS NULL, NULL, ?), rows = rows + ?, attempts = attempts + 1,"
+        "UPDATE gaps SET outcome = ?, filled_at = ?, rows = rows + ?, attempts = attempts + 1,"
         " note = ? WHERE id = ? AND outcome IS NULL",
-        (message.outcome, message.outcome, message.at, message.rows, message.note, message.gap_id),
+        (message.outcome, message.at if message.outcome else None, message.rows, message.note, message.gap_id),
     )

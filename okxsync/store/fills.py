@@ -22,7 +22,8 @@ _OF_ORDER: Final = f"FROM fills {_OF}"
 
 _REPLACED: Final = (
     "INSERT INTO replaced_fills (account, inst_id, ord_id, trade_id, revision)"
-    f" VALUES (?, ?, ?, ?, {REVISION}) ON CONFLICT DO UPDATE SET revision = excluded.revision"
+    f" VALUES (?, ?, ?, ?, {REVISION}) ON CONFLICT (account, inst_id, ord_id, trade_id)"
+    " DO UPDATE SET revision = excluded.revision"
 )
 """A reader that follows the changes learns from it that a fill does not exist any more."""
 

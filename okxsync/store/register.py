@@ -34,7 +34,8 @@ _RUN: Final = (
 
 def phase(db: Connection, message: Phase, run: Run | None) -> None:
     """Write a connection's row; the connection belongs to ``run``."""
-    db.execute(_PHASE, (*msgspec.structs.astuple(message), *((run.pid, run.id) if run else (None, None))))
+    values = [int(value) if isinstance(value, bool) else value for value in msgspec.structs.astuple(message)]
+    db.execute(_PHASE, (*values, *((run.pid, run.id) if run else (None, None))))
 
 
 def heartbeat(db: Connection, message: Heartbeat, run: Run | None) -> None:
@@ -63,8 +64,9 @@ def account_configured(db: Connection, message: ConfiguredAccount) -> None:
     db.execute(
         "INSERT INTO accounts (name, site, demo, first_seen_at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET site = excluded.site, removed_at = NULL,"
-        " demo = iif(uid IS NULL, excluded.demo, demo)",  # once its rows are here, the name stands for that account
-        (message.name, message.site, message.demo, message.at),
+        # Once its rows are here, the name stands for that account.
+        " demo = CASE WHEN accounts.uid IS NULL THEN excluded.demo ELSE accounts.demo END",
+        (message.name, message.site, int(message.demo), message.at),
     )
     if message.config:
         config = msgspec.json.decode(message.config, type=_AccountColumns)
