@@ -13,13 +13,13 @@ import signal
 import socket
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
 from okxsync import __version__, events
 from okxsync.accounts.registry import Registry
+from okxsync.config.location import Location
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
@@ -39,11 +39,9 @@ from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
-from okxsync.store.checkpoint import watch_wal
-from okxsync.store.database import StoreError, open_database, real
+from okxsync.store.database import AlreadyRunning, Membership, StoreError, engine_of
 from okxsync.store.handover import run_writer
-from okxsync.store.lock import AlreadyRunning, Lock, hold
-from okxsync.store.writer import Written
+from okxsync.store.transaction import Written
 
 __all__ = ["AlreadyRunning", "run"]
 
@@ -68,7 +66,9 @@ DRAIN_S: Final = 30.0
 """How long flushing the queue may take after a signal."""
 
 
-async def run(settings: Settings, database: Path, *, for_s: float | None = None, timings: Timings = TIMINGS) -> None:
+async def run(
+    settings: Settings, database: Location, *, for_s: float | None = None, timings: Timings = TIMINGS
+) -> None:
     """Mirror the accounts until SIGINT, SIGTERM or SIGHUP, or for ``for_s`` seconds.
 
     Raises:
@@ -77,9 +77,10 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
         WriterDied: the writer process has ended; data that it had not acknowledged is a gap that the next run finds.
     """
     raise_limits()
-    database = real(database)  # resolved once: a link that is changed later points to another database
-    with hold(database) as lock:
-        open_database(database).close()  # migrates, and reports an unusable file before anything connects
+    database = engine_of(database).resolved()  # once: a link that is changed later points to another database
+    engine = engine_of(database)
+    with engine.join() as lock:
+        engine.writer().close()  # migrates, and reports an unusable file before anything connects
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = open_outbox(QUEUE, QUEUE_BYTES)
@@ -101,7 +102,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
                             await send.send(AccountRemoved(name, now_us()))
                         wait_s = AFTER_S - lock.unheld_s
                         producers.start_soon(_keep_producing, settings, database, ids, send, wait_s, timings)
-                        producers.start_soon(watch_wal, database, send)
+                        producers.start_soon(engine.watch, send)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     await send.send(_heartbeat_of(send, this_run, stopped=True))
@@ -114,7 +115,7 @@ async def run(settings: Settings, database: Path, *, for_s: float | None = None,
 
 async def _keep_producing(
     settings: Settings,
-    database: Path,
+    database: Location,
     ids: dict[tuple[str, str], int],
     send: Outbox,
     wait_s: float,
@@ -131,7 +132,7 @@ async def _keep_producing(
 
 async def _produce(
     settings: Settings,
-    database: Path,
+    database: Location,
     ids: dict[tuple[str, str], int],
     send: Outbox,
     timings: Timings,
@@ -235,7 +236,7 @@ async def _watch(
 
 
 async def _send_heartbeats(
-    lock: Lock,
+    lock: Membership,
     send: Outbox,
     this_run: Run,
     *,
@@ -278,5 +279,5 @@ async def _handle_signals(
             (writer if producers.cancel_called else producers).cancel(reason=name)
 
 
-def _report_trouble(lock: Lock, written: Written) -> None:
+def _report_trouble(lock: Membership, written: Written) -> None:
     lock.report(f"cannot be written: {written.error}" if written.error else "")

@@ -12,13 +12,14 @@ import trio
 from rich.live import Live
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.console.status import console, render
 from okxsync.mirror.queries import account_names, row_counts
 from okxsync.mirror.status import Status, read_status
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.database import StoreError
+from okxsync.store.database import StoreError, engine_of
 
 RATE: Final = 10.0
 """Operations per second over all accounts, enough to see the tables change."""
@@ -26,7 +27,7 @@ POLL_S: Final = 0.5
 _DEMO_NAME: Final = re.compile("demo[0-9]+")
 
 
-async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> None:
+async def demo(*, accounts: int, database: Location | None, for_s: float | None) -> None:
     """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds.
 
     Raises:
@@ -54,8 +55,8 @@ async def demo(*, accounts: int, database: Path | None, for_s: float | None) -> 
 class Show:
     """Polls the database, and shows its status on a terminal."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, location: Location) -> None:
+        self._location = location
         self.console = console()
         self.last: Status | None = None
 
@@ -63,17 +64,17 @@ class Show:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 with suppress(StoreError):  # the daemon has not created it yet
-                    found = read_status(self._path, time.time_ns() // 1000)
+                    found = read_status(self._location, time.time_ns() // 1000)
                     if found.daemon.alive:  # the final status is the last one before the daemon stopped
                         self.last = found
                     if self.console.is_terminal:
-                        live.update(render(found, counts=row_counts(self._path)), refresh=True)
+                        live.update(render(found, counts=row_counts(self._location)), refresh=True)
                 await trio.sleep(POLL_S)
 
 
-def _reject_other_accounts(database: Path) -> None:
+def _reject_other_accounts(database: Location) -> None:
     """The daemon marks accounts that are not configured as removed, so a demo must not open a real database."""
-    if not database.exists() or not database.stat().st_size:
+    if not engine_of(database).exists():
         return
     if others := sorted(name for name in account_names(database) if not _DEMO_NAME.fullmatch(name)):
         raise StoreError(f"{database}: contains other accounts ({', '.join(others)}); use another path for the demo")

@@ -5,19 +5,16 @@ signed client, clock and budgets as the daemon, so a key that passes here works 
 """
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-import pysqlite3
 import trio
 
 from okxsync.accounts.identity import find_blocked
+from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings, Settings
 from okxsync.feed.connection import CONNECT_S
 from okxsync.feed.pool import specs_of
@@ -29,7 +26,7 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE, open_http
 from okxsync.runtime.rate_limiter import RateLimiter
-from okxsync.store.database import StoreError, open_reader, unsafe_sqlite
+from okxsync.store.database import StoreError, engine_of
 
 AT_ONCE: Final = 10
 ATTEMPTS: Final = 3  # per address, while other programs use up the limit
@@ -54,8 +51,6 @@ KEY_S: Final = 30.0
 SKEW_WARN_S: Final = 1.0
 SKEW_FAIL_S: Final = 30.0
 """OKX rejects older signatures (OKX docs: overview-rest-authentication)."""
-SPACE_WARN: Final = 5_000_000_000
-SPACE_FAIL: Final = 200_000_000
 FILLS_VIP: Final = 4
 """The fee tier from which channel ``fills`` is available (OKX docs: order-book-trading-trade-ws-fills-channel)."""
 SLOW_START_S: Final = 60.0
@@ -78,7 +73,7 @@ class _KeyFields(msgspec.Struct):
     level: str = ""
 
 
-async def check_all(settings: Settings, database: Path, secrets_missing: Sequence[str]) -> list[Finding]:
+async def check_all(settings: Settings, database: Location, secrets_missing: Sequence[str]) -> list[Finding]:
     """Run all checks. Each has its own deadline, and a failed one does not stop the others."""
     accounts = [account for account in settings.accounts if account.enabled]
     findings = [
@@ -87,7 +82,7 @@ async def check_all(settings: Settings, database: Path, secrets_missing: Sequenc
     ]
     if accounts and not secrets_missing:
         findings.append(Finding("ok", "secrets", "all are set"))
-    findings += [sqlite_version(pysqlite3.sqlite_version_info), disk(database, settings.log.max_size)]
+    findings += _database(database, settings.log.max_size)
     findings += dialling(settings, accounts)
     findings += await _addresses(settings)
     async with open_http() as http:
@@ -105,33 +100,12 @@ def _file(settings: Settings, accounts: Sequence[AccountSettings]) -> Finding:
     return Finding("ok", "config", f"{len(accounts)} accounts{market}" + (f", {disabled} disabled" if disabled else ""))
 
 
-def sqlite_version(version: tuple[int, ...]) -> Finding:
-    text = ".".join(map(str, version))
-    if problem := unsafe_sqlite(version):
-        return Finding("fail", "SQLite", *problem.split("; "))
-    return Finding("ok", "SQLite", text)
-
-
-def disk(database: Path, max_size: int | None) -> Finding:
-    """Check that the database can be written, and that the disk has enough free space."""
-    folder = database.absolute().parent
-    if not folder.is_dir():
-        return Finding("fail", "disk", f"{folder}: no such folder", "create it, or change `database`")
-    target = database if database.exists() else folder
-    if not os.access(target, os.W_OK):
-        return Finding("fail", "disk", f"{target}: cannot be written", "change its owner or mode, or use --db")
-    if database.exists() and database.stat().st_size:
-        try:
-            open_reader(database).close()
-        except StoreError as error:
-            return Finding("fail", "database", str(error), "give another path with --db")
-    free = shutil.disk_usage(folder).free
-    found = f"{free / 1e9:.1f} GB free in {folder}"
-    if free < SPACE_FAIL:
-        return Finding("fail", "disk", found, "free some space")
-    if free < max(SPACE_WARN, max_size or 0):
-        return Finding("warn", "disk", found, "free some space, or lower [log] max_size")
-    return Finding("ok", "disk", found)
+def _database(database: Location, log_max_bytes: int | None) -> list[Finding]:
+    try:
+        checks = engine_of(database).checks(log_max_bytes)
+    except StoreError as error:
+        return [Finding("fail", "database", str(error), "give another path with --db")]
+    return [Finding(one.level, one.subject, one.found, one.todo) for one in checks]
 
 
 def dialling(settings: Settings, accounts: Sequence[AccountSettings]) -> list[Finding]:
@@ -211,10 +185,10 @@ def skew(rest: str, offset_s: float | None) -> Finding:
     return Finding("ok", subject, found)
 
 
-def _identities(database: Path) -> Mapping[str, Identity]:
+def _identities(database: Location) -> Mapping[str, Identity]:
     try:
-        return identities(database) if database.exists() else {}
-    except StoreError:  # reported by ``disk``
+        return identities(database) if engine_of(database).exists() else {}
+    except StoreError:  # reported by the checks of the database
         return {}
 
 

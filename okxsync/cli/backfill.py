@@ -10,6 +10,7 @@ from okxsync.cli.common import (
     ConfigOption,
     DatabaseOption,
     JsonOption,
+    choose_database,
     fail,
     find_config,
     leaves,
@@ -50,7 +51,7 @@ def backfill(
 
     try:
         settings = load(find_config(config))
-        now_ms = recorded_now_us(db or settings.database) // 1000
+        now_ms = recorded_now_us(choose_database(db, settings)) // 1000
         chosen = accounts_named(settings, account or [])
         if missing := missing_secrets(settings):
             fail(2, *missing)
@@ -73,7 +74,7 @@ def backfill(
     failed: list[str] = []
     try:
         with Progress() as progress:
-            parts = trio.run(lambda: fill_all(db or settings.database, chosen, window, progress.update))
+            parts = trio.run(lambda: fill_all(choose_database(db, settings), chosen, window, progress.update))
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

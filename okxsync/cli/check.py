@@ -4,7 +4,16 @@ import logging
 
 import typer
 
-from okxsync.cli.common import AccountOption, ConfigOption, DatabaseOption, JsonOption, fail, find_config, log_to_stderr
+from okxsync.cli.common import (
+    AccountOption,
+    ConfigOption,
+    DatabaseOption,
+    JsonOption,
+    choose_database,
+    fail,
+    find_config,
+    log_to_stderr,
+)
 
 
 def check(
@@ -39,7 +48,7 @@ def check(
         fail(2, str(error))
     log_to_stderr(logging.ERROR)
     missing = missing_secrets(settings)
-    findings = trio.run(check_all, settings, db or settings.database, missing)
+    findings = trio.run(check_all, settings, choose_database(db, settings), missing)
     if json:
         typer.echo(msgspec.json.encode({"findings": findings}))
     else:

@@ -5,17 +5,22 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from okxsync.runtime.logging import log_to_stderr
+
+if TYPE_CHECKING:
+    from okxsync.config.location import Location
+    from okxsync.config.settings import Settings
 
 __all__ = [
     "AccountOption",
     "ConfigOption",
     "DatabaseOption",
     "JsonOption",
+    "choose_database",
     "fail",
     "find_config",
     "find_database",
@@ -35,7 +40,7 @@ ConfigOption = Annotated[
     ),
 ]
 DatabaseOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--db", envvar="OKXSYNC_DB", metavar="PATH", help="Path of the database. Default: as set in accounts.toml."
     ),
@@ -64,20 +69,28 @@ def find_config(given: Path | None) -> Path:
     return here if here.exists() or not home.exists() else home
 
 
-def find_database(config: Path | None, db: Path | None) -> Path:
-    """Return the database to read: as given, else as set in the configuration."""
+def choose_database(db: str | None, settings: "Settings") -> "Location":
+    """Return the database: as given, else as set in the configuration."""
+    from okxsync.config.location import location_of
+
+    return location_of(db) if db else settings.database
+
+
+def find_database(config: Path | None, db: str | None) -> "Location":
+    """Return the database to read: as given, else as set in the configuration, which is read only then."""
+    from okxsync.config.location import location_of
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import load
 
     if db:
-        return db
+        return location_of(db)
     try:
         return load(find_config(config)).database
     except ConfigError as error:
         fail(2, *error.lines)
 
 
-def recorded_now_us(database: Path) -> int:
+def recorded_now_us(database: "Location") -> int:
     """Return the time in microseconds UTC, by the clock that a database's times are recorded by.
 
     It is the exchange's, as far as the last run has measured it; without a readable database it is the wall clock's.
@@ -87,11 +100,11 @@ def recorded_now_us(database: Path) -> int:
 
     ahead_us = 0
     with suppress(StoreError), reading(database) as opened:
-        ahead_us = clock_ahead_us(opened.conn)
+        ahead_us = clock_ahead_us(opened)
     return time.time_ns() // 1000 + ahead_us
 
 
-def reject_unknown(database: Path, names: Sequence[str]) -> None:
+def reject_unknown(database: "Location", names: Sequence[str]) -> None:
     """Exit if the database has no account of a given name: an empty result would look like an idle account.
 
     Raises:

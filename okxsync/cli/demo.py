@@ -1,7 +1,6 @@
 """``okxsync demo``."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from okxsync.cli.common import fail, leaves, log_to_stderr
 def demo(
     # Not from OKXSYNC_DB: that is the database of real accounts.
     db: Annotated[
-        Path | None, typer.Option("--db", metavar="PATH", help="Path of the database. Default: a temporary one.")
+        str | None, typer.Option("--db", metavar="PATH", help="Path of the database. Default: a temporary one.")
     ] = None,
     for_: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time (20s, 5m).")
@@ -28,6 +27,7 @@ def demo(
     import trio
 
     from okxsync import daemon
+    from okxsync.config.location import location_of
     from okxsync.config.units import duration_s
     from okxsync.demo import demo as run_demo
     from okxsync.store.database import StoreError
@@ -39,7 +39,7 @@ def demo(
     log_to_stderr(logging.ERROR)
     failed: list[str] = []
     try:
-        trio.run(lambda: run_demo(accounts=accounts, database=db, for_s=for_s))
+        trio.run(lambda: run_demo(accounts=accounts, database=location_of(db) if db else None, for_s=for_s))
     except* (daemon.AlreadyRunning, StoreError, OSError) as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

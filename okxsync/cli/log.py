@@ -49,10 +49,10 @@ def log(
     from okxsync.config.units import moment_ms
     from okxsync.console.frames import as_json, as_text
     from okxsync.mirror.frames import FrameFilter, FrameReader
-    from okxsync.store.database import DatabaseError, StoreError
+    from okxsync.store.database import StoreError
 
-    path = find_database(config, db)
-    now_ms = recorded_now_us(path) // 1000
+    location = find_database(config, db)
+    now_ms = recorded_now_us(location) // 1000
     try:
         since_us, until_us = (moment_ms(at, now_ms) * 1000 if at else None for at in (since, until))
         pattern = re.compile(grep) if grep else None
@@ -67,8 +67,8 @@ def log(
     wanted = FrameFilter(account or (), channel or (), since_us, until_us, pattern)
     line = as_json if json else as_text
     try:
-        reject_unknown(path, wanted.accounts)
-        with suppress(KeyboardInterrupt), FrameReader(path, wanted, only_new=follow and not since) as reader:
+        reject_unknown(location, wanted.accounts)
+        with suppress(KeyboardInterrupt), FrameReader(location, wanted, only_new=follow and not since) as reader:
             while True:
                 for frames in reader.pages():
                     sys.stdout.writelines(f"{line(frame)}\n" for frame in frames)
@@ -80,5 +80,3 @@ def log(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except StoreError as error:
         fail(1, str(error))
-    except DatabaseError as error:
-        fail(1, f"{path}: cannot be read ({error})")

@@ -1,5 +1,6 @@
 """``okxsync prune``."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ def prune(
     from okxsync.config.settings import load
     from okxsync.config.units import duration_s, size_bytes
     from okxsync.console.format import size
-    from okxsync.store.database import DatabaseError, StoreError, is_transient, open_reader, remedy
+    from okxsync.store.database import DatabaseError, StoreError, TransientError, engine_of, reading
     from okxsync.store.prune import PruneLimits, prune_now, would_free
 
     try:
@@ -55,26 +56,27 @@ def prune(
         fail(2, str(error))
     if keep_s is None and most is None:
         fail(2, "no limit: use --older-than or --max-size, or set keep or max_size in [log]")
-    path = find_database(config, db)
-    limits = PruneLimits(recorded_now_us(path) - keep_s * 1_000_000 if keep_s is not None else None, most)
+    location = find_database(config, db)
+    limits = PruneLimits(recorded_now_us(location) - keep_s * 1_000_000 if keep_s is not None else None, most)
     try:
-        reader = open_reader(path)  # reports what is wrong with the file, and does not create it
-        freed = would_free(reader.conn, limits) if dry_run else None
-        reader.close()
+        with reading(location) as reader:  # reports what is wrong with the database, and does not create it
+            freed = would_free(reader, limits) if dry_run else None
         if freed:
             typer.echo(
                 f"would prune {freed.messages} frames, {size(freed.bytes)} ({size(freed.bytes_received)} received)"
             )
             return
-        before = path.stat().st_size
-        done = prune_now(path, limits)
+        engine = engine_of(location)
+        before = engine.space()
+        done = prune_now(location, limits)
+        after = engine.space()
     except StoreError as error:
         fail(1, str(error))
     except DatabaseError as error:
-        todo = "what was deleted stays deleted, repeat the command" if is_transient(error) else remedy(error)
-        fail(1, f"{path}: pruning stopped ({error}); {todo}")
-    after = path.stat().st_size
+        transient = isinstance(error, TransientError)
+        todo = "what was deleted stays deleted, repeat the command" if transient else error.remedy
+        fail(1, f"{location}: pruning stopped ({error}); {todo}")
     typer.echo(
         f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"
-        f" {path.name} was {size(before)}, is {size(after)}"
+        f" {Path(str(location)).name} was {size(before.database)}, is {size(after.database)}"
     )

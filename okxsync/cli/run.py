@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, leaves, log_to_stderr
+from okxsync.cli.common import ConfigOption, DatabaseOption, choose_database, fail, find_config, leaves, log_to_stderr
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     fatal: list[str] = []
     running: list[str] = []
     try:
-        trio.run(lambda: daemon.run(settings, db or settings.database, for_s=for_s))
+        trio.run(lambda: daemon.run(settings, choose_database(db, settings), for_s=for_s))
     except* daemon.AlreadyRunning as group:
         running = [str(error) for error in leaves(group)]
     except* StoreError as group:

@@ -10,6 +10,7 @@ from okxsync.cli.common import (
     ConfigOption,
     DatabaseOption,
     JsonOption,
+    choose_database,
     fail,
     find_config,
     leaves,
@@ -47,7 +48,7 @@ def verify(
     try:
         settings = load(find_config(config))
         chosen = accounts_named(settings, account or [])
-        now_ms = recorded_now_us(db or settings.database) // 1000
+        now_ms = recorded_now_us(choose_database(db, settings)) // 1000
         since_ms = moment_ms(since, now_ms)
         if not chosen:
             fail(2, f"{settings.path}: no account is enabled, so there is nothing to compare")
@@ -60,7 +61,7 @@ def verify(
     if since_ms >= now_ms:
         fail(2, f"--since {since} is in the future")
     log_to_stderr(logging.ERROR)
-    path = db or settings.database
+    path = choose_database(db, settings)
     failed: list[str] = []
     try:
         if ledger:

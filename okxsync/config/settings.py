@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from okxsync.config.location import Location, location_of
 from okxsync.config.secret import ConfigError, Secret, SecretSource, Stamp, resolve_path, stamp, stamp_of
 from okxsync.config.units import duration_s, size_bytes
 from okxsync.config.validate import Keys, mistakes
@@ -61,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     """
 
     path: Path
-    database: Path
+    database: Location
     log: LogSettings
     initial_s: int
     market: MarketSettings | None
@@ -175,6 +176,11 @@ def missing_secrets(settings: Settings) -> list[str]:
     return lines
 
 
+def _database(folder: Path, text: str) -> Location:
+    found = location_of(text)
+    return resolve_path(folder, text) if isinstance(found, Path) else found
+
+
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -249,7 +255,7 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
     max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
-    database = checked("database", resolve_path, path.parent, file.database)
+    database = checked("database", _database, path.parent, file.database)
     seen = {path: stamp_of(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
     return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts), seen), problems
 

@@ -5,17 +5,15 @@ that is not live is stale since that channel's coverage ended.
 """
 
 import re
-import shutil
-from pathlib import Path
 
 import msgspec
 
+from okxsync.config.location import Location
 from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
 from okxsync.mirror.status import LAST_RUN, clock_ahead_us, is_running
 from okxsync.okx.channels import channel_of
 from okxsync.store.coverage_table import UNVERIFIED
-from okxsync.store.database import Connection, reading, wal_of
-from okxsync.store.lock import trouble
+from okxsync.store.database import Connection, engine_of, reading
 
 
 class ChannelState(msgspec.Struct, frozen=True):
@@ -84,7 +82,7 @@ class Details(msgspec.Struct):
         return sum(one.gaps_being_filled for one in self.accounts)
 
 
-def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
+def read_details(location: Location, now_us: int, *, alive: bool) -> Details:
     """Read the accounts' states at ``now_us`` microseconds UTC of the wall clock.
 
     Without a daemon ``alive`` nothing is live.
@@ -92,18 +90,17 @@ def read_details(path: Path, now_us: int, *, alive: bool) -> Details:
     Raises:
         StoreError: there is no such database, or it is not ours.
     """
-    with reading(path) as database:
-        database.conn.execute("BEGIN")  # one snapshot for all queries
-        accounts = _accounts(database.conn, now_us + clock_ahead_us(database.conn), alive)
-        last = database.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
-    wal = wal_of(path)
-    wal_bytes = wal.stat().st_size if wal.exists() else 0
+    engine = engine_of(location)
+    with reading(location) as db, db.snapshot():
+        accounts = _accounts(db, now_us + clock_ahead_us(db), alive)
+        last = db.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
+    space = engine.space()
     return Details(
         sorted(accounts, key=lambda one: one.rank),
-        path.stat().st_size + wal_bytes,
-        wal_bytes,
-        shutil.disk_usage(path.absolute().parent).free,
-        trouble(path) if last and last[2] is None and is_running(*last[:2]) else None,
+        space.database + space.write_ahead_log,
+        space.write_ahead_log,
+        space.free,
+        engine.trouble() if last and last[2] is None and is_running(*last[:2]) else None,
     )
 
 
@@ -123,7 +120,9 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     open_orders = dict(db.execute("SELECT account, count(*) FROM orders WHERE state IN ('live', 'partially_filled')"
                                   " GROUP BY account").fetchall())  # fmt: skip
     positions = dict(
-        db.execute("SELECT account, count(*) FROM positions WHERE CAST(pos AS REAL) <> 0 GROUP BY account").fetchall()
+        db.execute(
+            "SELECT account, count(*) FROM positions WHERE CAST(pos AS DOUBLE PRECISION) <> 0 GROUP BY account"
+        ).fetchall()
     )
     for one in found.values():
         covered_channels = {channel_of(channel.channel) for channel in one.channels}

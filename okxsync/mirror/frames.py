@@ -7,13 +7,13 @@ consumer (``less``) never blocks a checkpoint of the write-ahead log.
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
 import zstandard
 
+from okxsync.config.location import Location
 from okxsync.messages import MARKET
 from okxsync.store.database import Connection, open_reader
 from okxsync.store.raw_log import Codec
@@ -56,17 +56,17 @@ class FrameReader:
         StoreError: (when made) there is no such database, or it is not ours.
     """
 
-    def __init__(self, path: Path, wanted: FrameFilter, *, only_new: bool = False) -> None:
-        self._database = open_reader(path)
-        self._db: Connection = self._database.conn
+    def __init__(self, location: Location, wanted: FrameFilter, *, only_new: bool = False) -> None:
+        self._db = open_reader(location)
         self._wanted = wanted
-        self._codec = self._open_codec()
         self._where, self._values = _condition(wanted)
         self._size = FIRST_PAGE
-        if only_new:
-            self._after = _ends(self._db)[1]
-        else:
-            self._after = 0 if wanted.since_us is None else _before(self._db, wanted.since_us - DISORDER_US)
+        with self._db.translated():
+            self._codec = self._open_codec()
+            if only_new:
+                self._after = _ends(self._db)[1]
+            else:
+                self._after = 0 if wanted.since_us is None else _before(self._db, wanted.since_us - DISORDER_US)
 
     def __enter__(self) -> Self:
         return self
@@ -74,14 +74,18 @@ class FrameReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.close()
+        self._db.close()
 
     def pages(self) -> Iterator[list[LoggedFrame]]:
         """Yield pages up to the newest frame, or the end of the filter; the next call continues from there.
 
         Raises:
-            DatabaseError: of the disk.
+            StoreError: the database cannot be read.
         """
+        with self._db.translated():
+            yield from self._pages()
+
+    def _pages(self) -> Iterator[list[LoggedFrame]]:
         last = _ends(self._db)[1]
         if self._wanted.until_us is not None:
             last = min(last, _before(self._db, self._wanted.until_us + DISORDER_US))

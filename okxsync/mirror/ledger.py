@@ -7,11 +7,11 @@ and each bill's balance is the previous balance plus its change; the last one is
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from okxsync.config.location import Location
 from okxsync.store.database import CHANNEL_NAME, reading
 from okxsync.store.decode import number
 
@@ -31,18 +31,18 @@ class Difference(msgspec.Struct, frozen=True):
     theirs: str | None
 
 
-def check_ledger(path: Path, accounts: Iterable[str]) -> list[Difference]:
+def check_ledger(location: Location, accounts: Iterable[str]) -> list[Difference]:
     """Return the differences by account; ``theirs`` is the sum.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    with reading(path) as database:
+    with reading(location) as database:
         found: list[Difference] = []
         for account in accounts:
 
-            def rows(sql: str, account: str = account) -> list[Row]:
-                return list(database.query(sql, [account]))
+            def rows(sql: str, account: str = account) -> Sequence[Row]:
+                return database.query(sql, [account])
 
             since = rows("SELECT min(from_at) / 1000 AS ms FROM gaps WHERE account = ?")[0]["ms"]
             first = rows("SELECT min(covered_since) / 1000 AS ms FROM coverage WHERE account = ?")[0]["ms"]

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from okxsync.config.location import Location, location_of
 from okxsync.mirror import rows, status
 from okxsync.mirror.changes import Changes, FillKey, Watch
 from okxsync.mirror.freshness import (
@@ -27,7 +27,7 @@ from okxsync.mirror.freshness import (
 from okxsync.mirror.rows import Kind, Row, moment, moment_or_none
 from okxsync.mirror.status import Status
 from okxsync.runtime.clock import now_us
-from okxsync.store.database import Connection, StoreError, open_reader, translated
+from okxsync.store.database import open_reader
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,9 +60,7 @@ def open_mirror(location: str | os.PathLike[str]) -> "Mirror":
     Raises:
         StoreError: it does not exist, or is not an okxsync database.
     """
-    if "://" in os.fspath(location):
-        raise StoreError(f"{location}: not supported; give the path of a database file")
-    return Mirror(Path(location))
+    return Mirror(location_of(location))
 
 
 class Mirror:
@@ -78,11 +76,10 @@ class Mirror:
     - ``open``: True for what has not ended, False for what has, None for both.
     """
 
-    def __init__(self, path: Path, now_us: Callable[[], int] = now_us) -> None:
-        self._path = path
+    def __init__(self, location: Location, now_us: Callable[[], int] = now_us) -> None:
+        self._location = location
         self._now_us = now_us
-        self._database = open_reader(path)
-        self._db: Connection = self._database.conn
+        self._db = open_reader(location)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +91,7 @@ class Mirror:
 
     def close(self) -> None:
         """Close the connection."""
-        self._database.close()
+        self._db.close()
 
     def accounts(self) -> tuple[Account, ...]:
         """Return all accounts, also those that are no longer mirrored, each with its freshness."""
@@ -168,7 +165,7 @@ class Mirror:
 
     def revision(self) -> int:
         """Return the revision of the last transaction that stored rows of the exchange."""
-        with translated(self._path, self._database):
+        with self._db.translated():
             return self._revision()
 
     def changes(self, since: int, *, account: str | None = None) -> Changes:
@@ -180,7 +177,9 @@ class Mirror:
         with self._moment() as now:
             revision = self._revision()
             if since > revision:
-                raise ValueError(f"{self._path}: revision {since} is of another database; this one is at {revision}")
+                raise ValueError(
+                    f"{self._location}: revision {since} is of another database; this one is at {revision}"
+                )
             where, values = ("revision > ?", [since]) if account is None else (
                 "revision > ? AND account = ?", [since, self._known(account)]
             )  # fmt: skip
@@ -210,9 +209,8 @@ class Mirror:
         return found
 
     def _data_version(self) -> int:
-        with translated(self._path, self._database):
-            found: int = self._db.execute("PRAGMA data_version").fetchone()[0]
-            return found
+        with self._db.translated():
+            return self._db.version()
 
     def _answer(self, kind: Kind, account: str | None, is_open: bool | None, since: datetime | None) -> Answer[Any]:
         with self._moment() as now:
@@ -242,7 +240,7 @@ class Mirror:
         if account not in names:
             near = get_close_matches(account, names, 1)
             raise LookupError(
-                f'{self._path}: no account "{account}"' + (f'; did you mean "{near[0]}"?' if near else "")
+                f'{self._location}: no account "{account}"' + (f'; did you mean "{near[0]}"?' if near else "")
             )
         return account
 
@@ -256,12 +254,8 @@ class Mirror:
         Raises:
             StoreError: the database cannot be read.
         """
-        with translated(self._path, self._database):
-            self._db.execute("BEGIN")
-            try:
-                yield self._now_us()
-            finally:
-                self._db.rollback()
+        with self._db.snapshot():
+            yield self._now_us()
 
 
 def _milliseconds(since: datetime) -> int:

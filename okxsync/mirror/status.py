@@ -8,11 +8,11 @@ is stored yet. A live channel that REST could not verify counts as an open gap t
 import os
 import socket
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from okxsync.config.location import Location
 from okxsync.messages import DROPPED
 from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading
@@ -95,15 +95,14 @@ class Status(msgspec.Struct):
         return 0 if all_live and self.connections and not self.gaps.open else 1
 
 
-def read_status(path: Path, now_us: int) -> Status:
+def read_status(location: Location, now_us: int) -> Status:
     """Read the status of the database, at ``now_us`` microseconds UTC of the wall clock.
 
     Raises:
         StoreError: the database does not exist, or is not an okxsync database.
     """
-    with reading(path) as database:
-        database.conn.execute("BEGIN")  # one snapshot for all queries
-        return _read(database.conn, now_us + clock_ahead_us(database.conn))
+    with reading(location) as db, db.snapshot():
+        return _read(db, now_us + clock_ahead_us(db))
 
 
 def clock_ahead_us(db: Connection) -> int:
@@ -112,7 +111,7 @@ def clock_ahead_us(db: Connection) -> int:
     It is as of the last second of the daemon, or of the last backfill.
     """
     found = db.execute("SELECT value FROM counters WHERE name = 'clock_ahead_us'").fetchone()
-    return found[0] if found else 0
+    return int(found[0]) if found else 0
 
 
 def _read(db: Connection, now_us: int) -> Status:
@@ -196,25 +195,26 @@ def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionSta
 def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
     """Count the gaps. Those of channels and accounts that are no longer configured do not count."""
     filled, partial = db.execute(
-        "SELECT sum(outcome = 'filled'), sum(outcome = 'partial') FROM gaps WHERE outcome IS NOT NULL"
+        "SELECT count(*) FILTER (WHERE outcome = 'filled'), count(*) FILTER (WHERE outcome = 'partial') FROM gaps"
+        " WHERE outcome IS NOT NULL"
     ).fetchone()
     wanted = (
         "account NOT IN (SELECT name FROM accounts WHERE removed_at IS NOT NULL)"
         " AND (account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
     )
     stored = db.execute(
-        f"SELECT count(*), sum(coalesce(to_at, :now) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
-        {"now": now_us},
+        f"SELECT count(*), sum(coalesce(to_at, ?) - from_at) FROM gaps WHERE outcome IS NULL AND {wanted}",
+        [now_us],
     ).fetchone()
     not_stored = db.execute(
-        f"SELECT count(*), sum(:now - covered_until) FROM {UNVERIFIED if alive else 'coverage WHERE live = 1'}"
+        f"SELECT count(*), sum(? - covered_until) FROM {UNVERIFIED if alive else 'coverage WHERE live = 1'}"
         f" AND {wanted}",
-        {"now": now_us},
+        [now_us],
     ).fetchone()
     return GapCounts(
         open=stored[0] + not_stored[0],
-        filled=filled or 0,
-        partial=partial or 0,
+        filled=filled,
+        partial=partial,
         seconds_open=round(((stored[1] or 0) + (not_stored[1] or 0)) / 1e6, 3),
     )
 

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import trio
 
 from okxsync.accounts.identity import find_blocked
 from okxsync.accounts.registry import fetch_account_config
+from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
 from okxsync.messages import clock_offset
 from okxsync.mirror.queries import Identity, identities
@@ -28,7 +28,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox, open_outbox
-from okxsync.store.database import Reader, open_database, wal_of
+from okxsync.store.database import Reader, engine_of, open_database
 from okxsync.store.handover import run_writer
 
 ALL: Final = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
@@ -40,7 +40,7 @@ AT_ONCE: Final = 32
 
 
 async def backfill(
-    database: Path,
+    database: Location,
     accounts: Sequence[AccountSettings],
     window: Window | None,
     on_progress: OnProgress = lambda part: None,
@@ -65,11 +65,9 @@ async def backfill(
                 return await _backfill_all(reader, clients, accounts, window, send, on_progress)
 
 
-def _others_window_s(database: Path, window_s: float) -> float:
+def _others_window_s(database: Location, window_s: float) -> float:
     """Return how long to wait for rate limits that a daemon or another backfill may have used: both write."""
-    files = [path for path in (database, wal_of(database)) if path.exists()]
-    written_at = max((path.stat().st_mtime for path in files), default=0.0)
-    return min(max(written_at + window_s - time.time(), 0.0), window_s)
+    return min(max(engine_of(database).written_at() + window_s - time.time(), 0.0), window_s)
 
 
 async def _backfill_all(
@@ -82,7 +80,7 @@ async def _backfill_all(
 ) -> list[Part]:
     limit = trio.CapacityLimiter(AT_ONCE)
     parts: list[Part] = []
-    known = identities(reader.path)
+    known = identities(reader.location)
 
     async def backfill_one(account: AccountSettings, gaps: Sequence[Gap]) -> None:
         await trio.sleep(_unsettled_s(gaps))

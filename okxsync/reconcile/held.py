@@ -1,12 +1,12 @@
 """What is stored, as far as it decides what to request over REST; and how the event loop reads it."""
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 import msgspec
 import trio
 
+from okxsync.config.location import Location
 from okxsync.okx.channels import channel_of
 from okxsync.store.database import CHANNEL_NAME, Reader
 from okxsync.store.tables import ALGO_PENDING, PENDING
@@ -25,9 +25,9 @@ class Reads:
         now: For short queries; the event loop waits for them.
     """
 
-    def __init__(self, path: Path, *, threads: bool = True) -> None:
-        self.now = Reader(path)
-        self._in_thread = Reader(path)
+    def __init__(self, location: Location, *, threads: bool = True) -> None:
+        self.now = Reader(location)
+        self._in_thread = Reader(location)
         self._limiter = trio.CapacityLimiter(1) if threads else None
 
     async def in_thread(self, read: Callable[[Reader, *Args], T], *args: *Args) -> T:

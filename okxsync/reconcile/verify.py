@@ -8,12 +8,12 @@ row.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
 import trio
 
+from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
 from okxsync.mirror.ledger import Difference
 from okxsync.mirror.queries import rows_of
@@ -92,7 +92,7 @@ SUBJECTS: Final = (
         ("ord_id",),
         Order,
         "state IN ('filled', 'canceled', 'mmp_canceled') AND c_time >= {since_ms}"
-        " AND (acc_fill_sz IS NOT '0' OR u_time >= {kept_ms})",
+        " AND (acc_fill_sz IS DISTINCT FROM '0' OR u_time >= {kept_ms})",
         frozenset(f"{_LAST_FILL} {_PUSHED}".split()),
         table="orders",
     ),
@@ -109,7 +109,7 @@ SUBJECTS: Final = (
         ("positions", "balance_and_position"),
         ("pos_id",),
         Position,
-        "pos IS NOT '0'",
+        "pos IS DISTINCT FROM '0'",
         frozenset(f"{_BY_PRICE} trade_id close_order_algo".split()),
     ),
     Subject(
@@ -117,7 +117,7 @@ SUBJECTS: Final = (
         ("account", "balance_and_position"),
         ("ccy",),
         Balance,
-        "eq IS NOT '0'",
+        "eq IS DISTINCT FROM '0'",
         frozenset(_BY_EQUITY.split()),
     ),
     Subject(
@@ -134,7 +134,7 @@ SUBJECTS: Final = (
 
 
 async def verify_all(
-    database: Path, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
+    database: Location, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
 ) -> tuple[list[Difference], dict[str, str]]:
     """Return what differs, and for each account that could not be compared the reason.
 
@@ -163,7 +163,7 @@ async def verify_all(
 
 
 async def verify(
-    database: Path, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
+    database: Location, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
 ) -> list[Difference]:
     """Return what differs for one account, of what its subscriptions report; fills are compared since a time.
 
@@ -192,7 +192,7 @@ async def verify(
 
 
 async def _compare(
-    database: Path, client: AccountClient, subject: Subject, reported_by: Sequence[str], since_ms: int
+    database: Location, client: AccountClient, subject: Subject, reported_by: Sequence[str], since_ms: int
 ) -> set[Difference]:
     """Return what differs of one subject, of what the subscriptions with these keys report."""
 

@@ -1,185 +1,298 @@
-"""Open the database with the SQLite of pysqlite3, for the one writer and for readers.
+"""The seam between the product and the database that it stores in.
 
-Python's own SQLite may carry the WAL-reset bug (3.7.0 to 3.51.2), which corrupts a database that two connections
-write to or checkpoint at once. One process must never open a file through both libraries.
+All modules use the database through what is here: ``open_database`` and ``open_reader`` return a ``Connection``, and
+``engine_of`` returns the ``Engine`` that does what depends on the machine: files, locks, checkpoints, disk space. SQL
+is written once, in what SQLite and PostgreSQL both accept (``tests/store/test_dialect.py`` checks it).
+
+Errors:
+
+    StoreError              the database cannot be used or read; one line for people
+    DatabaseError           a statement failed, and its transaction changed nothing
+      TransientError        the same can succeed later: the disk, memory or another program's lock made it fail
+      RejectedValueError    a value that its column cannot hold; other rows can be stored without it
 """
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-import pysqlite3 as sqlite3
-from sqlite_utils import Database
+import msgspec
 
-from okxsync.store.schema import migrations
+from okxsync.config.location import Location
 
-Connection: TypeAlias = Any  # pysqlite3 has no types; it is the interface of sqlite3.Connection
-DatabaseError = sqlite3.DatabaseError
-WRITE_ERRORS: Final = (DatabaseError, MemoryError)
-"""What a statement raises; pysqlite3 raises SQLITE_NOMEM as MemoryError, without a code."""
-DATA_ERRORS: Final = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    UnicodeError,
-    ValueError,
-    ArithmeticError,
-    RecursionError,
-)
-"""What SQLite, or a decoder, raises for a value that it cannot hold; ``is_transient`` judges all other errors."""
-_TRANSIENT: Final = frozenset(
-    {
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_PROTOCOL,  # a race for the lock of the write-ahead log
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_NOMEM,
-    }
-)
-"""Primary result codes of the disk, of memory and of other programs' locks (https://sqlite.org/rescode.html)."""
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_RESTORE: Final = "restore a backup, or move the file away and start with a new one"
-WAL_BYTES: Final = 64 * 2**20
-"""Size of the write-ahead log when no reader blocks checkpoints."""
-WAL_TOO_LARGE: Final = 4 * WAL_BYTES
-"""A write-ahead log of this size means that a long-running reader blocks checkpoints."""
+if TYPE_CHECKING:
+    from okxsync.runtime.outbox import Outbox
+    from okxsync.store.tables import Table
+
+Values: TypeAlias = Sequence[object] | Mapping[str, object]
+"""Of ``?``, ``?1`` or ``:name`` in a statement; never a bool, which PostgreSQL does not store as an integer."""
+
 CHANNEL_NAME: Final = "substr(channel, 1, instr(channel || ':', ':') - 1)"
 """SQL: the name of a column ``channel`` without its arguments, as ``okx.channels.channel_of`` has it."""
-APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
-SAFE_SQLITE: Final = (3, 51, 3)
-"""The first release without the WAL-reset bug (https://sqlite.org/wal.html)."""
-_FIXED_IN: Final[dict[tuple[int, ...], int]] = {(3, 50): 7, (3, 44): 6}
-"""Older branches whose later patches have the fix too."""
 
 
 class StoreError(Exception):
     """The database cannot be used; the message is one line that says which, why, and what to do."""
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same statement can succeed later: the disk, memory or another program's lock made it fail."""
-    return isinstance(error, MemoryError) or _code(error) in _TRANSIENT
+class AlreadyRunning(Exception):
+    """Another daemon holds this database."""
 
 
-def remedy(error: BaseException) -> str:
-    """Return what to do about an error that is not transient."""
-    return _RESTORE if _code(error) in _DAMAGED else "another program changed the database, or this is a bug: report it"
+class DatabaseError(Exception):
+    """A statement failed, and its transaction changed nothing; ``remedy`` is what to do about it."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
-def _code(error: BaseException) -> int:
-    """Return SQLite's primary result code; the other bits of an extended one are details. 0: none is known."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+class TransientError(DatabaseError):
+    """The same statement can succeed later: the disk, memory or another program's lock made it fail."""
+
+
+class RejectedValueError(DatabaseError):
+    """A value that its column cannot hold."""
+
+
+class Cursor(Protocol):
+    """The result of a statement."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection for reading and writing, or for reading alone. One thread at a time uses it.
+
+    Errors of a statement are the database library's; ``translated``, ``transaction`` and ``snapshot`` raise them as
+    ours.
+    """
+
+    def execute(self, sql: str, values: Values = ..., /) -> Cursor: ...
+
+    def executemany(self, sql: str, rows: Iterable[Values], /) -> Cursor: ...
+
+    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        """Return the rows of a query as columns by name."""
+        ...
+
+    def upsert(self, table: "Table", rows: Iterable[Sequence[object]]) -> None:
+        """Write rows, each the values of the table's columns and a revision, by the table's rules."""
+        ...
+
+    def log(self, frames: Iterable[Sequence[object]]) -> None:
+        """Append frames to the raw log, each as the values of ``LOG_COLUMNS``."""
+        ...
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Write all of the block or nothing; within another transaction, a part of it that may fail alone.
+
+        Raises:
+            DatabaseError: nothing of the block was written.
+        """
+        ...
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Read one moment of the database in the block."""
+        ...
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Raise errors of statements in the block as ``DatabaseError``, or, if it only reads, as ``StoreError``."""
+        ...
+
+    def version(self) -> int:
+        """Return a number that changes with each commit of another connection; it costs some microseconds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+LOG_COLUMNS: Final = ("received_at", "connection_id", "account", "channel", "kind", "size", "body")
+
+
+class Membership(Protocol):
+    """This daemon's hold on a database, from ``Engine.join``."""
+
+    @property
+    def descriptor(self) -> int | None:
+        """A file descriptor that the writer process inherits, so that the hold lasts until writing has ended."""
+        ...
+
+    @property
+    def unheld_s(self) -> float:
+        """How long ago the previous holder was last alive, in seconds; infinite if there was none."""
+        ...
+
+    def report(self, problem: str) -> None:
+        """Record why the database cannot be written, where it needs no database; "" if it can."""
+        ...
+
+    def touch(self) -> None:
+        """Record that the holder is alive."""
+        ...
+
+
+class Upkeep(Protocol):
+    """What the writer process does between its transactions."""
+
+    def committed(self) -> None:
+        """Do what is due after a commit; it must be cheap.
+
+        Raises:
+            DatabaseError: the error is permanent.
+        """
+        ...
+
+    def wait_s(self) -> float:
+        """Return in how many seconds ``run_due`` is due."""
+        ...
+
+    def run_due(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
+        """Take one step of pruning the raw log, if one is due.
+
+        Raises:
+            DatabaseError: the error is permanent.
+        """
+        ...
+
+
+class Vacuum(Protocol):
+    """Gives unused space back to the file system in short steps."""
+
+    def step(self, *, keep_some: bool) -> bool:
+        """Release some space, but with ``keep_some`` not what the next frames need; return whether there is more."""
+        ...
+
+    def finish(self) -> None:
+        """Wait until the file has shrunk by what was released, for some seconds at most."""
+        ...
+
+
+WAL_TOO_LARGE: Final = 256 * 2**20
+"""A write-ahead log of this size means that a long-running reader blocks checkpoints."""
+
+
+class Space(msgspec.Struct, frozen=True):
+    """Bytes on disk: of the database, of its write-ahead log, and what is free."""
+
+    database: int
+    write_ahead_log: int
+    free: int
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What ``okxsync check`` says of the database; ``todo`` is empty if there is nothing to do."""
+
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    found: str
+    todo: str = ""
+
+
+class Engine(Protocol):
+    """A kind of database, at one location.
+
+    Methods raise ``StoreError`` if the database cannot be used. A new engine is a module that has one, and a line in
+    ``engine_of``.
+    """
+
+    def writer(self) -> Connection:
+        """Open it for writing; create it, or migrate it to this version's schema. The caller closes it."""
+        ...
+
+    def reader(self) -> Connection:
+        """Open it for reading, with or without a running writer. The caller closes it."""
+        ...
+
+    def join(self) -> AbstractContextManager[Membership]:
+        """Hold the database for this daemon; the hold ends with the process.
+
+        Raises:
+            AlreadyRunning: another daemon holds it.
+        """
+        ...
+
+    def upkeep(self, db: Connection) -> AbstractContextManager[Upkeep]:
+        """Maintain the database of a writer's connection while the block runs."""
+        ...
+
+    def vacuum(self, db: Connection) -> Vacuum: ...
+
+    async def watch(self, send: "Outbox") -> None:
+        """Journal what endangers the database while a daemon runs; never returns."""
+        ...
+
+    def resolved(self) -> Location:
+        """Return the location without links that may be changed later."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is anything at this location."""
+        ...
+
+    def space(self) -> Space: ...
+
+    def written_at(self) -> float:
+        """Return when it was last written, in seconds since 1970; 0 if never."""
+        ...
+
+    def trouble(self) -> str:
+        """Return what the holder has reported (see ``Membership.report``)."""
+        ...
+
+    def checks(self, log_max_bytes: int | None) -> Sequence[Check]:
+        """Check what the database needs on this machine, without changing anything."""
+        ...
+
+
+def engine_of(location: Location) -> Engine:
+    """Return the engine of a location.
+
+    Raises:
+        StoreError: there is none.
+    """
+    if isinstance(location, Path):
+        from okxsync.store.sqlite.engine import SqliteEngine  # here: only the engine that is used is imported
+
+        return SqliteEngine(location)
+    raise StoreError(f"{location}: not supported; give the path of a database file")
+
+
+def open_database(location: Location) -> Connection:
+    """Open the database for writing, see ``Engine.writer``."""
+    return engine_of(location).writer()
+
+
+def open_reader(location: Location) -> Connection:
+    """Open the database for reading, see ``Engine.reader``."""
+    return engine_of(location).reader()
 
 
 @contextmanager
-def ignoring_transient() -> Iterator[None]:
-    """Ignore a transient error, for work that can be left to its next turn; the next commit reports the error.
+def reading(location: Location) -> Iterator[Connection]:
+    """Read a database for as long as the block runs.
 
     Raises:
-        DatabaseError: the error is permanent.
+        StoreError: it cannot be opened, or the file or the disk makes a read in the block fail.
     """
+    db = open_reader(location)
     try:
-        yield
-    except WRITE_ERRORS as error:
-        if not is_transient(error):
-            raise
-
-
-def unsafe_sqlite(version: tuple[int, ...]) -> str:
-    """Return what is wrong with a version of SQLite and what to do, or "" if nothing is."""
-    patch = _FIXED_IN.get(version[:2])
-    if version >= SAFE_SQLITE or (patch is not None and version[2] >= patch):
-        return ""
-    return (
-        f"SQLite {'.'.join(map(str, version))} can corrupt a database that two programs write (WAL-reset bug);"
-        f" install SQLite {'.'.join(map(str, SAFE_SQLITE))} or later and reinstall pysqlite3"
-    )
-
-
-def open_database(path: Path) -> Database:
-    """Open the database for writing; create it or migrate it to this version's schema. The caller closes it.
-
-    Raises:
-        StoreError: it is not an okxsync database, its schema is newer, it cannot be written, or SQLite is unsafe.
-    """
-    if problem := unsafe_sqlite(sqlite3.sqlite_version_info):
-        raise StoreError(problem)
-    try:
-        # Made here for its mode, which SQLite gives -wal and -shm too. One that is there is not opened: closing it
-        # drops the locks on it of all connections of this process (POSIX), and the next reader deletes their log.
-        with suppress(FileExistsError):
-            os.close(os.open(real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, cached_statements=256)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
-    try:
-        connection.execute("PRAGMA busy_timeout = 10000")
-        if _is_new(path, connection):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table; locks
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")  # shrinks after a long reader
-        connection.execute("PRAGMA foreign_keys = ON")
-        database = Database(connection, execute_plugins=False)
-        _migrate(path, database)
-        _keep_private(path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(f"{path}: cannot be used ({_why(error)}); is it an okxsync database?") from None
-    except StoreError:
-        connection.close()
-        raise
-    return database
-
-
-def open_reader(path: Path) -> Database:
-    """Open the database for reading, with or without a running writer. The caller closes it.
-
-    Raises:
-        StoreError: it does not exist, or is not an okxsync database.
-    """
-    if not path.exists():
-        raise StoreError(f"{path}: no such database; `okxsync run` makes it")
-    if path.is_dir():
-        raise StoreError(f"{path}: a folder, not a database; give its path with --db")
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be opened ({_why(error)})") from None
-    try:
-        connection.execute("PRAGMA busy_timeout = 10000")
-        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise StoreError(f"{path}: not an okxsync database")
-    except sqlite3.Error as error:
-        connection.close()
-        raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
-    except StoreError:
-        connection.close()
-        raise
-    return Database(connection, execute_plugins=False)
-
-
-def real(path: Path) -> Path:
-    """Return the path of a database with all links resolved."""
-    return Path(os.path.realpath(path))  # unlike Path.resolve it accepts a broken link: opening reports it
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file in the folder of the database, not of a link to it, as SQLite does."""
-    path = real(path)
-    return path.with_name(path.name + suffix)
-
-
-def wal_of(path: Path) -> Path:
-    """Return the path of the database's write-ahead log."""
-    return beside(path, "-wal")
+        with db.translated():
+            yield db
+    finally:
+        db.close()
 
 
 @contextmanager
@@ -191,81 +304,6 @@ def keep_going(log: logging.Logger, what: str) -> Iterator[None]:
         log.warning("%s: %s", what, error)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[Database]:
-    """Read a database for as long as the block runs.
-
-    Raises:
-        StoreError: it cannot be opened, or the file or the disk makes a read in the block fail.
-    """
-    database = open_reader(path)
-    try:
-        with translated(path, database):
-            yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def translated(path: Path, database: Database) -> Iterator[None]:
-    """Raise errors of reading an open database as ``StoreError``, unless they are bugs."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if _is_unknown(error) and _is_older(database):
-            raise StoreError(f"{path}: made by an older okxsync; `okxsync run` brings it up to date") from None
-        raise StoreError(f"{path}: cannot be read ({_why(error)})") from None
-    except sqlite3.DatabaseError as error:
-        if _code(error) in _DAMAGED:
-            raise StoreError(f"{path}: cannot be read ({_why(error)}); {_RESTORE}") from None
-        raise  # a bug
-
-
-def _keep_private(path: Path) -> None:
-    """Remove other users' permissions, which an earlier version or a copy may have left."""
-    for file in (path, wal_of(path), path.with_name(path.name + "-shm")):
-        with suppress(FileNotFoundError, PermissionError):  # a user who may write it need not own it
-            if file.stat().st_mode & 0o077:
-                file.chmod(0o600)
-
-
-def _migrate(path: Path, database: Database) -> None:
-    """Migrate the database in one transaction: a reader sees all of it or nothing."""
-    known = {migration.name for migration in migrations._migrations}
-    if newer := {migration.name for migration in migrations.applied(database)} - known:
-        raise StoreError(f"{path}: made by a newer okxsync ({', '.join(sorted(newer))}); please upgrade")
-    if migrations.pending(database):
-        database.execute("BEGIN IMMEDIATE")
-        with database.atomic():
-            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            migrations.apply(database)
-        database.execute("COMMIT")
-
-
-def _is_unknown(error: Exception) -> bool:
-    return str(error).startswith(("no such table", "no such column"))
-
-
-def _is_older(database: Database) -> bool:
-    """Whether migrations are pending, so that this version's queries may fail."""
-    with suppress(sqlite3.DatabaseError):
-        return bool(migrations.pending(database))
-    return False
-
-
-def _is_new(path: Path, connection: Connection) -> bool:
-    """Whether the database is still empty; one of another program is not changed."""
-    if connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        return False
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StoreError(f"{path}: not an okxsync database; give another path with --db")
-    return True
-
-
-def _why(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
 class Reader:
     """Reads over one connection that is kept, for opening one takes longer than most queries.
 
@@ -273,28 +311,25 @@ class Reader:
     snapshot: each sees what was committed last, and no checkpoint waits for it. One thread at a time may use it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._opened: tuple[ExitStack, Database] | None = None
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._opened: tuple[ExitStack, Connection] | None = None
 
-    def rows(self, sql: str, values: Sequence[object] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query as tuples.
 
         Raises:
             StoreError: the database cannot be opened or read.
         """
-        with self._database() as database:
-            found: list[tuple[Any, ...]] = database.execute(sql, values).fetchall()
-        return found
+        return self._read(lambda db: db.execute(sql, values).fetchall())
 
-    def query(self, sql: str, values: Sequence[object] | dict[str, Any] = ()) -> list[dict[str, Any]]:
+    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         """Return the rows of a query as columns by name.
 
         Raises:
             StoreError: the database cannot be opened or read.
         """
-        with self._database() as database:
-            return list(database.query(sql, values))
+        return self._read(lambda db: db.query(sql, values))
 
     def close(self) -> None:
         """Close the connection; the next query opens another one."""
@@ -303,14 +338,13 @@ class Reader:
             self._opened = None
             stack.close()
 
-    @contextmanager
-    def _database(self) -> Iterator[Database]:
+    def _read(self, read: Callable[[Connection], list[Any]]) -> list[Any]:
         if self._opened is None:
             stack = ExitStack()
-            self._opened = stack, stack.enter_context(reading(self.path))
-        stack, database = self._opened
+            self._opened = stack, stack.enter_context(reading(self.location))
+        stack, db = self._opened
         try:
-            yield database
+            return read(db)
         except BaseException as error:
             self._opened = None
             stack.__exit__(type(error), error, error.__traceback__)  # closes it, and raises a StoreError in its place

@@ -20,16 +20,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
+from okxsync.config.location import Location
 from okxsync.runtime.outbox import Inbox
 from okxsync.store.database import StoreError
 from okxsync.store.pipe import LENGTH
-from okxsync.store.writer import Written
+from okxsync.store.transaction import Written
 
 log = logging.getLogger("okxsync.store")
 
@@ -46,7 +46,7 @@ class WriterDied(StoreError):
 
 
 async def run_writer(
-    path: Path,
+    location: Location,
     inbox: Inbox,
     *,
     lock_fd: int | None = None,
@@ -55,7 +55,7 @@ async def run_writer(
     """Write all messages in batches of those queued; return when the sending end is closed and all is stored.
 
     Args:
-        path: The database; it exists and has this version's schema.
+        location: The database; it exists and has this version's schema.
         inbox: Where the messages arrive; closed at the end.
         lock_fd: Inherited by the writer process, so that the lock is held until writing has ended.
         on_written: Called with every acknowledgement, and with every error.
@@ -75,7 +75,7 @@ async def run_writer(
     with inbox, theirs:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         async with stream, trio.open_nursery() as nursery:
-            command = [sys.executable, "-m", "okxsync.store.writer_process", str(path), str(theirs.fileno())]
+            command = [sys.executable, "-m", "okxsync.store.writer_process", str(location), str(theirs.fileno())]
             fds = (theirs.fileno(), *([lock_fd] if lock_fd is not None else []))
             process: trio.Process = await nursery.start(_run_process, command, fds)
             theirs.close()
@@ -86,7 +86,7 @@ async def run_writer(
                 died = True
     if died or process.returncode:
         why = last.error if last.permanent else f"the writer process has died ({_how(process.returncode)})"
-        raise WriterDied(f"{path}: {why}")
+        raise WriterDied(f"{location}: {why}")
 
 
 async def _run_process(

@@ -1,20 +1,20 @@
-"""Prune the raw log by age and by total size, and shrink the file. Also delete old journal rows, runs and closed gaps.
+"""Prune the raw log by age and by total size, and free the space. Also delete old journal rows, runs and closed gaps.
 
-Pruning works in small steps, each a transaction that aims at ``STEP_S``. First the oldest rows are deleted, then free
-pages are released from the file (``auto_vacuum`` is INCREMENTAL). Other writers get their turn between two steps.
+Pruning works in small steps, each a transaction that aims at ``STEP_S``. First the oldest rows are deleted, then the
+engine gives unused space back to the file system. Other writers get their turn between two steps.
 Mirrored data is never deleted. The dictionaries in ``codecs`` are kept, because the remaining bodies need them. The
 newest frame is kept, so that ids of frames never restart: ``log --follow`` relies on it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Final
 
 import msgspec
 
-from okxsync.store.database import Connection, open_database
+from okxsync.config.location import Location
+from okxsync.store.database import Connection, TransientError, Vacuum, engine_of
 
 STEP_S: Final = 0.005
 """The target duration of a step, well under the 50 ms that another writer may wait."""
@@ -22,8 +22,6 @@ SHARE: Final = 0.1
 """The largest share of the writer's time that pruning inside the daemon takes."""
 POLL_S: Final = 5.0
 """How often the daemon checks whether pruning is due."""
-SLACK_PAGES: Final = 1000
-"""Free pages that the daemon keeps for the next frames."""
 ROW_BYTES: Final = 48
 """Bytes of a frame in the file besides its body: its other columns."""
 KEPT: Final = 100_000
@@ -81,27 +79,30 @@ def due(rows: Iterable[LogRow], limits: PruneLimits, held_bytes: int) -> list[Lo
 class Pruner:
     """Prunes through a connection opened for writing. The duration of a step decides the size of the next one."""
 
-    def __init__(self, db: Connection, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, db: Connection, vacuum: Vacuum, clock: Callable[[], float] = time.perf_counter) -> None:
         self._db = db
+        self._vacuum = vacuum
         self._clock = clock
         self._rows = 200
-        self._pages = 50
         self.freed = Freed()
-        self.pages_freed = 0
 
-    def step(self, limits: PruneLimits, *, slack_pages: int = 0) -> bool:
-        """Delete some frames or, if none is due, release some free pages; return whether there is more to do.
+    def step(self, limits: PruneLimits, *, keep_some: bool = False) -> bool:
+        """Delete some frames or, if none is due, release some space; return whether there is more to do.
+
+        Args:
+            keep_some: Do not release the space that the next frames need.
 
         Raises:
-            DatabaseError: of the disk or a lock; this step changed nothing.
+            DatabaseError: this step changed nothing.
         """
-        return self._delete(limits) or self._shrink(slack_pages)
+        with self._db.translated():
+            return self._delete(limits) or self._vacuum.step(keep_some=keep_some)
 
     def _delete(self, limits: PruneLimits) -> bool:
         if not due(_oldest(self._db, 0, 1), limits, _held(self._db)):  # reads only, without a lock
             return False
         began = self._clock()
-        with _transaction(self._db):
+        with self._db.transaction():
             rows_due = due(_oldest(self._db, 0, self._rows), limits, _held(self._db))
             deleted = _sum(rows_due)
             if rows_due:
@@ -115,32 +116,20 @@ class Pruner:
                     ],
                 )
         self.freed.add(deleted)
-        self._rows = _next_size(self._rows, self._clock() - began, 50, 1600)
+        self._rows = next_size(self._rows, self._clock() - began, 50, 1600)
         return bool(rows_due)
 
-    def _shrink(self, slack_pages: int) -> bool:
-        free = _free_pages(self._db)
-        if free <= slack_pages:
-            return False
-        began = self._clock()
-        count = min(self._pages, free - slack_pages)
-        self._db.execute(f"PRAGMA incremental_vacuum({count})").fetchall()
-        left = _free_pages(self._db)
-        self.pages_freed += max(0, free - left)
-        self._pages = _next_size(self._pages, self._clock() - began, 10, 400)
-        return left < free and left > slack_pages
 
-
-class Upkeep:
-    """Pruning in the daemon's writer process: steps between batches.
+class PruneSchedule:
+    """When the daemon's writer process prunes: in steps between batches.
 
     It pauses after each step, so that steps take at most ``SHARE`` of the time. If nothing is due, the pause is
     ``POLL_S``.
     """
 
-    def __init__(self, db: Connection, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, db: Connection, vacuum: Vacuum, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
-        self._pruner = Pruner(db)
+        self._pruner = Pruner(db, vacuum)
         self._clock = clock
         self._next_at = clock()
         self._delete_old_at = self._next_at
@@ -151,10 +140,10 @@ class Upkeep:
         return max(0.0, self._next_at - self._clock())
 
     def run_due(self, keep_s: int | None, max_bytes: int | None, now_us: int) -> None:
-        """Take a step if it is due, or if the limits have changed.
+        """Take a step if it is due, or if the limits have changed. After a transient error the next one is due later.
 
         Raises:
-            DatabaseError: of the disk; the next step is due after ``POLL_S``.
+            DatabaseError: the error is permanent.
         """
         began = self._clock()
         if began < self._next_at and self._limits == (keep_s, max_bytes):
@@ -162,9 +151,13 @@ class Upkeep:
         self._limits = keep_s, max_bytes
         self._next_at = began + POLL_S
         limits = PruneLimits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
-        more = self._delete_old(began)
-        if keep_s is not None or max_bytes is not None:
-            more = self._pruner.step(limits, slack_pages=SLACK_PAGES) or more
+        try:
+            with self._db.translated():
+                more = self._delete_old(began)
+                if keep_s is not None or max_bytes is not None:
+                    more = self._pruner.step(limits, keep_some=True) or more
+        except TransientError:
+            return
         if more:
             ended = self._clock()
             self._next_at = ended + (ended - began) * (1 / SHARE - 1)
@@ -201,7 +194,7 @@ def _delete_oldest(db: Connection, table: str, kept: int, at_once: int) -> bool:
     if first is None or last - first < kept:
         return False
     until = min(last - kept, first + at_once - 1)
-    with _transaction(db):
+    with db.transaction():
         db.execute(f"DELETE FROM {table} WHERE id <= ?", [until])
     return bool(until < last - kept)
 
@@ -215,7 +208,7 @@ def _delete_old_gaps(db: Connection, kept: int, at_once: int) -> bool:
         (kept, at_once),
     ).fetchall()
     if rows_due:
-        with _transaction(db):
+        with db.transaction():
             db.executemany(
                 "UPDATE coverage SET covered_since = max(covered_since, min(covered_until, ?))"
                 " WHERE account = ? AND channel = ?",
@@ -225,43 +218,24 @@ def _delete_old_gaps(db: Connection, kept: int, at_once: int) -> bool:
     return len(rows_due) == at_once
 
 
-@contextmanager
-def _transaction(db: Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-CHECKPOINTS: Final = 40
-
-
-def prune_now(path: Path, limits: PruneLimits) -> Freed:
-    """Prune everything that is due, with or without a running daemon, and shrink the file; return what was pruned.
+def prune_now(location: Location, limits: PruneLimits) -> Freed:
+    """Prune everything that is due, with or without a running daemon, and free the space; return what was pruned.
 
     Raises:
         StoreError: the database cannot be opened.
-        DatabaseError: of the disk or a lock; earlier steps remain.
+        DatabaseError: what earlier steps have deleted stays deleted.
     """
-    database = open_database(path)
-    try:
-        pruner = Pruner(database.conn)
+    engine = engine_of(location)
+    with closing(engine.writer()) as db:
+        vacuum = engine.vacuum(db)
+        pruner = Pruner(db, vacuum)
         more = True
         while more:
             began = time.perf_counter()
             more = pruner.step(limits)
             time.sleep(2 * (time.perf_counter() - began))  # lets the daemon's writer continue
-        for _ in range(CHECKPOINTS):  # the file shrinks once the complete WAL is in it; another writer may delay that
-            busy, frames, copied = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if not busy and frames == copied:
-                break
-            time.sleep(0.05)
-    finally:
-        database.close()
+        with db.translated():
+            vacuum.finish()
     return pruner.freed
 
 
@@ -294,16 +268,12 @@ def _held(db: Connection) -> int:
     return int(counters.get("bytes", 0)) + int(counters.get("messages", 0)) * ROW_BYTES
 
 
-def _free_pages(db: Connection) -> int:
-    return int(db.execute("PRAGMA freelist_count").fetchone()[0])
-
-
 def _sum(rows: list[LogRow]) -> Freed:
     stored, received = sum(row[2] for row in rows), sum(row[3] for row in rows)
     return Freed(len(rows), stored, received, rows[-1][1] if rows else None)
 
 
-def _next_size(size: int, took_s: float, least: int, most: int) -> int:
+def next_size(size: int, took_s: float, least: int, most: int) -> int:
     """Halve or double the size of a step, so that it takes about ``STEP_S`` on any disk."""
     if took_s > STEP_S * 1.5:
         return max(least, size // 2)

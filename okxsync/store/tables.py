@@ -64,7 +64,7 @@ def _always(values: Sequence[Value]) -> tuple[Any, ...]:
 
 
 class Table:
-    """One table's columns and its upsert.
+    """A table's columns, and how a row replaces another one: data, of which an engine makes its statement.
 
     Args:
         columns: In the order of the values of a row; an absent value is ``""``, and NULL in the database.
@@ -74,6 +74,10 @@ class Table:
         guard: SQL: when an existing row is updated at all.
         clocks: The same for two rows of one batch: only the newer one is written. None: all are written.
         report: More columns that describe the report, beside ``_REPORT``.
+
+    Attributes:
+        required: Columns that are never absent.
+        on_conflict: SQL: what an ``INSERT`` of ``columns`` and ``revision`` does if there is a row of this key.
     """
 
     def __init__(
@@ -94,18 +98,16 @@ class Table:
         self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
         self.clocks: Clocks = clocks(self.columns) if clocks else _always
         new = {column: f'excluded."{column}"' for column in columns if column not in {*key, *keep}} | dict(sets or {})
-        # Half of an order is absent. To bind None costs pysqlite3 0.8 us (it looks for an adapter), "" 0.03 us.
-        taken = ["?" if column in {*key, *_NEVER_ABSENT} else "nullif(?, '')" for column in columns]
+        self.required: Final = _NEVER_ABSENT.union(key)
         not_content = {*_REPORT, *report}
         # What changes most often comes first: the comparison ends with the first difference.
         content = [one for one in dict.fromkeys((*_OFTEN_CHANGED, *columns)) if one in new and one not in not_content]
         if content:
             before = ", ".join(f"{{t}}.{one}" for one in quoted(content))
             after = ", ".join(new[one] for one in content)
-            new["revision"] = f"iif(({before}) IS DISTINCT FROM ({after}), excluded.revision, {{t}}.revision)"
-        self._upsert = (
-            f"INSERT INTO {name} ({', '.join(quoted(columns))}, revision) VALUES ({', '.join(taken)}, ?)"
-            f" ON CONFLICT ({', '.join(quoted(key))}) DO UPDATE SET "
+            new["revision"] = case(f"({before}) IS DISTINCT FROM ({after})", "excluded.revision", "{t}.revision")
+        self.on_conflict: Final = (
+            f"ON CONFLICT ({', '.join(quoted(key))}) DO UPDATE SET "
             + ", ".join(f'"{column}" = {value}' for column, value in new.items()).replace("{t}", name)
             + f" WHERE {guard.replace('{t}', name)}"
         )
@@ -128,16 +130,21 @@ class Table:
         """Write staged rows; those whose content changes get this transaction's revision."""
         for values in staged.values():
             values.append(revision)
-        db.executemany(self._upsert, staged.values())
+        db.upsert(self, staged.values())
 
 
 def quoted(columns: Iterable[str]) -> list[str]:
     return [f'"{column}"' for column in columns]  # "from", "to" are OKX's names and SQL's words
 
 
+def case(condition: str, then: str, otherwise: str) -> str:
+    """Return SQL: one of two values."""
+    return f"CASE WHEN {condition} THEN {then} ELSE {otherwise} END"
+
+
 def same_amounts(columns: Iterable[str]) -> str:
     """Return SQL: whether the new row has the same numbers; REST and pushes may format them differently."""
-    amount = "CAST(coalesce({0}.{1}, 0) AS REAL)"
+    amount = "CAST(coalesce({0}.{1}, '0') AS DOUBLE PRECISION)"
     return " AND ".join(f"{amount.format('excluded', name)} = {amount.format('{t}', name)}" for name in columns)
 
 
@@ -202,8 +209,9 @@ def _real(text: Value) -> float:
 
 
 _ORDER_CLOCK: Final = (
-    "({0}.rank, CAST(coalesce({0}.acc_fill_sz, 0) AS REAL),"
-    f" iif({{0}}.rank >= {ENDED}, coalesce(-{{0}}.u_time, -1e18), coalesce({{0}}.u_time, 0)), {{0}}.source = 'ws')"
+    "({0}.rank, CAST(coalesce({0}.acc_fill_sz, '0') AS DOUBLE PRECISION), "
+    + case(f"{{0}}.rank >= {ENDED}", "coalesce(-{0}.u_time, -1e18)", "coalesce({0}.u_time, 0)")
+    + ", {0}.source = 'ws')"
 )
 _ALGO_CLOCK: Final = "(coalesce({0}.u_time, 0), {0}.rank, coalesce({0}.p_time, 0), {0}.source = 'ws')"
 
@@ -214,10 +222,11 @@ def _newer(clock: str) -> str:
     What REST did not find (``not_found_at``) is replaced by an end, by what happened since, and by a later REST row:
     then REST was behind when it did not find it.
     """
-    return (
-        f"iif({{t}}.not_found_at IS NULL, {clock.format('excluded')} >= {clock.format('{t}')},"
-        f" excluded.rank >= {ENDED} OR coalesce(excluded.u_time, 0) >= {{t}}.not_found_at"
-        " OR excluded.source = 'rest' AND excluded.received_at > {t}.received_at)"
+    return case(
+        "{t}.not_found_at IS NULL",
+        f"{clock.format('excluded')} >= {clock.format('{t}')}",
+        f"excluded.rank >= {ENDED} OR coalesce(excluded.u_time, 0) >= {{t}}.not_found_at"
+        " OR excluded.source = 'rest' AND excluded.received_at > {t}.received_at",
     )
 
 
@@ -251,8 +260,10 @@ class _Orders(Table):
             ("account", key),
             guard=f"{newer} OR {reported_late} AND {same}",
             sets={
-                "u_time": f"iif({reported_late} AND NOT ({newer}), {{t}}.u_time, excluded.u_time)",
-                "source": f"iif(excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}, 'ws', excluded.source)",
+                "u_time": case(f"{reported_late} AND NOT ({newer})", "{t}.u_time", "excluded.u_time"),
+                "source": case(
+                    f"excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}", "'ws'", "excluded.source"
+                ),
                 "not_found_at": "NULL",
             },
             keep=keep,
@@ -274,9 +285,10 @@ NOT_FOUND: Final = "gone"
 
 def not_found(table: str, key: str, pending: str) -> str:
     """Return SQL that gives an order the state ``gone``, unless it has changed since the REST request."""
+    revision = case(f"state = '{NOT_FOUND}'", "revision", REVISION)
     return (
         f"UPDATE {table} SET state = '{NOT_FOUND}', source = 'rest', received_at = ?1, not_found_at = ?2,"
-        f" revision = iif(state = '{NOT_FOUND}', revision, {REVISION})"
+        f" revision = {revision}"
         f" WHERE account = ?3 AND {key} = ?4 AND state IN ({pending}, '{NOT_FOUND}')"
         " AND coalesce(u_time, 0) < ?2 AND coalesce(not_found_at, 0) < ?2"
     )
@@ -294,7 +306,7 @@ FILLS: Final = Table(
     sets={
         **{column: f'coalesce({{t}}."{column}", excluded."{column}")' for column in _FILL
            if column not in ("account", "inst_id", "ord_id", "trade_id", "trade_id_made", "received_at")},
-        "source": "iif(excluded.source = 'ws', 'ws', {t}.source)",
+        "source": case("excluded.source = 'ws'", "'ws'", "{t}.source"),
     },
     guard="{t}.bill_id IS NULL AND excluded.bill_id IS NOT NULL"  # only REST has something to add
     " OR {t}.source = 'rest' AND excluded.source = 'ws'",
@@ -304,7 +316,7 @@ FILLS: Final = Table(
 # Balances and positions
 
 _CHANGED_LATER: Final = (
-    "(coalesce(excluded.u_time, 0) >= coalesce({t}.u_time, 0) OR coalesce(excluded.full_time > {t}.absent_time, 0))"
+    "(coalesce(excluded.u_time, 0) >= coalesce({t}.u_time, 0) OR coalesce(excluded.full_time > {t}.absent_time, false))"
 )
 """Or it was absent from a snapshot and is named later: then its absence was not true."""
 _FULL_LATER: Final = "excluded.full_time >= {t}.full_time"
@@ -316,15 +328,15 @@ def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], 
     same = same_amounts([amount])
     own = {key, "account", "received_at", "source"}
     sets = {
-        column: f'iif({_CHANGED_LATER if column in changing else _FULL_LATER}, excluded."{column}", {{t}}."{column}")'
+        column: case(_CHANGED_LATER if column in changing else _FULL_LATER, f'excluded."{column}"', f'{{t}}."{column}"')
         for column in (*columns, "full_time", "raw")
         if column not in own
     }
-    sets["absent_time"] = f"iif({_CHANGED_LATER}, NULL, {{t}}.absent_time)"
-    sets["source"] = (
-        f"iif({_CHANGED_LATER},"
-        f" iif(excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}, 'ws', excluded.source),"
-        f" iif(excluded.source = 'ws' AND {same}, 'ws', {{t}}.source))"
+    sets["absent_time"] = case(_CHANGED_LATER, "NULL", "{t}.absent_time")
+    sets["source"] = case(
+        _CHANGED_LATER,
+        case(f"excluded.source = 'rest' AND {{t}}.source = 'ws' AND {same}", "'ws'", "excluded.source"),
+        case(f"excluded.source = 'ws' AND {same}", "'ws'", "{t}.source"),
     )
     return Table(
         name,
@@ -333,7 +345,7 @@ def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], 
         sets=sets,
         # Regular snapshots repeat what has not changed: that is not written again.
         guard=f"({_CHANGED_LATER} OR {_FULL_LATER})"
-        " AND (excluded.raw IS NOT {t}.raw OR {t}.absent_time IS NOT NULL)"
+        " AND (excluded.raw IS DISTINCT FROM {t}.raw OR {t}.absent_time IS NOT NULL)"
         f" OR excluded.source = 'ws' AND {{t}}.source = 'rest' AND {same}",
         clocks=by_time("u_time", "full_time"),
     )
@@ -341,8 +353,8 @@ def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], 
 
 def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str], amount: str) -> Table:
     """Return the table of what ``balance_and_position`` reports."""
-    sets = {column: f'iif({_CHANGED}, excluded."{column}", {{t}}."{column}")' for column in changing}
-    sets["absent_time"] = f"iif({_CHANGED}, NULL, {{t}}.absent_time)"
+    sets = {column: case(_CHANGED, f'excluded."{column}"', f'{{t}}."{column}"') for column in changing}
+    sets["absent_time"] = case(_CHANGED, "NULL", "{t}.absent_time")
     return Table(
         name,
         (*columns, "source", "account", "received_at"),
@@ -376,12 +388,12 @@ _CLOSING: Final = (
 ZERO_BALANCES: Final = (
     "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
     f" eq_usd = '0', dis_eq = '0', upl = '0',{_CLOSING}"
-    " AND (?5 = '' OR ccy = ?5) AND (eq IS NOT '0' OR cash_bal IS NOT '0')"
+    " AND (?5 = '' OR ccy = ?5) AND (eq IS DISTINCT FROM '0' OR cash_bal IS DISTINCT FROM '0')"
     " AND ccy NOT IN (SELECT value FROM json_each(?6))"
 )
 """Closes rows that a complete snapshot as of ?1 does not name; one without a time closes all earlier rows."""
 CLOSE_POSITIONS: Final = (
-    f"UPDATE positions SET pos = '0',{_CLOSING} AND pos IS NOT '0' AND (?5 = '' OR inst_type = ?5)"
+    f"UPDATE positions SET pos = '0',{_CLOSING} AND pos IS DISTINCT FROM '0' AND (?5 = '' OR inst_type = ?5)"
     " AND (?6 = '' OR inst_id = ?6) AND pos_id NOT IN (SELECT value FROM json_each(?7))"
 )
 

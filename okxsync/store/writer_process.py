@@ -6,30 +6,21 @@ import socket
 import sys
 import time
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from okxsync.config.location import Location, location_of
 from okxsync.messages import Message
-from okxsync.store.checkpoint import Checkpoints, checkpointing
-from okxsync.store.database import (
-    WRITE_ERRORS,
-    DatabaseError,
-    StoreError,
-    ignoring_transient,
-    is_transient,
-    open_database,
-    remedy,
-)
+from okxsync.store.database import DatabaseError, StoreError, TransientError, Upkeep, engine_of
 from okxsync.store.pipe import LENGTH, receive
-from okxsync.store.prune import Upkeep
-from okxsync.store.writer import Writer, Written
+from okxsync.store.transaction import Written
+from okxsync.store.writer import Writer
 
 RETRY_S: Final = 1.0
 
 
-def main(path: Path, parent: socket.socket) -> int:
+def main(location: Location, parent: socket.socket) -> int:
     """Write batches until the parent's end closes; return the exit code.
 
     A transient error costs time: the batch is kept and retried. A permanent one ends the process with exit code 1, and
@@ -40,17 +31,17 @@ def main(path: Path, parent: socket.socket) -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the process group, but the parent decides
-    database = open_database(path)
-    with closing(database), checkpointing(database.conn, path) as checkpoints:
+    engine = engine_of(location)
+    with closing(engine.writer()) as db, engine.upkeep(db) as upkeep:
         try:
-            _write_batches(parent, Writer(database.conn), Upkeep(database.conn), checkpoints)
+            _write_batches(parent, Writer(db), upkeep)
         except DatabaseError as error:
-            _answer(parent, Written(error=f"{error}; {remedy(error)}", permanent=True))
+            _answer(parent, Written(error=f"{error}; {error.remedy}", permanent=True))
             return 1
     return 0
 
 
-def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep, checkpoints: Checkpoints) -> None:
+def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> None:
     """Write batches until the parent's end closes.
 
     Raises:
@@ -62,25 +53,23 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep, checkp
         while True:
             try:
                 written = writer.apply(messages)
-            except WRITE_ERRORS as error:
-                if not is_transient(error):
-                    raise
-                _answer(parent, Written(error=str(error) or type(error).__name__))
+            except TransientError as error:
+                _answer(parent, Written(error=str(error)))
                 if _has_hung_up(parent, RETRY_S):
                     return
             else:
                 _answer(parent, written)
                 break
-        checkpoints.start_if_due()
+        upkeep.committed()
 
 
 def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> bytes | None:
     """Return the next batch as ``receive`` does; prune what is due once before, and while none arrives."""
+    state = writer.state
     arrived = select.poll()
     arrived.register(parent, select.POLLIN)
     while True:
-        with ignoring_transient():
-            upkeep.run_due(writer.retention.keep_s, writer.retention.max_bytes, writer.now_us())
+        upkeep.run_due(state.retention.keep_s, state.retention.max_bytes, state.now_us())
         if arrived.poll(upkeep.wait_s() * 1000):
             return receive(parent)
 
@@ -101,6 +90,6 @@ def _has_hung_up(parent: socket.socket, within_s: float) -> bool:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))))
+        sys.exit(main(location_of(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))))
     except StoreError as error:
         sys.exit(f"okxsync: {error}")

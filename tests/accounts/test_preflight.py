@@ -13,7 +13,7 @@ import trio
 import trustme
 from typer.testing import CliRunner, Result
 
-from okxsync.accounts.preflight import Finding, dialling, disk, judge_key, skew, sqlite_version
+from okxsync.accounts.preflight import Finding, dialling, judge_key, skew
 from okxsync.cli import app
 from okxsync.config.settings import AccountSettings, load
 from okxsync.okx.sites import ENDPOINTS, built_in_site
@@ -187,15 +187,9 @@ def test_fills_require_a_fee_tier(tmp_path: Path, level: str, fine: bool) -> Non
     assert (finding.level == "ok") is fine
 
 
-def test_clock_sqlite_and_disk_are_judged_by_numbers(tmp_path: Path) -> None:
+def test_the_clock_is_judged_by_numbers() -> None:
     offsets = [None, 0.2, -2.0, 31.0]
     assert [skew("https://www.okx.com", offset).level for offset in offsets] == ["fail", "ok", "warn", "fail"]
-    assert levels_and_todos([sqlite_version(version) for version in ((3, 40, 1), (3, 53, 0))]) == [
-        ("fail", True),
-        ("ok", False),
-    ]
-    assert disk(tmp_path / "none" / "okxsync.db", None).level == "fail"
-    assert disk(tmp_path / "okxsync.db", 10**18).level == "warn"
 
 
 def test_the_time_until_all_are_connected(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def fill(path: Path, count: int) -> None:
     now_us = time.time_ns() // 1000
     orders = Orders(0)
     texts = [orders.next(now_us) for _ in range(1000)]
-    codec = open_codec(database.conn)
+    codec = open_codec(database)
     bodies = [codec.compress(text) for text in texts]
     database.execute("BEGIN")
     for number in range(ACCOUNTS):
@@ -57,7 +57,7 @@ def fill(path: Path, count: int) -> None:
          len(texts[number % 1000]), bodies[number % 1000])
         for number in range(count)
     )  # fmt: skip
-    database.conn.executemany(
+    database.executemany(
         "INSERT INTO messages (received_at, connection_id, account, channel, kind, size, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)", rows,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def first_line_s(*arguments: str) -> float:
 def commits(path: Path, stop: threading.Event) -> list[float]:
     """Write until `stop` is set; return how long each commit took, in seconds."""
     database = open_database(path)
-    writer, orders, took = Writer(database.conn), Orders(1), list[float]()
+    writer, orders, took = Writer(database), Orders(1), list[float]()
     while not stop.wait(EVERY_S):
         now_us = time.time_ns() // 1000
         frames = [(now_us, orders.next(now_us).decode()) for _ in range(BATCH)]

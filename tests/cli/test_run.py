@@ -12,6 +12,7 @@ import trio
 from typer.testing import CliRunner, Result
 
 from okxsync.cli import app
+from okxsync.config.location import Location
 from okxsync.mirror.status import Status, read_status
 from okxsync.store.database import open_database
 from tests.support.processes import daemon, finish
@@ -21,11 +22,11 @@ pytestmark = pytest.mark.slow
 runner = CliRunner()
 
 
-def status_of(database: Path) -> Status:
+def status_of(database: Location) -> Status:
     return read_status(database, time.time_ns() // 1000)
 
 
-def is_live(database: Path) -> bool:
+def is_live(database: Location) -> bool:
     result = runner.invoke(app, ["status", "--db", str(database), "--json"])
     return result.exit_code == 0 and bool(json.loads(result.stdout)["daemon"]["alive"])
 
@@ -116,7 +117,7 @@ async def test_status_is_correct_after_kill_9_and_the_next_run_finds_the_gap(tmp
             assert status_of(database).gaps.open == 1
 
 
-def all_live(database: Path) -> bool:
+def all_live(database: Location) -> bool:
     connections = status_of(database).connections
     return bool(connections) and all(one.phase == "live" for one in connections)
 

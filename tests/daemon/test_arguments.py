@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
@@ -49,7 +50,7 @@ def with_channels(sandbox: Sandbox, channels: str) -> str:
 
 
 @asynccontextmanager
-async def mirrored(folder: Path, text: str, connections: int, timings: Timings = TIMINGS) -> AsyncIterator[Path]:
+async def mirrored(folder: Path, text: str, connections: int, timings: Timings = TIMINGS) -> AsyncIterator[Location]:
     """A daemon on this configuration that is live."""
     settings = load(write_config(folder, text))
     async with trio.open_nursery() as nursery:
@@ -60,7 +61,7 @@ async def mirrored(folder: Path, text: str, connections: int, timings: Timings =
 
 
 @asynccontextmanager
-async def run(folder: Path, text: str, connections: int) -> AsyncIterator[Path]:
+async def run(folder: Path, text: str, connections: int) -> AsyncIterator[Location]:
     """A whole run, in a process of its own, from live to stopped."""
     config = write_config(folder, text)
     database = folder / "okxsync.db"
@@ -82,7 +83,7 @@ def orders_of_a0(sandbox: Sandbox, inst_type: str) -> set[str]:
     return {row["ordId"] for row in sandbox.exchange.order_rows(uid) if row["instType"] == inst_type}
 
 
-def held(database: Path, inst_type: str) -> set[str]:
+def held(database: Location, inst_type: str) -> set[str]:
     found = rows(database, f"SELECT ord_id FROM orders WHERE account = 'a0' AND inst_type = '{inst_type}'")
     return {row["ord_id"] for row in found}
 
@@ -125,7 +126,7 @@ async def test_channels_with_arguments_are_verified_only_for_what_they_report(sa
         await until(lambda: held(database, "SWAP") == orders_of_a0(sandbox, "SWAP"))
 
 
-def fills_are_complete(sandbox: Sandbox, database: Path) -> bool:
+def fills_are_complete(sandbox: Sandbox, database: Location) -> bool:
     uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a0")
     theirs = {row["tradeId"] for row in sandbox.exchange.fill_rows(uid)}
     ours = rows(database, "SELECT trade_id FROM fills WHERE account = 'a0'")

@@ -16,6 +16,7 @@ import trio
 from typer.testing import CliRunner
 
 from okxsync.cli import app
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.daemon import run as run_daemon
 from okxsync.runtime import clock
@@ -129,8 +130,8 @@ async def test_a_frozen_daemon_is_reported_and_recovers(tmp_path: Path) -> None:
 async def test_a_reader_that_never_ends_is_reported_before_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("okxsync.store.checkpoint.WAL_TOO_LARGE", 2**20)
-    monkeypatch.setattr("okxsync.store.checkpoint.POLL_S", 0.1)
+    monkeypatch.setattr("okxsync.store.sqlite.checkpoint.WAL_TOO_LARGE", 2**20)
+    monkeypatch.setattr("okxsync.store.sqlite.checkpoint.POLL_S", 0.1)
     monkeypatch.setattr("okxsync.console.status.WAL_TOO_LARGE", 2**20)
     async with trading(tmp_path, rate=100.0) as (sandbox, database):
         reader = sqlite3.connect(database, isolation_level=None)
@@ -239,7 +240,7 @@ async def test_a_clock_step_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.M
         assert sandbox.violations == []
 
 
-def open_gaps(database: Path) -> list[dict[str, Any]]:
+def open_gaps(database: Location) -> list[dict[str, Any]]:
     return rows(database, "SELECT * FROM gaps WHERE outcome IS NULL")
 
 
@@ -305,7 +306,7 @@ async def test_a_clock_that_is_ahead_and_cannot_be_corrected_at_the_start_is_cor
         assert sandbox.violations == []
 
 
-def status_exists(database: Path) -> bool:
+def status_exists(database: Location) -> bool:
     try:
         return status_of(database).daemon.alive
     except StoreError:  # not made yet

@@ -12,9 +12,10 @@ import pytest
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.messages import Rows
-from okxsync.store.database import open_database, open_reader
+from okxsync.store.database import engine_of, open_database, open_reader
 from okxsync.store.writer import Writer
 from tests.support.replay import replay, until, write_config
 
@@ -33,10 +34,10 @@ def payloads(pattern: str) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text()) for path in sorted(FOLDER.glob(pattern))}
 
 
-def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
+def rows(path: Location, sql: str) -> list[tuple[Any, ...]]:
     reader = open_reader(path)
     try:
-        found: list[tuple[Any, ...]] = reader.conn.execute(sql).fetchall()
+        found: list[tuple[Any, ...]] = reader.execute(sql).fetchall()
         return found
     finally:
         reader.close()
@@ -49,7 +50,7 @@ async def test_pushed_frames(tmp_path: Path) -> None:
     async with replay({"private": [*sent, AFTER]}) as server, trio.open_nursery() as nursery:
         settings = load(write_config(tmp_path, server.accounts_toml("orders", "account")))
         nursery.start_soon(daemon.run, settings, settings.database)
-        await until(lambda: settings.database.exists() and bool(rows_if_there(settings.database)))
+        await until(lambda: engine_of(settings.database).exists() and bool(rows_if_there(settings.database)))
         nursery.cancel_scope.cancel()
     for frame in frames.values():
         check(settings.database, frame)
@@ -58,12 +59,12 @@ async def test_pushed_frames(tmp_path: Path) -> None:
     assert rows(settings.database, "SELECT count(*) FROM messages WHERE kind = 'push'") == [(len(sent) + 1,)]
 
 
-def rows_if_there(path: Path) -> list[tuple[Any, ...]]:
+def rows_if_there(path: Location) -> list[tuple[Any, ...]]:
     tables = rows(path, "SELECT name FROM sqlite_schema WHERE name = 'orders_view'")
     return rows(path, "SELECT 1 FROM orders WHERE ord_id = 'last'") if tables else []
 
 
-def check(path: Path, frame: dict[str, Any]) -> None:
+def check(path: Location, frame: dict[str, Any]) -> None:
     """Every value of every row is in its column, as sent."""
     channel = frame["arg"]["channel"]
     if channel == "account":
@@ -100,7 +101,7 @@ def test_replies(tmp_path: Path, name: str) -> None:
     channel, table = CHANNEL_OF[name]
     sent = json.loads((FOLDER / name).read_text())["data"]
     database = open_database(tmp_path / "okxsync.db")
-    Writer(database.conn).apply([Rows("alpha", channel, json.dumps(sent), 1_800_000_000_000_000)])
+    Writer(database).apply([Rows("alpha", channel, json.dumps(sent), 1_800_000_000_000_000)])
     stored = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     lost = database.execute("SELECT event, detail FROM journal WHERE event LIKE 'bad-%'").fetchall()
     database.close()

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from okxsync import daemon
 from okxsync.accounts.registry import Registry
+from okxsync.config.location import Location
 from okxsync.config.settings import Settings, load
 from okxsync.messages import Note
 from okxsync.rest.clients import Clients
@@ -28,11 +29,11 @@ TAKES_S = 5.0
 """How long a change of accounts.toml may take to reach the feed, in virtual time."""
 
 
-def phases(database: Path, listener: str) -> set[str]:
+def phases(database: Location, listener: str) -> set[str]:
     return {one.phase for one in status_of(database).connections if one.listener == listener}
 
 
-def nobody_else_noticed(database: Path, *concerned: str) -> bool:
+def nobody_else_noticed(database: Location, *concerned: str) -> bool:
     others = [one for one in status_of(database).connections if one.listener not in concerned]
     return all((one.phase, one.reconnects) == ("live", 0) for one in others) and len(others) >= 2 * (ACCOUNTS - 1)
 
@@ -193,7 +194,7 @@ async def test_a_wrong_secret_stops_one_account_until_its_file_is_right(tmp_path
         assert sandbox.violations == []
 
 
-def sandbox_dials(database: Path) -> int:
+def sandbox_dials(database: Location) -> int:
     """How often a3 tried."""
     found = rows(database, "SELECT count(*) AS n FROM journal WHERE account = 'a3' AND event = 'stopped'")
     return int(found[0]["n"])

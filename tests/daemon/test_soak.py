@@ -20,6 +20,7 @@ import msgspec
 import pytest
 import trio
 
+from okxsync.config.location import Location
 from okxsync.mirror.ledger import check_ledger
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
@@ -62,7 +63,7 @@ def daemon(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-async def calm(sandbox: Sandbox, database: Path) -> None:
+async def calm(sandbox: Sandbox, database: Location) -> None:
     """Wait until all is live and whole, and equal to the truth."""
     await until(lambda: is_live(database, 2 * ACCOUNTS + 1), CALM_WITHIN_S)
     await until(lambda: status_of(database).exit_code == 0, CALM_WITHIN_S)
@@ -111,7 +112,12 @@ async def test_storms_and_kills_lose_nothing_and_leak_nothing(tmp_path: Path) ->
 
 
 async def calm_after_storms(
-    sandbox: Sandbox, database: Path, process: "subprocess.Popen[bytes]", rng: random.Random, rounds: int, ends: float
+    sandbox: Sandbox,
+    database: Location,
+    process: "subprocess.Popen[bytes]",
+    rng: random.Random,
+    rounds: int,
+    ends: float,
 ) -> None:
     """Let storms pass over one life of the daemon; after each it holds no more than after the first."""
     first: Sample | None = None
@@ -131,5 +137,5 @@ async def calm_after_storms(
         assert now.rss_kb <= first.rss_kb * 1.25 + 20_000
 
 
-def exchange_orders(database: Path) -> list[dict[str, object]]:
+def exchange_orders(database: Location) -> list[dict[str, object]]:
     return rows(database, "SELECT ord_id FROM orders")

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.mirror.ledger import check_ledger
 from okxsync.reconcile.timings import Timings
@@ -96,7 +97,7 @@ async def test_a_change_of_one_account_does_not_affect_the_others(tmp_path: Path
         assert all(one.reconnects == 0 for one in connections(database) if one.listener not in ("a0", "late"))
 
 
-def connections(database: Path) -> list[Any]:
+def connections(database: Location) -> list[Any]:
     return status_of(database).connections
 
 
@@ -211,7 +212,7 @@ async def test_a_complete_channel_is_never_found_stalled(tmp_path: Path) -> None
 
 
 @contextmanager
-def locked(database: Path) -> Iterator[None]:
+def locked(database: Location) -> Iterator[None]:
     """Another program holds the write lock."""
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -221,7 +222,7 @@ def locked(database: Path) -> Iterator[None]:
 
 
 @contextmanager
-def full_disk(database: Path) -> Iterator[None]:
+def full_disk(database: Location) -> Iterator[None]:
     """The writer can write no file any further."""
     (writer,) = (int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split())
     before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
@@ -231,7 +232,7 @@ def full_disk(database: Path) -> Iterator[None]:
 
 
 @contextmanager
-def busy_machine(database: Path) -> Iterator[None]:
+def busy_machine(database: Location) -> Iterator[None]:
     """As many other processes as there are cores never rest."""
     command = [sys.executable, "-c", "while True: pass"]
     others = [Popen(command) for _ in range(os.cpu_count() or 1)]
@@ -250,7 +251,7 @@ async def test_a_stalled_writer_makes_no_channel_look_stalled(
     async with trading(tmp_path, timings=QUICK, rate=50.0) as (sandbox, database):
         sandbox.resume_trading()
         await until(lambda: status_of(database).exit_code == 0)
-        with stalled_by(database):
+        with stalled_by(Path(str(database))):
             await trio.sleep(20)  # of trade; nothing of it is stored
         covered = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
         until_us = time.time_ns() // 1000 + 5_000_000

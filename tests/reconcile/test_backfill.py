@@ -14,6 +14,7 @@ import trio
 from typer.testing import CliRunner
 
 from okxsync.cli import app
+from okxsync.config.location import Location
 from okxsync.config.settings import Settings
 from okxsync.reconcile.backfill import ALL, deeper_than_kept
 from okxsync.reconcile.backfill import backfill as patient_backfill
@@ -47,7 +48,6 @@ async def test_the_data_of_another_account_is_not_stored(sandbox: Sandbox, setti
         database.execute(
             "INSERT INTO accounts (name, site, demo, first_seen_at, uid) VALUES (?, 'sandbox', 1, 0, ?)", [name, known]
         )
-    database.conn.commit()
     database.close()
     parts = await backfill(settings.database, settings.accounts, since(2))
     assert {part.account for part in parts if part.error} == {"a1"}
@@ -63,7 +63,7 @@ async def test_two_backfills_in_a_row_stay_within_the_rate_limits(sandbox: Sandb
     assert sandbox.violations == []
 
 
-def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+def dump(path: Location) -> dict[str, list[tuple[object, ...]]]:
     db = pysqlite3.connect(path)
     tables = ("orders", "algo_orders", "fills", "positions", "balances", "bills", "positions_history", "deposits")
     found = {table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}

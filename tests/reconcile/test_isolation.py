@@ -71,7 +71,7 @@ class Office:
 
     def store(self, *messages: Message) -> None:
         database = open_database(self.database)
-        Writer(database.conn).apply(messages)
+        Writer(database).apply(messages)
         database.close()
 
     def subscribe(self, *, gap: bool) -> None:

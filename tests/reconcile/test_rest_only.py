@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
@@ -36,7 +37,7 @@ async def test_an_account_with_the_channel_fills_alone_has_all_fills(tmp_path: P
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-def is_covered(database: Path) -> bool:
+def is_covered(database: Location) -> bool:
     try:
         live = rows(database, "SELECT * FROM coverage WHERE channel = 'fills' AND live = 1")
         return bool(live) and not status_of(database).gaps.open

@@ -408,7 +408,7 @@ def test_a_gap_of_a_channel_that_is_not_configured_waits_and_says_so(desk: Desk)
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """A database for all examples of a property."""
     database = open_database(tmp_path_factory.mktemp("coverage") / "okxsync.db")
-    yield database.conn
+    yield database
     database.close()
 
 

@@ -15,11 +15,10 @@ import trio
 from pysqlite3 import dbapi2 as sqlite3
 
 from okxsync.messages import Frames, Message, Note, Retention
-from okxsync.store.checkpoint import checkpointing
-from okxsync.store.database import Connection, open_database, open_reader
+from okxsync.store.database import Connection, engine_of, open_database, open_reader
 from okxsync.store.handover import WriterDied, run_writer
-from okxsync.store.prune import Upkeep
-from okxsync.store.writer import Writer, Written
+from okxsync.store.transaction import Written
+from okxsync.store.writer import Writer
 from okxsync.store.writer_process import _write_batches, main
 from tests.support.desk import NOW
 from tests.support.outbox import queue
@@ -42,7 +41,7 @@ def notes(count: int) -> list[Message]:
 def written(path: Path) -> list[int]:
     reader = open_reader(path)
     try:
-        return [int(detail) for (detail,) in reader.conn.execute("SELECT detail FROM journal ORDER BY id")]
+        return [int(detail) for (detail,) in reader.execute("SELECT detail FROM journal ORDER BY id")]
     finally:
         reader.close()
 
@@ -186,15 +185,14 @@ def test_a_parent_that_dies_while_the_disk_fails_ends_it(path: Path, monkeypatch
     body = msgspec.msgpack.encode(notes(1))
     parent.sendall(2 * (len(body).to_bytes(4, "big") + body))  # the second batch stays unread
     with child, closing(open_database(path)) as database, ThreadPoolExecutor(1) as thread:
-        database.conn.execute("PRAGMA busy_timeout = 0")
-        with checkpointing(database.conn, path) as checkpoints:
-            writer = Writer(database.conn), Upkeep(database.conn), checkpoints
-            with closing(sqlite3.connect(path, isolation_level=None)) as blocker:
-                blocker.execute("BEGIN IMMEDIATE")
-                ended = thread.submit(_write_batches, child, *writer)
-                parent.recv(1)  # the error
-                parent.close()
-                ended.result(timeout=10)
+        database.execute("PRAGMA busy_timeout = 0")
+        blocker = sqlite3.connect(path, isolation_level=None)
+        with engine_of(path).upkeep(database) as upkeep, closing(blocker):
+            blocker.execute("BEGIN IMMEDIATE")
+            ended = thread.submit(_write_batches, child, Writer(database), upkeep)
+            parent.recv(1)  # the error
+            parent.close()
+            ended.result(timeout=10)
     assert written(path) == []
 
 

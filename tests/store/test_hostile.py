@@ -133,7 +133,7 @@ def test_a_batch_that_is_rolled_back_adds_no_samples(desk: Desk) -> None:
     for _ in range(3):
         with pytest.raises(DatabaseError):
             desk.apply(raw(FINE, FINE))
-    assert desk.writer.samples == []
+    assert desk.writer.state.samples == []
 
 
 def test_an_account_config_of_unexpected_types_is_an_anomaly(desk: Desk) -> None:

@@ -10,8 +10,9 @@ from sqlite_utils import Database
 from okxsync import events
 from okxsync.mirror.queries import rows_of
 from okxsync.store import schema, tables
-from okxsync.store.database import APPLICATION_ID, StoreError, open_database, open_reader
+from okxsync.store.database import StoreError, open_database, open_reader
 from okxsync.store.schema import migrations
+from okxsync.store.sqlite.connection import APPLICATION_ID
 from okxsync.store.tables import Table
 from tests.support.desk import Desk
 
@@ -92,7 +93,7 @@ def test_another_program_may_hold_the_write_lock_meanwhile(desk: Desk) -> None:
 def test_a_reader_cannot_write(desk: Desk) -> None:
     reader = open_reader(desk.path)
     with pytest.raises(pysqlite3.OperationalError, match="readonly"):
-        reader.conn.execute("DELETE FROM orders")
+        reader.execute("DELETE FROM orders")
     reader.close()
 
 

@@ -502,7 +502,7 @@ def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
     random.shuffle(messages)
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(Path(folder) / "okxsync.db")
-        writer = Writer(database.conn)
+        writer = Writer(database)
         while messages:
             cut = random.randint(1, len(messages))
             writer.apply(messages[:cut])

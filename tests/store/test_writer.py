@@ -11,7 +11,7 @@ import pytest
 from okxsync.messages import Frames, Lost, Message, Note, Phase, Verified
 from okxsync.store.database import DatabaseError
 from okxsync.store.raw_log import SAMPLES, open_codec
-from okxsync.store.writer import _COLLECTED, _REGISTERED
+from okxsync.store.transaction import _COLLECTED, _REGISTERED
 from tests.support.desk import MS, NOW, Desk, order
 
 
@@ -186,7 +186,7 @@ def test_a_later_writer_uses_what_was_learned(make_desk: Callable[[], Desk]) -> 
     desk = make_desk()
     desk.apply(desk.frame("orders", order(1)))
     assert len(logged(desk)) == SAMPLES + 1
-    assert desk.writer.samples is None
+    assert desk.writer.state.samples is None
     desk.database.close()
 
 

@@ -35,7 +35,7 @@ class Desk:
             path.touch(0o600)
             path.write_bytes(_new_database())
         self.database = open_database(path)
-        self.db: Connection = self.database.conn
+        self.db: Connection = self.database
         self.writer = Writer(self.db, now_us=lambda: NOW)
         self.at = NOW
         self.run = Run(0, NOW, "0.1", socket.gethostname(), 1)

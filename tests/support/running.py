@@ -10,6 +10,7 @@ from subprocess import Popen
 from typer.testing import CliRunner
 
 from okxsync.cli import app
+from okxsync.config.location import Location
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
@@ -19,11 +20,11 @@ from tests.support.replay import until, write_config
 from tests.support.truth import ACCOUNTS, differences, status_of
 
 
-def said_by_status(database: Path) -> str:
+def said_by_status(database: Location) -> str:
     return CliRunner().invoke(app, ["status", "--db", str(database)], env={"COLUMNS": "200"}).stdout
 
 
-def is_live(database: Path, connections: int) -> bool:
+def is_live(database: Location, connections: int) -> bool:
     try:
         found = status_of(database).connections
     except StoreError:  # not made yet

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.mirror.status import Status, read_status
 from okxsync.reconcile.timings import TIMINGS, Timings
@@ -27,7 +28,7 @@ QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s
 @asynccontextmanager
 async def trading(
     folder: Path, *, rate: float = 0.0, dials_per_second: int = 0, timings: Timings = TIMINGS
-) -> AsyncIterator[tuple[Sandbox, Path]]:
+) -> AsyncIterator[tuple[Sandbox, Location]]:
     """A sandbox whose accounts trade, and a daemon on it that is live; both end with the block."""
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for number in range(ACCOUNTS):
@@ -42,11 +43,11 @@ async def trading(
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-def status_of(database: Path) -> Status:
+def status_of(database: Location) -> Status:
     return read_status(database, time.time_ns() // 1000)
 
 
-def all_live(database: Path, reconnects: int = 0) -> bool:
+def all_live(database: Location, reconnects: int = 0) -> bool:
     try:
         connections = status_of(database).connections
     except StoreError:  # not made yet
@@ -56,7 +57,7 @@ def all_live(database: Path, reconnects: int = 0) -> bool:
     return len(live) == wanted == len(connections)
 
 
-def rows(database: Path, sql: str) -> list[dict[str, Any]]:
+def rows(database: Location, sql: str) -> list[dict[str, Any]]:
     reader = open_reader(database)
     try:
         return list(reader.query(sql))
@@ -89,7 +90,7 @@ def comparable(value: object, name: str = "") -> object:
         return text
 
 
-def of_mirror(database: Path, table: str, where: str = "true") -> set[tuple[object, ...]]:
+def of_mirror(database: Location, table: str, where: str = "true") -> set[tuple[object, ...]]:
     columns = ", ".join(snake(name) for name in SAME[table])
     found = rows(database, f"SELECT account, {columns} FROM {table} WHERE {where}")
     names = ("account", *SAME[table])
@@ -117,7 +118,7 @@ TRUTH: dict[str, Callable[[Exchange, str], list[dict[str, Any]]]] = {
 }
 
 
-def differences(exchange: Exchange, database: Path) -> dict[str, tuple[list[str], list[str]]]:
+def differences(exchange: Exchange, database: Location) -> dict[str, tuple[list[str], list[str]]]:
     """Return, by table, rows that the mirror lacks and rows that only it has."""
     open_or_not = {"positions": "pos IS NOT '0'", "balances": "eq IS NOT '0'"}
     found: dict[str, tuple[list[str], list[str]]] = {}

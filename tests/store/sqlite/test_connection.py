@@ -1,8 +1,8 @@
-"""SQLite: which versions are safe, and which errors can pass."""
+"""SQLite: which versions are safe, which errors are transient, and what a transaction is."""
 
 import resource
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pysqlite3
@@ -11,16 +11,18 @@ import pytest
 from okxsync.store.database import (
     Connection,
     DatabaseError,
+    RejectedValueError,
     StoreError,
-    ignoring_transient,
-    is_transient,
+    TransientError,
     open_database,
-    unsafe_sqlite,
+    open_reader,
 )
+from okxsync.store.sqlite import connection
+from okxsync.store.sqlite.connection import unsafe_sqlite
 
 
 def another(db: Connection) -> Connection:
-    other = pysqlite3.connect(db.execute("PRAGMA database_list").fetchone()[2], isolation_level=None)
+    other: Connection = pysqlite3.connect(db.execute("PRAGMA database_list").fetchone()[2], isolation_level=None)
     other.execute("PRAGMA busy_timeout = 0")
     return other
 
@@ -86,27 +88,66 @@ def constraint(db: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "transient"),
+    ("fault", "kind"),
     [
-        *((fault, True) for fault in (full, write_error, busy, busy_snapshot, read_only, cannot_open, out_of_memory)),
-        *((fault, False) for fault in (unknown_table, syntax_error, not_a_database, constraint)),
+        *(
+            (fault, TransientError)
+            for fault in (full, write_error, busy, busy_snapshot, read_only, cannot_open, out_of_memory)
+        ),
+        *((fault, DatabaseError) for fault in (unknown_table, syntax_error, not_a_database)),
+        (constraint, RejectedValueError),
     ],
 )
 def test_only_errors_of_the_disk_memory_and_locks_are_transient(
-    tmp_path: Path, fault: Callable[[Connection], None], transient: bool
+    tmp_path: Path, fault: Callable[[Connection], None], kind: type[DatabaseError]
 ) -> None:
     with closing(open_database(tmp_path / "okxsync.db")) as database:
-        with pytest.raises((DatabaseError, MemoryError)) as raised:
-            fault(database.conn)
-        assert is_transient(raised.value) is transient
-        if database.conn.in_transaction:
-            database.conn.execute("ROLLBACK")
-        if transient:
-            with ignoring_transient():
-                raise raised.value
-        else:
-            with pytest.raises(DatabaseError), ignoring_transient():
-                raise raised.value
+        with pytest.raises(DatabaseError) as raised, database.translated():
+            fault(database)
+        assert type(raised.value) is kind
+        assert str(raised.value)
+        assert bool(raised.value.remedy) is (kind is not TransientError)
+
+
+def codecs(db: Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM codecs ORDER BY id").fetchall()]
+
+
+def add(db: Connection, name: str) -> None:
+    db.execute("INSERT INTO codecs (name, body) VALUES (?, x'')", [name])
+
+
+def test_a_part_of_a_transaction_can_fail_alone(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "okxsync.db")) as database:
+        with database.transaction():
+            add(database, "before")
+            with suppress(RejectedValueError), database.transaction():
+                add(database, "part")
+                constraint(database)
+            add(database, "after")
+        assert codecs(database) == ["before", "after"]
+        assert not database.in_transaction
+
+
+def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "okxsync.db")) as database:
+        with suppress(RejectedValueError), database.transaction():
+            add(database, "before")
+            constraint(database)
+        assert codecs(database) == []
+        assert not database.in_transaction
+
+
+def test_a_snapshot_is_one_moment(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    with closing(open_database(path)) as database, closing(open_reader(path)) as reader:
+        version = reader.version()
+        with reader.snapshot():
+            assert codecs(reader) == []
+            add(database, "meanwhile")
+            assert codecs(reader) == []
+        assert codecs(reader) == ["meanwhile"]
+        assert reader.version() != version
 
 
 @pytest.mark.parametrize(
@@ -129,7 +170,7 @@ def test_a_sqlite_with_the_wal_reset_bug_is_refused(version: tuple[int, ...], sa
 
 
 def test_an_unsafe_sqlite_opens_no_database_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pysqlite3, "sqlite_version_info", (3, 40, 1))
+    monkeypatch.setattr(connection, "VERSION", (3, 40, 1))
     with pytest.raises(StoreError, match=r"^SQLite 3\.40\.1 can corrupt .*; install SQLite 3\.51\.3 or later"):
         open_database(tmp_path / "okxsync.db")
     assert not (tmp_path / "okxsync.db").exists()

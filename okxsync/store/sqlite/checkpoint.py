@@ -8,13 +8,15 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from okxsync import events
 from okxsync.runtime.clock import now_us
-from okxsync.store.database import WAL_BYTES, WAL_TOO_LARGE, Connection, ignoring_transient, open_database, wal_of
+from okxsync.store.database import WAL_TOO_LARGE, Connection, TransientError
+from okxsync.store.sqlite.connection import WAL_BYTES, open_writer
+from okxsync.store.sqlite.files import wal_of
 
 if TYPE_CHECKING:
     from okxsync.runtime.outbox import Outbox
@@ -58,7 +60,7 @@ class Checkpoints:
         Raises:
             DatabaseError: the error, here or of the last checkpoint, is permanent.
         """
-        with ignoring_transient():
+        with suppress(TransientError), self._db.translated():  # the next commit reports the error again
             _, pages, moved = self._db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
             if self._running:
                 if not self._running.done() and pages < 2 * self._enough:
@@ -69,7 +71,7 @@ class Checkpoints:
                 self._running = self._thread.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
-        with ignoring_transient():
+        with suppress(TransientError), self._other.translated():
             self._other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._ended = time.monotonic()
 
@@ -81,8 +83,8 @@ def checkpointing(db: Connection, path: Path) -> Iterator[Checkpoints]:
     Raises:
         StoreError: the database at ``path`` cannot be opened once more.
     """
-    with closing(open_database(path)) as other, ThreadPoolExecutor(1) as thread:
-        yield Checkpoints(db, other.conn, thread)
+    with closing(open_writer(path)) as other, ThreadPoolExecutor(1) as thread:
+        yield Checkpoints(db, other, thread)
 
 
 async def watch_wal(database: Path, send: "Outbox") -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.checkpoint import PAGES, PAGES_OF_A_FLOOD, Checkpoints, checkpointing
-from okxsync.store.database import WAL_BYTES, Connection, open_database, open_reader, wal_of
+from okxsync.store.database import Connection, open_database, open_reader
+from okxsync.store.sqlite.checkpoint import PAGES, PAGES_OF_A_FLOOD, Checkpoints, checkpointing
+from okxsync.store.sqlite.connection import WAL_BYTES
+from okxsync.store.sqlite.files import wal_of
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def db(path: Path) -> Iterator[Connection]:
     with closing(open_database(path)) as database:
-        yield database.conn
+        yield database
 
 
 def write(db: Connection, pages: int) -> None:
@@ -98,7 +100,7 @@ def test_the_writer_waits_for_a_disk_that_does_not_keep_up(path: Path, db: Conne
     goes_on = threading.Event()
     with closing(open_database(path)) as other, ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(1) as writer:
         thread.submit(goes_on.wait)
-        checkpoints = Checkpoints(db, other.conn, thread)
+        checkpoints = Checkpoints(db, other, thread)
         write(db, PAGES)
         checkpoints.start_if_due()
         checkpoints.start_if_due()  # it is under way, and nobody waits

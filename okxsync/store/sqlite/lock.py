@@ -12,14 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from okxsync.store.database import StoreError, beside
+from okxsync.store.database import AlreadyRunning, StoreError
+from okxsync.store.sqlite.files import beside
 
 _ROOM: Final = 512
 """Bytes of the text. They are allocated from the start, so that they can be written on a full disk."""
-
-
-class AlreadyRunning(Exception):
-    """Another daemon holds this database."""
 
 
 class Lock:

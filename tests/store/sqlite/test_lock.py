@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.database import StoreError, open_database, wal_of
-from okxsync.store.lock import AlreadyRunning, hold, trouble
+from okxsync.store.database import AlreadyRunning, StoreError, open_database
+from okxsync.store.sqlite.files import wal_of
+from okxsync.store.sqlite.lock import hold, trouble
 
 
 @pytest.fixture
