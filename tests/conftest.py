@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pysqlite3
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -13,6 +14,13 @@ from tests.support.desk import Desk
 # The duration of an example depends on the machine more than on the code.
 settings.register_profile("okxsync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("okxsync")
+
+
+def _refuse(value: bool) -> None:
+    raise TypeError(f"{value} would be an integer in SQLite and is none in PostgreSQL: bind int(...)")
+
+
+pysqlite3.register_adapter(bool, _refuse)  # of all values that tests bind, here and in the product
 
 SLOW_TIMEOUT_S = 600
 """Whole daemons share the processors with other tests, and a busy machine is several times slower."""
