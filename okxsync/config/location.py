@@ -9,7 +9,7 @@ import msgspec
 
 
 class Url(msgspec.Struct, frozen=True):
-    """The URL of a database server; ``str`` shows it without its password."""
+    """The URL of a database server; it is shown without its password."""
 
     text: str
 
@@ -17,6 +17,9 @@ class Url(msgspec.Struct, frozen=True):
         parts = urlsplit(self.text)
         user, at, host = parts.netloc.rpartition("@")
         return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}"))
+
+    def __repr__(self) -> str:
+        return f"Url({str(self)!r})"
 
 
 Location: TypeAlias = Path | Url
