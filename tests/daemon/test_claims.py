@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from okxsync import daemon
+from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
@@ -57,7 +58,7 @@ def truth_now(exchange: Exchange) -> dict[str, list[tuple[str, str, int]]]:
     }
 
 
-def false_claims(database: Path, truth: dict[str, list[tuple[str, str, int]]]) -> Iterator[str]:
+def false_claims(database: Location, truth: dict[str, list[tuple[str, str, int]]]) -> Iterator[str]:
     """Yield the events of ``truth`` that lie in a covered interval and are not stored."""
     reader = open_reader(database)
     try:
@@ -129,7 +130,7 @@ async def test_nothing_is_missing_from_what_is_claimed_while_the_network_is_slow
     assert {(member.name, channel) for member in exchange.members.values() for channel in channels} <= moved
 
 
-def advanced(database: Path) -> set[tuple[str, str]]:
+def advanced(database: Location) -> set[tuple[str, str]]:
     """Return the channels whose coverage has been proved beyond its beginning."""
     reader = open_reader(database)
     try:
@@ -139,7 +140,7 @@ def advanced(database: Path) -> set[tuple[str, str]]:
     return {(row["account"], row["channel"]) for row in found}
 
 
-def is_made(database: Path) -> bool:
+def is_made(database: Location) -> bool:
     try:
         status_of(database)
     except StoreError:
