@@ -17,7 +17,7 @@ from okxsync.config.settings import Settings, load
 from okxsync.messages import Note
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
-from okxsync.sandbox.exchange.state import Member
+from okxsync.sandbox.exchange.members import Member
 from okxsync.sandbox.server.server import Sandbox
 from tests.support.outbox import queue, queued
 from tests.support.replay import replace, until

@@ -543,7 +543,8 @@ def test_a_rejected_child_fails_the_algo_order(exchange: Exchange, uid: str) -> 
 
 
 def test_a_conditional_limit_child_rests(exchange: Exchange, uid: str) -> None:
-    body = trigger("sell", "1", "") | {"ordType": "conditional", "tpTriggerPx": "60500", "tpOrdPx": "61000"}
+    body = {"instId": SWAP, "tdMode": "cross", "side": "sell", "sz": "1", "ordType": "conditional"}
+    body |= {"tpTriggerPx": "60500", "tpOrdPx": "61000"}
     exchange.place_algo(uid, body)
     exchange.set_mark(SWAP, "60600")
     [row] = exchange.order_rows(uid)

@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from okxsync.sandbox.exchange.catalogue import INSTRUMENTS
 from okxsync.sandbox.exchange.exchange import Exchange
-from okxsync.sandbox.exchange.instruments import INSTRUMENTS, text
-from okxsync.sandbox.exchange.ledger import Position
+from okxsync.sandbox.exchange.instruments import text
+from okxsync.sandbox.exchange.positions import Position
 from okxsync.sandbox.exchange.trader import Trader
 
 SWAP = next(each for each in INSTRUMENTS if each.is_swap)
@@ -30,7 +31,7 @@ def test_a_position_is_the_sum_of_its_fills(fills: list[tuple[Decimal, Decimal]]
     money, pnl = Fraction(0), ZERO
     for at, (change, px) in enumerate(fills):
         money -= Fraction(change * px * SWAP.ct_val)
-        pnl += position.apply(change, px, Decimal(-1), at)
+        pnl += position.apply(change, px, Decimal(-1), at).pnl
     assert position.pos == sum(change for change, _ in fills)
     # Bought and sold for `money` net, and what is still held is worth its average: the rest was realized.
     held = Fraction(position.pos * position.avg_px * SWAP.ct_val) if position.pos else Fraction(0)

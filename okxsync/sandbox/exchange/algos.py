@@ -1,39 +1,69 @@
-"""Algo orders: ``trigger``, ``conditional`` and ``oco`` wait for the mark price, then place a child order.
+"""Algo orders: ``trigger``, ``conditional`` and ``oco`` wait for a price, then place a child order.
 
-An algo order never fills itself. When the mark reaches a price it becomes ``effective`` and its child an ordinary
-order with ``algoId`` and ``source``; when the child is rejected it becomes ``order_failed`` with the code.
+An algo order never fills itself. When the last, mark or index price reaches its trigger price it becomes ``effective``,
+and its child is an ordinary order with ``algoId`` and ``source``; when the child is rejected it becomes
+``order_failed`` with the code.
 """
 
 import heapq
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from okxsync.sandbox.exchange import parameters
 from okxsync.sandbox.exchange.instruments import text
-from okxsync.sandbox.exchange.order_entry import LEVER, OrderEntry
-from okxsync.sandbox.exchange.orders import Algo, OrderRejected, check_steps, client_id, number, optional_number
+from okxsync.sandbox.exchange.order_entry import OrderEntry
+from okxsync.sandbox.exchange.order_reading import (
+    LEVER,
+    read_ccy,
+    read_child_px,
+    read_pos_side,
+    read_reduce_only,
+    read_tag,
+    read_td_mode,
+)
+from okxsync.sandbox.exchange.orders import Algo, Order, OrderRejected, check_steps, client_id, number, optional_number
+from okxsync.sandbox.exchange.state import PRICE_TYPES
 
 
 class Algos(OrderEntry):
-    """Algo order operations; `_trigger` is called as the mark moves."""
+    """Algo order operations; `_trigger` is called as prices move, `_ended` when an order ends."""
 
     def place_algo(self, uid: str, request: Mapping[str, Any]) -> Algo:
         """Place a ``trigger``, ``conditional`` or ``oco`` order by the body of ``POST trade/order-algo``."""
-        now = self._now()
-        account, instrument = self.account(uid), self._instrument(uid, request)
+        self._now()
+        parameters.check("algo", request)
+        algo = self._read_algo(uid, request)
+        self._watch(algo)
+        self._flush()
+        return algo
+
+    def _read_algo(self, uid: str, request: Mapping[str, Any]) -> Algo:
+        now, member, account = self._time, self.members[uid], self.account(uid)
+        instrument = self._instrument(uid, request)
         ord_type, side = str(request.get("ordType", "")), str(request.get("side", ""))
-        td_mode = str(request.get("tdMode", ""))
         if ord_type not in ("trigger", "conditional", "oco"):
             raise OrderRejected("51000", "Parameter ordType error")
         if side not in ("buy", "sell"):
             raise OrderRejected("51000", "Parameter side error")
-        if td_mode not in (("cross", "isolated") if instrument.is_swap else ("cash", "cross")):
-            raise OrderRejected("51000", "Parameter tdMode error")
-        closes = str(request.get("closeFraction") or "")
-        position = account.position(instrument, td_mode)
+        td_mode = read_td_mode(request, member, instrument)
+        pos_side = read_pos_side(request, member, instrument, td_mode)
+        cl_id = client_id(request, "algoClOrdId")
+        if cl_id and any(each.algo_cl_ord_id == cl_id for each in account.waiting.values()):
+            raise OrderRejected("51065", "algoClOrdId already exists.")
+        closes = parameters.choice(request, "closeFraction", "", "1")
+        position = account.position(instrument, td_mode, pos_side)
         if closes and (position is None or not position.pos):
             raise OrderRejected("51023", "Position does not exist")
-        sz = abs(position.pos) if closes and position else number(request, "sz")
+        if closes and request.get("sz"):
+            raise OrderRejected("51000", "Parameter sz error")
+        sz = position.closable() if closes and position else number(request, "sz")
         check_steps(instrument, sz, None)
+        tgt_ccy = parameters.choice(request, "tgtCcy", "base_ccy", "quote_ccy")
+        if instrument.is_spot and tgt_ccy != "base_ccy":
+            raise OrderRejected("51000", "Parameter tgtCcy error")
+        if parameters.choice(request, "tradeQuoteCcy", "", instrument.quote) and not instrument.is_spot:
+            raise OrderRejected("51000", "Parameter tradeQuoteCcy error")
         algo = Algo(
             uid,
             self._next_id(),
@@ -44,38 +74,57 @@ class Algos(OrderEntry):
             sz,
             now,
             now,
-            algo_cl_ord_id=client_id(request, "algoClOrdId"),
-            tag=str(request.get("tag") or ""),
-            ccy=str(request.get("ccy") or ""),
-            pos_side="net" if instrument.is_swap else "",
-            lever=LEVER if instrument.is_swap else "",
-            reduce_only=bool(closes) or str(request.get("reduceOnly", "")).lower() == "true",
+            algo_cl_ord_id=cl_id,
+            tag=read_tag(request),
+            ccy=read_ccy(request, member, instrument, td_mode),
+            pos_side=pos_side,
+            lever=LEVER if td_mode != "cash" else "",
+            reduce_only=bool(closes) or read_reduce_only(request, member, instrument, td_mode),
             close_fraction=closes,
         )
-        if ord_type == "trigger":
-            algo.trigger_px = number(request, "triggerPx")
-            algo.ord_px = child_px(request, "orderPx", "ordPx")
-        else:
-            both = ord_type == "oco"
-            algo.tp_trigger_px = optional_number(request, "tpTriggerPx")
-            algo.sl_trigger_px = optional_number(request, "slTriggerPx")
-            given = (algo.tp_trigger_px is not None) + (algo.sl_trigger_px is not None)
-            if given != (2 if both else 1):
-                raise OrderRejected("51000", "Parameter tpTriggerPx or slTriggerPx error")
-            if algo.tp_trigger_px is not None:
-                algo.tp_ord_px = child_px(request, "tpOrdPx")
-            if algo.sl_trigger_px is not None:
-                algo.sl_ord_px = child_px(request, "slOrdPx")
+        read_trigger(algo, request)
+        return algo
+
+    def _watch(self, algo: Algo) -> None:
+        """Let a new algo order wait for its prices, and push it."""
+        account = self.account(algo.uid)
         account.algos[algo.algo_id] = algo
         account.waiting[algo.algo_id] = algo
         self._await(algo)
         self._push_algo(algo)
-        self._flush()
-        return algo
+
+    def _ended(self, order: Order) -> None:
+        """Turn the take profit and stop loss that an order carries into an algo order, once the order has filled."""
+        if order.attached is None or not order.acc_fill_sz:
+            return
+        given, instrument = order.attached.request, order.instrument
+        both = bool(given.get("tpTriggerPx")) and bool(given.get("slTriggerPx"))
+        algo = Algo(
+            order.uid,
+            self._next_id(),
+            instrument,
+            "sell" if order.buys else "buy",
+            "oco" if both else "conditional",
+            order.td_mode,
+            instrument.to_lot(order.acc_fill_sz + (order.fee if order.fee_ccy == instrument.base else 0))
+            if instrument.is_spot
+            else order.acc_fill_sz,
+            self._time,
+            self._time,
+            algo_cl_ord_id=order.attached.cl_id,
+            tag=order.tag,
+            ccy=order.ccy,
+            pos_side=order.pos_side,
+            lever=order.lever,
+            reduce_only=not instrument.is_spot and order.pos_side == "net" and self.members[order.uid].acct_lv != "4",
+        )
+        read_trigger(algo, given)
+        self._watch(algo)
 
     def cancel_algo(self, uid: str, request: Mapping[str, Any]) -> Algo:
         """Cancel a waiting algo order by ``algoId`` or ``algoClOrdId``."""
         self._now()
+        parameters.check("cancel-algo", request)
         account = self.account(uid)
         algo = account.waiting.get(str(request.get("algoId") or ""))
         if algo is None and (client_id := request.get("algoClOrdId")):
@@ -88,27 +137,35 @@ class Algos(OrderEntry):
 
     def _await(self, algo: Algo) -> None:
         """Watch an algo order's trigger prices: take profit on a favourable move, stop loss on an adverse one."""
-        inst_id, mark = algo.instrument.inst_id, self._marks[algo.instrument.inst_id]
-        sells = algo.side == "sell"
+        inst_id, sells = algo.instrument.inst_id, algo.side == "sell"
         watched = []
         if algo.trigger_px is not None:
-            watched.append((algo.trigger_px, algo.trigger_px > mark, ""))
+            above = algo.trigger_px > self._price(inst_id, algo.px_types[""])
+            watched.append((algo.trigger_px, above, ""))
         if algo.tp_trigger_px is not None:
             watched.append((algo.tp_trigger_px, sells, "tp"))
         if algo.sl_trigger_px is not None:
             watched.append((algo.sl_trigger_px, not sells, "sl"))
         for px, rising, leg in watched:
-            heap = self._rising[inst_id] if rising else self._falling[inst_id]
+            place = inst_id, algo.px_types[leg]
+            heap = self._rising[place] if rising else self._falling[place]
             heapq.heappush(heap, (px if rising else -px, next(self._entries), algo, leg))
 
+    def _price(self, inst_id: str, px_type: str) -> Decimal:
+        if px_type == "index":
+            return self._index(inst_id)
+        return self._marks[inst_id] if px_type == "mark" else self._quotes[inst_id].last
+
     def _trigger(self, inst_id: str) -> None:
-        """Trigger the algo orders whose price the mark has reached."""
-        mark = self._marks[inst_id]
-        for heap, limit in ((self._rising[inst_id], mark), (self._falling[inst_id], -mark)):
-            while heap and heap[0][0] <= limit:
-                _, _, algo, leg = heapq.heappop(heap)
-                if algo.pending:
-                    self._place_child(algo, leg)
+        """Trigger the algo orders whose price has been reached."""
+        for px_type in PRICE_TYPES:
+            place = inst_id, px_type
+            px = self._price(*place)
+            for heap, limit in ((self._rising[place], px), (self._falling[place], -px)):
+                while heap and heap[0][0] <= limit:
+                    _, _, algo, leg = heapq.heappop(heap)
+                    if algo.pending:
+                        self._place_child(algo, leg)
 
     def _place_child(self, algo: Algo, leg: str) -> None:
         """Place the child order of an algo order; if it is rejected, the algo order becomes ``order_failed``."""
@@ -118,13 +175,14 @@ class Algos(OrderEntry):
             "tdMode": algo.td_mode,
             "side": algo.side,
             "sz": text(algo.sz),
-            "ordType": "market" if px == "-1" else "limit",
-            "px": px,
-            "tgtCcy": "base_ccy",
+            "posSide": algo.pos_side,
             "reduceOnly": algo.reduce_only,
             "ccy": algo.ccy,
             "tag": algo.tag,
         }
+        body |= {"ordType": "market"} if px == "-1" else {"ordType": "limit", "px": px}
+        if px == "-1" and algo.instrument.is_spot:
+            body["tgtCcy"] = "base_ccy"
         algo.actual_side = leg
         algo.trigger_time = str(self._time)
         try:
@@ -149,7 +207,24 @@ class Algos(OrderEntry):
         self._push_algo(algo)
 
 
-def child_px(request: Mapping[str, Any], *names: str) -> str:
-    """Read the price of a child order: a positive price, or ``-1`` for market."""
-    given = next((str(request[name]) for name in names if request.get(name)), "")
-    return given if given == "-1" else text(number({names[0]: given}, names[0]))
+def read_trigger(algo: Algo, request: Mapping[str, Any]) -> None:
+    """Read the trigger prices and the prices of the child orders into an algo order."""
+    for leg in ("", "tp", "sl"):
+        trigger = f"{leg}TriggerPx" if leg else "triggerPx"
+        px = optional_number(request, trigger)
+        wanted = not leg if algo.ord_type == "trigger" else bool(leg)
+        names = (f"{leg}OrdPx",) if leg else ("orderPx", "ordPx")
+        if px is None or not wanted:
+            if any(request.get(name) for name in (trigger, f"{trigger}Type", *names)):
+                raise OrderRejected("51000", f"Parameter {trigger} error")
+            continue
+        algo.px_types[leg] = parameters.choice(request, f"{trigger}Type", *PRICE_TYPES)
+        ord_px = read_child_px(request, *names)
+        if leg == "tp":
+            algo.tp_trigger_px, algo.tp_ord_px = px, ord_px
+        elif leg == "sl":
+            algo.sl_trigger_px, algo.sl_ord_px = px, ord_px
+        else:
+            algo.trigger_px, algo.ord_px = px, ord_px
+    if len(algo.px_types) != (2 if algo.ord_type == "oco" else 1):
+        raise OrderRejected("51000", "Parameter triggerPx, tpTriggerPx or slTriggerPx error")

@@ -1,37 +1,51 @@
-"""Balances and positions as OKX's wire rows, valued at the mark prices.
+"""Balances as OKX's wire rows, valued at the mark prices.
 
-A position row is the same in a push and in REST, except for ``pTime``, which only pushes have. The account mode decides
-which account fields have values (OKX docs: trading-account-websocket-account-channel); the others are ``""``.
+The account mode decides which fields have values (OKX docs: trading-account-websocket-account-channel); the others are
+``""``. In the pooled modes (multi-currency and portfolio margin) cash below zero is a liability.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from okxsync.sandbox.exchange.instruments import text
-from okxsync.sandbox.exchange.ledger import Account, Cycle, Position
+from okxsync.sandbox.exchange.instruments import PLACES, text
+from okxsync.sandbox.exchange.ledger import Account
+from okxsync.sandbox.exchange.members import Member
 from okxsync.sandbox.exchange.orders import ZERO
+from okxsync.sandbox.exchange.positions import MarginPosition
 from okxsync.sandbox.exchange.rows import Row
 
-MAINTENANCE = Decimal("0.004")
-"""Maintenance margin as a fraction of a position's value."""
+Prices = Mapping[str, Decimal]
+BORROW_MARGIN = Decimal("0.2")
+"""Initial margin of a liability in the pooled modes, as a fraction of its value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Worth:
     """The value of one currency of an account, from cash, positions and reserves."""
 
     ccy: str
-    cash: Decimal
-    upl: Decimal
-    imr: Decimal
-    mmr: Decimal
-    reserved: Decimal
-    isolated: Decimal  # equity of isolated positions
+    cash: Decimal = ZERO
+    reserved: Decimal = ZERO
+    interest: Decimal = ZERO  # accrued on a liability
+    upl: Decimal = ZERO  # of cross positions
+    options: Decimal = ZERO
+    imr: Decimal = ZERO
+    mmr: Decimal = ZERO
+    iso_margin: Decimal = ZERO
+    iso_upl: Decimal = ZERO
+
+    @property
+    def iso_eq(self) -> Decimal:
+        return self.iso_margin + self.iso_upl
+
+    @property
+    def liab(self) -> Decimal:
+        return max(-self.cash, ZERO)
 
     @property
     def eq(self) -> Decimal:
-        return self.cash + self.upl
+        return self.cash - self.interest + self.upl + self.options + self.iso_eq
 
     @property
     def frozen(self) -> Decimal:
@@ -40,40 +54,56 @@ class Worth:
     @property
     def avail(self) -> Decimal:
         """What new orders and withdrawals can use; never below zero."""
-        return max(self.eq - self.frozen, ZERO)
+        return max(self.cash - self.interest + self.upl - self.frozen, ZERO)
 
     @property
     def counts(self) -> bool:
         """Whether OKX lists the currency as non-zero."""
-        return bool(self.eq or self.avail)
+        return bool(self.eq or self.avail or self.cash)
 
 
-def worths(account: Account, marks: Mapping[str, Decimal], ccys: Collection[str] | None = None) -> dict[str, Worth]:
+def worths(account: Account, marks: Prices, ccys: Collection[str] | None = None) -> dict[str, Worth]:
     """Value an account's currencies at the marks."""
-    sums: dict[str, list[Decimal]] = {}
+    found: dict[str, Worth] = {}
+
+    def of(ccy: str) -> Worth:
+        return found.setdefault(ccy, Worth(ccy))
+
     for position in account.positions.values():
-        if position.pos:
-            mark = marks[position.instrument.inst_id]
-            upl, margin = position.upl(mark), position.margin(mark)
-            found = sums.setdefault(position.instrument.quote, [ZERO, ZERO, ZERO, ZERO])
-            found[0] += upl
-            found[1] += margin
-            found[2] += position.instrument.value(abs(position.pos), mark) * MAINTENANCE
-            if position.mgn_mode == "isolated":
-                found[3] += margin + upl
-    held = account.reserved()
-    wanted = account.cash.keys() | held.keys() | sums.keys() if ccys is None else ccys
-    found_worths = {}
-    for ccy in sorted(wanted):
-        upl, imr, mmr, isolated = sums.get(ccy, (ZERO, ZERO, ZERO, ZERO))
-        cash, reserved = account.cash.get(ccy, ZERO), held.get(ccy, ZERO)
-        found_worths[ccy] = Worth(ccy, cash, upl, imr, mmr, reserved, isolated)
-    return found_worths
+        if not position.pos:
+            continue
+        worth, mark = of(position.ccy), marks[position.instrument.inst_id]
+        gain = position.worth(mark) if isinstance(position, MarginPosition) else position.upl(mark)
+        if position.isolated:
+            worth.iso_margin += position.margin
+            worth.iso_upl += gain
+            continue
+        if position.instrument.is_option:
+            worth.options += position.option_value(mark)
+        else:
+            worth.upl += gain
+        worth.imr += position.initial_margin(mark)
+        worth.mmr += position.maintenance(mark)
+    for ccy, amount in account.reserved().items():
+        of(ccy).reserved = amount
+    for ccy, amount in account.interest.items():
+        of(ccy).interest = amount
+    for ccy, amount in account.cash.items():
+        of(ccy).cash = amount
+    return {ccy: of(ccy) for ccy in sorted(found if ccys is None else ccys)}
+
+
+def pool_left(account: Account, marks: Prices, usd: Prices) -> Decimal:
+    """What the margin pool of all currencies has left, in USD."""
+    left = ZERO
+    for ccy, worth in worths(account, marks).items():
+        left += (worth.eq - worth.frozen - worth.iso_eq - worth.liab * BORROW_MARGIN) * usd[ccy]
+    return max(left, ZERO)
 
 
 def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
-    margin = acct_lv != "1"
-    shared = acct_lv in ("3", "4")
+    margin, shared, portfolio = acct_lv != "1", acct_lv in ("3", "4"), acct_lv == "4"
+    liab, interest = text(worth.liab), text(worth.interest)
     ratio = text(round(worth.eq / worth.mmr, 4)) if worth.mmr > 0 and acct_lv == "2" else ""
     return {
         "accAvgPx": "",
@@ -81,29 +111,29 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
         "autoLendStatus": "off",
         "availBal": text(worth.avail),
         "availEq": text(worth.avail) if margin else "",
-        "borrowFroz": "0" if shared else "",
+        "borrowFroz": text(worth.liab * BORROW_MARGIN) if shared else "",
         "cashBal": text(worth.cash),
         "ccy": worth.ccy,
-        "clSpotInUseAmt": "",
+        "clSpotInUseAmt": "0" if portfolio else "",
         "coinUsdPrice": text(usd),
         "colBorrAutoConversion": "0",
         "colRes": "0",
         "collateralEnabled": False,
         "collateralRestrict": False,
-        "crossLiab": "0" if shared else "",
+        "crossLiab": liab if shared else "",
         "disEq": text(round(worth.eq * usd, 12)),
         "eq": text(worth.eq),
         "eqUsd": text(round(worth.eq * usd, 12)),
         "fixedBal": "0",
         "frozenBal": text(worth.frozen),
         "imr": text(worth.imr) if margin else "",
-        "interest": "0" if shared else "",
-        "isoEq": text(worth.isolated) if margin else "",
+        "interest": interest if shared else "",
+        "isoEq": text(worth.iso_eq) if margin else "",
         "isoLiab": "0" if shared else "",
-        "isoUpl": "0" if margin else "",
-        "liab": "0" if shared else "",
-        "maxLoan": "0" if shared else "",
-        "maxSpotInUseAmt": "",
+        "isoUpl": text(worth.iso_upl) if margin else "",
+        "liab": liab if shared else "",
+        "maxLoan": "1000000" if shared else "",
+        "maxSpotInUseAmt": "0" if portfolio else "",
         "mgnRatio": ratio,
         "mmr": text(worth.mmr) if margin else "",
         "notionalLever": "0" if margin else "",
@@ -113,7 +143,7 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
         "smtSyncEq": "0",
         "spotBal": "",
         "spotCopyTradingEq": "0",
-        "spotInUseAmt": "",
+        "spotInUseAmt": "0" if portfolio else "",
         "spotIsoBal": "0",
         "spotUpl": "",
         "spotUplRatio": "",
@@ -128,34 +158,30 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
 
 
 def account_row(
-    account: Account,
-    acct_lv: str,
-    marks: Mapping[str, Decimal],
-    usd: Mapping[str, Decimal],
-    now: int,
-    only: Collection[str] | None = None,
+    account: Account, member: Member, marks: Prices, usd: Prices, now: int, only: Collection[str] | None = None
 ) -> Row:
     """The account object; `only` limits its details to changed currencies, and includes zero ones."""
+    acct_lv, shared = member.acct_lv, member.pooled
     all_worths = worths(account, marks)
-    total = {"eq": ZERO, "iso": ZERO, "imr": ZERO, "mmr": ZERO, "upl": ZERO, "held": ZERO}
+    eq = iso = imr = mmr = upl = held = borrowed = ZERO
     for ccy, worth in all_worths.items():
-        total["eq"] += worth.eq * usd[ccy]
-        total["iso"] += worth.isolated * usd[ccy]
-        total["imr"] += worth.frozen * usd[ccy]
-        total["mmr"] += worth.mmr * usd[ccy]
-        total["upl"] += worth.upl * usd[ccy]
-        total["held"] += worth.reserved * usd[ccy]
-    sums = {name: text(round(value, 12)) for name, value in total.items()}
-    shared = acct_lv in ("3", "4")
-    notional = ZERO
-    if shared:
-        for position in account.positions.values():
-            notional += position.instrument.value(abs(position.pos), marks[position.instrument.inst_id])
+        eq += worth.eq * usd[ccy]
+        iso += worth.iso_eq * usd[ccy]
+        imr += (worth.frozen + worth.liab * BORROW_MARGIN) * usd[ccy]
+        mmr += worth.mmr * usd[ccy]
+        upl += worth.upl * usd[ccy]
+        held += worth.reserved * usd[ccy]
+        borrowed += worth.liab * usd[ccy]
+    notional = _notionals(account, marks, usd) if shared else {}
+
+    def shown(value: Decimal) -> str:
+        return text(round(value, PLACES)) if shared else ""
+
     shown_ccys = [ccy for ccy, worth in all_worths.items() if worth.counts] if only is None else sorted(only)
     return {
-        "adjEq": sums["eq"] if shared else "",
-        "availEq": text(round(max(total["eq"] - total["imr"], ZERO), 12)) if shared else "",
-        "borrowFroz": "0" if shared else "",
+        "adjEq": shown(eq),
+        "availEq": shown(max(eq - imr, ZERO)),
+        "borrowFroz": shown(borrowed * BORROW_MARGIN),
         "delta": "",
         "deltaLever": "",
         "deltaNeutralStatus": "",
@@ -164,157 +190,33 @@ def account_row(
             for ccy in shown_ccys
             if ccy in all_worths
         ],
-        "imr": sums["imr"] if shared else "",
-        "isoEq": sums["iso"] if acct_lv != "1" else "",
-        "mgnRatio": text(round(total["eq"] / total["mmr"], 4)) if shared and total["mmr"] > 0 else "",
-        "mmr": sums["mmr"] if shared else "",
-        "notionalUsd": text(notional) if shared else "",
-        "notionalUsdForBorrow": "0" if shared else "",
-        "notionalUsdForFutures": "0" if shared else "",
-        "notionalUsdForOption": "0" if shared else "",
-        "notionalUsdForSwap": text(notional) if shared else "",
-        "ordFroz": sums["held"] if shared else "",
-        "totalEq": sums["eq"],
+        "imr": shown(imr),
+        "isoEq": text(round(iso, PLACES)) if acct_lv != "1" else "",
+        "mgnRatio": shown(round(eq / mmr, 4)) if mmr > 0 else "",
+        "mmr": shown(mmr),
+        "notionalUsd": shown(sum(notional.values(), borrowed)),
+        "notionalUsdForBorrow": shown(borrowed),
+        "notionalUsdForFutures": shown(notional.get("FUTURES", ZERO)),
+        "notionalUsdForOption": shown(notional.get("OPTION", ZERO)),
+        "notionalUsdForSwap": shown(notional.get("SWAP", ZERO)),
+        "ordFroz": shown(held),
+        "totalEq": text(round(eq, PLACES)),
         "uTime": str(now),
-        "upl": sums["upl"] if shared else "",
+        "upl": shown(upl),
     }
 
 
-def position_row(position: Position, mark: Decimal, last: str) -> Row:
-    """A position as REST lists it; a closed one keeps its ids, and its prices are empty."""
-    instrument, pos = position.instrument, position.pos
-    cycle = position.cycles[-1]
-    value = instrument.value(abs(pos), mark)
-    margin = position.margin(mark)
-    upl, upl_last = position.upl(mark), position.upl(Decimal(last))
-    lever = Decimal(position.lever)
-    isolated = position.mgn_mode == "isolated"
-
-    def when_open(number: Decimal) -> str:
-        return text(round(number, 12)) if pos else ""
-
-    away = (1 / lever - MAINTENANCE).copy_sign(-pos) if pos else ZERO
-    break_even = position.avg_px - cycle.realized / (pos * instrument.ct_val) if pos else ZERO
-    return {
-        "adl": "1" if pos else "0",
-        "availPos": "",
-        "avgPx": when_open(position.avg_px),
-        "baseBal": "",
-        "baseBorrowed": "",
-        "baseInterest": "",
-        "bePx": when_open(break_even),
-        "bizRefId": "",
-        "bizRefType": "",
-        "cTime": str(position.c_time),
-        "ccy": instrument.quote,
-        "clSpotInUseAmt": "",
-        "closeOrderAlgo": [],
-        "deltaBS": "",
-        "deltaPA": "",
-        "fee": text(cycle.fee),
-        "fundingFee": text(cycle.funding),
-        "gammaBS": "",
-        "gammaPA": "",
-        "hedgedPos": "",
-        "idxPx": text(mark),
-        "imr": when_open(margin) if not isolated else "",
-        "instId": instrument.inst_id,
-        "instType": instrument.inst_type,
-        "interest": "",
-        "last": last,
-        "lever": position.lever,
-        "liab": "",
-        "liabCcy": "",
-        "liqPenalty": "0",
-        "liqPx": when_open(position.avg_px * (1 + away)),
-        "margin": when_open(margin) if isolated else "",
-        "markPx": text(mark),
-        "maxSpotInUseAmt": "",
-        "mgnMode": position.mgn_mode,
-        "mgnRatio": when_open((margin + upl) / (value * MAINTENANCE)) if value else "",
-        "mmr": when_open(value * MAINTENANCE),
-        "nonSettleAvgPx": "",
-        "notionalUsd": when_open(value),
-        "optVal": "",
-        "pendingCloseOrdLiabVal": "",
-        "pnl": text(cycle.pnl),
-        "pos": text(pos),
-        "posCcy": "",
-        "posId": position.pos_id,
-        "posSide": "net",
-        "quoteBal": "",
-        "quoteBorrowed": "",
-        "quoteInterest": "",
-        "realizedPnl": text(cycle.realized),
-        "settledPnl": "",
-        "spotInUseAmt": "",
-        "spotInUseCcy": "",
-        "thetaBS": "",
-        "thetaPA": "",
-        "tradeId": position.trade_id,
-        "uTime": str(position.u_time),
-        "upl": when_open(upl),
-        "uplLastPx": when_open(upl_last),
-        "uplRatio": when_open(upl / margin) if margin else "",
-        "uplRatioLastPx": when_open(upl_last / margin) if margin else "",
-        "usdPx": "1",
-        "vegaBS": "",
-        "vegaPA": "",
-    }
-
-
-def cycle_row(position: Position, cycle: Cycle) -> Row:
-    """A row of ``GET account/positions-history``; it exists from the first partial close on."""
-    instrument = position.instrument
-    cost = instrument.value(cycle.closed, cycle.open_avg_px) / Decimal(position.lever)
-    return {
-        "cTime": str(cycle.c_time),
-        "ccy": instrument.quote,
-        "closeAvgPx": text(round(cycle.close_value / cycle.closed, 12)),
-        "closeTotalPos": text(cycle.closed),
-        "direction": cycle.direction,
-        "fee": text(cycle.fee),
-        "fundingFee": text(cycle.funding),
-        "instId": instrument.inst_id,
-        "instType": instrument.inst_type,
-        "lever": position.lever,
-        "liqPenalty": "0",
-        "mgnMode": position.mgn_mode,
-        "nonSettleAvgPx": "",
-        "openAvgPx": text(cycle.open_avg_px),
-        "openMaxPos": text(cycle.open_max),
-        "pnl": text(cycle.pnl),
-        "pnlRatio": text(round(cycle.realized / cost, 12)),
-        "posId": position.pos_id,
-        "posSide": "net",
-        "realizedPnl": text(cycle.realized),
-        "settledPnl": "",
-        "triggerPx": "",
-        "type": cycle.ended_by if cycle.done else "1",
-        "uTime": str(cycle.u_time),
-        "uly": instrument.uly,
-    }
+def _notionals(account: Account, marks: Prices, usd: Prices) -> dict[str, Decimal]:
+    """What the open contracts are worth in USD, by instrument type."""
+    found: dict[str, Decimal] = {}
+    for position in account.positions.values():
+        instrument = position.instrument
+        if position.pos:
+            coins = instrument.coins(abs(position.pos), marks[instrument.inst_id])
+            found[instrument.inst_type] = found.get(instrument.inst_type, ZERO) + coins * usd[instrument.settle]
+    return found
 
 
 def balance_data(account: Account, ccy: str, now: int) -> Row:
     """A row of ``balData`` in channel ``balance_and_position``."""
     return {"ccy": ccy, "cashBal": text(account.cash[ccy]), "uTime": str(account.cash_time.get(ccy, now))}
-
-
-def position_data(position: Position) -> Row:
-    """A row of ``posData`` in channel ``balance_and_position``."""
-    return {
-        "avgPx": text(position.avg_px) if position.pos else "",
-        "ccy": position.instrument.quote,
-        "instId": position.instrument.inst_id,
-        "instType": position.instrument.inst_type,
-        "mgnMode": position.mgn_mode,
-        "nonSettleAvgPx": "",
-        "pos": text(position.pos),
-        "posCcy": "",
-        "posId": position.pos_id,
-        "posSide": "net",
-        "settledPnl": "",
-        "tradeId": position.trade_id,
-        "uTime": str(position.u_time),
-    }

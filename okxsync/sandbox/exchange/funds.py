@@ -31,7 +31,7 @@ class Funds(State):
         movement = self._movement(uid, ccy, amt)
         movement.withdrawn, movement.fee = True, WITHDRAWAL_FEE.get(ccy, ZERO)
         total = movement.amt + movement.fee
-        if total > self._free(account, ccy):
+        if total > self._cash_left(account, ccy):
             raise OrderRejected("58350", "Insufficient balance")
         account.post(self._next_id(), now, ccy, "1", "12", -total, sz=total, sent_from="18", sent_to="6")
         account.post_asset(self._next_id(), now, ccy, "130", total)

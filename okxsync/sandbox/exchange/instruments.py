@@ -1,7 +1,8 @@
-"""The instruments: two spot pairs and two linear perpetual swaps, with OKX's sizes and contract values.
+"""One instrument: its sizes, its arithmetic, and its wire row.
 
-``sz`` is base currency for SPOT and contracts for SWAP; a contract is ``ctVal`` of the base currency, settled
-in USDT.
+``sz`` is base currency for SPOT and MARGIN and contracts for the others. The value of a contract is ``ctVal`` of the
+base currency (linear), ``ctVal`` USD settled in the base currency (inverse), or for options ``ctVal`` of the base
+currency with a price in it. Spot pairs are listed a second time as MARGIN, under the same ``instId``.
 Instrument codes differ between live and demo trading (OKX docs: public-data-rest-api-get-instruments).
 """
 
@@ -11,6 +12,11 @@ from typing import Any
 
 DEMO_CODES = 2_000_000
 """Added to a live ``instIdCode`` to make the demo one."""
+PLACES = 12
+"""Digits after the point of averages, fees and pnl."""
+_RATES = {"SPOT": ("0.0008", "0.001"), "OPTION": ("0.0002", "0.0003")}
+"""Maker and taker fee by type, as fractions of the traded value; of all other types: `_CONTRACT_RATES`."""
+_CONTRACT_RATES = ("0.0002", "0.0005")
 
 
 def text(number: Decimal) -> str:
@@ -20,37 +26,67 @@ def text(number: Decimal) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One instrument; prices are in `quote`, sizes in base currency (SPOT) or contracts (SWAP)."""
+    """One instrument.
+
+    Attributes:
+        code: The live ``instIdCode``.
+        quote: The currency of prices; ``USD`` for inverse contracts and options.
+        ct_val: Per unit of ``sz``: base currency, or USD for inverse contracts.
+        exp_time: When it expires, in ms; 0 for never.
+        opt_type: ``C`` or ``P`` for options.
+    """
 
     inst_id: str
     inst_type: str
-    code: int  # live instIdCode
+    code: int
     base: str
     quote: str
     start_px: Decimal
     tick_sz: Decimal
     lot_sz: Decimal
     min_sz: Decimal
-    ct_val: Decimal = Decimal(1)  # base currency per unit of sz
+    ct_val: Decimal = Decimal(1)
     max_lever: str = ""
+    inverse: bool = False
+    exp_time: int = 0
+    opt_type: str = ""
+    stk: Decimal = Decimal(0)
+
+    @property
+    def is_spot(self) -> bool:
+        return self.inst_type == "SPOT"
 
     @property
     def is_swap(self) -> bool:
         return self.inst_type == "SWAP"
 
     @property
+    def is_option(self) -> bool:
+        return self.inst_type == "OPTION"
+
+    @property
+    def settle(self) -> str:
+        """The currency of margin, fees and pnl of a contract; the quote currency of a spot pair."""
+        return self.base if self.inverse or self.is_option else self.quote
+
+    @property
     def uly(self) -> str:
         """The underlying, also the instrument family; empty for spot."""
-        return f"{self.base}-{self.quote}" if self.is_swap else ""
+        return "" if self.is_spot else f"{self.base}-{self.quote}"
+
+    @property
+    def index(self) -> str:
+        """The spot pair whose price is the index of this instrument."""
+        return f"{self.base}-USDT"
 
     @property
     def taker_rate(self) -> Decimal:
         """Taker fee as a fraction of the traded value, before the sign."""
-        return Decimal("0.0005") if self.is_swap else Decimal("0.001")
+        return Decimal(_RATES.get(self.inst_type, _CONTRACT_RATES)[1])
 
     @property
     def maker_rate(self) -> Decimal:
-        return Decimal("0.0002") if self.is_swap else Decimal("0.0008")
+        return Decimal(_RATES.get(self.inst_type, _CONTRACT_RATES)[0])
 
     def inst_id_code(self, demo: bool) -> int:
         return self.code + DEMO_CODES if demo else self.code
@@ -64,73 +100,77 @@ class Instrument:
         return max((px / self.tick_sz).to_integral_value() * self.tick_sz, self.tick_sz)
 
     def value(self, sz: Decimal, px: Decimal) -> Decimal:
-        """What `sz` is worth at `px`, in the quote currency."""
-        return sz * self.ct_val * px
+        """What `sz` is worth at `px`, in the settlement currency."""
+        return round(sz * self.ct_val / px, PLACES) if self.inverse else sz * self.ct_val * px
 
-    def row(self, demo: bool) -> dict[str, Any]:
-        """The wire row of ``GET public/instruments`` and channel ``instruments``."""
-        swap = self.is_swap
+    def coins(self, sz: Decimal, px: Decimal) -> Decimal:
+        """The settlement currency that fees and margin are computed from; for options the underlying coins."""
+        return sz * self.ct_val if self.is_option else self.value(sz, px)
+
+    def pnl(self, pos: Decimal, opened: Decimal, px: Decimal) -> Decimal:
+        """What a signed position gains when the price moves from `opened` to `px`, in the settlement currency."""
+        if self.inverse:
+            return round(pos * self.ct_val / opened - pos * self.ct_val / px, PLACES)
+        return pos * self.ct_val * (px - opened)
+
+    def average(self, pos: Decimal, avg_px: Decimal, opening: Decimal, px: Decimal) -> Decimal:
+        """The average price of a position after adding to it; inverse contracts average their value in coins."""
+        if self.inverse:
+            return round((pos + opening) / ((pos / avg_px if pos else 0) + opening / px), PLACES)
+        return round((pos * avg_px + opening * px) / (pos + opening), PLACES)
+
+    def payoff(self, index: Decimal) -> Decimal:
+        """The price of an expiring instrument at its settlement: the intrinsic value of an option, else the index."""
+        if not self.is_option:
+            return index
+        inside = index - self.stk if self.opt_type == "C" else self.stk - index
+        return max(round(inside / index, PLACES), Decimal(0))
+
+    def row(self, demo: bool, inst_type: str = "", state: str = "live") -> dict[str, Any]:
+        """The wire row of REST and of channel ``instruments``; `inst_type` may be MARGIN for a spot pair."""
+        contract, kind = not self.is_spot, inst_type or self.inst_type
         return {
             "alias": "",
             "auctionEndTime": "",
-            "baseCcy": "" if swap else self.base,
+            "baseCcy": "" if contract else self.base,
             "category": "1",
             "contTdSwTime": "",
-            "ctMult": "1" if swap else "",
-            "ctType": "linear" if swap else "",
-            "ctVal": text(self.ct_val) if swap else "",
-            "ctValCcy": self.base if swap else "",
-            "expTime": "",
+            "ctMult": "1" if contract else "",
+            "ctType": "" if not contract or self.is_option else "inverse" if self.inverse else "linear",
+            "ctVal": text(self.ct_val) if contract else "",
+            "ctValCcy": "" if not contract else self.quote if self.inverse else self.base,
+            "expTime": str(self.exp_time) if self.exp_time else "",
             "futureSettlement": False,
             "groupId": "1",
             "instCategory": "1",
             "instFamily": self.uly,
             "instId": self.inst_id,
             "instIdCode": self.inst_id_code(demo),
-            "instType": self.inst_type,
-            "lever": self.max_lever,
+            "instType": kind,
+            "lever": self.max_lever if kind != "SPOT" else "",
             "listTime": "1573557408000",
             "lotSz": text(self.lot_sz),
             "maxIcebergSz": "100000000",
             "maxLmtAmt": "20000000",
             "maxLmtSz": "100000000",
-            "maxMktAmt": "" if swap else "1000000",
-            "maxMktSz": "20000" if swap else "1000000",
-            "maxStopSz": "20000" if swap else "1000000",
+            "maxMktAmt": "" if contract else "1000000",
+            "maxMktSz": "20000" if contract else "1000000",
+            "maxStopSz": "20000" if contract else "1000000",
             "maxTriggerSz": "100000000",
             "maxTwapSz": "100000000",
             "minSz": text(self.min_sz),
-            "openType": "call_auction" if not swap else "",
-            "optType": "",
+            "openType": "call_auction" if not contract else "",
+            "optType": self.opt_type,
             "posLmtAmt": "",
             "posLmtPct": "",
             "preMktSwTime": "",
-            "quoteCcy": "" if swap else self.quote,
+            "quoteCcy": "" if contract else self.quote,
             "ruleType": "normal",
-            "settleCcy": self.quote if swap else "",
-            "state": "live",
-            "stk": "",
+            "settleCcy": self.settle if contract else "",
+            "state": state,
+            "stk": text(self.stk) if self.is_option else "",
             "tickSz": text(self.tick_sz),
-            "tradeQuoteCcyList": [] if swap else [self.quote],
+            "tradeQuoteCcyList": [] if contract else [self.quote],
             "uly": self.uly,
             "upcChg": [],
         }
-
-
-def _spot(code: int, base: str, px: str, tick: str, lot: str, least: str) -> Instrument:
-    d = Decimal
-    return Instrument(f"{base}-USDT", "SPOT", code, base, "USDT", d(px), d(tick), d(lot), d(least), max_lever="10")
-
-
-def _swap(code: int, base: str, px: str, tick: str, ct_val: str) -> Instrument:
-    d, lot = Decimal, Decimal("0.01")
-    inst_id = f"{base}-USDT-SWAP"
-    return Instrument(inst_id, "SWAP", code, base, "USDT", d(px), d(tick), lot, lot, d(ct_val), "100")
-
-
-INSTRUMENTS = (
-    _spot(10461, "BTC", "60000", "0.1", "0.00000001", "0.00001"),
-    _spot(10462, "ETH", "2500", "0.01", "0.000001", "0.0001"),
-    _swap(10459, "BTC", "60000", "0.1", "0.01"),
-    _swap(10463, "ETH", "2500", "0.01", "0.1"),
-)

@@ -9,15 +9,13 @@ crosses.
 
 import heapq
 from decimal import Decimal
-from typing import Any
 
-from okxsync.sandbox.exchange import rows
-from okxsync.sandbox.exchange.ledger import PLACES, Account, Position, reserve_of
+from okxsync.sandbox.exchange.booking import Booking
+from okxsync.sandbox.exchange.ledger import reserve_of
 from okxsync.sandbox.exchange.orders import ZERO, Fill, Order
-from okxsync.sandbox.exchange.state import State
 
 
-class Matching(State):
+class Matching(Booking):
     """The matching engine; its entry points are `_accept`, `_finish` and, as the mark moves, `_cross`."""
 
     def _accept(self, order: Order) -> None:
@@ -41,6 +39,10 @@ class Matching(State):
         self.account(order.uid).pending.pop(order.ord_id, None)
         self._touch(order.uid).ccys.add(reserve_of(order)[0])
         self._push_order(order, fill)
+        self._ended(order)
+
+    def _ended(self, order: Order) -> None:
+        """Called when an order has its final state."""
 
     def _crosses(self, order: Order) -> bool:
         """Whether a new order would fill at once against the market."""
@@ -122,19 +124,15 @@ class Matching(State):
         if not sz:
             self._finish(order, "canceled", "2")
             return
-        instrument, now = order.instrument, self._time
-        fill = self._settle(order, sz, px, exec_type)
-        self._touch(order.uid).trades.append({"instId": instrument.inst_id, "tradeId": fill.trade_id})
-        self._quotes[instrument.inst_id].trade(px, sz, now)
-        self.account(order.uid).fills.append((order, fill))
+        fill = self._book(order, sz, px, exec_type)
         order.acc_fill_sz += sz
         order.value += sz * px
         order.fee += fill.fee
         order.pnl += fill.pnl
         order.last_fill = fill
-        order.u_time = max(now, order.u_time)
+        order.u_time = max(self._time, order.u_time)
         # A spot market order is reported as filled by a separate row (`_match`), after all its fills.
-        if not order.left and (instrument.is_swap or order.ord_type != "market"):
+        if not order.left and not (order.instrument.is_spot and order.ord_type == "market"):
             self._finish(order, "filled", fill=fill)
         else:
             order.state = "partially_filled"
@@ -143,51 +141,16 @@ class Matching(State):
     def _cut(self, order: Order, sz: Decimal, px: Decimal) -> Decimal:
         """Return how much of a trade is possible: reduce-only up to the position, spot up to the available cash."""
         account, instrument = self.account(order.uid), order.instrument
-        if instrument.is_swap:
-            if not order.reduce_only:
-                return sz
-            position = account.position(instrument, order.td_mode)
-            held = position.pos if position else ZERO
-            return min(sz, abs(held)) if held * (1 if order.buys else -1) < 0 else ZERO
+        if order.reduce_only:
+            position = account.position(instrument, order.td_mode, order.pos_side)
+            return min(sz, position.closable()) if position and self._opposes(order, position.direction) else ZERO
+        if order.inst_type != "SPOT":
+            return sz
         if order.buys:
             return min(sz, instrument.to_lot(max(account.cash[instrument.quote], ZERO) / px))
         return min(sz, instrument.to_lot(max(account.cash[instrument.base], ZERO)))
 
-    def _settle(self, order: Order, sz: Decimal, px: Decimal, exec_type: str) -> Fill:
-        """Book one trade: one bill for a swap, one bill per currency for spot."""
-        account, instrument, now = self.account(order.uid), order.instrument, self._time
-        self._last_trade += self._random.randrange(1, 5)
-        trade_id, bill_id = str(-self._last_trade if order.forced else self._last_trade), self._next_id()
-        rate = instrument.maker_rate if exec_type == "M" else instrument.taker_rate
-        mark, change = self._marks[instrument.inst_id], sz if order.buys else -sz
-        kind, sub_type = rows.trade_type(order), rows.trade_sub_type(order)
-        touched = self._touch(order.uid)
-
-        def fill(fee: Decimal, pnl: Decimal = ZERO) -> Fill:
-            return Fill(trade_id, bill_id, sz, px, mark, fee, order.fee_ccy, pnl, exec_type, now)
-
-        of_bill: dict[str, Any] = {"sz": sz, "px": px, "instrument": instrument, "order": order}
-        if instrument.is_swap:
-            position = self._position(account, order)
-            position.trade_id = trade_id
-            fee = -round(instrument.value(sz, px) * rate, PLACES)
-            pnl = position.apply(change, px, fee, now)
-            done = fill(fee, pnl)
-            of_bill |= {"fill": done, "pnl": pnl, "fee": fee, "pos_bal": position.pos, "pos_bal_chg": change}
-            account.post(bill_id, now, instrument.quote, kind, sub_type, pnl + fee, **of_bill)
-            touched.positions[instrument.inst_id, order.td_mode] = position
-            touched.paid(instrument.quote)
-            return done
-        cost = -change * px
-        base_fee, quote_fee = (-round(sz * rate, PLACES), ZERO) if order.buys else (ZERO, -round(cost * rate, PLACES))
-        done = of_bill["fill"] = fill(base_fee or quote_fee)
-        account.post(bill_id, now, instrument.base, kind, sub_type, change + base_fee, fee=base_fee, **of_bill)
-        account.post(self._next_id(), now, instrument.quote, kind, sub_type, cost + quote_fee, fee=quote_fee, **of_bill)
-        touched.paid(instrument.base, instrument.quote)
-        return done
-
-    def _position(self, account: Account, order: Order) -> Position:
-        key = order.instrument.inst_id, order.td_mode
-        if key not in account.positions:
-            account.positions[key] = Position(order.instrument, self._next_id(), order.lever, order.td_mode)
-        return account.positions[key]
+    @staticmethod
+    def _opposes(order: Order, direction: int) -> bool:
+        """Whether an order reduces a position of this direction."""
+        return direction < 0 if order.buys else direction > 0

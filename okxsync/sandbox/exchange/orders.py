@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from okxsync.sandbox.exchange.instruments import Instrument, text
+from okxsync.sandbox.exchange.instruments import PLACES, Instrument, text
 
 ZERO = Decimal(0)
 PENDING = frozenset({"live", "partially_filled"})
@@ -70,7 +70,7 @@ def check_steps(instrument: Instrument, sz: Decimal, px: Decimal | None) -> None
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One trade of one order. `fee` is negative when charged; `pnl` is realized, in quote currency."""
+    """One trade of one order. `fee` is negative when charged, `pnl` is realized, its bill has the same `sub_type`."""
 
     trade_id: str
     bill_id: str
@@ -82,6 +82,16 @@ class Fill:
     pnl: Decimal
     exec_type: str  # T taker, M maker, empty when forced
     time: int
+    sub_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A take profit and/or stop loss that sleeps in an order until it is filled; prices as in ``attachAlgoOrds``."""
+
+    attach_id: str
+    cl_id: str
+    request: Mapping[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +128,7 @@ class Order:
     amend_source: str = ""
     amend_result: str = ""
     req_id: str = ""
+    attached: Attached | None = None
     last_fill: Fill | None = None
     place: int = 0  # its current entry in the book; older entries are stale
 
@@ -128,7 +139,7 @@ class Order:
     @property
     def forced(self) -> bool:
         """Whether the exchange placed it: a liquidation or auto-deleveraging."""
-        return self.category != "normal"
+        return self.category in ("full_liquidation", "adl")
 
     @property
     def buys(self) -> bool:
@@ -145,12 +156,23 @@ class Order:
 
     @property
     def avg_px(self) -> str:
-        return text(round(self.value / self.acc_fill_sz, 12)) if self.acc_fill_sz else ""
+        return text(round(self.value / self.acc_fill_sz, PLACES)) if self.acc_fill_sz else ""
+
+    @property
+    def inst_type(self) -> str:
+        """MARGIN for a spot pair that is not traded with cash."""
+        spot = self.instrument.is_spot
+        return "MARGIN" if spot and self.td_mode in ("cross", "isolated") else self.instrument.inst_type
 
     @property
     def fee_ccy(self) -> str:
-        """Spot buyers pay in the base currency; all others in the quote currency."""
-        return self.instrument.base if self.buys and not self.instrument.is_swap else self.instrument.quote
+        """Buyers of spot pairs pay in the base currency; all others in the quote or settlement currency."""
+        return self.instrument.base if self.instrument.is_spot and self.buys else self.instrument.settle
+
+    @property
+    def opens(self) -> bool:
+        """Whether it opens a side of long/short mode; False in net mode."""
+        return (self.pos_side, self.side) in (("long", "buy"), ("short", "sell"))
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +201,7 @@ class Algo:
     tp_ord_px: str = ""
     sl_trigger_px: Decimal | None = None
     sl_ord_px: str = ""
-    px_type: str = "mark"
+    px_types: dict[str, str] = field(default_factory=dict)  # by leg: "" trigger, "tp", "sl"
     state: str = "live"
     actual_side: str = ""
     actual_sz: Decimal = ZERO
@@ -191,6 +213,12 @@ class Algo:
     @property
     def pending(self) -> bool:
         return self.state == "live"
+
+    @property
+    def inst_type(self) -> str:
+        """MARGIN for a spot pair that is not traded with cash."""
+        spot = self.instrument.is_spot
+        return "MARGIN" if spot and self.td_mode in ("cross", "isolated") else self.instrument.inst_type
 
     @property
     def px(self) -> Decimal:

@@ -77,7 +77,7 @@ class Quote:
 
     def ticker_row(self) -> dict[str, Any]:
         instrument = self.instrument
-        volume_ccy = self.volume * (instrument.ct_val if instrument.is_swap else self.mark)
+        volume_ccy = self.volume * (self.mark if instrument.is_spot else instrument.ct_val)
         return {
             "askPx": text(self.ask),
             "askSz": "10",

@@ -1,7 +1,8 @@
 """Complete lists of wire rows, newest first. The server applies filters, pages and retention."""
 
-from okxsync.sandbox.exchange import balances, rows
+from okxsync.sandbox.exchange import balances, money_rows, position_rows, rows
 from okxsync.sandbox.exchange.instruments import text
+from okxsync.sandbox.exchange.order_reading import LEVER
 from okxsync.sandbox.exchange.rows import Row
 from okxsync.sandbox.exchange.state import State
 
@@ -26,7 +27,7 @@ class Reads(State):
             "pTime": str(now),
             "eventType": "snapshot",
             "balData": [balances.balance_data(account, ccy, now) for ccy in sorted(account.cash) if account.cash[ccy]],
-            "posData": [balances.position_data(each) for each in account.positions.values() if each.pos],
+            "posData": [position_rows.position_data(each) for each in account.positions.values() if each.pos],
             "trades": [],
         }
 
@@ -43,7 +44,7 @@ class Reads(State):
         return [rows.fill_row(order, fill) for order, fill in reversed(self.account(uid).fills)]
 
     def bill_rows(self, uid: str) -> list[Row]:
-        return [rows.bill_row(bill) for bill in reversed(self.account(uid).bills)]
+        return [money_rows.bill_row(bill) for bill in reversed(self.account(uid).bills)]
 
     def positions_history_rows(self, uid: str) -> list[Row]:
         """One row a position's life, from its first partial close; newest change first."""
@@ -54,16 +55,16 @@ class Reads(State):
             if cycle.closed
         ]
         lives.sort(key=lambda life: (life[0].u_time, life[0].c_time), reverse=True)
-        return [balances.cycle_row(position, cycle) for cycle, position in lives]
+        return [position_rows.cycle_row(position, cycle) for cycle, position in lives]
 
     def deposit_rows(self, uid: str) -> list[Row]:
-        return [rows.deposit_row(deposit) for deposit in reversed(self.account(uid).deposits)]
+        return [money_rows.deposit_row(deposit) for deposit in reversed(self.account(uid).deposits)]
 
     def withdrawal_rows(self, uid: str) -> list[Row]:
-        return [rows.withdrawal_row(each) for each in reversed(self.account(uid).withdrawals)]
+        return [money_rows.withdrawal_row(each) for each in reversed(self.account(uid).withdrawals)]
 
     def asset_bill_rows(self, uid: str) -> list[Row]:
-        return [rows.asset_bill_row(bill) for bill in reversed(self.account(uid).asset_bills)]
+        return [money_rows.asset_bill_row(bill) for bill in reversed(self.account(uid).asset_bills)]
 
     def asset_balance_rows(self, uid: str) -> list[Row]:
         """Non-zero balances of the funding account."""
@@ -80,7 +81,7 @@ class Reads(State):
         return {
             "acctLv": member.acct_lv,
             "acctStpMode": "cancel_maker",
-            "autoLoan": False,
+            "autoLoan": member.pooled,
             "ctIsoMode": "automatic",
             "enableSpotBorrow": False,
             "feeType": "0",
@@ -95,7 +96,7 @@ class Reads(State):
             "mgnIsoMode": "automatic",
             "opAuth": "0",
             "perm": member.perm,
-            "posMode": "net_mode",
+            "posMode": member.pos_mode,
             "roleType": "0",
             "settleCcy": "USDT",
             "settleCcyList": ["USDT"],
@@ -109,15 +110,27 @@ class Reads(State):
             "uid": member.uid,
         }
 
+    def leverage_rows(self, uid: str, inst_id: str, mgn_mode: str) -> list[Row]:
+        """The rows of ``GET account/leverage-info`` for one instrument: one a side in long/short mode."""
+        instrument = self._instrument(uid, {"instId": inst_id})
+        sided = self.members[uid].two_sided and not instrument.is_spot
+        return [
+            {"ccy": "", "instId": inst_id, "lever": LEVER, "mgnMode": mgn_mode, "posSide": side}
+            for side in (("long", "short") if sided else ("net",))
+        ]
+
     def instrument_rows(self, inst_type: str, *, demo: bool = True) -> list[Row]:
         """The rows of ``GET public/instruments``; codes differ between demo and live trading."""
-        return [each.row(demo) for each in self.instruments.values() if each.inst_type == inst_type]
+        if inst_type == "MARGIN" and "MARGIN" not in self.types:
+            return []
+        wanted = "SPOT" if inst_type == "MARGIN" else inst_type
+        return [each.row(demo, inst_type) for each in self.listed if each.inst_type == wanted]
 
     def mark_price_rows(self, inst_type: str) -> list[Row]:
-        return [quote.mark_row() for quote in self._quotes.values() if quote.instrument.inst_type == inst_type]
+        return [self._quotes[each.inst_id].mark_row() for each in self.listed if each.inst_type == inst_type]
 
     def ticker_rows(self, inst_type: str) -> list[Row]:
-        return [quote.ticker_row() for quote in self._quotes.values() if quote.instrument.inst_type == inst_type]
+        return [self._quotes[each.inst_id].ticker_row() for each in self.listed if each.inst_type == inst_type]
 
     def funding_rate_row(self, inst_id: str) -> Row:
         """The row of ``GET public/funding-rate``; only swaps have one."""

@@ -7,9 +7,8 @@ the *last* fill. Totals are the same in both.
 from decimal import Decimal
 from typing import Any
 
-from okxsync.sandbox.exchange.instruments import text
-from okxsync.sandbox.exchange.ledger import AssetBill, Bill
-from okxsync.sandbox.exchange.orders import Algo, Fill, Movement, Order
+from okxsync.sandbox.exchange.instruments import PLACES, text
+from okxsync.sandbox.exchange.orders import Algo, Attached, Fill, Order
 
 Row = dict[str, Any]
 
@@ -34,7 +33,7 @@ def _order(order: Order) -> Row:
         "algoClOrdId": order.algo_cl_ord_id,
         "algoId": order.algo_id,
         "attachAlgoClOrdId": "",
-        "attachAlgoOrds": [],
+        "attachAlgoOrds": [_attached(order.attached)] if order.attached else [],
         "cTime": str(order.c_time),
         "cancelSource": order.cancel_source,
         "category": order.category,
@@ -43,9 +42,9 @@ def _order(order: Order) -> Row:
         "fee": text(order.fee),
         "feeCcy": order.fee_ccy,
         "instId": instrument.inst_id,
-        "instType": instrument.inst_type,
+        "instType": order.inst_type,
         "isTpLimit": "false",
-        "lever": order.lever,
+        "lever": "" if instrument.is_option else order.lever,
         "linkedAlgoOrd": {"algoId": ""},
         "ordId": order.ord_id,
         "ordType": order.ord_type,
@@ -58,7 +57,7 @@ def _order(order: Order) -> Row:
         "pxVol": "",
         "quickMgnType": "",
         "rebate": "0",
-        "rebateCcy": instrument.quote if order.buys or instrument.is_swap else instrument.base,
+        "rebateCcy": instrument.base if instrument.is_spot and not order.buys else instrument.settle,
         "reduceOnly": _flag(order.reduce_only),
         "side": order.side,
         "slOrdPx": "",
@@ -75,7 +74,7 @@ def _order(order: Order) -> Row:
         "tpOrdPx": "",
         "tpTriggerPx": "",
         "tpTriggerPxType": "",
-        "tradeQuoteCcy": "" if instrument.is_swap else instrument.quote,
+        "tradeQuoteCcy": instrument.quote if instrument.is_spot else "",
         "uTime": str(order.u_time),
     }
 
@@ -113,9 +112,9 @@ def order_push(order: Order, last: str, fill: Fill | None) -> Row:
         "fillFeeCcy": fill.fee_ccy if fill else "",
         "fillFwdPx": "",
         "fillIdxPx": text(fill.mark) if fill else "",
-        "fillMarkPx": text(fill.mark) if fill and instrument.is_swap else "",
+        "fillMarkPx": text(fill.mark) if fill and not instrument.is_spot else "",
         "fillMarkVol": "",
-        "fillNotionalUsd": text(instrument.value(fill.sz, fill.px)) if fill else "",
+        "fillNotionalUsd": text(round(instrument.value(fill.sz, fill.px), PLACES)) if fill else "",
         "fillPnl": text(fill.pnl) if fill else "0",
         "fillPx": text(fill.px) if fill else "",
         "fillPxUsd": "",
@@ -124,10 +123,17 @@ def order_push(order: Order, last: str, fill: Fill | None) -> Row:
         "fillTime": str(fill.time) if fill else "",
         "lastPx": last,
         "msg": "",
-        "notionalUsd": text(instrument.value(order.sz, order.px) if order.px else order.value * instrument.ct_val),
+        "notionalUsd": text(_notional(order)),
         "reqId": order.req_id,
         "tradeId": trade_id(order, fill),
     }
+
+
+def _notional(order: Order) -> Decimal:
+    instrument = order.instrument
+    if instrument.inverse:
+        return order.sz * instrument.ct_val
+    return instrument.value(order.sz, order.px) if order.px else order.value * instrument.ct_val
 
 
 def fill_row(order: Order, fill: Fill) -> Row:
@@ -139,10 +145,10 @@ def fill_row(order: Order, fill: Fill) -> Row:
         "execType": fill.exec_type,
         "fee": text(fill.fee),
         "feeCcy": fill.fee_ccy,
-        "feeRate": "" if instrument.is_swap else text(-_rate(order, fill)),
+        "feeRate": text(-_rate(order, fill)) if instrument.is_spot else "",
         "fillFwdPx": "",
         "fillIdxPx": text(fill.mark),
-        "fillMarkPx": text(fill.mark) if instrument.is_swap else "",
+        "fillMarkPx": "" if instrument.is_spot else text(fill.mark),
         "fillMarkVol": "",
         "fillPnl": text(fill.pnl),
         "fillPx": text(fill.px),
@@ -151,14 +157,14 @@ def fill_row(order: Order, fill: Fill) -> Row:
         "fillSz": text(fill.sz),
         "fillTime": str(fill.time),
         "instId": instrument.inst_id,
-        "instType": instrument.inst_type,
+        "instType": order.inst_type,
         "ordId": order.ord_id,
         "posSide": order.pos_side or "net",
         "side": order.side,
-        "subType": trade_sub_type(order),
+        "subType": fill.sub_type,
         "tag": order.tag,
         "tradeId": fill.trade_id,
-        "tradeQuoteCcy": "" if instrument.is_swap else instrument.quote,
+        "tradeQuoteCcy": instrument.quote if instrument.is_spot else "",
         "ts": str(fill.time),
     }
 
@@ -167,22 +173,60 @@ def _rate(order: Order, fill: Fill) -> Decimal:
     return order.instrument.maker_rate if fill.exec_type == "M" else order.instrument.taker_rate
 
 
+_BILL_TYPES = {"full_liquidation": "5", "adl": "9", "delivery": "3", "exercise": "3"}
+_SUB_TYPES = {  # buy and sell; then open long, open short, close long, close short of long/short mode
+    "normal": ("1", "2", "3", "4", "5", "6"),
+    "full_liquidation": ("106", "107", "", "", "104", "105"),
+    "adl": ("127", "128", "", "", "125", "126"),
+    "block_trade": ("204", "205", "206", "207", "208", "209"),
+    "spread": ("270", "271", "272", "273", "274", "275"),
+    "delivery": ("113", "112", "", "", "112", "113"),
+}
+"""Sub types of fills and bills, by category (OKX docs: order-book-trading-trade-get-transaction-details)."""
+
+
 def trade_type(order: Order) -> str:
-    """The bill type of a trade: 2, or 5 for a liquidation and 9 for auto-deleveraging."""
-    return {"full_liquidation": "5", "adl": "9"}.get(order.category, "2")
+    """The bill type of a trade: 2, or 3 for a delivery, 5 for a liquidation and 9 for auto-deleveraging."""
+    return _BILL_TYPES.get(order.category, "2")
 
 
 def trade_sub_type(order: Order) -> str:
-    """Bill and fill sub types of a trade in net mode: 1 buy, 2 sell; forced trades name the closed side."""
-    sells, buys = {"full_liquidation": ("104", "105"), "adl": ("125", "126")}.get(order.category, ("2", "1"))
-    return buys if order.buys else sells
+    """The sub type of a trade."""
+    if order.category == "exercise":
+        return order.source
+    if order.pos_side not in ("long", "short"):
+        return _SUB_TYPES[order.category][0 if order.buys else 1]
+    return _SUB_TYPES[order.category][(2 if order.opens else 4) + (order.pos_side == "short")]
+
+
+def _attached(attached: Attached) -> Row:
+    names = ("tpTriggerPx", "tpOrdPx", "slTriggerPx", "slOrdPx")
+    prices = {name: str(attached.request.get(name) or "") for name in names}
+    types = {
+        f"{leg}TriggerPxType": str(attached.request.get(f"{leg}TriggerPxType") or "last")
+        if prices[f"{leg}TriggerPx"]
+        else ""
+        for leg in ("tp", "sl")
+    }
+    return {
+        "activePx": "",
+        "amendPxOnTriggerType": "0",
+        "attachAlgoClOrdId": attached.cl_id,
+        "attachAlgoId": attached.attach_id,
+        "callbackRatio": "",
+        "callbackSpread": "",
+        "slTriggerRatio": "",
+        "sz": "",
+        "tpOrdKind": "condition",
+        "tpTriggerRatio": "",
+        **prices,
+        **types,
+    }
 
 
 def algo_row(algo: Algo, last: str) -> Row:
     """An algo order, alike in channel ``orders-algo`` and in REST."""
     instrument = algo.instrument
-    triggers = algo.trigger_px is not None
-    takes, stops = algo.tp_trigger_px is not None, algo.sl_trigger_px is not None
     return {
         "actualPx": algo.actual_px,
         "actualSide": algo.actual_side,
@@ -199,12 +243,12 @@ def algo_row(algo: Algo, last: str) -> Row:
         "closeFraction": algo.close_fraction,
         "failCode": algo.fail_code,
         "instId": instrument.inst_id,
-        "instType": instrument.inst_type,
+        "instType": algo.inst_type,
         "isTradeBorrowMode": "",
         "last": last,
         "lever": algo.lever,
         "linkedOrd": {"ordId": ""},
-        "notionalUsd": text(instrument.value(algo.sz, algo.px)),
+        "notionalUsd": text(round(instrument.value(algo.sz, algo.px), PLACES)),
         "ordId": algo.ord_ids[-1] if algo.ord_ids else "",
         "ordIdList": list(algo.ord_ids),
         "ordPx": algo.ord_px,
@@ -215,7 +259,7 @@ def algo_row(algo: Algo, last: str) -> Row:
         "side": algo.side,
         "slOrdPx": algo.sl_ord_px,
         "slTriggerPx": shown(algo.sl_trigger_px),
-        "slTriggerPxType": algo.px_type if stops else "",
+        "slTriggerPxType": algo.px_types.get("sl", ""),
         "state": algo.state,
         "subAlgoIdList": [],
         "sz": text(algo.sz),
@@ -224,119 +268,10 @@ def algo_row(algo: Algo, last: str) -> Row:
         "tgtCcy": "",
         "tpOrdPx": algo.tp_ord_px,
         "tpTriggerPx": shown(algo.tp_trigger_px),
-        "tpTriggerPxType": algo.px_type if takes else "",
-        "tradeQuoteCcy": "" if instrument.is_swap else instrument.quote,
+        "tpTriggerPxType": algo.px_types.get("tp", ""),
+        "tradeQuoteCcy": instrument.quote if instrument.is_spot else "",
         "triggerPx": shown(algo.trigger_px),
-        "triggerPxType": algo.px_type if triggers else "",
+        "triggerPxType": algo.px_types.get("", ""),
         "triggerTime": algo.trigger_time,
         "uTime": str(algo.u_time),
     }
-
-
-# Bills, deposits and withdrawals
-
-
-def bill_row(bill: Bill) -> Row:
-    """A row of ``GET account/bills``."""
-    instrument, order, fill = bill.instrument, bill.order, bill.fill
-    swap = instrument is not None and instrument.is_swap
-    return {
-        "bal": text(bill.bal),
-        "balChg": text(bill.bal_chg),
-        "billId": bill.bill_id,
-        "ccy": bill.ccy,
-        "clOrdId": order.cl_ord_id if order else "",
-        "earnAmt": "",
-        "earnApr": "",
-        "execType": fill.exec_type if fill else "",
-        "fee": text(bill.fee),
-        "fillFwdPx": "",
-        "fillIdxPx": text(fill.mark) if fill else "",
-        "fillMarkPx": text(fill.mark) if fill and swap else "",
-        "fillMarkVol": "",
-        "fillPxUsd": "",
-        "fillPxVol": "",
-        "fillTime": str(fill.time) if fill else "",
-        "from": bill.sent_from,
-        "instId": instrument.inst_id if instrument else "",
-        "instType": instrument.inst_type if instrument else "",
-        "interest": "0",
-        "mgnMode": order.td_mode if order else bill.mgn_mode,
-        "notes": "",
-        "ordId": order.ord_id if order else "",
-        "pnl": text(bill.pnl),
-        "posBal": text(bill.pos_bal) if bill.pos_bal is not None else "0",
-        "posBalChg": text(bill.pos_bal_chg) if bill.pos_bal_chg is not None else "0",
-        "px": shown(bill.px),
-        "subType": bill.sub_type,
-        "sz": text(bill.sz) if bill.sz is not None else "0",
-        "tag": order.tag if order else "",
-        "to": bill.sent_to,
-        "tradeId": fill.trade_id if fill else "",
-        "ts": str(bill.ts),
-        "type": bill.type,
-    }
-
-
-def asset_bill_row(bill: AssetBill) -> Row:
-    """A row of ``GET asset/bills``."""
-    return {
-        "bal": text(bill.bal),
-        "balChg": text(bill.bal_chg),
-        "billId": bill.bill_id,
-        "ccy": bill.ccy,
-        "clientId": "",
-        "notes": "",
-        "ts": str(bill.ts),
-        "type": bill.type,
-    }
-
-
-def deposit_row(deposit: Movement) -> Row:
-    """A deposit as REST lists it; the push adds ``uid``, ``subAcct`` and ``pTime`` (`pushed`)."""
-    return {
-        "actualDepBlkConfirm": {"0": "0", "1": "1"}.get(deposit.state, "12"),
-        "amt": text(deposit.amt),
-        "areaCodeFrom": "",
-        "ccy": deposit.ccy,
-        "chain": f"{deposit.ccy}-Sandbox",
-        "depId": deposit.movement_id,
-        "from": "",
-        "fromWdId": "",
-        "state": deposit.state,
-        "to": f"sandbox-{deposit.uid}",
-        "ts": str(deposit.ts),
-        "txId": f"{int(deposit.movement_id):064x}",
-    }
-
-
-def withdrawal_row(withdrawal: Movement) -> Row:
-    """A withdrawal as REST lists it; the push adds ``uid``, ``subAcct`` and ``pTime`` (`pushed`)."""
-    return {
-        "addrEx": None,
-        "amt": text(withdrawal.amt),
-        "areaCodeFrom": "",
-        "areaCodeTo": "",
-        "ccy": withdrawal.ccy,
-        "chain": f"{withdrawal.ccy}-Sandbox",
-        "clientId": "",
-        "fee": text(withdrawal.fee),
-        "feeCcy": withdrawal.ccy,
-        "from": "",
-        "memo": "",
-        "nonTradableAsset": False,
-        "note": "",
-        "pmtId": "",
-        "state": withdrawal.state,
-        "tag": "",
-        "to": "sandbox-outside",
-        "toAddrType": "1",
-        "ts": str(withdrawal.ts),
-        "txId": f"{int(withdrawal.movement_id):064x}" if withdrawal.state == "2" else "",
-        "wdId": withdrawal.movement_id,
-    }
-
-
-def pushed(row: Row, uid: str, sub_acct: str, p_time: int) -> Row:
-    """A deposit's or withdrawal's row as its channel sends it."""
-    return row | {"uid": uid, "subAcct": sub_acct, "pTime": str(p_time)}

@@ -5,50 +5,30 @@ which pushes the balances and positions of each changed account once. REST's row
 that was pushed can be read.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from okxsync.sandbox.exchange import balances, rows
-from okxsync.sandbox.exchange.instruments import INSTRUMENTS, Instrument
-from okxsync.sandbox.exchange.ledger import Account, Position
+from okxsync.sandbox.exchange import balances, money_rows, position_rows, rows
+from okxsync.sandbox.exchange.catalogue import INSTRUMENTS, catalogue, expiring
+from okxsync.sandbox.exchange.instruments import Instrument
+from okxsync.sandbox.exchange.ledger import Account, PositionKey
 from okxsync.sandbox.exchange.orders import ZERO, Algo, Fill, Movement, Order, OrderRejected
+from okxsync.sandbox.exchange.positions import Position
 from okxsync.sandbox.exchange.quotes import Quote
 from okxsync.sandbox.exchange.rows import Row
 
+if TYPE_CHECKING:
+    from okxsync.sandbox.exchange.members import Member
+
 FUNDING_MS = 8 * 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An API key; only its name shows in a repr."""
-
-    api_key: str
-    secret_key: str = field(repr=False)
-    passphrase: str = field(repr=False)
-
-
-@dataclass(slots=True)
-class Member:
-    """An account of the exchange; `main_uid` equals `uid` for a master account. `acct_lv` as in ``account/config``."""
-
-    name: str
-    uid: str
-    main_uid: str
-    credentials: Credentials
-    demo: bool = True
-    perm: str = "read_only,trade"
-    ip: str = ""
-    vip: int = 0
-    acct_lv: str = "2"
-    label: str = ""
-
-    @property
-    def sub_acct(self) -> str:
-        return "" if self.uid == self.main_uid else self.name
+INTEREST_MS = 3_600_000
+EXPIRY_MS = 7 * 86_400_000
+PRICE_TYPES = ("last", "mark", "index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +46,8 @@ class _Changes:
 
     ccys: set[str] = field(default_factory=set)  # cash or frozen
     cash: set[str] = field(default_factory=set)
-    positions: dict[tuple[str, str], Position] = field(default_factory=dict)
+    positions: dict[PositionKey, Position] = field(default_factory=dict)
+    unpushed: set[PositionKey] = field(default_factory=set)  # changed without a push of channel positions
     trades: list[Row] = field(default_factory=list)
     event: str = "filled"
 
@@ -79,10 +60,22 @@ class _Changes:
 class State:
     """Members, accounts, prices and order books, without the operations."""
 
-    def __init__(self, clock: Callable[[], int], seed: int = 0, *, funding_ms: int = FUNDING_MS) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        seed: int = 0,
+        *,
+        funding_ms: int = FUNDING_MS,
+        interest_ms: int = INTEREST_MS,
+        expiry_ms: int = EXPIRY_MS,
+        types: Collection[str] = (),
+    ) -> None:
         self.members: dict[str, Member] = {}
-        self.instruments: dict[str, Instrument] = {each.inst_id: each for each in INSTRUMENTS}
-        self.funding_ms = funding_ms
+        self.instruments: dict[str, Instrument] = {}
+        self.expired: set[str] = set()
+        self.types = frozenset(types)
+        self.closed = False  # no price moves, and nothing is settled, while the market is closed
+        self.funding_ms, self.interest_ms, self.expiry_ms = funding_ms, interest_ms, expiry_ms
         self._clock = clock
         self._time = clock()
         self._seed = seed
@@ -90,21 +83,24 @@ class State:
         self._last_id = 2_500_000_000_000_000_000 + self._random.randrange(10**15)
         self._last_trade = 1_000_000_000 + self._random.randrange(10**6)
         self._accounts: dict[str, Account] = {}
-        self._quotes = {each.inst_id: Quote(each, self._time) for each in INSTRUMENTS}
-        self._marks = {each.inst_id: each.start_px for each in INSTRUMENTS}
-        self._usd = {"USDT": Decimal(1)}
-        self._next_funding = self._time - self._time % funding_ms + funding_ms
+        self._quotes: dict[str, Quote] = {}
+        self._marks: dict[str, Decimal] = {}
+        self._usd = {"USDT": Decimal(1), "USD": Decimal(1)}
+        self._next_funding = following(self._time, funding_ms)
+        self._next_interest = following(self._time, interest_ms)
         # Waiting orders as heaps, nearest price first: (price, entry number, order). Entries are dropped lazily.
         self._entries = count(1)
-        self._bids: dict[str, list[tuple[Decimal, int, Order]]] = {inst_id: [] for inst_id in self.instruments}
-        self._asks: dict[str, list[tuple[Decimal, int, Order]]] = {inst_id: [] for inst_id in self.instruments}
-        self._rising: dict[str, list[tuple[Decimal, int, Algo, str]]] = {inst_id: [] for inst_id in self.instruments}
-        self._falling: dict[str, list[tuple[Decimal, int, Algo, str]]] = {inst_id: [] for inst_id in self.instruments}
+        self._bids: defaultdict[str, list[tuple[Decimal, int, Order]]] = defaultdict(list)
+        self._asks: defaultdict[str, list[tuple[Decimal, int, Order]]] = defaultdict(list)
+        # Algo orders by instrument and type of price.
+        self._rising: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
+        self._falling: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
         self._moving: list[Movement] = []
         self._pushes: list[Push] = []
         self._changes: dict[str, _Changes] = {}
-        for inst_id in self._quotes:
-            self._remark(inst_id)
+        self._generation = 0
+        self._list(catalogue(self.types) if self.types else INSTRUMENTS)
+        self._list_expiring()
 
     def take_pushes(self) -> list[Push]:
         """Return the pushes since the last call, oldest first."""
@@ -139,8 +135,8 @@ class State:
     def _push_movement(self, movement: Movement) -> None:
         member = self.members[movement.uid]
         deposit = not movement.withdrawn
-        row = rows.deposit_row(movement) if deposit else rows.withdrawal_row(movement)
-        pushed = rows.pushed(row, movement.uid, member.sub_acct, movement.p_time)
+        row = money_rows.deposit_row(movement) if deposit else money_rows.withdrawal_row(movement)
+        pushed = money_rows.pushed(row, movement.uid, member.sub_acct, movement.p_time)
         self._pushes.append(Push(movement.uid, "deposit-info" if deposit else "withdrawal-info", [pushed]))
 
     def _flush(self) -> None:
@@ -155,24 +151,25 @@ class State:
                     "pTime": str(now),
                     "eventType": touched.event,
                     "balData": [balances.balance_data(account, ccy, now) for ccy in sorted(touched.cash)],
-                    "posData": [balances.position_data(position) for position in positions],
+                    "posData": [position_rows.position_data(position) for position in positions],
                     "trades": touched.trades,
                 }
                 self._pushes.append(Push(uid, "balance_and_position", [change]))
             for ccy in touched.ccys:
                 account.change_time[ccy] = now
-            self._pushes.append(Push(uid, "account", [self._account_row(uid, touched.ccys)]))
-            if positions:
+            if touched.ccys:
+                self._pushes.append(Push(uid, "account", [self._account_row(uid, touched.ccys)]))
+            if positions := [each for each in positions if each.key not in touched.unpushed]:
                 full_rows = [self._position_row(position) | {"pTime": str(now)} for position in positions]
                 self._pushes.append(Push(uid, "positions", full_rows))
 
     def _account_row(self, uid: str, only: Collection[str] | None) -> Row:
-        acct_lv = self.members[uid].acct_lv
-        return balances.account_row(self._accounts[uid], acct_lv, self._marks, self._usd, self._time, only)
+        return balances.account_row(self._accounts[uid], self.members[uid], self._marks, self._usd, self._time, only)
 
     def _position_row(self, position: Position) -> Row:
-        inst_id = position.instrument.inst_id
-        return balances.position_row(position, self._marks[inst_id], self._quotes[inst_id].last_text)
+        inst_id, settle = position.instrument.inst_id, position.instrument.settle
+        last, mark = self._quotes[inst_id].last_text, self._marks[inst_id]
+        return position_rows.position_row(position, mark, last, self._index(inst_id), self._usd[settle])
 
     # Small parts
 
@@ -185,10 +182,16 @@ class State:
         self._last_id += self._random.randrange(1, 4096)
         return str(self._last_id)
 
-    def _free(self, account: Account, ccy: str) -> Decimal:
-        """Return what new orders and withdrawals can use: at most the cash."""
+    def _cash_left(self, account: Account, ccy: str) -> Decimal:
+        """Return the cash that orders without borrowing, withdrawals and transfers can use."""
         worth = balances.worths(account, self._marks, (ccy,))[ccy]
         return min(worth.avail, max(worth.cash - worth.reserved, ZERO))
+
+    def _margin_left(self, account: Account, ccy: str) -> Decimal:
+        """Return what new positions can use as margin; in the pooled modes it comes from all currencies."""
+        if not self.members[account.uid].pooled:
+            return self._cash_left(account, ccy)
+        return balances.pool_left(account, self._marks, self._usd) / self._usd[ccy]
 
     def _instrument(self, uid: str, request: Mapping[str, Any]) -> Instrument:
         """Find a request's instrument by ``instId`` or by ``instIdCode`` of the member's environment."""
@@ -196,12 +199,41 @@ class State:
         if found is None and (code := request.get("instIdCode")) not in (None, ""):
             demo = self.members[uid].demo
             found = next((e for e in self.instruments.values() if str(e.inst_id_code(demo)) == str(code)), None)
-        if found is None:
+        if found is None or found.inst_id in self.expired:
             raise OrderRejected("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+        return found
+
+    @property
+    def listed(self) -> list[Instrument]:
+        """The instruments that have not expired."""
+        return [each for each in self.instruments.values() if each.inst_id not in self.expired]
+
+    def _index(self, inst_id: str) -> Decimal:
+        """The index price of an instrument: the mark of its spot pair."""
+        instrument = self.instruments[inst_id]
+        return self._marks.get(instrument.index, self._marks[inst_id])
+
+    def _list(self, instruments: Iterable[Instrument]) -> None:
+        for each in instruments:
+            self.instruments[each.inst_id] = each
+            self._quotes[each.inst_id] = Quote(each, self._time)
+            self._remark(each.inst_id)
+
+    def _list_expiring(self) -> list[Instrument]:
+        """List the next futures and options, and return them."""
+        self._next_expiry = self._time + self.expiry_ms
+        found = expiring(self.types, self._generation, self._next_expiry)
+        self._generation += 1
+        self._list(found)
         return found
 
     def _remark(self, inst_id: str) -> None:
         quote = self._quotes[inst_id]
         self._marks[inst_id] = quote.mark
-        if not quote.instrument.is_swap:
+        if quote.instrument.is_spot:
             self._usd[quote.instrument.base] = quote.mark
+
+
+def following(now: int, period: int) -> int:
+    """Return the end of the period that contains a time."""
+    return now - now % period + period
