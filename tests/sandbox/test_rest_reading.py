@@ -9,7 +9,7 @@ import pytest
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, body_of
+from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, Caller, body_of, talk
 
 HOUR_S, DAY_S = 3600, 86400
 
@@ -203,8 +203,8 @@ async def test_algo_lists_need_their_parameters(caller: Caller, sandbox: Sandbox
     sandbox.operate(exchange.cancel_algo, caller.member.uid, {"algoId": algo, "instId": "BTC-USDT-SWAP"})
     (row,) = await caller.rows("trade/orders-algo-history", ordType="trigger", state="canceled")
     assert row["algoId"] == algo
-    for path in ("trade/orders-algo-history", "trade/order-algo"):
-        (again,) = await caller.rows(path, ordType="trigger", algoId=algo)
+    for path, more in (("trade/orders-algo-history", {"ordType": "trigger"}), ("trade/order-algo", {})):
+        (again,) = await caller.rows(path, algoId=algo, **more)
         assert again | {"last": ""} == row | {"last": ""}  # prices go on
     assert (await caller.get("trade/order-algo", algoId="1"))["code"] == "51603"
 
@@ -301,3 +301,25 @@ async def test_rest_shows_new_rows_later_if_it_lags(
     assert [await caller.rows(path, instType="SWAP") for path in lists] == [[]] * 4
     later(sandbox, caller, 61)
     assert [len(await caller.rows(path, instType="SWAP")) for path in lists] == [1] * 4
+
+
+async def test_pushes_and_rest_may_spell_equal_values_differently(
+    sandbox: Sandbox, caller: Caller, exchange: Exchange
+) -> None:
+    sandbox.faults.spellings = True
+    stop = {"slTriggerPx": "20000", "slOrdPx": "-1"}
+    async with talk(sandbox, member=caller.member) as client:
+        await client.subscribe({"channel": "orders", "instType": "ANY"})
+        order = sandbox.operate(
+            exchange.place_order, caller.member.uid, {**SPOT, **FAR_BUY, "sz": "0.01", "attachAlgoOrds": [stop]}
+        )
+        [pushed] = (await client.receive_matching(channel="orders", event=None))["data"]
+    [pending] = await caller.rows("trade/orders-pending")
+    sandbox.operate(exchange.cancel_order, caller.member.uid, {"instId": "BTC-USDT", "ordId": order.ord_id})
+    [finished] = await caller.rows("trade/orders-history", instType="SPOT")
+    assert [row["posSide"] for row in (pushed, pending, finished)] == ["", "net", ""]
+    assert [row["lever"] for row in (pushed, pending, finished)] == ["0", "", ""]
+    assert [row["slTriggerPxType"] for row in (pushed, pending, finished)] == ["last", "", ""]
+    assert ["failCode" in row["attachAlgoOrds"][0] for row in (pushed, pending, finished)] == [False, True, True]
+    [balance] = await caller.rows("account/balance", ccy="USDT")
+    assert "maxSpotInUse" in balance["details"][0]

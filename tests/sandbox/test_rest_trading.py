@@ -119,7 +119,11 @@ async def test_websocket_operations(sandbox: Sandbox, exchange: Exchange, alpha:
 async def test_websocket_operations_need_the_right_inst_id_code(
     sandbox: Sandbox, exchange: Exchange, alpha: Member, op: str
 ) -> None:
-    body = {**SWAP, **FAR_BUY, "sz": "1", "ordId": "1", "newSz": "2"}
+    body = {
+        "order": {**SWAP, **FAR_BUY, "sz": "1"},
+        "cancel-order": {**BTC_SWAP, "ordId": "1"},
+        "amend-order": {**BTC_SWAP, "ordId": "1", "newSz": "2"},
+    }[op]
     async with talk(sandbox, member=alpha) as client:
         answer = await client.request({"id": "r1", "op": op, "args": [body]})
         assert (answer["code"], answer["data"][0]["sCode"]) == ("1", "51000")

@@ -21,8 +21,9 @@ from okxsync.runtime.outbox import Outbox
 from okxsync.sandbox.exchange.exchange import Exchange, OrderRejected
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.channels import CHANNELS
-from okxsync.sandbox.server.endpoints import READ_ENDPOINTS, ReadRequest
+from okxsync.sandbox.server.endpoints import READ_ENDPOINTS
 from okxsync.sandbox.server.hub import Hub, Subscription
+from okxsync.sandbox.server.read_request import ReadRequest
 from tests.support import asking
 from tests.support.desk import Desk
 from tests.support.outbox import queued

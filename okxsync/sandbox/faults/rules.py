@@ -74,6 +74,7 @@ class Faults:
     repeat_orders_ms: int | None = None  # every order message comes twice, the second with a uTime this much later
     join_orders: bool = False  # all order rows of one operation and account come in one message
     rest_lags_ms: int = 0  # a new row is pushed at once, and REST shows it this much later
+    spellings: bool = False  # pushes and REST spell equal values differently (`server.spellings`)
     silent: set[str] = field(default_factory=set)  # channels that push nothing, though subscribed
     rules: list[Rule] = field(default_factory=list)  # the lasting faults
     status: list[dict[str, Any]] = field(default_factory=list)  # rows of GET system/status

@@ -48,6 +48,16 @@ CHANNELS = {
         Channel("status", "public"),
     )
 }
+ARGS = frozenset({"channel", "instType", "instId", "instFamily"})
+"""The arguments of all channels. Each selects rows; one that would not is rejected."""
+CHANNEL_ARGS = {
+    "account": {"ccy", "extraParams"},
+    "positions": {"extraParams"},
+    "algo-advance": {"algoId"},
+    "deposit-info": {"ccy"},
+    "withdrawal-info": {"ccy"},
+    "account-greeks": {"ccy"},
+}
 INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
 FILLS_VIP = 4
 OWN_INTERVALS_S = {"2000": 2.0, "3000": 3.0, "4000": 4.0}
@@ -90,7 +100,9 @@ def channel_of(arg: Arg, endpoint: str, member: Member | None, exchange: Exchang
     if channel.needs == "instType" and inst_type not in known_types:
         raise missing
     inst_id = arg.get("instId", "")
-    if inst_id and inst_id not in exchange.instruments:
+    if inst_id and (inst_id not in exchange.instruments or inst_id in exchange.expired):
+        raise missing
+    if arg.keys() - ARGS - CHANNEL_ARGS.get(name, set()):
         raise missing
     if name == "positions" and inst_type == "SPOT":
         raise missing
@@ -140,7 +152,7 @@ def select(channel: str, arg: Arg, rows: list[Row], exchange: Exchange) -> list[
             rows = [row | {"details": [each for each in row["details"] if each["ccy"] == ccy]} for row in rows]
             return [row for row in rows if row["details"]]
         return rows
-    for name in ("instType", "instId", "ccy"):
+    for name in ("instType", "instId", "ccy", "algoId"):
         wanted = arg.get(name)
         if wanted and wanted != "ANY":
             rows = [row for row in rows if row.get(name, wanted) == wanted]

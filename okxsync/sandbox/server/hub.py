@@ -17,8 +17,9 @@ from okxsync.sandbox.exchange.rows import Row
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.auth import Keyring
 from okxsync.sandbox.server.channels import Arg, Channel, interval_s, pushed_arg, select
-from okxsync.sandbox.server.endpoints import index_row
 from okxsync.sandbox.server.limits import RequestLimits
+from okxsync.sandbox.server.public_endpoints import index_row
+from okxsync.sandbox.server.spellings import pushed_order
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,6 +120,8 @@ class Hub:
         subscriptions = self._subscriptions.get((uid, channel))
         if not subscriptions or channel in self.faults.silent:
             return
+        if channel == "orders" and self.faults.spellings:
+            rows = [pushed_order(row) for row in rows]
         frames: dict[str, str] = {}
         for each in list(subscriptions):
             if each.key not in frames:

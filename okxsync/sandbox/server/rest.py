@@ -17,8 +17,9 @@ from okxsync.sandbox.exchange.exchange import Member, OrderRejected
 from okxsync.sandbox.faults.rules import ScriptedReply
 from okxsync.sandbox.server import trade
 from okxsync.sandbox.server.auth import Denied
-from okxsync.sandbox.server.endpoints import READ_ENDPOINTS, ReadEndpoint, ReadRequest
+from okxsync.sandbox.server.endpoints import READ_ENDPOINTS
 from okxsync.sandbox.server.hub import Hub
+from okxsync.sandbox.server.read_request import ReadEndpoint, ReadRequest
 
 _ENDPOINTS = {each.path: each for each in READ_ENDPOINTS}
 _BAD_REQUEST = frozenset({"50000", "50002", "50006", "50014", "51000"})
@@ -70,6 +71,7 @@ class RestServer:
         counted = f"{who} {query.get(reading.per, '')}".strip()
         if not hub.limits.admit(f"50011 GET {reading.path} {counted}", reading.limit, reading.period_s):
             return self._too_many()
+        reading.check(query)
         read = ReadRequest(hub.exchange, hub.faults, uid, query, hub.now_ms(), demo)
         return _json({"code": "0", "msg": "", "data": reading.answer(read)})
 
@@ -125,8 +127,8 @@ def _closed(row: Mapping[str, Any], request: Mapping[str, Any]) -> Response:
     """Return the reply of ``close-position``, which has no ``sCode``."""
     if row["sCode"] != "0":
         return _failed(row["sCode"], row["sMsg"])
-    row = {"clOrdId": row["clOrdId"], "instId": request.get("instId", ""), "posSide": "net", "tag": row["tag"]}
-    return _json({"code": "0", "msg": "", "data": [row]})
+    named = {"instId": request.get("instId", ""), "posSide": request.get("posSide") or "net"}
+    return _json({"code": "0", "msg": "", "data": [{"clOrdId": row["clOrdId"], **named, "tag": row["tag"]}]})
 
 
 def _ip(request: Request) -> str:

@@ -94,7 +94,7 @@ class Sandbox:
 
     def accounts_toml(self) -> str:
         """Return the accounts.toml that mirrors all members, with one more account for each added key."""
-        marks = [f'{{ channel = "mark-price", instId = "{inst_id}" }}' for inst_id in self.exchange.instruments]
+        marks = [f'{{ channel = "mark-price", instId = "{inst_id}" }}' for inst_id in self._lasting()]
         lines = ["[sites.sandbox]", f'rest = "{self.url_rest}"']
         lines += [f'{endpoint} = "{self.url_ws(endpoint)}"' for endpoint in ENDPOINTS]
         lines += [f"dials_per_second = {self.terms.dials_per_second or NO_LIMIT}", ""]
@@ -109,6 +109,10 @@ class Sandbox:
             lines += [f"secret_key = {json.dumps(credentials.secret_key)}"]
             lines += [f"passphrase = {json.dumps(credentials.passphrase)}"]
         return "\n".join(lines) + "\n"
+
+    def _lasting(self) -> list[str]:
+        """The instruments without expiry: a subscription to others would fail one day."""
+        return [each.inst_id for each in self.exchange.listed if not each.exp_time]
 
     def add_key(self, uid: str, name: str) -> Credentials:
         """Create another key of an account; accounts.toml lists it as a separate account."""

@@ -85,7 +85,7 @@ def over_budget(
         inst_id = instrument_of(exchange, uid, each)
         per_instrument[inst_id] = per_instrument.get(inst_id, 0) + 1
         found = exchange.instruments.get(inst_id)
-        opening += operation.opens and found is not None and found.is_swap
+        opening += operation.opens and found is not None and not found.is_spot
     if opening and not limits.admit(f"50061 orders of {uid}", ORDERS_OF_AN_ACCOUNT, WINDOW_S, opening):
         return "50061"
     admitted = [
