@@ -30,6 +30,26 @@ def sandbox(
             help="New WebSocket connections per second; more are rejected with HTTP 429, as OKX does. 0: no limit.",
         ),
     ] = 3,
+    instruments: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPES",
+            help="Instrument types to list and trade: SPOT,MARGIN,SWAP,FUTURES,OPTION or all. Default: spot, swaps.",
+        ),
+    ] = "",
+    modes: Annotated[
+        str,
+        typer.Option(
+            metavar="MODES",
+            help="Account modes (acctLv), in turn: 1,2,2-long-short,3,3-long-short,4 or all. Default: 2.",
+        ),
+    ] = "",
+    settle_every: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Period of funding, interest and expiry. Default: 8 hours, 1 hour, 7 days."
+        ),
+    ] = 0.0,
     write_config: Annotated[
         Path | None, typer.Option("--write-config", metavar="PATH", help="Write the accounts.toml to use to this path.")
     ] = None,
@@ -42,15 +62,25 @@ def sandbox(
     """
     import trio
 
+    from okxsync.sandbox import accounts as opening
     from okxsync.sandbox import command
 
+    option = "--faults"
     try:
         chosen = command.faults_of(faults)
+        option = "--instruments"
+        types = opening.types_of(instruments)
+        option = "--modes"
+        account_modes = opening.modes_of(modes)
     except ValueError as error:
-        fail(2, f"--faults: {error}")
+        fail(2, f"{option}: {error}")
     failed: list[str] = []
     try:
-        trio.run(lambda: command.serve(port, accounts, rate, seed, chosen, dials_per_second, write_config))
+        trio.run(
+            lambda: command.serve(
+                port, accounts, rate, seed, chosen, dials_per_second, write_config, types, account_modes, settle_every
+            )
+        )
     except* OSError as group:
         failed = [f"sandbox on port {port}: {error}" for error in leaves(group)]
     if failed:

@@ -4,11 +4,13 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from okxsync.sandbox.accounts import MODES, Mode, open_accounts
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.script import Fault, play, read_script
 from okxsync.sandbox.server.server import serve_sandbox
@@ -42,6 +44,11 @@ def _in_turn(name: str, number: int, count: int) -> Fault:
     return Fault(do=do, code=code, at_s=number * FAULT_S, every=count * FAULT_S, any=one)
 
 
+def _periods(settle_s: float) -> dict[str, int]:
+    names = ("funding_ms", "interest_ms", "expiry_ms") if settle_s else ()
+    return dict.fromkeys(names, int(settle_s * 1000))
+
+
 async def serve(
     port: int,
     accounts: int,
@@ -50,19 +57,24 @@ async def serve(
     faults: list[Fault],
     dials_per_second: int,
     write_config: Path | None,
+    types: Collection[str] = (),
+    modes: Sequence[Mode] = (MODES["2"],),
+    settle_s: float = 0.0,
 ) -> None:
     """Serve ``accounts`` accounts that trade ``rate`` times a second on ``port``, until SIGINT or SIGTERM.
 
     Args:
+        types: The instrument types to list; none for the default of the exchange.
+        modes: The modes of the accounts, in turn.
+        settle_s: How often funding, interest and expiry happen, in seconds; 0 for OKX's own times.
         faults: The faults to inject.
         dials_per_second: New WebSocket connections per second; more are rejected with HTTP 429. 0 for no limit.
 
     Raises:
         OSError: the port is taken, or the configuration cannot be written.
     """
-    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed)
-    for number in range(1, accounts + 1):
-        exchange.add_member(f"account{number}")
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed, types=types, **_periods(settle_s))
+    open_accounts(exchange, (f"account{number}" for number in range(1, accounts + 1)), modes)
     serving = serve_sandbox(exchange, port=port, rate=rate, seed=seed, dials_per_second=dials_per_second)
     async with serving as sandbox, trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
