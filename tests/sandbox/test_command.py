@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from typer.testing import CliRunner
 
+from okxsync.cli import app
 from okxsync.sandbox import accounts, command
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import NO_LIMIT
@@ -72,3 +74,11 @@ def test_all_means_every_type_and_every_mode() -> None:
 def test_an_unknown_type_or_mode_is_rejected_with_the_known_ones(read: object, text: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)odd is not a .*: use .*, or all"):
         read(text)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("option", ["--instruments", "--modes"])
+def test_a_wrong_option_is_one_line_and_exit_code_2(option: str) -> None:
+    result = CliRunner().invoke(app, ["sandbox", option, "odd"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{option}: ")
+    assert len(result.stderr.splitlines()) == 1

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from okxsync.messages import Frames, Pong, Verified
 from okxsync.okx.channels import subscription
+from okxsync.rest.client import AccountClient
 from okxsync.runtime.outbox import Outbox
 from okxsync.sandbox.exchange.exchange import Exchange, OrderRejected
 from okxsync.sandbox.faults.rules import Faults, Terms
@@ -101,6 +102,13 @@ class Wired:
     def stalled(self) -> list[tuple[str, str]]:
         return [(channel, why) for _, channel, why in self._found.stale]
 
+    @property
+    def client(self) -> AccountClient:
+        """The account's REST client."""
+        client = self._found.clients.of(self._found.names[0])
+        assert client
+        return client
+
     def subscribe(self, channels: Sequence[str | Mapping[str, str]], snapshot_s: float) -> None:
         for one in map(subscription, channels):
             subscribed = Subscription(self.wire, CHANNELS[one.channel], one.arg, self.uid, snapshot_s)
@@ -147,6 +155,8 @@ async def wired(
     snapshot_s: float = 5.0,
     latency_s: float = 0.2,
     seed: int = 3,
+    exchange: Exchange | None = None,
+    rest_only: bool = False,
 ) -> AsyncIterator[Wired]:
     """Let the account live and be verified for as long as the block runs.
 
@@ -154,9 +164,13 @@ async def wired(
         channels: As in accounts.toml.
         snapshot_s: The period of the regular pushes of ``account`` and ``positions``; 0 for none.
         latency_s: How long a REST request and its answer are on their way, together.
+        exchange: One that has the account already; by default one with spot and swaps.
+        rest_only: Whether what only REST reports is fetched too: bills, closed positions, fills without an order.
     """
-    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed)
-    uid = exchange.add_member("a0").uid
+    if exchange is None:
+        exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed)
+        exchange.add_member("a0")
+    [uid] = exchange.members
     exchange.take_pushes()
     desk = Desk(folder / "okxsync.db")
     transport = asking.Exchange(asking.nothing)
@@ -168,7 +182,8 @@ async def wired(
         async with trio.open_nursery() as nursery:
             account.subscribe(channels, snapshot_s)
             nursery.start_soon(account.run)
-            nursery.start_soon(found.reconciler(found.stalled_source()).run)
+            more = [found.rest_only_source()] if rest_only else []
+            nursery.start_soon(found.reconciler(found.stalled_source(), *more).run)
             yield account
             nursery.cancel_scope.cancel(reason="the test is over")
     finally:
