@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member, Push
+from okxsync.sandbox.server.channels import ARGS, CHANNELS, BadArg, channel_of
 from okxsync.sandbox.server.server import Sandbox
 from tests.support.sandbox_client import FAR_BUY, SPOT, SWAP, talk
 
@@ -412,3 +413,17 @@ async def test_mark_price_every_200_ms_and_tickers_not_faster_than_100_ms(sandbo
         assert gaps
         assert min(gaps) >= least
     assert set(rows_of["mark-price"][0]) == {"instType", "instId", "markPx", "ts"}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_subscription_with_an_argument_without_effect_is_rejected(exchange: Exchange, name: str) -> None:
+    member = exchange.add_member("vip", vip=5)
+    inst_id = "BTC-USDT" if name == "index-tickers" else "BTC-USDT-SWAP"
+    values = {"instType": "SWAP", "instFamily": "BTC-USDT", "instId": inst_id, "extraParams": "", "ccy": "BTC"}
+    known = {each: values.get(each, "1") for each in ARGS[name].split()}
+    endpoint = CHANNELS[name].endpoint
+    assert channel_of({"channel": name, **known}, endpoint, member, exchange).name == name
+    for unknown in ({"ccy": "BTC"} if "ccy" not in known else {"instId": "BTC-USDT"}, {"noSuchName": "1"}):
+        with pytest.raises(BadArg) as caught:
+            channel_of({"channel": name, **known, **unknown}, endpoint, member, exchange)
+        assert caught.value.code == "60018"

@@ -48,16 +48,28 @@ CHANNELS = {
         Channel("status", "public"),
     )
 }
-ARGS = frozenset({"channel", "instType", "instId", "instFamily"})
-"""The arguments of all channels. Each selects rows; one that would not is rejected."""
-CHANNEL_ARGS = {
-    "account": {"ccy", "extraParams"},
-    "positions": {"extraParams"},
-    "algo-advance": {"algoId"},
-    "deposit-info": {"ccy"},
-    "withdrawal-info": {"ccy"},
-    "account-greeks": {"ccy"},
+_INSTRUMENTS = "instType instFamily instId"
+ARGS = {
+    "account": "ccy extraParams",
+    "positions": f"{_INSTRUMENTS} extraParams",
+    "balance_and_position": "",
+    "orders": _INSTRUMENTS,
+    "fills": "instType instId",
+    "liquidation-warning": _INSTRUMENTS,
+    "account-greeks": "ccy",
+    "orders-algo": _INSTRUMENTS,
+    "algo-advance": "instType instId algoId",
+    "deposit-info": "ccy",
+    "withdrawal-info": "ccy",
+    "tickers": "instType instId",
+    "mark-price": "instType instId",
+    "index-tickers": "instId",
+    "funding-rate": "instType instId",
+    "open-interest": "instType instId",
+    "instruments": "instType instFamily",
+    "status": "",
 }
+"""The arguments of each channel. Each selects rows or their rhythm; one that would have no effect is rejected."""
 INST_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"})
 FILLS_VIP = 4
 OWN_INTERVALS_S = {"2000": 2.0, "3000": 3.0, "4000": 4.0}
@@ -102,7 +114,7 @@ def channel_of(arg: Arg, endpoint: str, member: Member | None, exchange: Exchang
     inst_id = arg.get("instId", "")
     if inst_id and (inst_id not in exchange.instruments or inst_id in exchange.expired):
         raise missing
-    if arg.keys() - ARGS - CHANNEL_ARGS.get(name, set()):
+    if arg.keys() - set(ARGS[name].split()) - {"channel"}:
         raise missing
     if name == "positions" and inst_type == "SPOT":
         raise missing
@@ -152,6 +164,8 @@ def select(channel: str, arg: Arg, rows: list[Row], exchange: Exchange) -> list[
             rows = [row | {"details": [each for each in row["details"] if each["ccy"] == ccy]} for row in rows]
             return [row for row in rows if row["details"]]
         return rows
+    if channel == "fills" and arg.get("instType", "ANY") != "ANY":  # its rows do not say their type
+        rows = [row for row in rows if exchange.instruments[row["instId"]].inst_type == arg["instType"]]
     for name in ("instType", "instId", "ccy", "algoId"):
         wanted = arg.get(name)
         if wanted and wanted != "ANY":
