@@ -112,7 +112,7 @@ async def test_a_daemon_mirrors_all_kinds_at_once(tmp_path: Path) -> None:
         open_account(exchange, kind, kind)
     async with serve_sandbox(exchange, dials_per_second=0) as sandbox:
         settings = load(write_config(tmp_path, sandbox.accounts_toml()))
-        database = settings.database
+        database = tmp_path / "okxsync.db"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(daemon.run, settings, database))
             await until(lambda: database.exists() and status_of(database).exit_code == 0)
