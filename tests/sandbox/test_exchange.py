@@ -109,9 +109,10 @@ def test_config_distinguishes_master_and_sub_accounts(exchange: Exchange, uid: s
 @pytest.mark.parametrize(
     ("acct_lv", "given", "empty"),
     [
-        ("1", {"totalEq"}, {"isoEq", "availEq", "adjEq", "imr", "upl"}),
+        ("1", {"totalEq", "adjEq", "imr"}, {"isoEq", "availEq", "upl", "notionalUsdForSwap"}),
         ("2", {"totalEq", "isoEq"}, {"availEq", "adjEq", "imr", "mmr", "upl"}),
         ("3", {"totalEq", "isoEq", "availEq", "adjEq", "imr", "upl"}, set()),
+        ("4", {"totalEq", "isoEq", "availEq", "adjEq", "imr", "upl", "notionalUsdForSwap"}, set()),
     ],
 )
 def test_account_fields_are_empty_by_account_mode(

@@ -103,6 +103,7 @@ def pool_left(account: Account, marks: Prices, usd: Prices) -> Decimal:
 
 def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
     margin, shared, portfolio = acct_lv != "1", acct_lv in ("3", "4"), acct_lv == "4"
+    borrows = acct_lv != "2"  # also Spot mode
     liab, interest = text(worth.liab), text(worth.interest)
     ratio = text(round(worth.eq / worth.mmr, 4)) if worth.mmr > 0 and acct_lv == "2" else ""
     return {
@@ -111,7 +112,7 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
         "autoLendStatus": "off",
         "availBal": text(worth.avail),
         "availEq": text(worth.avail) if margin else "",
-        "borrowFroz": text(worth.liab * BORROW_MARGIN) if shared else "",
+        "borrowFroz": text(worth.liab * BORROW_MARGIN) if borrows else "",
         "cashBal": text(worth.cash),
         "ccy": worth.ccy,
         "clSpotInUseAmt": "0" if portfolio else "",
@@ -120,19 +121,19 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
         "colRes": "0",
         "collateralEnabled": False,
         "collateralRestrict": False,
-        "crossLiab": liab if shared else "",
+        "crossLiab": liab if borrows else "",
         "disEq": text(round(worth.eq * usd, 12)),
         "eq": text(worth.eq),
         "eqUsd": text(round(worth.eq * usd, 12)),
         "fixedBal": "0",
         "frozenBal": text(worth.frozen),
         "imr": text(worth.imr) if margin else "",
-        "interest": interest if shared else "",
+        "interest": interest if borrows else "",
         "isoEq": text(worth.iso_eq) if margin else "",
         "isoLiab": "0" if shared else "",
         "isoUpl": text(worth.iso_upl) if margin else "",
-        "liab": liab if shared else "",
-        "maxLoan": "1000000" if shared else "",
+        "liab": liab if borrows else "",
+        "maxLoan": "1000000" if borrows else "",
         "maxSpotInUseAmt": "0" if portfolio else "",
         "mgnRatio": ratio,
         "mmr": text(worth.mmr) if margin else "",
@@ -150,7 +151,7 @@ def _detail(worth: Worth, usd: Decimal, u_time: int, acct_lv: str) -> Row:
         "stgyEq": "0",
         "totalPnl": "",
         "totalPnlRatio": "",
-        "twap": "0" if shared else "",
+        "twap": "0" if borrows else "",
         "uTime": str(u_time),
         "upl": text(worth.upl) if margin else "",
         "uplLiab": "0" if shared else "",
@@ -161,7 +162,7 @@ def account_row(
     account: Account, member: Member, marks: Prices, usd: Prices, now: int, only: Collection[str] | None = None
 ) -> Row:
     """The account object; `only` limits its details to changed currencies, and includes zero ones."""
-    acct_lv, shared = member.acct_lv, member.pooled
+    acct_lv, pooled = member.acct_lv, member.pooled
     all_worths = worths(account, marks)
     eq = iso = imr = mmr = upl = held = borrowed = ZERO
     for ccy, worth in all_worths.items():
@@ -172,15 +173,19 @@ def account_row(
         upl += worth.upl * usd[ccy]
         held += worth.reserved * usd[ccy]
         borrowed += worth.liab * usd[ccy]
-    notional = _notionals(account, marks, usd) if shared else {}
+    notional = _notionals(account, marks, usd) if pooled else {}
 
     def shown(value: Decimal) -> str:
-        return text(round(value, PLACES)) if shared else ""
+        """What all modes but Futures mode have."""
+        return text(round(value, PLACES)) if acct_lv != "2" else ""
+
+    def of_pool(value: Decimal) -> str:
+        return text(round(value, PLACES)) if pooled else ""
 
     shown_ccys = [ccy for ccy, worth in all_worths.items() if worth.counts] if only is None else sorted(only)
     return {
         "adjEq": shown(eq),
-        "availEq": shown(max(eq - imr, ZERO)),
+        "availEq": of_pool(max(eq - imr, ZERO)),
         "borrowFroz": shown(borrowed * BORROW_MARGIN),
         "delta": "",
         "deltaLever": "",
@@ -196,13 +201,13 @@ def account_row(
         "mmr": shown(mmr),
         "notionalUsd": shown(sum(notional.values(), borrowed)),
         "notionalUsdForBorrow": shown(borrowed),
-        "notionalUsdForFutures": shown(notional.get("FUTURES", ZERO)),
+        "notionalUsdForFutures": of_pool(notional.get("FUTURES", ZERO)),
         "notionalUsdForOption": shown(notional.get("OPTION", ZERO)),
-        "notionalUsdForSwap": shown(notional.get("SWAP", ZERO)),
+        "notionalUsdForSwap": of_pool(notional.get("SWAP", ZERO)),
         "ordFroz": shown(held),
         "totalEq": text(round(eq, PLACES)),
         "uTime": str(now),
-        "upl": shown(upl),
+        "upl": of_pool(upl),
     }
 
 
