@@ -103,7 +103,9 @@ class AlgoOrder(msgspec.Struct, rename="camel"):
     actual_px: str = ""
     actual_side: str = ""
     actual_sz: str = ""
+    adv_chase_params: Json = NO_JSON
     advance_ord_type: str = ""
+    aggressiveness: str = ""
     algo_cl_ord_id: str = ""
     algo_id: str = ""
     amend_px_on_trigger_type: str = ""
@@ -125,6 +127,7 @@ class AlgoOrder(msgspec.Struct, rename="camel"):
     last: str = ""
     lever: str = ""
     linked_ord: Json = NO_JSON
+    lmt_order_number: str = ""
     max_chase_type: str = ""
     max_chase_val: str = ""
     move_trigger_px: str = ""
@@ -138,6 +141,7 @@ class AlgoOrder(msgspec.Struct, rename="camel"):
     px_limit: str = ""
     px_spread: str = ""
     px_var: str = ""
+    quick_mgn_type: str = ""
     reduce_only: Flag = ""
     req_id: str = ""
     side: str = ""
@@ -156,6 +160,7 @@ class AlgoOrder(msgspec.Struct, rename="camel"):
     tp_trigger_px: str = ""
     tp_trigger_px_type: str = ""
     trade_quote_ccy: str = ""
+    trigger_params: Json = NO_JSON
     trigger_px: str = ""
     trigger_px_type: str = ""
     trigger_time: str = ""
@@ -264,7 +269,10 @@ class Position(msgspec.Struct, rename="camel"):
 
 
 class Balance(msgspec.Struct, rename="camel"):
-    """One currency of an account: ``details[]`` of channel ``account`` and of ``GET account/balance``."""
+    """One currency of an account: ``details[]`` of channel ``account`` and of ``GET account/balance``.
+
+    REST's ``maxSpotInUse`` is ``maxSpotInUseAmt`` in pushes.
+    """
 
     acc_avg_px: str = ""
     auto_lend_mt_amt: str = ""
@@ -315,6 +323,7 @@ class Balance(msgspec.Struct, rename="camel"):
     u_time: str = ""
     upl: str = ""
     upl_liab: str = ""
+    max_spot_in_use: str = ""
 
 
 class Equity(msgspec.Struct, rename="camel"):
@@ -419,18 +428,27 @@ class MarkPrice(msgspec.Struct, rename="camel"):
 
 
 class Instrument(msgspec.Struct, rename="camel"):
-    """Channel ``instruments`` (changes) and ``GET public/instruments`` (all)."""
+    """Channel ``instruments`` (changes), ``GET public/instruments`` and ``GET account/instruments`` (all).
+
+    One instrument id may be listed as SPOT and as MARGIN.
+    """
 
     alias: str = ""
+    auction_end_time: str = ""
     base_ccy: str = ""
+    category: str = ""
     cont_td_sw_time: str = ""
     ct_mult: str = ""
     ct_type: str = ""
     ct_val: str = ""
     ct_val_ccy: str = ""
+    elp: Flag = ""
     exp_time: str = ""
+    float_px_lmt_pct: str = ""
+    freq: str = ""
     future_settlement: Flag = ""
     group_id: str = ""
+    init_px_lmt_pct: str = ""
     inst_category: str = ""
     inst_family: str = ""
     inst_id: str = ""
@@ -438,24 +456,36 @@ class Instrument(msgspec.Struct, rename="camel"):
     inst_type: str = ""
     lever: str = ""
     list_time: str = ""
+    long_pos_remaining_quota: str = ""
     lot_sz: str = ""
     max_iceberg_sz: str = ""
     max_lmt_amt: str = ""
     max_lmt_sz: str = ""
     max_mkt_amt: str = ""
     max_mkt_sz: str = ""
+    max_plat_oi_coin_lmt: str = msgspec.field(default="", name="maxPlatOICoinLmt")
+    max_plat_oi_lmt: str = msgspec.field(default="", name="maxPlatOILmt")
+    max_px_lmt_pct: str = ""
     max_stop_sz: str = ""
     max_trigger_sz: str = ""
     max_twap_sz: str = ""
+    method: str = ""
     min_sz: str = ""
     open_type: str = ""
     opt_type: str = ""
+    pos_lmt_amt: str = ""
+    pos_lmt_pct: str = ""
+    pre_mkt_sw_time: str = ""
     quote_ccy: str = ""
+    rpi: Flag = ""
     rule_type: str = ""
+    series_id: str = ""
     settle_ccy: str = ""
+    short_pos_remaining_quota: str = ""
     state: str = ""
     stk: str = ""
     tick_sz: str = ""
+    trade_quote_ccy_list: Json = NO_JSON
     uly: str = ""
     upc_chg: Json = NO_JSON
 

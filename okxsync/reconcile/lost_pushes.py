@@ -15,6 +15,7 @@ import msgspec
 
 from okxsync.okx import endpoints
 from okxsync.okx.channels import arguments_of, covers_row
+from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.held import LiveChannel
 from okxsync.store.database import Reader
 from okxsync.store.decode import number
@@ -22,8 +23,6 @@ from okxsync.store.decode import number
 Query: TypeAlias = Callable[[str], list[dict[str, Any]]]
 """Takes SQL, and returns those of its rows that the subscription reports."""
 
-ASIDE_MS: Final = 1000
-"""Two channels may report the same change with times that differ by so much at most."""
 _EVENT_BILLS: Final = "'1', '2', '3', '5', '6', '7', '8', '9', '10'"
 """Types of bills that ``balance_and_position`` has an event for: transfer, trade, delivery, liquidation, margin
 transfer, interest, funding, ADL, clawback (OKX docs: bill types, balance_and_position channel). Income has none."""

@@ -20,9 +20,10 @@ import msgspec
 
 from okxsync.messages import Message, Unverified, Verified
 from okxsync.okx.channels import arguments_of, channel_of, is_understood
+from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile import pull
 from okxsync.reconcile.held import LiveChannel, Reads, live_channels
-from okxsync.reconcile.lost_pushes import ASIDE_MS, LOST, Window, lost_push
+from okxsync.reconcile.lost_pushes import LOST, Window, lost_push
 from okxsync.reconcile.pull import TO_VERIFY
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work

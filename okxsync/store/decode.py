@@ -7,7 +7,6 @@ journalled once and counted. An unknown field then joins the fast path, which re
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -16,6 +15,8 @@ from msgspec.structs import astuple, fields
 from okxsync import events
 from okxsync.events import Event
 from okxsync.okx import models
+from okxsync.okx.compare import number as number
+from okxsync.okx.compare import read_number as read_number
 
 Value: TypeAlias = str | int | None
 OnAnomaly: TypeAlias = Callable[[Event, str], None]
@@ -40,20 +41,6 @@ def is_moment(text: str) -> bool:
     return len(text) <= MOMENT_DIGITS and text.isascii() and text.isdigit()
 
 
-def number(text: object) -> Decimal:
-    """Return a decimal; zero if it is absent or not a number. NaN does not count as a number."""
-    return read_number(text) or Decimal(0)
-
-
-def read_number(text: object) -> Decimal | None:
-    """Return a finite decimal, zero if it is absent, or None if it is anything else."""
-    try:
-        found = Decimal(str(text or 0))
-    except InvalidOperation:
-        return None
-    return found if found.is_finite() and abs(found.adjusted()) < 100 else None
-
-
 class Record(Generic[R]):
     """Reads rows of one kind.
 
@@ -61,14 +48,32 @@ class Record(Generic[R]):
         model: Its type.
         times: Columns that hold milliseconds; they are INTEGER in the database.
         known: Per column the values that OKX documents; other values are stored too, and reported as anomalies.
+        synonyms: Fields that are stored in the column of another one, because REST and pushes name it differently.
+
+    Attributes:
+        columns: In the order of ``values``.
+        column_of_name: By OKX's name of a field.
     """
 
     def __init__(
-        self, model: type[R], times: Sequence[str] = (), known: Mapping[str, frozenset[str]] | None = None
+        self,
+        model: type[R],
+        times: Sequence[str] = (),
+        known: Mapping[str, frozenset[str]] | None = None,
+        synonyms: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
-        names = [field.name for field in fields(model) if field.type != list[models.Json]]  # those are rows, and last
+        synonyms = synonyms or {}
+        all_names = [field.name for field in fields(model)]
+        # Rows inside a row and synonyms have no column of their own, and are the last fields.
+        without = {field.name for field in fields(model) if field.type == list[models.Json]} | synonyms.keys()
+        names = [name for name in all_names if name not in without]
         self.columns: Final = tuple(column_of(name) for name in names)
+        columns = {name: column_of(synonyms.get(name, name)) for name in (*names, *synonyms)}
+        self.column_of_name: Final = {
+            field.encode_name: columns[field.name] for field in fields(model) if field.name in columns
+        }
+        self._synonyms = [(all_names.index(name), names.index(column)) for name, column in synonyms.items()]
         self._fields = {field.encode_name: field for field in fields(model)}
         self._width = len(names)
         self._times = [names.index(name) for name in times]
@@ -91,6 +96,8 @@ class Record(Generic[R]):
     def values(self, row: R, anomaly: OnAnomaly) -> list[Value]:
         """Return the row's columns as text: nested JSON unchanged, times as digits only, ``""`` where absent."""
         values: list[Any] = list(astuple(row))
+        for index, column in self._synonyms:
+            values[column] = values[column] or values[index]
         del values[self._width :]
         for index in self._not_text:
             if type(value := values[index]) is not str:
@@ -207,7 +214,7 @@ ALGO_ORDER = Record(
 )
 FILL = Record(models.Fill, times=("fill_time", "ts"))
 POSITION = Record(models.Position, times=("c_time", "u_time", "p_time"), known={"inst_type": _INST_TYPES})
-BALANCE = Record(models.Balance, times=("u_time",))
+BALANCE = Record(models.Balance, times=("u_time",), synonyms={"max_spot_in_use": "max_spot_in_use_amt"})
 EQUITY = Record(models.Equity, times=("u_time",))
 BALANCE_AND_POSITION = Record(
     models.BalanceAndPosition,
@@ -222,6 +229,8 @@ CASH_BALANCE = Record(models.CashBalance, times=("u_time",))
 DEPOSIT = Record(models.Deposit, times=("ts", "p_time"))
 WITHDRAWAL = Record(models.Withdrawal, times=("ts", "p_time"))
 MARK_PRICE = Record(models.MarkPrice, times=("ts",))
-INSTRUMENT = Record(models.Instrument, times=("list_time", "exp_time", "cont_td_sw_time"))
+INSTRUMENT = Record(
+    models.Instrument, times=("list_time", "exp_time", "cont_td_sw_time", "auction_end_time", "pre_mkt_sw_time")
+)
 CLOSED_POSITION = Record(models.ClosedPosition, times=("c_time", "u_time"))
 BILL = Record(models.Bill, times=("fill_time", "ts"))

@@ -191,7 +191,10 @@ _REAL: Final = {  # numbers to sort and add up, per table
     "mark_prices": "mark_px",
     "instruments": "ct_val ct_mult tick_sz lot_sz min_sz",
 }
-_TIMES: Final = "c_time u_time p_time fill_time trigger_time ts list_time exp_time cont_td_sw_time".split()
+_TIMES: Final = (
+    "c_time u_time p_time fill_time trigger_time ts list_time exp_time cont_td_sw_time auction_end_time"
+    " pre_mkt_sw_time".split()
+)
 _WITH_VIEW: Final = (*_REAL, "accounts", "connections", "coverage", "gaps", "messages", "journal", "processes")
 
 
@@ -397,3 +400,34 @@ def m013_revisions(database: Database) -> None:
         "account! inst_id! ord_id! trade_id! revision:i!",
     )
     database.execute("CREATE INDEX replaced_fills_revision ON replaced_fills (revision)")
+
+
+@migrations()
+def m014_instruments(database: Database) -> None:
+    """An instrument id may be listed as SPOT and as MARGIN: the key of ``instruments`` has the type too.
+
+    ``as_of`` is when a row was true, in the exchange's milliseconds. Rows without a type belong to no known listing;
+    they are loaded again with the next subscription. Algo orders get the fields that OKX has added.
+    """
+    columns = """inst_type! inst_id! inst_id_code uly inst_family series_id base_ccy quote_ccy settle_ccy
+        trade_quote_ccy_list ct_val ct_mult ct_val_ccy ct_type opt_type stk list_time:i exp_time:i auction_end_time:i
+        cont_td_sw_time:i pre_mkt_sw_time:i open_type lever tick_sz lot_sz min_sz max_lmt_sz max_mkt_sz max_lmt_amt
+        max_mkt_amt max_twap_sz max_iceberg_sz max_trigger_sz max_stop_sz pos_lmt_amt pos_lmt_pct max_plat_oi_lmt
+        max_plat_oi_coin_lmt long_pos_remaining_quota short_pos_remaining_quota init_px_lmt_pct float_px_lmt_pct
+        max_px_lmt_pct state rule_type method freq category group_id inst_category future_settlement rpi elp alias
+        upc_chg as_of:i! received_at:i! raw revision:i!"""
+    database.execute("DROP VIEW instruments_view")
+    database.execute("ALTER TABLE instruments RENAME TO instruments_by_id")
+    _create(database, "instruments", "inst_type inst_id", columns)
+    kept = [name for (name,) in database.execute("SELECT name FROM pragma_table_info('instruments_by_id')").fetchall()]
+    named = ", ".join(f'"{name}"' for name in kept)
+    database.execute(
+        f"INSERT INTO instruments ({named}, as_of) SELECT {named}, 0 FROM instruments_by_id WHERE inst_type IS NOT NULL"
+    )
+    database.execute("DROP TABLE instruments_by_id")
+    database.execute("CREATE INDEX instruments_revision ON instruments (revision)")
+    _create_view(database, "instruments")
+    database.execute("DROP VIEW algo_orders_view")
+    for declared in _columns("quick_mgn_type adv_chase_params lmt_order_number aggressiveness trigger_params"):
+        database.execute(f"ALTER TABLE algo_orders ADD COLUMN {declared}")
+    _create_view(database, "algo_orders")

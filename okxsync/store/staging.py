@@ -210,6 +210,20 @@ class Staging:
                 else:
                     self._anomaly(events.INVALID_ROW, "change of a position")
 
+    def instruments(self, push: IncomingRows) -> None:
+        """Stage instruments; a push names only what has changed, REST's rows are complete."""
+        is_push = push.source == "ws"
+        table = tables.INSTRUMENTS if is_push else tables.INSTRUMENTS_BY_REST
+        as_of_ms = push.at // 1000 if is_push else push.as_of_ms
+        for raw in push.rows:
+            row = decode.INSTRUMENT.read(raw, self._anomaly)
+            if row is None or not row.inst_id or not (inst_type := row.inst_type or push.arg.inst_type):
+                self._anomaly(events.INVALID_ROW, "instrument")
+                continue
+            values = decode.INSTRUMENT.values(row, self._anomaly)
+            values[_INST_TYPE] = inst_type
+            self._put(table, [*values, as_of_ms, push.at, _text(raw)])
+
     def plain(self, push: IncomingRows, record: decode.Record[Any], table: Table) -> None:
         """Stage rows that are stored as they are: only their key, and the times in it, must be there."""
         own = table.columns[len(record.columns) :]
@@ -266,6 +280,7 @@ _FROM_ORDER: Final = [
     for column in decode.FILL.columns
 ]
 _TRADE_ID: Final = decode.FILL.columns.index("trade_id")
+_INST_TYPE: Final = decode.INSTRUMENT.columns.index("inst_type")
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 
 
@@ -300,7 +315,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "deposit-info": _plain(decode.DEPOSIT, tables.DEPOSITS),
     "withdrawal-info": _plain(decode.WITHDRAWAL, tables.WITHDRAWALS),
     "mark-price": _plain(decode.MARK_PRICE, tables.MARK_PRICES),
-    "instruments": _plain(decode.INSTRUMENT, tables.INSTRUMENTS),
+    "instruments": Staging.instruments,
     "positions-history": _plain(decode.CLOSED_POSITION, tables.CLOSED_POSITIONS),  # this and bills by REST alone
     "bills": _plain(decode.BILL, tables.BILLS),
 }

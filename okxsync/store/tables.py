@@ -18,12 +18,13 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from operator import ge, gt, itemgetter
 from typing import Any, Final, TypeAlias
 
+from okxsync.okx import compare
 from okxsync.okx.models import AlgoOrder, Order
 from okxsync.store import decode
 from okxsync.store.database import Connection
 from okxsync.store.decode import Value
 
-TERMINAL: Final = frozenset({"filled", "canceled", "mmp_canceled"})
+TERMINAL: Final = compare.ORDER_ENDS
 PENDING: Final = "'live', 'partially_filled'"
 ALGO_PENDING: Final = "'live', 'pause', 'partially_effective'"
 """States of what has not ended, as SQL has them in a list; the partial indexes name them in this order."""
@@ -234,7 +235,7 @@ class _Orders(Table):
     """``orders`` or ``algo_orders``.
 
     Args:
-        material: Amounts by which two states differ; a state that differs in none was reported already.
+        material: See ``compare.Rules``.
     """
 
     def __init__(
@@ -271,13 +272,11 @@ class _Orders(Table):
         )
 
 
-_MATERIAL: Final = ("acc_fill_sz", "px", "sz")
-_ALGO_MATERIAL: Final = "sz trigger_px ord_px tp_trigger_px tp_ord_px sl_trigger_px sl_ord_px".split()
-_ORDER: Final = ("orders", decode.ORDER.columns, "ord_id", _ORDER_CLOCK, _order_clock, _MATERIAL)
+_ORDER: Final = ("orders", decode.ORDER.columns, "ord_id", _ORDER_CLOCK, _order_clock, compare.ORDERS.material)
 ORDERS: Final = _Orders(*_ORDER)
 ORDERS_BY_REST: Final = _Orders(*_ORDER, keep=ORDER_PUSH_ONLY)
 ALGO_ORDERS: Final = _Orders(
-    "algo_orders", decode.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, _ALGO_MATERIAL
+    "algo_orders", decode.ALGO_ORDER.columns, "algo_id", _ALGO_CLOCK, _algo_clock, compare.ALGO_ORDERS.material
 )
 NOT_FOUND: Final = "gone"
 """Our own state of an order that was pending and that REST did not find; any end that OKX reports replaces it."""
@@ -323,9 +322,9 @@ _FULL_LATER: Final = "excluded.full_time >= {t}.full_time"
 _CHANGED: Final = "coalesce(excluded.u_time, 0) > coalesce({t}.u_time, 0)"
 
 
-def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], amount: str) -> Table:
+def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], material: Sequence[str]) -> Table:
     """Return the table of full rows: those of ``account`` or ``positions``, and REST's."""
-    same = same_amounts([amount])
+    same = same_amounts(material)
     own = {key, "account", "received_at", "source"}
     sets = {
         column: case(_CHANGED_LATER if column in changing else _FULL_LATER, f'excluded."{column}"', f'{{t}}."{column}"')
@@ -351,7 +350,7 @@ def _full(name: str, columns: Sequence[str], key: str, changing: Sequence[str], 
     )
 
 
-def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str], amount: str) -> Table:
+def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str], material: Sequence[str]) -> Table:
     """Return the table of what ``balance_and_position`` reports."""
     sets = {column: case(_CHANGED, f'excluded."{column}"', f'{{t}}."{column}"') for column in changing}
     sets["absent_time"] = case(_CHANGED, "NULL", "{t}.absent_time")
@@ -361,7 +360,7 @@ def _changes(name: str, columns: Sequence[str], key: str, changing: Sequence[str
         ("account", key),
         sets=sets,
         keep=[column for column in columns if column not in changing],
-        guard=f"{_CHANGED} OR {{t}}.source = 'rest' AND {same_amounts([amount])}",
+        guard=f"{_CHANGED} OR {{t}}.source = 'rest' AND {same_amounts(material)}",
         clocks=by_time("u_time"),
     )
 
@@ -370,11 +369,11 @@ _CASH: Final = [column for column in decode.CASH_BALANCE.columns if column != "c
 _CONTRACTS: Final = (
     "trade_id inst_id inst_type mgn_mode pos_side pos ccy pos_ccy avg_px non_settle_avg_px settled_pnl u_time".split()
 )
-_BALANCE: Final = ("balances", decode.BALANCE.columns, "ccy", _CASH, "cash_bal")
-_POSITION: Final = ("positions", decode.POSITION.columns, "pos_id", _CONTRACTS, "pos")
+_BALANCE: Final = ("balances", decode.BALANCE.columns, "ccy", _CASH, compare.BALANCES.material)
+_POSITION: Final = ("positions", decode.POSITION.columns, "pos_id", _CONTRACTS, compare.POSITIONS.material)
 BALANCES: Final = _full(*_BALANCE)
 BALANCES_BY_REST: Final = _full(*_BALANCE)
-CASH_BALANCES: Final = _changes("balances", decode.CASH_BALANCE.columns, "ccy", _CASH, "cash_bal")
+CASH_BALANCES: Final = _changes("balances", decode.CASH_BALANCE.columns, "ccy", _CASH, compare.BALANCES.material)
 POSITIONS: Final = _full(*_POSITION)
 POSITIONS_BY_REST: Final = _full(*_POSITION)
 POSITION_CHANGES: Final = _changes(*_POSITION)
@@ -385,10 +384,11 @@ _CLOSING: Final = (
     f" received_at = ?2, source = ?3, revision = {REVISION}"
     " WHERE account = ?4 AND (?1 IS NULL OR coalesce(u_time, 0) < ?1 AND full_time < ?1)"
 )
+_NO_BALANCE: Final = {**dict.fromkeys(compare.BALANCE_AMOUNTS, "'0'"), **dict.fromkeys(compare.BALANCE_FACTS, "NULL")}
 ZERO_BALANCES: Final = (
-    "UPDATE balances SET eq = '0', cash_bal = '0', avail_bal = '0', avail_eq = '0', frozen_bal = '0', ord_frozen = '0',"
-    f" eq_usd = '0', dis_eq = '0', upl = '0',{_CLOSING}"
-    " AND (?5 = '' OR ccy = ?5) AND (eq IS DISTINCT FROM '0' OR cash_bal IS DISTINCT FROM '0')"
+    f"UPDATE balances SET {', '.join(f'{column} = {value}' for column, value in _NO_BALANCE.items())},{_CLOSING}"
+    f" AND (?5 = '' OR ccy = ?5) AND ({', '.join(_NO_BALANCE)}) IS DISTINCT FROM"
+    f" ({', '.join(_NO_BALANCE.values())})"
     " AND ccy NOT IN (SELECT value FROM json_each(?6))"
 )
 """Closes rows that a complete snapshot as of ?1 does not name; one without a time closes all earlier rows."""
@@ -419,14 +419,27 @@ CLOSED_POSITIONS: Final = _latest(
     ("account", "pos_id", "c_time"),
     "u_time",
 )
-_INSTRUMENT: Final = (*decode.INSTRUMENT.columns, "received_at", "raw")
-INSTRUMENTS: Final = Table(
-    "instruments",
-    _INSTRUMENT,
-    ("inst_id",),
-    sets={column: f'coalesce(excluded."{column}", {{t}}."{column}")' for column in _INSTRUMENT if column != "inst_id"},
-    guard="true",  # pushes name only what has changed
+_INSTRUMENT: Final = (*decode.INSTRUMENT.columns, "as_of", "received_at", "raw")
+
+
+def _instruments(value: str) -> Table:
+    """Return the table of instruments.
+
+    Args:
+        value: SQL of what an update sets a column to; ``{c}`` is the column.
+    """
+    key = ("inst_type", "inst_id")
+    sets = {column: value.replace("{c}", f'"{column}"') for column in _INSTRUMENT if column not in key}
+    latest = case("excluded.as_of >= {t}.as_of", "excluded.as_of", "{t}.as_of")
+    return Table("instruments", _INSTRUMENT, key, sets=sets | {"as_of": latest}, guard="true", report=["as_of"])
+
+
+INSTRUMENTS: Final = _instruments("coalesce(excluded.{c}, {t}.{c})")
+"""Pushes name only what has changed."""
+INSTRUMENTS_BY_REST: Final = _instruments(
+    case("excluded.as_of >= {t}.as_of", "excluded.{c}", "coalesce({t}.{c}, excluded.{c})")
 )
+"""REST's rows are complete; one that is older than a push adds only what is not known."""
 BILLS: Final = Table(
     "bills", (*decode.BILL.columns, "account", "received_at", "raw"), ("account", "bill_id"), guard="false"
 )

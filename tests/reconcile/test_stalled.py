@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.messages import Unverified, Verified
-from okxsync.reconcile.lost_pushes import ASIDE_MS
+from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.store.database import open_reader
 from tests.support.asking import Asking, Exchange, virtual_time

@@ -19,7 +19,7 @@ def apply(desk: Desk, together: bool, *messages: Message) -> None:
 @pytest.mark.parametrize("together", [False, True])
 def test_two_changes_of_one_instrument_are_both_kept(desk: Desk, together: bool) -> None:
     changes = ({"instId": "BTC-USDT", "tickSz": "0.1"}, {"instId": "BTC-USDT", "lotSz": "2"})
-    apply(desk, together, *(desk.frame("instruments", change) for change in changes))
+    apply(desk, together, *(desk.frame("instruments", change, arg={"instType": "SPOT"}) for change in changes))
     assert desk.rows("SELECT tick_sz, lot_sz FROM instruments") == [("0.1", "2")]
 
 

@@ -201,6 +201,26 @@ def test_events_of_an_older_database_get_the_names_of_today(tmp_path: Path) -> N
     assert set(named.values()) <= events.BY_NAME.keys()
 
 
+def test_instruments_of_an_older_database_get_a_key_with_their_type(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m014_instruments")
+    for inst_id, inst_type in (("BTC-USDT", "MARGIN"), ("BTC-USDT-SWAP", "SWAP"), ("X", None)):
+        older.execute(
+            "INSERT INTO instruments (inst_id, inst_type, tick_sz, upc_chg, received_at) VALUES (?, ?, '0.1', '[]', 7)",
+            [inst_id, inst_type],
+        )
+    older.execute("INSERT INTO algo_orders (account, algo_id, source, received_at) VALUES ('alpha', '1', 'ws', 1)")
+    older.close()
+    now = open_database(path)
+    found = "SELECT inst_type, inst_id, tick_sz, upc_chg, as_of, received_at, revision FROM instruments ORDER BY 1"
+    assert now.execute(found).fetchall() == [
+        ("MARGIN", "BTC-USDT", "0.1", "[]", 0, 7, 1), ("SWAP", "BTC-USDT-SWAP", "0.1", "[]", 0, 7, 1)
+    ]  # fmt: skip
+    assert now.execute("SELECT tick_sz FROM instruments_view").fetchall() == [(0.1,), (0.1,)]
+    assert now.execute("SELECT trigger_params FROM algo_orders_view").fetchall() == [(None,)]
+    now.close()
+
+
 @pytest.mark.parametrize(("last_pid", "ids"), [(7, {9: 1, 7: 2}), (None, {7: 1, 9: 2})])
 def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: int | None, ids: dict[int, int]) -> None:
     """The last run has the largest id. A database that does not say which one it is goes by their starts."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okxsync.messages import ConfiguredAccount, Frames, Message, Note, OrdersNotFound, Rows
+from okxsync.store import decode
 from okxsync.store.database import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import MS, NOW, Desk, order
@@ -211,6 +212,39 @@ def snapshot(page: int = 1, last: bool = True) -> dict[str, Any]:
 
 def balances(desk: Desk) -> dict[str, str]:
     return dict(desk.rows("SELECT ccy, eq FROM balances"))
+
+
+BORROWED = {
+    "ccy": "BTC", "eq": "-0.5001", "cashBal": "-0.5", "availBal": "0", "liab": "0.5", "crossLiab": "0.5",
+    "interest": "0.0001", "borrowFroz": "100", "imr": "12", "mmr": "5", "ordFrozen": "1", "fixedBal": "2",
+    "stgyEq": "3", "uplLiab": "4", "mgnRatio": "7", "maxLoan": "8", "accAvgPx": "9", "collateralEnabled": True,
+    "uTime": str(MS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by_rest", [False, True])
+def test_a_currency_that_a_complete_list_does_not_name_has_no_amount_and_no_debt(desk: Desk, by_rest: bool) -> None:
+    desk.push("account", {"uTime": str(MS), "details": [BORROWED, balance("USDT", "5")]}, **snapshot())
+    later = account(MS + 5000, balance("USDT", "5"))
+    if by_rest:
+        desk.apply(Rows("alpha", "account", text([later]), NOW, MS + 5000, True))
+    else:
+        desk.push("account", later, **snapshot())
+    (row,) = list(desk.database.query("SELECT * FROM balances WHERE ccy = 'BTC'"))
+    left = {name for name in decode.BALANCE.columns if row[name] not in (None, "0")}
+    assert left == {"ccy", "u_time", "collateral_enabled"}
+    assert row["liab"] == row["eq"] == "0"
+    assert (row["mgn_ratio"], row["max_loan"], row["acc_avg_px"]) == (None, None, None)
+    revision = row["revision"]
+    desk.push("account", account(MS + 9000, balance("USDT", "5")), **snapshot())
+    assert desk.rows("SELECT revision FROM balances WHERE ccy = 'BTC'") == [(revision,)], "it is closed once"
+    assert desk.rows("SELECT liab, eq FROM balances WHERE ccy = 'USDT'") == [(None, "5")]
+
+
+def test_a_debt_that_an_earlier_version_left_behind_is_reset(desk: Desk) -> None:
+    desk.push("account", {"uTime": str(MS), "details": [BORROWED | {"eq": "0", "cashBal": "0"}]}, **snapshot())
+    desk.push("account", account(MS + 5000), **snapshot())
+    assert desk.rows("SELECT liab, interest, imr FROM balances") == [("0", "0", "0")]
 
 
 def test_a_complete_snapshot_zeroes_what_it_does_not_name(desk: Desk) -> None:
@@ -457,10 +491,76 @@ def test_of_two_mark_prices_of_one_time_the_later_received_wins(desk: Desk) -> N
     assert desk.rows("SELECT mark_px, ts FROM mark_prices") == [("101", MS)]
 
 
+def instrument(inst_type: str, **fields: object) -> dict[str, object]:
+    return {"instId": "BTC-USDT", "instType": inst_type, "tickSz": "0.1", "state": "live", "lotSz": "1"} | fields
+
+
+def instruments(*rows: object, as_of_ms: int) -> Rows:
+    return Rows("market", "instruments", text(rows), as_of_ms * 1000, as_of_ms)
+
+
 def test_an_instrument_push_names_only_what_has_changed(desk: Desk) -> None:
-    desk.apply(Rows("market", "instruments", '[{"instId":"X","tickSz":"0.1","state":"live","instIdCode":7}]', NOW))
-    desk.push("instruments", {"instId": "X", "state": "suspend"})
+    desk.apply(instruments(instrument("SPOT", instIdCode=7), as_of_ms=MS - 5000))
+    desk.push("instruments", {"instId": "BTC-USDT", "state": "suspend"}, arg={"instType": "SPOT"})
     assert desk.rows("SELECT tick_sz, state, inst_id_code FROM instruments") == [("0.1", "suspend", "7")]
+
+
+def test_an_instrument_that_is_listed_as_spot_and_as_margin_has_two_rows(desk: Desk) -> None:
+    rows = [instrument("SPOT", lever=""), instrument("MARGIN", lever="10", tickSz="0.2")]
+    desk.apply(instruments(*rows, as_of_ms=MS - 5000))
+    desk.push("instruments", {"instId": "BTC-USDT", "instType": "MARGIN", "lotSz": "3"})
+    desk.push("instruments", {"instId": "BTC-USDT", "state": "suspend"}, arg={"instType": "SPOT"})
+    found = desk.rows("SELECT inst_type, lever, tick_sz, lot_sz, state FROM instruments ORDER BY 1")
+    assert found == [("MARGIN", "10", "0.2", "3", "live"), ("SPOT", None, "0.1", "1", "suspend")]
+
+
+def test_a_push_of_an_instrument_without_its_type_is_not_dropped_in_silence(desk: Desk) -> None:
+    desk.push("instruments", {"instId": "BTC-USDT", "state": "suspend"})
+    assert desk.rows("SELECT kind, what FROM anomalies") == [("invalid-row", "instruments: instrument")]
+
+
+def test_a_list_of_instruments_that_is_older_than_a_push_adds_only_what_is_not_known(desk: Desk) -> None:
+    desk.push("instruments", {"instId": "BTC-USDT", "instType": "SPOT", "state": "suspend", "lotSz": "2"})
+    desk.apply(instruments(instrument("SPOT", alias="x"), as_of_ms=MS - 5000))
+    found = "SELECT state, lot_sz, tick_sz, alias FROM instruments"
+    assert desk.rows(found) == [("suspend", "2", "0.1", "x")]
+    desk.apply(instruments(instrument("SPOT", tickSz="0.3"), as_of_ms=MS + 5000))
+    assert desk.rows(found) == [("live", "1", "0.3", None)], "a later list is complete"
+    desk.apply(instruments(instrument("SPOT", tickSz="0.1"), as_of_ms=MS + 4000))
+    assert desk.rows(found) == [("live", "1", "0.3", None)]
+
+
+# OKX docs: GET public/instruments and account/instruments; okx-v5 changelog
+ADDED = {
+    "instruments": "upcChg rpi elp method freq seriesId category posLmtAmt posLmtPct maxPlatOILmt maxPlatOICoinLmt"
+    " longPosRemainingQuota shortPosRemainingQuota initPxLmtPct floatPxLmtPct maxPxLmtPct tradeQuoteCcyList"
+    " auctionEndTime preMktSwTime",
+    "orders-algo": "quickMgnType advChaseParams lmtOrderNumber aggressiveness triggerParams",
+}
+
+
+@pytest.mark.parametrize("channel", ADDED)
+def test_each_field_that_okx_has_added_has_a_column(desk: Desk, channel: str) -> None:
+    lists = ("upcChg", "tradeQuoteCcyList", "advChaseParams", "triggerParams")
+    fields = {name: ["7"] if name in lists else "7" for name in ADDED[channel].split()}
+    key = {} if channel == "instruments" else {"algoId": "1"}
+    desk.push(channel, {"instId": "X", "instType": "SWAP"} | key | fields)
+    assert desk.rows("SELECT what FROM anomalies") == []
+    table = "instruments" if channel == "instruments" else "algo_orders"
+    columns = {"".join(word.capitalize() for word in one.split("_")).lower(): one
+               for (one,) in desk.rows(f"SELECT name FROM pragma_table_info('{table}')")}  # fmt: skip
+    for name in fields:
+        ((value,),) = desk.rows(f"SELECT {columns[name.lower()]} FROM {table}")
+        assert str(value) == ('["7"]' if name in lists else "7"), name
+
+
+def test_the_limit_of_spot_in_use_has_another_name_over_rest(desk: Desk) -> None:
+    desk.push("account", account(MS, balance("BTC", "1") | {"maxSpotInUseAmt": "5"}))
+    assert desk.rows("SELECT max_spot_in_use_amt FROM balances") == [("5",)]
+    row = account(MS + 9, balance("BTC", "1") | {"maxSpotInUse": "6"})
+    desk.apply(Rows("alpha", "account", text([row]), NOW, MS + 9))
+    assert desk.rows("SELECT max_spot_in_use_amt FROM balances") == [("6",)]
+    assert desk.rows("SELECT what FROM anomalies") == []
 
 
 def test_equal_snapshots_are_not_rewritten(desk: Desk) -> None:
