@@ -28,6 +28,7 @@ from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run, clock_of
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
+from okxsync.reconcile.instruments import InstrumentLoader
 from okxsync.reconcile.reconciler import Reconciler
 from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
@@ -142,7 +143,7 @@ async def _produce(
     Return with every channel reported as lost if the clock must go back.
     """
     async with open_http() as http:
-        clients = Clients(http, settings.accounts)
+        clients = Clients(http, settings.accounts, settings.market)
         off_s = await clients.measure_clocks()
         clock.current.pin()
         changed, changes = trio.open_memory_channel[Settings | str](0)
@@ -156,10 +157,12 @@ async def _produce(
                 StalledSource(reads, send, pool.mark_stale, timings),
             )
             reconciler = Reconciler(sources, reads, registry.client_of, send)
+            instruments = InstrumentLoader(reads, lambda: clients.market, send)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pool.run, settings, changes)
                 nursery.start_soon(registry.identify, settings.accounts)
                 nursery.start_soon(reconciler.run)
+                nursery.start_soon(instruments.run)
                 nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
                 await _measure_clocks(clients, send, off_s)
                 nursery.cancel_scope.cancel(reason="the clock must go back")
@@ -225,7 +228,7 @@ async def _watch(
             await send.send(events.RESTART_REQUIRED.note(now_us(), None, change))
         await send.send(Retention(new.log.keep, new.log.max_size))
         await send.send(wanted_channels(new))
-        clients.configure(new.accounts)
+        clients.configure(new.accounts, new.market)
         old = {account.name: account for account in settings.accounts}
         others = [one for one in new.accounts if old.get(one.name) != one]
         registry.configure(others)

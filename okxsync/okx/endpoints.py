@@ -137,6 +137,7 @@ BUDGETS: Final[dict[str, Budget]] = {
     "account/positions": Budget(10, 2),
     "trade/order": Budget(60, 2),
     "trade/order-algo": Budget(20, 2),
+    "public/instruments": Budget(20, 2),
 }
 
 

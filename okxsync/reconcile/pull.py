@@ -47,7 +47,7 @@ UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
 DEEPEST_MS: Final = 90 * endpoints.DAY_MS
 NOT_KEPT: Final = "OKX keeps no history of this channel"
-NOT_ASKED: Final = "not backfilled: the next push carries the full state"
+NOT_ASKED: Final = "not backfilled: the complete list is loaded again"
 SETTLE_S: Final = 2.0
 """REST may lag behind the pushes by a second; what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"

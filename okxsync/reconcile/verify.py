@@ -361,7 +361,7 @@ SUBJECTS: Final = (
         ("inst_id", "ord_id", "trade_id"),
         decode.FILL,
         compare.FILLS,
-        "coalesce(fill_time, ts) >= {since_ms}",
+        "coalesce(fill_time, ts, {since_ms}) >= {since_ms}",
         _fill_is_listed,
         _their_fills,
     ),

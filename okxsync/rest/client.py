@@ -17,11 +17,13 @@ import trio
 
 from okxsync.config.reveal import reveal
 from okxsync.config.secret import ConfigError
-from okxsync.config.settings import AccountSettings
+from okxsync.config.settings import AccountSettings, MarketSettings
+from okxsync.messages import MARKET
 from okxsync.okx.codes import Action, meaning_of
 from okxsync.okx.endpoints import BUDGETS
 from okxsync.okx.rate_limits import Slots
 from okxsync.okx.signing import sign_rest
+from okxsync.okx.sites import Site
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import UNREADABLE, fetch
 from okxsync.runtime.backoff import BackOff
@@ -73,23 +75,42 @@ class SignedBy(httpx.Auth):
         yield request
 
 
-class AccountClient:
-    """Sends the requests of one account, within each endpoint's rate limit: OKX counts private calls per user id."""
+class Unsigned(httpx.Auth):
+    """Leaves public requests without a key; demo trading has instruments of its own."""
+
+    def __init__(self, *, demo: bool) -> None:
+        self._demo = demo
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if self._demo:
+            request.headers["x-simulated-trading"] = "1"
+        yield request
+
+
+class Client:
+    """Sends the requests of one listener, within each endpoint's rate limit.
+
+    Args:
+        name: The account's, or ``messages.MARKET``.
+    """
 
     def __init__(
-        self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS
+        self,
+        http: httpx.AsyncClient,
+        name: str,
+        site: Site,
+        clock: SiteClock,
+        auth: httpx.Auth,
+        *,
+        attempts: int = ATTEMPTS,
     ) -> None:
+        self.name = name
         self._http = http
-        self._account = account
+        self._site = site
         self._clock = clock
         self._attempts = attempts
-        self._auth = SignedBy(account, clock)
+        self._auth = auth
         self._limiters: dict[str, RateLimiter] = {}
-
-    @property
-    def name(self) -> str:
-        """The account's."""
-        return self._account.name
 
     def now_ms(self) -> int:
         """Return the exchange's time in milliseconds, as measured last."""
@@ -120,7 +141,7 @@ class AccountClient:
         raise AssertionError("not reached")
 
     async def _attempt(self, path: str, params: Mapping[str, str] | None, priority: int) -> bytes:
-        url = f"{self._account.site.rest}/api/v5/{path}"
+        url = f"{self._site.rest}/api/v5/{path}"
         try:
             async with self._limiter_of(path).acquire(priority):
                 with trio.fail_after(ATTEMPT_S):
@@ -155,3 +176,19 @@ class AccountClient:
             budget = BUDGETS[path]
             self._limiters[path] = RateLimiter(Slots(budget.calls, budget.window_s, patience_s=ATTEMPT_S))
         return self._limiters[path]
+
+
+class AccountClient(Client):
+    """The client of one account: OKX counts private calls per user id."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS
+    ) -> None:
+        super().__init__(http, account.name, account.site, clock, SignedBy(account, clock), attempts=attempts)
+
+
+class MarketClient(Client):
+    """The client of the public data of one exchange: OKX counts these calls per IP."""
+
+    def __init__(self, http: httpx.AsyncClient, market: MarketSettings, clock: SiteClock) -> None:
+        super().__init__(http, MARKET, market.site, clock, Unsigned(demo=market.demo))

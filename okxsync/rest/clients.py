@@ -5,25 +5,36 @@ from collections.abc import Iterable
 import httpx
 import trio
 
-from okxsync.config.settings import AccountSettings
+from okxsync.config.settings import AccountSettings, MarketSettings
 from okxsync.okx.sites import Site
-from okxsync.rest.client import AccountClient
+from okxsync.rest.client import AccountClient, MarketClient
 from okxsync.rest.clock import FRESH_S, SiteClock
 from okxsync.runtime import clock
 
 
 class Clients:
-    """The clients of the configured accounts."""
+    """The clients of the configured accounts, and that of the market.
 
-    def __init__(self, http: httpx.AsyncClient, accounts: Iterable[AccountSettings]) -> None:
+    Attributes:
+        market: For public data, which needs no key; None if there is no public connection.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, accounts: Iterable[AccountSettings], market: MarketSettings | None = None
+    ) -> None:
         self._http = http
         self._clocks: dict[str, SiteClock] = {}
         self._accounts: dict[str, AccountSettings] = {}
         self._clients: dict[str, AccountClient] = {}
-        self.configure(accounts)
+        self._market: MarketSettings | None = None
+        self.market: MarketClient | None = None
+        self.configure(accounts, market)
 
-    def configure(self, accounts: Iterable[AccountSettings]) -> None:
+    def configure(self, accounts: Iterable[AccountSettings], market: MarketSettings | None = None) -> None:
         """Apply a changed configuration; the clients of unchanged accounts stay."""
+        if market != self._market:
+            self._market = market
+            self.market = MarketClient(self._http, market, self.clock_of(market.site)) if market else None
         new = {account.name: account for account in accounts if account.enabled}
         for name in [name for name in self._clients if new.get(name) != self._accounts[name]]:
             del self._clients[name]

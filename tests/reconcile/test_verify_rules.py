@@ -166,11 +166,14 @@ async def test_an_order_that_ended_here_and_is_pending_there_differs_in_its_stat
 @pytest.mark.parametrize("accFillSz", ["0", "0.00", ""])
 async def test_an_order_that_was_cancelled_unfilled_long_ago_need_not_be_listed(desk: Desk, accFillSz: str) -> None:
     """OKX keeps it for two hours."""
-    cancelled = order(1, state="canceled", accFillSz=accFillSz)
-    desk.push("orders", cancelled)
-    assert await differences(desk, {}) == []
-    desk.push("orders", order(2, state="canceled", accFillSz="0.1"))
-    assert await differences(desk, {}) == [("orders", "2", "")]
+    times = {"cTime": str(LONG_AGO_MS), "uTime": str(LONG_AGO_MS)}
+    desk.push("orders", order(1, state="canceled", accFillSz=accFillSz) | times)
+    assert await differences(desk, {}, since_ms=0) == []
+    desk.push("orders", order(2, state="canceled", accFillSz="0.1") | times)
+    assert await differences(desk, {}, since_ms=0) == [("orders", "2", "")]
+
+
+LONG_AGO_MS = 1_700_000_000_000
 
 
 async def test_an_order_that_ends_between_the_lists_counts_as_ended(desk: Desk) -> None:
