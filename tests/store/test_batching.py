@@ -25,7 +25,7 @@ def test_two_changes_of_one_instrument_are_both_kept(desk: Desk, together: bool)
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("rest_first", [False, True])
-def test_a_fill_keeps_what_each_of_its_sources_says(desk: Desk, together: bool, rest_first: bool) -> None:
+def test_a_fill_keeps_what_each_of_its_sources_reports(desk: Desk, together: bool, rest_first: bool) -> None:
     push = desk.frame("orders", order(1, fillSz="2", tradeId="9", fillPx="5", fillFwdPx="4", accFillSz="2"))
     row = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"9","billId":"33","fillSz":"2","fillPx":"5"}]'
     rest = Rows("alpha", "fills", row, desk.at)

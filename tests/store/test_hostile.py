@@ -57,8 +57,8 @@ def test_a_snapshot_with_an_unreadable_row_proves_nothing_absent(desk: Desk, nam
 def test_an_account_without_a_list_of_currencies_does_not_say_that_there_are_none(desk: Desk, details: str) -> None:
     marks: dict[str, Any] = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
     desk.push("account", {"uTime": "5", "details": [balance("BTC")]}, **marks)
-    told = {} if details == "absent" else {"details": msgspec.json.decode(details)}
-    desk.push("account", {"uTime": str(MS + 9), **told}, **marks)
+    fields = {} if details == "absent" else {"details": msgspec.json.decode(details)}
+    desk.push("account", {"uTime": str(MS + 9), **fields}, **marks)
     assert desk.rows("SELECT eq FROM balances") == [("7",)]
     desk.push("account", {"uTime": str(MS + 10), "details": []}, **marks)
     assert desk.rows("SELECT eq FROM balances") == [("0",)]

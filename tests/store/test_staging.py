@@ -51,7 +51,7 @@ def test_an_old_push_changes_nothing(desk: Desk) -> None:
     assert desk.rows("SELECT state, u_time FROM orders") == [("canceled", MS + 5)]
 
 
-def test_a_market_orders_last_word_makes_no_fill(desk: Desk) -> None:
+def test_the_last_push_of_a_market_order_makes_no_fill(desk: Desk) -> None:
     desk.push("orders", order(state="partially_filled", accFillSz="10", fillSz="10", tradeId="7", fillTime=str(MS)))
     desk.push("orders", order(state="filled", accFillSz="10", fillSz="0", tradeId="", uTime=str(MS + 1)))
     assert desk.rows("SELECT trade_id FROM fills") == [("7",)]
@@ -62,27 +62,27 @@ def test_a_market_orders_last_word_makes_no_fill(desk: Desk) -> None:
 def test_a_fill_without_trade_id_gets_a_stable_one(desk: Desk, trade_id: str) -> None:
     fill = order(state="partially_filled", accFillSz="4", fillSz="4", tradeId=trade_id, fillTime=str(MS))
     desk.push("orders", fill)
-    desk.push("orders", fill | {"uTime": str(MS + 9)})  # the same, told again
+    desk.push("orders", fill | {"uTime": str(MS + 9)})  # the same, reported again
     desk.push("orders", fill | {"accFillSz": "8", "uTime": str(MS + 10)})
     assert desk.rows("SELECT trade_id_made, fill_sz FROM fills") == [(1, "4"), (1, "4")]
 
 
 def test_rest_adds_to_a_fill_what_only_it_knows(desk: Desk) -> None:
     pushed = order(state="filled", accFillSz="4", fillSz="4", tradeId="7", fillFee="-0.1", fillFeeCcy="USDT")
-    told = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"7","billId":"99","fillSz":"4","fee":"-0.1","ts":"5"}]'
+    by_rest = '[{"instId":"BTC-USDT-SWAP","ordId":"1","tradeId":"7","billId":"99","fillSz":"4","fee":"-0.1","ts":"5"}]'
     desk.push("orders", pushed)
-    desk.apply(Rows("alpha", "fills", told, NOW))
+    desk.apply(Rows("alpha", "fills", by_rest, NOW))
     desk.push("orders", pushed)
     assert desk.rows("SELECT bill_id, fee, fee_ccy, ts, source FROM fills") == [("99", "-0.1", "USDT", 5, "ws")]
 
 
-def test_a_rest_row_does_not_wipe_out_what_only_pushes_say(desk: Desk) -> None:
+def test_a_rest_row_does_not_clear_what_only_pushes_report(desk: Desk) -> None:
     desk.push("orders", order(state="partially_filled", accFillSz="4", fillSz="4", tradeId="7", execType="M"))
     desk.apply(Rows("alpha", "orders", f'[{{"ordId":"1","state":"filled","accFillSz":"10","uTime":"{MS + 5}"}}]', NOW))
     assert desk.rows("SELECT state, exec_type, source FROM orders") == [("filled", "M", "rest")]
 
 
-def gone(as_of_ms: int, channel: str = "orders", at: int = NOW) -> OrdersNotFound:
+def not_found(as_of_ms: int, channel: str = "orders", at: int = NOW) -> OrdersNotFound:
     return OrdersNotFound("alpha", channel, ["1"], at, as_of_ms)
 
 
@@ -95,13 +95,13 @@ def test_an_order_that_is_not_found_changes_its_state_only(desk: Desk) -> None:
     row = order(state="partially_filled", accFillSz="5", fillSz="5", tradeId="7", px="10", clOrdId="c1")
     desk.push("orders", row)
     before = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
-    desk.apply(gone(MS + 5))
+    desk.apply(not_found(MS + 5))
     assert state(desk) == "gone"
     after = desk.rows("SELECT px, sz, acc_fill_sz, cl_ord_id, side, c_time, u_time, exec_type, raw FROM orders")
     assert after == before
 
 
-PAST_GONE: dict[str, tuple[dict[str, str], str]] = {
+AFTER_NOT_FOUND: dict[str, tuple[dict[str, str], str]] = {
     "a fill from before": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 4)}, "gone"),
     "alive later": ({"state": "live", "uTime": str(MS + 6)}, "live"),
     "a fill later": ({"state": "partially_filled", "accFillSz": "6", "uTime": str(MS + 6)}, "partially_filled"),
@@ -110,19 +110,19 @@ PAST_GONE: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", PAST_GONE)
-@pytest.mark.parametrize("gone_first", [True, False])
+@pytest.mark.parametrize("case", AFTER_NOT_FOUND)
+@pytest.mark.parametrize("not_found_first", [True, False])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_not_found_and_reported_in_either_order_give_the_same_row(
-    desk: Desk, case: str, gone_first: bool, at_once: bool
+    desk: Desk, case: str, not_found_first: bool, at_once: bool
 ) -> None:
-    fields, expected = PAST_GONE[case]
+    fields, expected = AFTER_NOT_FOUND[case]
     desk.push("orders", order())
     pushed = desk.frame("orders", order(1, **fields))
-    messages: list[Message] = [gone(MS + 5), pushed] if gone_first else [pushed, gone(MS + 5)]
+    messages: list[Message] = [not_found(MS + 5), pushed] if not_found_first else [pushed, not_found(MS + 5)]
     for part in [messages] if at_once else [[one] for one in messages]:
         desk.apply(*part)
-    desk.apply(gone(MS + 5))
+    desk.apply(not_found(MS + 5))
     assert state(desk) == expected
 
 
@@ -132,28 +132,28 @@ def by_rest(rows: list[dict[str, str]], at: int, channel: str = "orders") -> Row
 
 def test_an_order_that_rest_reports_later_is_not_gone(desk: Desk) -> None:
     desk.push("orders", order())
-    desk.apply(by_rest([order()], NOW - 1), gone(MS + 5, at=NOW), by_rest([order()], NOW - 1))
+    desk.apply(by_rest([order()], NOW - 1), not_found(MS + 5, at=NOW), by_rest([order()], NOW - 1))
     assert state(desk) == "gone"
     desk.apply(by_rest([order()], NOW + 1))
     assert state(desk) == "live"
 
 
-def test_an_algo_order_goes_the_same_ways(desk: Desk) -> None:
+def test_an_algo_order_that_is_not_found_follows_the_same_rules(desk: Desk) -> None:
     row = {"algoId": "1", "instId": "X", "ordType": "trigger", "state": "live", "uTime": str(MS), "sz": "3"}
     desk.push("orders-algo", row)
-    desk.apply(gone(MS + 5, "orders-algo"))
+    desk.apply(not_found(MS + 5, "orders-algo"))
     desk.push("orders-algo", row | {"uTime": str(MS + 4)})
     assert desk.rows("SELECT state, sz FROM algo_orders") == [("gone", "3")]
     desk.push("orders-algo", row | {"uTime": str(MS + 6)})
     assert state(desk, "algo_orders") == "live"
-    desk.apply(gone(MS + 9, "orders-algo"), by_rest([row | {"uTime": str(MS + 6)}], NOW - 1, "orders-algo"))
+    desk.apply(not_found(MS + 9, "orders-algo"), by_rest([row | {"uTime": str(MS + 6)}], NOW - 1, "orders-algo"))
     assert state(desk, "algo_orders") == "gone"
     desk.apply(by_rest([row | {"uTime": str(MS + 6)}], NOW + 1, "orders-algo"))
     assert state(desk, "algo_orders") == "live"
-    desk.apply(gone(MS + 12, "orders-algo"))
+    desk.apply(not_found(MS + 12, "orders-algo"))
     desk.apply(by_rest([row | {"state": "canceled", "uTime": str(MS + 7)}], NOW - 1, "orders-algo"))
     assert state(desk, "algo_orders") == "canceled"
-    desk.apply(gone(MS + 20, "orders-algo"))
+    desk.apply(not_found(MS + 20, "orders-algo"))
     assert state(desk, "algo_orders") == "canceled"
 
 
@@ -169,9 +169,9 @@ def liquidation(filled: str, size: str, at: int) -> dict[str, str]:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_synthetic_fill_is_replaced_when_rest_reports_it(desk: Desk, seed: int) -> None:
     pushes = [liquidation("3", "3", MS + 1), liquidation("8", "5", MS + 2), liquidation("10", "2", MS + 2)]
-    told = [("-1", "3", MS + 1), ("-2", "5", MS + 2), ("-3", "2", MS + 2)]
+    reported = [("-1", "3", MS + 1), ("-2", "5", MS + 2), ("-3", "2", MS + 2)]
     messages: list[Message] = [desk.frame("orders", row) for row in pushes + pushes[1:]]
-    for name, size, at in told:
+    for name, size, at in reported:
         fill = LIQUIDATED | {"tradeId": name, "billId": f"b{name}", "fillSz": size, "fillTime": str(at), "ts": str(at)}
         messages.append(by_rest([fill], NOW, "fills"))
     random = Random(seed)
@@ -398,36 +398,36 @@ def test_what_was_closed_by_absence_comes_back_with_the_same_row(desk: Desk) -> 
     assert positions(desk) == {"1": "5"}
 
 
-def whole(channel: str, as_of_ms: int, *rows: object, is_whole: bool = True) -> Rows:
-    return Rows("alpha", channel, text(rows), NOW, as_of_ms, is_whole)
+def complete(channel: str, as_of_ms: int, *rows: object, is_complete: bool = True) -> Rows:
+    return Rows("alpha", channel, text(rows), NOW, as_of_ms, is_complete)
 
 
 def test_a_complete_rest_reply_closes_what_it_does_not_name(desk: Desk) -> None:
     desk.push("positions", position(1, "5"), position(2, "-3"), position(3, "1", MS + 8), eventType="event_update")
-    told = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "-3", "uTime": str(MS)}
-    desk.apply(whole("positions", MS + 5, told, is_whole=False))
-    desk.apply(whole("positions", 0, told))
-    desk.apply(whole("positions", MS + 5, told, "unreadable"))
+    row = {"posId": "2", "instId": "BTC-USDT-SWAP", "pos": "-3", "uTime": str(MS)}
+    desk.apply(complete("positions", MS + 5, row, is_complete=False))
+    desk.apply(complete("positions", 0, row))
+    desk.apply(complete("positions", MS + 5, row, "unreadable"))
     assert positions(desk) == {"1": "5", "2": "-3", "3": "1"}
-    desk.apply(whole("positions", MS + 5, told))
+    desk.apply(complete("positions", MS + 5, row))
     assert positions(desk) == {"1": "0", "2": "-3", "3": "1"}  # the last is newer
-    desk.apply(whole("positions", MS + 9))
+    desk.apply(complete("positions", MS + 9))
     assert positions(desk) == {"1": "0", "2": "0", "3": "0"}
 
 
 def test_a_complete_rest_reply_zeroes_what_it_does_not_name(desk: Desk) -> None:
     held = [balance("USDT", "5"), balance("BTC", "1"), balance("ETH", "2", MS + 8)]
     desk.push("account", account(MS, *held), eventType="event_update")
-    desk.apply(whole("account", MS + 5))  # no account at all
-    desk.apply(whole("account", MS + 5, {"uTime": str(MS + 4)}))  # no list
+    desk.apply(complete("account", MS + 5))  # no account at all
+    desk.apply(complete("account", MS + 5, {"uTime": str(MS + 4)}))  # no list
     assert balances(desk) == {"USDT": "5", "BTC": "1", "ETH": "2"}
-    desk.apply(whole("account", MS + 5, account(MS + 4, balance("USDT", "5"))))
+    desk.apply(complete("account", MS + 5, account(MS + 4, balance("USDT", "5"))))
     assert balances(desk) == {"USDT": "5", "BTC": "0", "ETH": "2"}
-    desk.apply(whole("account", MS + 9, account(MS + 8)))
+    desk.apply(complete("account", MS + 9, account(MS + 8)))
     assert balances(desk) == {"USDT": "0", "BTC": "0", "ETH": "0"}
 
 
-def test_an_empty_account_has_no_time_and_ours_is_not_the_exchanges(desk: Desk) -> None:
+def test_an_empty_snapshot_without_a_time_zeroes_whatever_our_clock_says(desk: Desk) -> None:
     desk.at = NOW + 600_000_000  # our clock is ahead
     desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
     desk.push("account", {"uTime": "", "details": []}, **snapshot())
@@ -436,28 +436,28 @@ def test_an_empty_account_has_no_time_and_ours_is_not_the_exchanges(desk: Desk) 
     assert balances(desk) == {"BTC": "2"}
 
 
-def test_absence_is_a_word_of_its_time(desk: Desk) -> None:
+def test_an_absence_holds_for_the_time_of_its_snapshot(desk: Desk) -> None:
     """What is older changes nothing any more; what names it later was right, and the absence was not."""
     desk.push("positions", position(1, "5"), eventType="event_update")
     desk.push("account", account(MS, balance("BTC", "1")), eventType="event_update")
     for _ in range(2):
-        desk.apply(whole("positions", MS + 5), whole("account", MS + 5, account(MS + 5)))
+        desk.apply(complete("positions", MS + 5), complete("account", MS + 5, account(MS + 5)))
         desk.push("positions", position(1, "4", MS + 3, MS + 3), eventType="event_update")
         desk.push("account", account(MS + 3, balance("BTC", "2", MS + 3)), eventType="event_update")
         assert (positions(desk), balances(desk)) == ({"1": "0"}, {"BTC": "0"})
     desk.apply(
-        whole("positions", MS + 7, position(1, "5", p_time=0)),
-        whole("account", MS + 7, account(MS + 3, balance("BTC", "1"))),
-        whole("positions", MS + 6),
-        whole("account", MS + 6, account(MS + 6)),
+        complete("positions", MS + 7, position(1, "5", p_time=0)),
+        complete("account", MS + 7, account(MS + 3, balance("BTC", "1"))),
+        complete("positions", MS + 6),
+        complete("account", MS + 6, account(MS + 6)),
     )
     assert (positions(desk), balances(desk)) == ({"1": "5"}, {"BTC": "1"})
 
 
 def test_a_complete_reply_closes_although_something_else_cannot_be_stored(desk: Desk) -> None:
     desk.push("positions", *(position(number, "5") for number in (1, 2, 3)), eventType="event_update")
-    told = [{"posId": name, "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)} for name in "23"]
-    desk.apply(whole("positions", MS + 5, *told), Note(NOW, "info", None, "\ud800", ""))
+    rows = [{"posId": name, "instId": "BTC-USDT-SWAP", "pos": "5", "uTime": str(MS)} for name in "23"]
+    desk.apply(complete("positions", MS + 5, *rows), Note(NOW, "info", None, "\ud800", ""))
     assert positions(desk) == {"1": "0", "2": "5", "3": "5"}
 
 
@@ -469,8 +469,8 @@ def test_a_value_that_empties_is_null_again(desk: Desk) -> None:
 
 def test_positions_reported_by_balance_and_position_keep_their_other_columns(desk: Desk) -> None:
     desk.push("positions", position(1, "5", lever="3"), **snapshot())
-    told = {"pTime": str(MS + 4), "eventType": "filled", "balData": [], "posData": [position(1, "6", MS + 3)]}
-    desk.push("balance_and_position", told)
+    change = {"pTime": str(MS + 4), "eventType": "filled", "balData": [], "posData": [position(1, "6", MS + 3)]}
+    desk.push("balance_and_position", change)
     assert desk.rows("SELECT pos, lever FROM positions") == [("6", "3")]
 
 
@@ -592,7 +592,7 @@ def text(value: object) -> str:
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(st.randoms(use_true_random=False))
-def test_whatever_the_order_the_end_is_the_same(random: Random) -> None:
+def test_the_result_does_not_depend_on_the_order(random: Random) -> None:
     """Pushes, repeated pushes, and REST rows, shuffled and cut into batches anywhere: one final row, all fills."""
     messages: list[Message] = []
     for number, row in enumerate(LIFE + random.sample(LIFE, 3)):
@@ -619,5 +619,5 @@ def test_a_position_that_a_snapshot_does_not_name_has_changed_then(desk: Desk) -
     one, two = ({"posId": name, "pos": "3", "uTime": str(MS), "pTime": str(MS + 1)} for name in "12")
     desk.push("positions", one, two)
     desk.push("positions", two | {"pTime": str(MS + 900)}, **snapshot())
-    told = [("1", "0", MS + 900), ("2", "3", MS)]
-    assert desk.rows("SELECT pos_id, pos, u_time FROM positions ORDER BY pos_id") == told
+    expected = [("1", "0", MS + 900), ("2", "3", MS)]
+    assert desk.rows("SELECT pos_id, pos, u_time FROM positions ORDER BY pos_id") == expected

@@ -28,7 +28,7 @@ def rest(state: str, filled: str, u_time: int) -> tuple[Any, ...]:
     return push(state, filled, u_time, source="rest")
 
 
-def test_orders_go_forward() -> None:
+def test_orders_only_progress() -> None:
     history = [
         push("live", "0", 1000),
         push("live", "0", 1005),  # amended
@@ -40,7 +40,7 @@ def test_orders_go_forward() -> None:
     assert len(set(history)) == len(history)
 
 
-def test_an_end_reported_again_later_is_no_news() -> None:
+def test_an_end_that_is_reported_again_later_does_not_replace_the_first_report() -> None:
     assert push("canceled", "1", 2000) > push("canceled", "1", 2001)
 
 
@@ -55,7 +55,7 @@ def test_a_push_beats_the_same_state_by_rest_but_not_a_later_one() -> None:
     assert rest("live", "0", 1001) > push("live", "0", 1000)
 
 
-def test_algo_orders_go_by_time_then_by_state() -> None:
+def test_algo_orders_are_compared_by_time_then_by_state() -> None:
     def clock(state: str, u_time: int, p_time: str = "") -> tuple[Any, ...]:
         rank = algo_rank(AlgoOrder(state=state))
         values: dict[str, Value] = {
@@ -89,9 +89,9 @@ def not_found(as_of_ms: int, at: int = MS * 1000) -> OrdersNotFound:
     return OrdersNotFound("alpha", "orders", ["1"], at, as_of_ms)
 
 
-def by_rest(as_of_ms: int, *rows: object, channel: str = "orders", whole: bool = False, at: int = 0) -> Rows:
+def by_rest(as_of_ms: int, *rows: object, channel: str = "orders", complete: bool = False, at: int = 0) -> Rows:
     text = msgspec.json.encode(rows).decode()
-    return Rows("alpha", channel, text, at or as_of_ms * 1000, as_of_ms, whole)
+    return Rows("alpha", channel, text, at or as_of_ms * 1000, as_of_ms, complete)
 
 
 def test_an_order_that_rest_did_not_find_is_replaced_by_an_end_and_by_what_happened_since(desk: Desk) -> None:
@@ -173,7 +173,7 @@ def test_a_change_of_cash_that_only_rest_has_reported_is_marked_until_it_is_push
 # Balances and positions, in every order
 
 
-class Told(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True):
     """One report of an amount: a change, a full row, or a snapshot that does not name it."""
 
     kind: str  # change, full, absent
@@ -187,14 +187,14 @@ SPACING_MS: Final = 1000
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Told]:
+def histories(draw: st.DrawFn) -> list[Report]:
     """One amount changes, moves with the price, vanishes once and comes back; some of what is reported of it.
 
     Once, for a row that is closed is not closed again: regular snapshots would rewrite all that ever was.
     Two channels give the same change times that differ, by less than the changes are apart.
     """
     amount, changed_ms = "1", MS
-    reports = [Told("full", False, amount, changed_ms, MS + 1)]
+    reports = [Report("full", False, amount, changed_ms, MS + 1)]
     for step in range(draw(st.integers(2, 7))):
         at = MS + SPACING_MS * (step + 1)
         present = amount != "0"
@@ -203,34 +203,39 @@ def histories(draw: st.DrawFn) -> list[Told]:
                 amount, changed_ms = str(step + 2), at
             case "vanish" if present and all(report.kind != "absent" for report in reports):
                 amount, changed_ms = "0", at
-                reports.append(Told("absent", draw(st.booleans()), "0", at, at + 400))
+                reports.append(Report("absent", draw(st.booleans()), "0", at, at + 400))
                 continue
             case _ if not present:
                 continue
         if changed_ms == at and draw(st.booleans()):
-            reports.append(Told("change", False, amount, at + draw(st.integers(0, 300)), 0))
+            reports.append(Report("change", False, amount, at + draw(st.integers(0, 300)), 0))
         for _ in range(draw(st.integers(1, 2))):
             as_of = at + 350 + draw(st.integers(0, 300))
-            reports.append(Told("full", draw(st.booleans()), amount, changed_ms, as_of))
+            reports.append(Report("full", draw(st.booleans()), amount, changed_ms, as_of))
     return reports
 
 
-def message(desk: Desk, told: Told, table: str) -> Message:
-    changed, as_of = str(told.changed_ms), str(told.as_of_ms)
+def message(desk: Desk, report: Report, table: str) -> Message:
+    changed, as_of = str(report.changed_ms), str(report.as_of_ms)
     if table == "balances":
-        row: dict[str, object] = cash(told.amount, told.changed_ms) | {"eq": as_of}
-        full: dict[str, object] = {"uTime": as_of, "details": [] if told.kind == "absent" else [row]}
-        data = {"pTime": changed, "eventType": "filled", "balData": [cash(told.amount, told.changed_ms)], "posData": []}
+        row: dict[str, object] = cash(report.amount, report.changed_ms) | {"eq": as_of}
+        full: dict[str, object] = {"uTime": as_of, "details": [] if report.kind == "absent" else [row]}
+        data = {
+            "pTime": changed,
+            "eventType": "filled",
+            "balData": [cash(report.amount, report.changed_ms)],
+            "posData": [],
+        }
         channel = "account"
     else:
-        row = {"posId": "1", "instId": "X", "pos": told.amount, "uTime": changed, "pTime": as_of, "upl": as_of}
-        full = {**row, "posId": "2"} if told.kind == "absent" else row
+        row = {"posId": "1", "instId": "X", "pos": report.amount, "uTime": changed, "pTime": as_of, "upl": as_of}
+        full = {**row, "posId": "2"} if report.kind == "absent" else row
         data = {"pTime": changed, "eventType": "filled", "balData": [], "posData": [row]}
         channel = "positions"
-    if told.kind == "change":
+    if report.kind == "change":
         return desk.frame("balance_and_position", data)
-    if told.by_rest:
-        return by_rest(told.as_of_ms, full, channel=channel, whole=True)
+    if report.by_rest:
+        return by_rest(report.as_of_ms, full, channel=channel, complete=True)
     envelope = {"eventType": "snapshot", "curPage": 1, "lastPage": True}
     return desk.frame(channel, full, arg={"instType": "ANY"} if channel == "positions" else None, **envelope)
 
@@ -248,9 +253,9 @@ def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     desk.database.close()
 
 
-def final(desk: Desk, reports: Sequence[Told], sizes: Sequence[int], table: str) -> list[tuple[Any, ...]]:
+def final(desk: Desk, reports: Sequence[Report], sizes: Sequence[int], table: str) -> list[tuple[Any, ...]]:
     desk.db.execute(f"DELETE FROM {table}")
-    messages = [message(desk, told, table) for told in reports]
+    messages = [message(desk, report, table) for report in reports]
     for size in sizes:
         desk.apply(*messages[:size])
         del messages[:size]
@@ -261,7 +266,7 @@ def final(desk: Desk, reports: Sequence[Told], sizes: Sequence[int], table: str)
 
 @settings(max_examples=100)
 @given(st.data(), st.sampled_from(["balances", "positions"]))
-def test_balances_and_positions_end_alike_in_whatever_order_they_are_reported(
+def test_balances_and_positions_do_not_depend_on_the_order_of_reports(
     shared_desk: Desk, data: st.DataObject, table: str
 ) -> None:
     reports = data.draw(histories())
@@ -271,4 +276,4 @@ def test_balances_and_positions_end_alike_in_whatever_order_they_are_reported(
     expected = final(shared_desk, reports, [], table)
     assert final(shared_desk, repeated, sizes, table) == expected
     assert expected[0][0] == reports[-1].amount
-    assert expected[0][2] == max(told.as_of_ms for told in reports)
+    assert expected[0][2] == max(report.as_of_ms for report in reports)
