@@ -5,21 +5,22 @@ time a list or a push was true, so after a push the list counts, once it is sure
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 import trio
 
-from okxsync.messages import MARKET, Message, Rows, padding
+from okxsync.messages import MARKET, Rows
 from okxsync.okx.channels import arguments_of
 from okxsync.okx.codes import Action
-from okxsync.reconcile.held import LiveChannel, Reads, live_channels
+from okxsync.reconcile.held import Reads
 from okxsync.reconcile.pull import LAG_MS
 from okxsync.rest.client import Client, RestError
 from okxsync.runtime.clock import now_us
+from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
-from okxsync.store.database import Reader, keep_going
+from okxsync.store.database import CHANNEL_NAME, Reader, keep_going
 
 log = logging.getLogger("okxsync.reconcile")
 
@@ -54,9 +55,7 @@ class InstrumentLoader:
         send: Where the rows go.
     """
 
-    def __init__(
-        self, reads: Reads, client: Callable[[], Client | None], send: trio.MemorySendChannel[Message]
-    ) -> None:
+    def __init__(self, reads: Reads, client: Callable[[], Client | None], send: Outbox) -> None:
         self._reads = reads
         self._client_now = client
         self._send = send
@@ -76,22 +75,24 @@ class InstrumentLoader:
                 self._loaded_us.clear()
             if client is not None:
                 with keep_going(log, "instruments: the database cannot be read"):
-                    live = await self._reads.in_thread(live_channels, ["instruments"], MARKET)
-                    for channel in self.due(live, now_us()):
+                    for channel in self.due(await self._reads.in_thread(_changes), now_us()):
                         self._requested_us[channel] = began_us = now_us()
                         if await self._load(client, Listing.of(channel)):
                             self._loaded_us[channel] = began_us
             await trio.sleep(POLL_S)
 
-    def due(self, live: Iterable[LiveChannel], now_us: int) -> list[str]:
-        """Return the channels whose list is to be loaded now."""
+    def due(self, changes: Mapping[str, int], now_us: int) -> list[str]:
+        """Return the channels whose list is to be loaded now.
+
+        Args:
+            changes: By channel, when it was subscribed or has pushed last; local microseconds.
+        """
         found = []
-        for one in live:
-            loaded_us = self._loaded_us.get(one.channel, 0)
-            changed_us = max(one.since_at, one.pushed_at) + SETTLE_US
-            is_old = loaded_us < changed_us <= now_us or 0 < loaded_us <= now_us - DAY_US
-            if is_old and now_us - self._requested_us.get(one.channel, 0) >= PAUSE_US:
-                found.append(one.channel)
+        for channel, changed_us in changes.items():
+            loaded_us = self._loaded_us.get(channel, 0)
+            is_old = loaded_us < changed_us + SETTLE_US <= now_us or 0 < loaded_us <= now_us - DAY_US
+            if is_old and now_us - self._requested_us.get(channel, 0) >= PAUSE_US:
+                found.append(channel)
         return found
 
     async def _load(self, client: Client, listing: Listing) -> bool:
@@ -112,11 +113,21 @@ class InstrumentLoader:
                     log.warning("instruments of type %s cannot be loaded: %s", listing.inst_type, error)
                     loaded = False
                 continue
-            for bulk in padding(len(body)):
-                await self._send.send(bulk)
             rows = body.decode(errors="replace")
             await self._send.send(Rows(MARKET, "instruments", rows, began_us, as_of_ms))
         return loaded
+
+
+def _changes(reader: Reader) -> dict[str, int]:
+    """Return when each live channel of instruments was subscribed or has pushed last; local microseconds."""
+    return dict(
+        reader.rows(
+            "SELECT channel, max(since_at, coalesce(last_push_at, 0))"
+            " FROM coverage JOIN connections ON connections.id = connection_id"
+            f" WHERE coverage.account = ? AND live = 1 AND phase = 'live' AND {CHANNEL_NAME} = 'instruments'",
+            [MARKET],
+        )
+    )
 
 
 def _families(reader: Reader) -> list[str]:

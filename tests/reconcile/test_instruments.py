@@ -9,8 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.config.settings import MarketSettings
-from okxsync.messages import MARKET, Frames, Message, Subscribed
-from okxsync.reconcile.held import LiveChannel, Reads
+from okxsync.messages import MARKET, Frames, Subscribed
+from okxsync.reconcile.held import Reads
 from okxsync.reconcile.instruments import DAY_US, PAUSE_US, SETTLE_US, InstrumentLoader, Listing
 from okxsync.rest.client import MarketClient
 from okxsync.rest.clock import SiteClock
@@ -18,6 +18,7 @@ from okxsync.runtime.clock import now_us
 from tests.support.accounts import SITE, channels
 from tests.support.asking import virtual_time
 from tests.support.desk import NOW, Desk, phase
+from tests.support.outbox import queue, queued
 from tests.support.replies import reply
 
 Row = dict[str, str]
@@ -34,7 +35,7 @@ class Market:
         http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         settings = MarketSettings("peer", SITE, demo, channels("instruments"))
         self.client: MarketClient | None = MarketClient(http, settings, SiteClock(http, SITE.rest))
-        self.send, self.receive = trio.open_memory_channel[Message](1000)
+        self.send, self.receive = queue()
         self.loader = InstrumentLoader(Reads(desk.path, threads=False), lambda: self.client, self.send)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -56,8 +57,7 @@ class Market:
         """Return the types that were requested within some seconds, and write what was received."""
         self.requests.clear()
         await trio.sleep(seconds)
-        while self.receive.statistics().current_buffer_used:
-            self.desk.apply(self.receive.receive_nowait())
+        self.desk.apply(*queued(self.receive))
         return Counter(request.url.params["instType"] for request in self.requests)
 
     def state(self) -> dict[str, str]:
@@ -165,11 +165,9 @@ def test_a_channel_that_pushes_all_the_time_is_loaded_once_a_minute(desk: Desk) 
     loader = Market(desk).loader
     begun = 0
     for now in range(NOW, NOW + 10 * PAUSE_US, 1_000_000):
-        one = LiveChannel(MARKET, "instruments", NOW, now - SETTLE_US, 0, 0)
-        if loader.due([one], now):
+        if loader.due({"instruments": now - SETTLE_US}, now):
             begun += 1
             loader._requested_us["instruments"] = loader._loaded_us["instruments"] = last = now
     assert 9 <= begun <= 11
-    quiet = LiveChannel(MARKET, "instruments", NOW, 0, 0, 0)
-    assert loader.due([quiet], last + DAY_US - 1) == []
-    assert loader.due([quiet], last + DAY_US) == ["instruments"]
+    assert loader.due({"instruments": NOW}, last + DAY_US - 1) == []
+    assert loader.due({"instruments": NOW}, last + DAY_US) == ["instruments"]
