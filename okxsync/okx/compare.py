@@ -52,6 +52,8 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "reduce_only": "false",
     "is_tp_limit": "false",
     "is_trade_borrow_mode": "false",
+    "collateral_enabled": "false",
+    "collateral_restrict": "false",
     "cxl_on_close_pos": "false",
 }
 """The value that an absent one stands for (OKX docs: defaults of POST trade/order, trade/order-algo; recorded replies:

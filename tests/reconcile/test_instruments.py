@@ -75,7 +75,9 @@ def row(inst_type: str, state: str = "live", inst_id: str = "BTC-USDT", **fields
     return {"instType": inst_type, "instId": inst_id, "state": state, "tickSz": "0.1"} | fields
 
 
-async def test_each_subscribed_type_is_loaded_once_and_again_every_day(market: Market, nursery: trio.Nursery) -> None:
+async def test_each_subscribed_type_is_loaded_once_and_again_every_day(
+    market: Market, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     market.rows = [row("SPOT"), row("MARGIN"), row("SWAP"), row("FUTURES")]
     market.subscribe("instruments", "instruments:instType=SPOT", "instruments:instType=MARGIN")
     nursery.start_soon(market.loader.run)
@@ -88,7 +90,9 @@ async def test_each_subscribed_type_is_loaded_once_and_again_every_day(market: M
     nursery.cancel_scope.cancel()
 
 
-async def test_a_push_is_applied_at_once_and_the_list_is_loaded_after_it(market: Market, nursery: trio.Nursery) -> None:
+async def test_a_push_is_applied_at_once_and_the_list_is_loaded_after_it(
+    market: Market, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     market.rows = [row("SPOT")]
     market.subscribe("instruments:instType=SPOT")
     nursery.start_soon(market.loader.run)
@@ -102,7 +106,9 @@ async def test_a_push_is_applied_at_once_and_the_list_is_loaded_after_it(market:
     nursery.cancel_scope.cancel()
 
 
-async def test_the_list_is_loaded_with_each_subscription(market: Market, nursery: trio.Nursery) -> None:
+async def test_the_list_is_loaded_with_each_subscription(
+    market: Market, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     market.subscribe("instruments")
     nursery.start_soon(market.loader.run)
     assert await market.after(3600) == {"SWAP": 1}
@@ -113,7 +119,7 @@ async def test_the_list_is_loaded_with_each_subscription(market: Market, nursery
 
 
 async def test_a_request_that_fails_is_repeated_and_a_list_without_market_is_not_loaded(
-    market: Market, nursery: trio.Nursery
+    market: Market, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     market.subscribe("instruments:instType=SPOT")
     market.fails, market.rows = True, [row("SPOT")]
@@ -127,7 +133,7 @@ async def test_a_request_that_fails_is_repeated_and_a_list_without_market_is_not
     nursery.cancel_scope.cancel()
 
 
-async def test_options_are_loaded_by_family(market: Market, nursery: trio.Nursery) -> None:
+async def test_options_are_loaded_by_family(market: Market, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     market.rows = [
         row("SWAP", inst_id="BTC-USD-SWAP", instFamily="BTC-USD"),
         row("OPTION", inst_id="BTC-USD-C", instFamily="BTC-USD"),
