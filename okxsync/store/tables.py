@@ -413,6 +413,7 @@ WITHDRAWALS: Final = _latest("withdrawals", (*decode.WITHDRAWAL.columns, *_OWN),
 MARK_PRICES: Final = _latest(
     "mark_prices", (*decode.MARK_PRICE.columns, "received_at"), ("inst_id",), "ts", report=["ts"]
 )
+"""An id has one mark price, whatever types it is listed as: the channel is subscribed by id alone."""
 CLOSED_POSITIONS: Final = _latest(
     "positions_history",
     (*decode.CLOSED_POSITION.columns, "account", "received_at", "raw"),

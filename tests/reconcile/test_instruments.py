@@ -1,6 +1,9 @@
 """The list of instruments is loaded with the subscription, after each push, and daily."""
 
+import re
+import time
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -8,18 +11,25 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.config.settings import MarketSettings
+from okxsync import daemon
+from okxsync.config.settings import MarketSettings, load
 from okxsync.messages import MARKET, Frames, Subscribed
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.instruments import DAY_US, PAUSE_US, SETTLE_US, InstrumentLoader, Listing
 from okxsync.rest.client import MarketClient
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime.clock import now_us
+from okxsync.sandbox.exchange.exchange import Exchange as Sandbox
+from okxsync.sandbox.exchange.instruments import INSTRUMENTS
+from okxsync.sandbox.server.server import serve_sandbox
+from okxsync.store.database import StoreError
 from tests.support.accounts import SITE, channels
 from tests.support.asking import virtual_time
 from tests.support.desk import NOW, Desk, phase
 from tests.support.outbox import queue, queued
+from tests.support.replay import until, write_config
 from tests.support.replies import reply
+from tests.support.truth import rows
 
 Row = dict[str, str]
 
@@ -177,3 +187,29 @@ def test_a_channel_that_pushes_all_the_time_is_loaded_once_a_minute(desk: Desk) 
     assert 9 <= begun <= 11
     assert loader.due({"instruments": NOW}, last + DAY_US - 1) == []
     assert loader.due({"instruments": NOW}, last + DAY_US) == ["instruments"]
+
+
+@pytest.mark.slow
+async def test_a_daemon_loads_what_it_subscribes(tmp_path: Path) -> None:
+    exchange = Sandbox(lambda: time.time_ns() // 1_000_000, seed=7)
+    async with serve_sandbox(exchange, seed=7) as sandbox:
+        text = re.sub(r"channels = \[.*?\]", f"channels = [{CHANNELS}]", sandbox.accounts_toml(), flags=re.DOTALL)
+        settings = load(write_config(tmp_path, text))
+        expected = {(one.inst_type, one.inst_id) for one in exchange.instruments.values()}
+
+        def stored() -> set[tuple[str, str]]:
+            try:
+                found = rows(settings.database, "SELECT inst_type, inst_id FROM instruments WHERE tick_sz IS NOT NULL")
+            except StoreError:  # not made yet
+                return set()
+            return {(one["inst_type"], one["inst_id"]) for one in found}
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(daemon.run, settings, settings.database)
+            await until(lambda: stored() == expected)
+            nursery.cancel_scope.cancel()
+
+
+CHANNELS = ", ".join(
+    f'{{ channel = "instruments", instType = "{one}" }}' for one in sorted({each.inst_type for each in INSTRUMENTS})
+)
