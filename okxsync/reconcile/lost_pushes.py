@@ -71,22 +71,30 @@ def _order(rows: Query) -> str | None:
 
 
 def _fill(rows: Query) -> str | None:
-    """Return a fill without which its order does not add up.
+    """Return a fill that was not pushed.
 
-    Several executions may be pushed as one (OKX docs: fills channel). So a fill that only REST has reported shows a
-    lost push only if all fills of its order are stored, and add up to what it says is filled.
+    Several executions may be pushed as one, so a fill that only REST has reported may be part of another one's push
+    (see ``store.fills``). It shows a lost push if the pushes of its order leave no room for it, and all fills of the
+    order are stored: then they add up to what it says is filled.
     """
-    sizes: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    by_rest: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for row in rows(f"SELECT inst_id, inst_type, ord_id, fill_sz FROM fills WHERE {_IN_WINDOW.format('fill_time')}"):
-        sizes[row["inst_id"], row["ord_id"]] += number(row["fill_sz"])
-    for (inst_id, ord_id), by_rest in sizes.items():
+        by_rest[row["inst_id"], row["ord_id"]] += number(row["fill_sz"])
+    for (inst_id, ord_id), unpushed in by_rest.items():
         of_order = f"account = :account AND inst_id = {_quoted(inst_id)} AND ord_id = {_quoted(ord_id)}"
         orders = rows(f"SELECT acc_fill_sz, inst_id, inst_type FROM orders WHERE {of_order}")
-        fills = rows(f"SELECT fill_sz, inst_id, inst_type FROM fills WHERE {of_order}")
+        fills = rows(f"SELECT fill_sz, pushed_sz, source, inst_id, inst_type FROM fills WHERE {of_order}")
         stored = sum((number(row["fill_sz"]) for row in fills), Decimal(0))
-        if orders and by_rest and stored == number(orders[0]["acc_fill_sz"]):
+        room = sum((_surplus(row) for row in fills), Decimal(0))
+        if orders and unpushed > room and stored == number(orders[0]["acc_fill_sz"]):
             return f"a fill of order {ord_id}"
     return None
+
+
+def _surplus(fill: Mapping[str, Any]) -> Decimal:
+    """Return how much more was pushed under a fill's id than its size; of one that was not pushed, how much was."""
+    size = number(fill["fill_sz"]) if fill["source"] == "ws" else Decimal(0)
+    return Decimal(0) if fill["pushed_sz"] is None else number(fill["pushed_sz"]) - size
 
 
 def _algo_order(rows: Query) -> str | None:

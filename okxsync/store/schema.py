@@ -431,3 +431,14 @@ def m014_instruments(database: Database) -> None:
     for declared in _columns("quick_mgn_type adv_chase_params lmt_order_number aggressiveness trigger_params"):
         database.execute(f"ALTER TABLE algo_orders ADD COLUMN {declared}")
     _create_view(database, "algo_orders")
+
+
+@migrations()
+def m015_pushed_sizes(database: Database) -> None:
+    """``fills.pushed_sz``: how much of a fill was pushed, if that is another size than its own.
+
+    And an index of what a snapshot does not list any more: it calls for bills.
+    """
+    database.execute("ALTER TABLE fills ADD COLUMN pushed_sz TEXT")
+    for table in ("positions", "balances"):
+        database.execute(f"CREATE INDEX {table}_absent ON {table} (account, received_at) WHERE absent_time IS NOT NULL")

@@ -17,7 +17,7 @@ from okxsync.store import decode, tables
 from okxsync.store.database import Connection
 from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
 from okxsync.store.envelope import Arg
-from okxsync.store.fills import OrderKey, drop_made, made_id
+from okxsync.store.fills import OrderKey, made_id, replace_synthetic
 from okxsync.store.snapshots import Pages, Snapshot
 from okxsync.store.tables import Table
 
@@ -80,7 +80,7 @@ class Staging:
             table.write(db, staged, revision)
         for statement, values, named in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
-        drop_made(db, self._synthetic)
+        replace_synthetic(db, self._synthetic)
         for written in (self._staged, self._closings, self._synthetic, self._spared):
             written.clear()
 

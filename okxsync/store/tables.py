@@ -297,19 +297,26 @@ ORDER_NOT_FOUND: Final = not_found("orders", "ord_id", PENDING)
 ALGO_NOT_FOUND: Final = not_found("algo_orders", "algo_id", ALGO_PENDING)
 
 _FILL: Final = (*decode.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw")
+_FILL_KEPT: Final = ("account", "inst_id", "ord_id", "trade_id", "trade_id_made", "received_at")
+_FILL_VALUE: Final = (
+    'CASE WHEN excluded.bill_id IS NULL THEN coalesce({{t}}."{0}", excluded."{0}")'
+    ' ELSE coalesce(excluded."{0}", {{t}}."{0}") END'
+)
+"""REST's value counts: a push may be the sum of several executions (see ``store.fills``)."""
 FILLS: Final = Table(
     "fills",
     _FILL,
     ("account", "inst_id", "ord_id", "trade_id"),
     keep=("trade_id_made", "received_at"),
     sets={
-        **{column: f'coalesce({{t}}."{column}", excluded."{column}")' for column in _FILL
-           if column not in ("account", "inst_id", "ord_id", "trade_id", "trade_id_made", "received_at")},
-        "source": case("excluded.source = 'ws'", "'ws'", "{t}.source"),
+        **{column: _FILL_VALUE.format(column) for column in _FILL if column not in _FILL_KEPT},
+        "source": "CASE WHEN excluded.source = 'ws' THEN 'ws' ELSE {t}.source END",
+        "pushed_sz": f"CASE WHEN excluded.source = {{t}}.source OR {same_amounts(['fill_sz'])} THEN {{t}}.pushed_sz"
+        " WHEN excluded.source = 'ws' THEN excluded.fill_sz ELSE {t}.fill_sz END",
     },
     guard="{t}.bill_id IS NULL AND excluded.bill_id IS NOT NULL"  # only REST has something to add
     " OR {t}.source = 'rest' AND excluded.source = 'ws'",
-)  # fmt: skip
+)
 
 
 # Balances and positions

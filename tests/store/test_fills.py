@@ -1,0 +1,125 @@
+"""However OKX cuts an order's fills into pushes and into REST's rows, the stored fills add up to what is filled."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import accumulate
+from random import Random
+
+import msgspec
+import pytest
+
+from okxsync.messages import Message, Rows
+from okxsync.store.fills import Fill, find_replaced, made_id, spread
+from tests.support.desk import MS, NOW, Desk, order
+
+OF_ORDER = {"ordId": "1", "instId": "BTC-USDT-SWAP", "instType": "SWAP"}
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.begin("orders")
+    return desk
+
+
+def pushes(sizes: Sequence[int], trade_ids: Sequence[str], at: Sequence[int]) -> list[dict[str, str]]:
+    """Return what ``orders`` pushes of one order that is filled in these steps."""
+    filled = list(accumulate(sizes))
+    states = ["partially_filled"] * (len(sizes) - 1) + ["filled"]
+    return [
+        order(1, sz=str(filled[-1]), state=state, accFillSz=str(so_far), fillSz=str(size), tradeId=trade_id,
+              fillTime=str(ms), uTime=str(ms))
+        for state, so_far, size, trade_id, ms in zip(states, filled, sizes, trade_ids, at, strict=True)
+    ]  # fmt: skip
+
+
+def report(sizes: Sequence[int], trade_ids: Sequence[str], at: Sequence[int]) -> list[dict[str, str]]:
+    """Return the rows of ``trade/fills``."""
+    return [
+        OF_ORDER
+        | {"tradeId": trade_id, "billId": f"9{number}", "fillSz": str(size), "fillTime": str(ms), "ts": str(ms)}
+        for number, (size, trade_id, ms) in enumerate(zip(sizes, trade_ids, at, strict=True))
+    ]
+
+
+def by_rest(*rows: dict[str, str]) -> Rows:
+    return Rows("alpha", "fills", msgspec.json.encode(rows).decode(), NOW)
+
+
+def stored(desk: Desk) -> dict[str, str]:
+    return dict(desk.rows("SELECT trade_id, fill_sz FROM fills"))
+
+
+def in_some_order(desk: Desk, rng: Random, messages: list[Message]) -> None:
+    rng.shuffle(messages)
+    while messages:
+        cut = rng.randint(1, len(messages))
+        desk.apply(*messages[:cut])
+        messages = messages[cut:]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_liquidation_is_stored_once_however_it_is_cut_and_timed(desk: Desk, seed: int) -> None:
+    rng = Random(seed)
+    steps = [rng.randint(1, 5) for _ in range(rng.randint(1, 4))]
+    at = list(accumulate(rng.choice([0, 1, 200, 5000]) for _ in steps))
+    merged, times = [0], [0]  # REST's rows: some hold several steps
+    for size, ms in zip(steps, at, strict=True):
+        if merged[-1] and rng.random() < 0.5:
+            merged.append(0)
+            times.append(0)
+        merged[-1] += size
+        times[-1] = ms + rng.choice([-1, 0, 1, 3])
+    told = pushes(steps, ["0"] * len(steps), [MS + ms for ms in at])
+    repeated = [row | {"uTime": str(int(row["uTime"]) + 40)} for row in told if rng.random() < 0.5]
+    rows = report(merged, [f"-{number + 1}" for number in range(len(merged))], [MS + ms for ms in times])
+    messages: list[Message] = [desk.frame("orders", row) for row in told + repeated]
+    in_some_order(desk, rng, messages + [by_rest(row) for row in rows])
+    assert stored(desk) == {row["tradeId"]: row["fillSz"] for row in rows}
+    assert desk.rows("SELECT DISTINCT source FROM fills") == [("ws",)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_executions_that_were_pushed_as_one_are_stored_as_rest_reports_them(desk: Desk, seed: int) -> None:
+    rng = Random(seed)
+    sizes = [rng.randint(1, 5) for _ in range(3)]
+    told = pushes([sum(sizes)], ["103"], [MS])[0] | {"fillFee": "-0.3", "execType": "T"}
+    rows = [row | {"fee": "-0.1"} for row in report(sizes, ["101", "102", "103"], [MS] * 3)]
+    in_some_order(desk, rng, [desk.frame("orders", told), *map(by_rest, rows)])
+    assert stored(desk) == {row["tradeId"]: row["fillSz"] for row in rows}
+    last = desk.rows("SELECT fee, exec_type, pushed_sz FROM fills WHERE trade_id = '103'")
+    assert last == [("-0.1", "T", str(sum(sizes)))]
+
+
+def test_the_same_size_in_another_format_is_no_other_size(desk: Desk) -> None:
+    desk.push("orders", pushes([4], ["7"], [MS])[0])
+    desk.apply(by_rest(report([4], ["7"], [MS])[0] | {"fillSz": "4.00"}))
+    assert desk.rows("SELECT fill_sz, pushed_sz FROM fills") == [("4.00", None)]
+
+
+def test_a_liquidation_in_progress_is_stored_once_though_rest_gives_it_a_later_time(desk: Desk) -> None:
+    first, second = pushes([2, 3], ["0", "0"], [MS, MS + 200])
+    desk.push("orders", first)
+    reported = report([2, 3], ["-1", "-2"], [MS + 1, MS + 201])
+    desk.apply(by_rest(reported[0]))
+    assert stored(desk) == {"-1": "2"}
+    desk.push("orders", second)
+    desk.push("orders", first)  # once more: it stays replaced
+    assert stored(desk) == {"-1": "2", made_id("5", str(MS + 200)): "3"}
+    desk.apply(by_rest(reported[1]))
+    assert stored(desk) == {"-1": "2", "-2": "3"}
+
+
+def fill(trade_id: str, size: int, at: int, pushed: int = 0) -> Fill:
+    return Fill(trade_id, Decimal(size), at, Decimal(pushed))
+
+
+def test_one_row_of_rest_replaces_one_synthetic_fill_of_its_size() -> None:
+    made = [fill("12@1", 2, 1), fill("14@2", 2, 2)]  # 10 were filled before all that is stored
+    assert find_replaced(made, [fill("-1", 2, 3)], Decimal(14)) == made[:1]
+    assert find_replaced(made, [fill("-1", 2, 5000)], Decimal(14)) == []
+    assert find_replaced(made, [fill("7", 2, 3, pushed=2)], Decimal(14)) == []  # pushed under its own id
+
+
+def test_no_more_counts_as_pushed_than_was_pushed() -> None:
+    reported = [fill("-1", 2, 1), fill("-2", 3, 2, pushed=1), fill("-3", 2, 3)]
+    assert spread(Decimal(3), reported) == [fill("-1", 2, 1, pushed=2), fill("-2", 3, 2, pushed=2)]
