@@ -68,13 +68,14 @@ class Writer:
         return Written(rows, frames)
 
     def _learn(self) -> None:
+        """Make a dictionary once there are enough frames; if that fails, again with as many later ones."""
         state = self.state
         if state.samples is not None and len(state.samples) >= SAMPLES:
-            samples, state.samples = state.samples, None
+            samples, state.samples = state.samples, []
             with suppress(TransientError, zstandard.ZstdError):  # the batch is committed: the old codec stays
                 with state.db.transaction():
                     learned = learn(state.db, samples)
-                state.codec = learned
+                state.codec, state.samples = learned, None
 
 
 def _each(messages: Sequence[Message]) -> Iterator[Message]:

@@ -179,6 +179,19 @@ def test_the_log_learns_from_received_frames_and_stays_readable(desk: Desk) -> N
     assert desk.rows("SELECT count(*) FROM codecs") == [(1,)]
 
 
+def test_a_dictionary_that_cannot_be_stored_is_made_of_later_frames(desk: Desk) -> None:
+    frames = [desk.frame("orders", order(number, px=str(number * 7919 % 10007))) for number in range(2 * SAMPLES)]
+    desk.apply(*frames[: SAMPLES - 1])
+    ((pages,),) = desk.rows("PRAGMA page_count")
+    desk.db.execute(f"PRAGMA max_page_count = {pages + 3}")  # room for one frame more, and not for 24 KB
+    desk.apply(frames[SAMPLES - 1])
+    assert desk.rows("SELECT count(*) FROM codecs") == [(0,)]
+    desk.db.execute("PRAGMA max_page_count = 1000000")
+    desk.apply(*frames[SAMPLES:])
+    assert desk.rows("SELECT count(*) FROM codecs") == [(1,)]
+    assert logged(desk) == [frame.frames[0][1] for frame in frames]
+
+
 def test_a_later_writer_uses_what_was_learned(make_desk: Callable[[], Desk]) -> None:
     desk = make_desk()
     desk.apply(*(desk.frame("orders", order(number)) for number in range(SAMPLES)))
