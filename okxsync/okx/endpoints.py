@@ -158,20 +158,29 @@ def has_none(code: str) -> bool:
 
 
 class Walk:
-    """The pages of one sweep of one endpoint, back to ``since_ms``. ``params`` is the next request, None at the end."""
+    """The pages of one sweep of one endpoint, back to ``since_ms``. ``params`` is the next request, None at the end.
+
+    Args:
+        overlap_ms: How much more than that period is requested.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, sweep: Mapping[str, str], since_ms: int, until_ms: int | None = None
+        self,
+        endpoint: Endpoint,
+        sweep: Mapping[str, str],
+        since_ms: int,
+        until_ms: int | None = None,
+        overlap_ms: int = OVERLAP_MS,
     ) -> None:
         self._endpoint = endpoint
-        self._since_ms = since_ms - OVERLAP_MS
+        self._since_ms = since_ms - overlap_ms
         self._sweep = {**sweep, "limit": str(endpoint.limit)}
         self._cursor: int | None = None
         if until_ms is not None and endpoint.ends:
-            self._sweep["end"] = str(until_ms + OVERLAP_MS)
+            self._sweep["end"] = str(until_ms + overlap_ms)
         self.params: dict[str, str] | None = dict(self._sweep)
         if until_ms is not None and endpoint.by_time:
-            self.params["after"] = str(until_ms + OVERLAP_MS)
+            self.params["after"] = str(until_ms + overlap_ms)
 
     def take(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Process a page, and set ``params`` for the next one.

@@ -117,9 +117,10 @@ class Held:
         return verified_at // 1000 if verified_at is not None else None
 
 
-def last_changes(reader: Reader, sql: str) -> dict[str, int]:
-    """Return the time of the last change by account, in milliseconds, as a query of ours finds it."""
-    return {account: at for account, at in reader.rows(sql) if at is not None}
+def last_changes(reader: Reader, changes: str) -> dict[str, int]:
+    """Return the time of the last change by account, in milliseconds; ``changes`` is SQL of (account, at)."""
+    rows = reader.rows(f"SELECT account, max(at) FROM ({changes}) AS changes GROUP BY account")
+    return {account: at for account, at in rows if at is not None}
 
 
 class LiveChannel(msgspec.Struct, frozen=True):

@@ -83,6 +83,7 @@ class Puller:
         on_rows: Called after each request with the number of its rows.
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
+        overlap_ms: How much more than a window is requested.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Puller:
         *,
         only: Mapping[str, str] | None = None,
         plain_algos: bool = False,
+        overlap_ms: int = endpoints.OVERLAP_MS,
     ) -> None:
         self._client = client
         self._send = send
@@ -101,6 +103,7 @@ class Puller:
         self._on_rows = on_rows
         self._only = only or {}
         self._kinds = endpoints.PLAIN_ALGOS if plain_algos else None
+        self._overlap_ms = overlap_ms
         self._unknown: list[str] = []  # what OKX does not report
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
@@ -212,7 +215,7 @@ class Puller:
         for sweep in endpoint.sweeps:
             if self._kinds and sweep.get("ordType", self._kinds[0]) not in self._kinds:
                 continue
-            walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms)
+            walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms, self._overlap_ms)
             while walk.params is not None:
                 try:
                     rows = await self._fetch(endpoint.channel, endpoint.path, walk.params, priority=1)

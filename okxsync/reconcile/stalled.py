@@ -46,7 +46,7 @@ class Fetched(msgspec.Struct, frozen=True):
     Attributes:
         since_at: Of the channel then; another one shows that it was lost meanwhile.
         until_at: Until when the verdict verifies it; microseconds, a lower bound on the exchange's clock.
-        until_ms: The same by the exchange's clock: what happened later may be missing from REST's answer, so the next
+        until_ms: The same by the exchange's clock: what happened later may be missing from REST's reply, so the next
             window begins there.
         window: What the verdict is about.
         settled_at: When all pushes of the window must have been sent; local microseconds.
@@ -139,6 +139,7 @@ class StalledSource:
             partial(self._finish, one, verified_at, earliest_us()),
             only=arguments_of(one.channel),
             plain_algos=one.name == "orders-algo",
+            overlap_ms=int(self._timings.overlap_s * 1000),
         )
 
     def _finish(self, one: LiveChannel, verified_at: int, began_at: int, report: Report) -> list[Message]:

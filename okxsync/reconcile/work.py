@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from okxsync.messages import GapResult, Message
+from okxsync.okx.endpoints import OVERLAP_MS
 from okxsync.reconcile.held import Gap, Held
 from okxsync.reconcile.pull import Puller, Window, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
@@ -75,6 +76,7 @@ class Work(msgspec.Struct, frozen=True):
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
         side_by_side: Pull all parts at the same time, for each endpoint has a rate limit of its own. Otherwise they are
             pulled in order, up to the first error.
+        overlap_ms: How much more than the windows is requested.
     """
 
     account: str
@@ -85,6 +87,7 @@ class Work(msgspec.Struct, frozen=True):
     only: Mapping[str, str] = {}
     plain_algos: bool = False
     side_by_side: bool = False
+    overlap_ms: int = OVERLAP_MS
 
 
 async def perform(
@@ -111,7 +114,9 @@ async def perform(
         if client is None:
             part.error = NO_CLIENT
         else:
-            puller = Puller(client, send, held, count, only=work.only, plain_algos=work.plain_algos)
+            puller = Puller(
+                client, send, held, count, only=work.only, plain_algos=work.plain_algos, overlap_ms=work.overlap_ms
+            )
             try:
                 part.unknown = await puller.pull(part.subject, part.window)
                 part.done = True

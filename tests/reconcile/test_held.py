@@ -67,15 +67,18 @@ def test_a_gap_that_was_closed_before_its_end_was_known_is_not_opened_again(desk
 
 
 def test_the_last_change_is_one_look_up_per_account(desk: Desk, reader: Reader) -> None:
+    desk.begin("positions", "account", "balance_and_position")
     desk.apply(*(ConfiguredAccount(name, "global", False, NOW, None) for name in ("alpha", "beta")))
     desk.push("positions", {"posId": "1", "pos": "0", "uTime": "5"}, {"posId": "2", "pos": "1", "uTime": "7"})
     desk.push("account", {"uTime": "9", "details": [{"ccy": "BTC", "uTime": "8"}, {"ccy": "ETH", "uTime": "6"}]})
-    assert {subject: last_changes(reader, sql) for subject, sql in TRIGGERS.items()} == {
-        "bills": {"alpha": 8},
+    desk.push("balance_and_position", {"pTime": "9", "eventType": "funding_fee", "balData": [], "posData": []})
+    assert {subject: last_changes(reader, trigger.changes) for subject, trigger in TRIGGERS.items()} == {
+        "bills": {"alpha": 9},
         "closed positions": {"alpha": 7},
         "fills": {},
     }
-    for sql in TRIGGERS.values():
-        plan = " ".join(step for *_, step in desk.rows(f"EXPLAIN QUERY PLAN {sql}"))
-        assert "SCAN positions" not in plan
-        assert "SCAN balances" not in plan
+    for trigger in TRIGGERS.values():
+        plan = [step for *_, step in desk.rows(f"EXPLAIN QUERY PLAN {trigger.changes}")]
+        scanned = [step for step in plan if step.startswith(("SCAN positions", "SCAN balances"))]
+        assert scanned == []
+        assert [step for step in plan if step.startswith("SEARCH") and "(account=?)" not in step] == []
