@@ -128,13 +128,23 @@ def _position(rows: Query) -> str | None:
 
 
 def _event(rows: Query) -> str | None:
+    """Return a change that has an event and was not pushed.
+
+    The time of a position moves without an event too, for instance when interest accrues. So a position that changed
+    shows a lost push only together with a bill of its instrument.
+    """
+    instruments: set[str] = set()
     for row in rows(
-        f"SELECT bill_id, bal_chg, ccy FROM bills WHERE {_UNREPORTED.format('ts')} AND type IN ({_EVENT_BILLS})"
+        "SELECT bill_id, bal_chg, ccy, inst_id FROM bills"
+        f" WHERE {_UNREPORTED.format('ts')} AND type IN ({_EVENT_BILLS})"
     ):
         if number(row["bal_chg"]):
             return f"the change of {row['ccy']} by bill {row['bill_id']}"
-    for row in rows(f"SELECT pos_id FROM positions WHERE {_UNREPORTED.format('u_time')} AND {_PRESENT.format('pos')}"):
-        return f"a change of position {row['pos_id']}"
+        instruments.add(row["inst_id"])
+    changed = f"SELECT pos_id, inst_id FROM positions WHERE {_UNREPORTED.format('u_time')} AND {_PRESENT.format('pos')}"
+    for row in rows(changed):
+        if row["inst_id"] in instruments:
+            return f"a change of position {row['pos_id']}"
     return None
 
 

@@ -20,7 +20,7 @@ from okxsync.okx.sites import ENDPOINTS, built_in_site
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import open_database
-from tests.support.replay import Replay, write_config
+from tests.support.replay import WITHIN_S, Replay, write_config
 
 
 async def check(config: Path, *arguments: str) -> Result:
@@ -67,7 +67,7 @@ Behave = Callable[[trio.SocketStream], Awaitable[None]]
 @asynccontextmanager
 async def peer(behave: Behave) -> AsyncIterator[str]:
     """Serve TCP; yields host and port."""
-    with trio.fail_after(30):
+    with trio.fail_after(WITHIN_S):
         async with trio.open_nursery() as nursery:
             (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
             nursery.start_soon(trio.serve_listeners, behave, [listener])

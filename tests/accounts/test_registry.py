@@ -16,7 +16,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime.outbox import Inbox
 from tests.support.outbox import queue, queued
-from tests.support.replay import Replay, write_config
+from tests.support.replay import WITHIN_S, Replay, write_config
 
 
 def reply(row: str) -> bytes:
@@ -84,7 +84,7 @@ def configs(messages: list[Message]) -> list[str | None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(WITHIN_S):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await trio.sleep(0.01)
 

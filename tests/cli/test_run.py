@@ -16,7 +16,7 @@ from okxsync.config.location import Location
 from okxsync.mirror.status import Status, read_status
 from okxsync.store.database import open_database
 from tests.support.processes import daemon, finish
-from tests.support.replay import Replay, replay, until, write_config
+from tests.support.replay import WITHIN_S, Replay, replay, until, write_config
 
 pytestmark = pytest.mark.slow
 runner = CliRunner()
@@ -85,7 +85,7 @@ async def test_a_second_signal_does_not_wait_for_a_locked_database(tmp_path: Pat
             other.execute("BEGIN IMMEDIATE")
             process.send_signal(signal.SIGINT)
             assert process.stderr
-            with trio.fail_after(10):
+            with trio.fail_after(WITHIN_S):
                 while "flushing the queue" not in await trio.to_thread.run_sync(process.stderr.readline):
                     pass
             process.send_signal(signal.SIGINT)
@@ -151,7 +151,7 @@ async def test_logs_as_json_lines(tmp_path: Path) -> None:
         with daemon(config, "--log-format", "json") as process:
             assert process.stderr
             lines: list[dict[str, str]] = []
-            with trio.fail_after(30):
+            with trio.fail_after(WITHIN_S):
                 while not any("live" in line["message"] for line in lines):
                     lines.append(json.loads(await trio.to_thread.run_sync(process.stderr.readline)))
             process.send_signal(signal.SIGTERM)

@@ -26,7 +26,7 @@ from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError, open_database
 from tests.support import processes
-from tests.support.replay import Replay, until, write_config
+from tests.support.replay import WITHIN_S, Replay, until, write_config
 from tests.support.running import is_live, running, said_by_status
 from tests.support.truth import differences, rows, status_of, trading
 
@@ -199,7 +199,7 @@ def test_a_damaged_database_is_reported_in_one_line(tmp_path: Path, damage: str)
     commands = {"run": "", "status": "", "log": "", "backfill": "--since 1h", "prune": "--older-than 1d", "verify": ""}
     for command, arguments in commands.items():
         line = [sys.executable, "-m", "okxsync", command, *arguments.split(), "--config", str(config)]
-        result = run(line, capture_output=True, text=True, check=False, timeout=30)
+        result = run(line, capture_output=True, text=True, check=False, timeout=WITHIN_S)
         assert result.returncode == (3 if command == "status" else 5 if command == "verify" else 1), result
         assert str(database) in result.stderr
         assert "Traceback" not in result.stderr

@@ -25,10 +25,14 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import serve_sandbox
 from tests.support import processes
-from tests.support.replay import until, write_config
+from tests.support.replay import WITHIN_S, until, write_config
+from tests.support.running import running
 from tests.support.truth import ACCOUNTS, QUICK, SAME, all_live, differences, rows, status_of, trading, truth_of
 
 pytestmark = pytest.mark.slow
+
+LOADED_S = 45
+"""Seconds of load: of nine pings, each with 10 s for its answer."""
 
 
 async def test_after_much_trade_every_table_equals_the_exchanges_state(tmp_path: Path) -> None:
@@ -233,9 +237,9 @@ def full_disk(database: Location) -> Iterator[None]:
 
 @contextmanager
 def busy_machine(database: Location) -> Iterator[None]:
-    """As many other processes as there are cores never rest."""
+    """Twice as many other processes as there are cores never rest."""
     command = [sys.executable, "-c", "while True: pass"]
-    others = [Popen(command) for _ in range(os.cpu_count() or 1)]
+    others = [Popen(command) for _ in range(2 * (os.cpu_count() or 1))]
     try:
         yield
     finally:
@@ -258,6 +262,21 @@ async def test_a_stalled_writer_makes_no_channel_look_stalled(
         await until(lambda: rows(database, covered)[0]["at"] > until_us)
         assert {one.reconnects for one in status_of(database).connections} == {0}
         assert rows(database, "SELECT * FROM gaps WHERE reason LIKE '%: channel stalled%'") == []
+
+
+async def test_a_busy_machine_makes_no_connection_look_silent(tmp_path: Path) -> None:
+    """A daemon in a process of its own, through many pings of each connection."""
+    async with running(tmp_path, rate=20.0) as run:
+        await until(lambda: status_of(run.database).exit_code == 0)
+        with busy_machine(run.database):
+            began_us = time.time_ns() // 1000
+            proved = "SELECT min(covered_until) AS at FROM coverage WHERE account <> 'market'"
+            await until(lambda: rows(run.database, proved)[0]["at"] > began_us + LOADED_S * 1_000_000, 2 * WITHIN_S)
+            assert {one.reconnects for one in status_of(run.database).connections} == {0}
+        assert rows(run.database, "SELECT * FROM gaps WHERE reason <> 'initial backfill'") == []
+        assert rows(run.database, "SELECT * FROM journal WHERE event IN ('disconnected', 'internal-error')") == []
+        run.sandbox.pause_trading()
+        await run.is_complete()
 
 
 async def test_orders_that_stalled_for_a_while_and_recovered_are_found(tmp_path: Path) -> None:

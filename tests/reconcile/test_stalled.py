@@ -210,6 +210,78 @@ async def test_what_happened_before_the_subscription_is_not_a_lost_push(
         assert await accounts.stalled() is None
 
 
+@pytest.mark.parametrize("rest_has", ["the earlier", "the later", "a still later"])
+@pytest.mark.parametrize("rest_is_first", [False, True])
+async def test_an_end_that_is_pushed_twice_with_different_times_is_no_lost_push(
+    start: Start, autojump_clock: MockClock, rest_has: str, rest_is_first: bool
+) -> None:
+    """OKX may send the same message more than once, perhaps with another uTime (OKX docs: order channel)."""
+    async with start("orders") as accounts:
+        await trio.sleep(10)
+        at = now_ms()
+        end = {"state": "filled", "accFillSz": "1", "fillSz": "1", "tradeId": "9", "fillTime": str(at)}
+        once, again = (order(1, **end, uTime=str(at + later), cTime=str(at - 5)) for later in (0, 40))
+        of_rest = at + {"the earlier": 0, "the later": 40, "a still later": 55}[rest_has]
+        fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "1", "tradeId": "9", "billId": "2"}
+
+        def report() -> None:
+            accounts.report("trade/orders-history", order(1, **end, uTime=str(of_rest), cTime=str(at - 5)))
+            accounts.report("trade/fills", fill | {"fillSz": "1", "ts": str(at), "fillTime": str(at)})
+
+        if rest_is_first:
+            report()
+            await until(lambda: bool(accounts.asking.desk.rows("SELECT 1 FROM orders")))
+        accounts.push("orders", once)
+        await trio.sleep(0.1)
+        accounts.push("orders", again)
+        report()
+        assert await accounts.stalled() is None
+        assert verified(accounts)
+
+
+@pytest.mark.parametrize("rest_has", [0, 40, 55])
+async def test_an_end_of_an_algo_order_that_is_pushed_twice_is_no_lost_push(
+    start: Start, autojump_clock: MockClock, rest_has: int
+) -> None:
+    async with start("orders-algo") as accounts:
+        await trio.sleep(10)
+        at = now_ms()
+        end = {
+            "algoId": "5",
+            "ordType": "trigger",
+            "state": "effective",
+            "instId": "X",
+            "sz": "1",
+            "cTime": str(at - 5),
+        }
+        accounts.push("orders-algo", end | {"uTime": str(at)})
+        accounts.push("orders-algo", end | {"uTime": str(at + 40)})
+        accounts.report("trade/orders-algo-history", end | {"uTime": str(at + rest_has)})
+        assert await accounts.stalled() is None
+        assert verified(accounts)
+
+
+@pytest.mark.parametrize("later_ms", [0, 1])
+async def test_a_liquidation_that_rest_reports_under_another_id_is_no_lost_push(
+    start: Start, autojump_clock: MockClock, later_ms: int
+) -> None:
+    """Pushed in two steps without a trade id, and one row of REST."""
+    async with start("orders") as accounts:
+        await trio.sleep(10)
+        at = now_ms()
+        step = {"tradeId": "0", "cTime": str(at), "category": "full_liquidation"}
+        first = order(1, **step, state="partially_filled", accFillSz="2", fillSz="2", fillTime=str(at), uTime=str(at))
+        last = {"state": "filled", "accFillSz": "5", "fillSz": "3", "fillTime": str(at + 200), "uTime": str(at + 200)}
+        accounts.push("orders", first)
+        accounts.push("orders", order(1, **step, **last))
+        fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "1", "tradeId": "-1", "billId": "2"}
+        time = str(at + 200 + later_ms)
+        accounts.report("trade/orders-history", order(1, **step, **last))
+        accounts.report("trade/fills", fill | {"fillSz": "5", "ts": time, "fillTime": time})
+        assert await accounts.stalled() is None
+        assert accounts.asking.desk.rows("SELECT trade_id, fill_sz FROM fills") == [("-1", "5")]
+
+
 # Algo orders
 
 
@@ -282,15 +354,52 @@ async def test_a_change_that_only_another_channel_reports_shows_that_account_is_
         assert "account: channel stalled" in (await accounts.stalled() or "")
 
 
-@pytest.mark.parametrize(("kind", "dead"), [("2", True), ("381", False)])
-async def test_income_that_has_no_event_does_not_show_that_a_channel_is_stalled(
-    start: Start, autojump_clock: MockClock, kind: str, dead: bool
+@pytest.mark.parametrize("kind", ["12", "22", "30", "381", "9999", ""])
+async def test_income_that_has_no_event_never_makes_its_channel_look_stalled(
+    start: Start, autojump_clock: MockClock, kind: str
+) -> None:
+    """Hour after hour, as auto-earn pays: ``account`` reports the cash, and ``balance_and_position`` nothing."""
+    async with start("account", "balance_and_position") as accounts:
+        accounts.push("balance_and_position", change("5", now_ms()))
+        for hour in range(4):
+            await trio.sleep(120)
+            at = now_ms()
+            accounts.push("account", totals(f"5.{hour}", at))
+            accounts.report("account/balance", totals(f"5.{hour}", at))
+            bill = {"billId": str(hour), "type": kind, "ts": str(at), "balChg": "0.1", "ccy": "USDT"}
+            accounts.report("account/bills", bill)
+            assert await accounts.stalled(120) is None
+
+
+@pytest.mark.parametrize("kind", ["1", "2", "8"])
+async def test_a_bill_that_has_an_event_shows_that_its_channel_is_stalled(
+    start: Start, autojump_clock: MockClock, kind: str
 ) -> None:
     async with start("balance_and_position") as accounts:
         accounts.push("balance_and_position", change("5", now_ms()))
         await trio.sleep(20)
         bill = {"billId": "1", "type": kind, "ts": str(now_ms()), "balChg": "0.5", "ccy": "USDT"}
         accounts.report("account/bills", bill)
+        assert "balance_and_position: channel stalled" in (await accounts.stalled() or "")
+
+
+@pytest.mark.parametrize(("billed", "dead"), [(True, True), (False, False)])
+async def test_a_changed_position_shows_that_the_events_are_stalled_only_with_a_bill_of_it(
+    start: Start, autojump_clock: MockClock, billed: bool, dead: bool
+) -> None:
+    """A fill without fee, or the interest of a margin position, which has no event."""
+    async with start("positions", "balance_and_position") as accounts:
+        row = {"posId": "1", "instId": "X", "instType": "SWAP", "pos": "5", "uTime": str(now_ms())}
+        accounts.push("positions", row | {"pTime": str(now_ms())})
+        accounts.push("balance_and_position", change("5", now_ms()))
+        await trio.sleep(20)
+        later = row | {"interest": "0.1", "uTime": str(now_ms())}
+        accounts.push("positions", later | {"pTime": str(now_ms())})
+        accounts.report("account/positions", later)
+        if billed:
+            accounts.report(
+                "account/bills", {"billId": "1", "type": "2", "ts": str(now_ms()), "balChg": "0", "instId": "X"}
+            )
         assert (await accounts.stalled() is not None) == dead
 
 

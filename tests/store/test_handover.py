@@ -22,7 +22,7 @@ from okxsync.store.writer import Writer
 from okxsync.store.writer_process import _write_batches, main
 from tests.support.desk import NOW
 from tests.support.outbox import queue
-from tests.support.replay import until
+from tests.support.replay import WITHIN_S, until
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +192,7 @@ def test_a_parent_that_dies_while_the_disk_fails_ends_it(path: Path, monkeypatch
             ended = thread.submit(_write_batches, child, Writer(database), upkeep)
             parent.recv(1)  # the error
             parent.close()
-            ended.result(timeout=10)
+            ended.result(timeout=WITHIN_S)
     assert written(path) == []
 
 
