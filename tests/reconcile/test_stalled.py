@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.messages import Unverified, Verified
+from okxsync.messages import GapResult, Lost, Subscribed, Unverified, Verified
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.store.database import open_reader
@@ -470,6 +470,31 @@ async def test_a_stalled_writer_delays_a_verdict_and_does_not_falsify_it(
         accounts.asking._write = write
         assert await accounts.stalled() is None
         assert verified(accounts)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped(
+    start: Start, autojump_clock: MockClock, filled: bool
+) -> None:
+    """What was not pushed before belongs to the gap, whether that is backfilled before or after the verdict is due."""
+    async with start("orders") as accounts:
+        desk = accounts.asking.desk
+        accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
+        await until(lambda: bool(desk.rows("SELECT 1 FROM orders")))  # the verdict waits for a ping
+        assert not verified(accounts)
+        lost_us = now_ms() * 1000
+        live_us = lost_us + 1_000_000
+        desk.apply(Lost(1, "a0", ["orders"], lost_us, "reset"), Subscribed(1, "a0", ["orders"], live_us))
+        close_gap = GapResult(1, live_us, "filled", 1, None)
+        if filled:
+            desk.apply(close_gap)
+        await trio.sleep(2 * TIMINGS.settle_s + 2 * TIMINGS.poll_s)
+        assert not verified(accounts)
+        desk.apply(close_gap)
+        assert await accounts.stalled(200) is None
+        until_us = [one.at for one in accounts.asking.received() if isinstance(one, Verified)]
+        assert until_us
+        assert min(until_us) > live_us
 
 
 PLANS: Final = {
