@@ -54,7 +54,7 @@ def _latest_of(table: str) -> str:
 
 _POSITIONS: Final = _latest_of("positions")
 _EVENTS: Final = f"SELECT account, reported_ms AS at FROM coverage WHERE {CHANNEL_NAME} = 'balance_and_position'"
-_WITH_FILLS: Final = f"SELECT DISTINCT account FROM coverage WHERE {CHANNEL_NAME} IN ('orders', 'fills')"
+_WITH_FILLS: Final = f"SELECT DISTINCT account FROM coverage WHERE wanted = 1 AND {CHANNEL_NAME} IN ('orders', 'fills')"
 TRIGGERS: Final[Mapping[str, Trigger]] = {
     "bills": Trigger(f"{_latest_of('balances')} UNION ALL {_POSITIONS} UNION ALL {_EVENTS}"),
     "closed positions": Trigger(_POSITIONS),

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from okxsync import daemon
 from okxsync.config.location import Location
 from okxsync.config.settings import load
+from okxsync.messages import WantedChannels
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
@@ -265,10 +266,13 @@ async def test_newest_fills_are_fetched_once_a_minute_and_only_with_a_channel_th
         assert accounts.asked().keys() == {"trade/fills"}
 
 
+@pytest.mark.parametrize("channels", [["account", "positions"], ["account", "orders"]])
 async def test_an_account_without_orders_and_fills_is_not_asked_for_fills(
-    start: Start, autojump_clock: MockClock
+    start: Start, autojump_clock: MockClock, channels: list[str]
 ) -> None:
-    async with start("account", "positions") as accounts:
+    """Also if it had one of them, and the configuration does not name it any more."""
+    async with start(*channels) as accounts:
+        accounts.desk.apply(WantedChannels([("a0", "account")]))
         await trio.sleep(600)
         assert accounts.asked() == {}
 
