@@ -1,6 +1,8 @@
 """A secret: where it is stored and how it is read. It is never printed."""
 
+import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -32,17 +34,23 @@ class Secret:
     def __init__(self, source: SecretSource | str, folder: Path) -> None:
         self._source = source
         self.path = resolve_path(folder, source.file) if isinstance(source, SecretSource) and source.file else None
-        # A changed file is a changed secret: an account whose old key was rejected is retried at once.
         self.stamp = stamp(self.path) if self.path else None
+        # Secret managers rewrite files with the same content. Only another content is another secret: then the account
+        # reconnects, and one whose old key was rejected is retried at once.
+        self._digest = _digest(self.path) if self.path else None
 
     def __repr__(self) -> str:
         return "Secret(***)"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and (self._source, self.stamp) == (other._source, other.stamp)
+        return isinstance(other, Secret) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash((self._source, self.stamp))
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        return self._source, self.path, self._digest
 
     @property
     def plain(self) -> bool:
@@ -97,6 +105,14 @@ def resolve_path(folder: Path, name: str) -> Path:
         return folder / Path(name).expanduser()
     except RuntimeError:
         raise ValueError(f'"{name}": no such user') from None
+
+
+def _digest(path: Path) -> bytes | None:
+    """Return a hash of the secret in a file, or None if it cannot be read (now, or more than once: a pipe)."""
+    with suppress(OSError, ConfigError):
+        if path.is_file():
+            return hashlib.sha256(_read_secret_file(path).encode()).digest()
+    return None
 
 
 def _read_secret_file(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What accounts.toml may contain, and the error for each mistake."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from okxsync.config.secret import ConfigError
+from okxsync.config.secret import ConfigError, Secret, SecretSource
 from okxsync.config.settings import load, missing_secrets, stamps
 from okxsync.config.units import duration_s, size_bytes
 from okxsync.okx.sites import built_in_site
@@ -280,3 +281,33 @@ def test_stamps_are_taken_before_the_file_is_read(tmp_path: Path) -> None:
 def test_durations_and_sizes() -> None:
     assert [duration_s(text) for text in ("0", "90s", "15m", "2h", "14d", "1w")] == [0, 90, 900, 7200, 1209600, 604800]
     assert [size_bytes(text) for text in ("10", "500MB", "2GB", "1.5k")] == [10, 500_000_000, 2_000_000_000, 1500]
+
+
+def test_a_rewritten_secret_file_is_another_secret_only_with_another_content(tmp_path: Path) -> None:
+    """Secret managers rewrite files; an equal secret leaves its connections alone."""
+    source, file = SecretSource(file="secret.txt"), tmp_path / "secret.txt"
+
+    def secret() -> Secret:
+        return Secret(source, tmp_path)
+
+    missing = secret()
+    assert missing == secret()
+    file.write_text("one\n")
+    first = secret()
+    assert first != missing
+    new = tmp_path / "new.txt"
+    new.write_text("one")
+    new.replace(file)
+    assert secret().stamp != first.stamp
+    assert secret() == first
+    assert hash(secret()) == hash(first)
+    file.write_text("two")
+    assert secret() != first
+    file.unlink()
+    assert secret() == missing
+    assert "one" not in repr(first)
+
+
+def test_a_secret_that_can_be_read_only_once_is_left_for_the_connection(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert Secret(SecretSource(file="pipe"), tmp_path) == Secret(SecretSource(file="pipe"), tmp_path)
