@@ -23,6 +23,7 @@ from okxsync.config.location import Location
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
+from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, wanted_channels
 from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run, clock_offset
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
@@ -59,8 +60,8 @@ MEASURE_EVERY_S: Final = 60.0
 OFF_S: Final = 1.0
 """A clock that is further off is journalled."""
 AFTER_S: Final = 3.0
-"""Pause after the previous run. The exchange's limits count the last two seconds, and a killed run may have lived up
-to one heartbeat longer than recorded."""
+"""Pause after the last request of the previous run. The exchange's limits count the last two seconds, and a killed run
+may have sent requests until one heartbeat after the last one recorded. Dials are recorded before they are sent."""
 WATCH_S: Final = 1.0
 """How often accounts.toml is checked for changes."""
 DRAIN_S: Final = 30.0
@@ -86,6 +87,8 @@ async def run(
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = open_outbox(QUEUE, QUEUE_BYTES)
         this_run = Run(next_run_id(database), now_us(), __version__, socket.gethostname(), os.getpid())
+        dialers = Dialers(lock.touch, -lock.unheld_s)
+        lock.touch(dialers.counted_s())
         trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
@@ -96,13 +99,13 @@ async def run(
                         if for_s is not None:
                             producers.cancel_scope.deadline = trio.current_time() + for_s
                         await around.start(_handle_signals, producers.cancel_scope, nursery.cancel_scope)
-                        await producers.start(_send_heartbeats, lock, send, this_run)
+                        await producers.start(_send_heartbeats, lock, dialers, send, this_run)
                         await send.send(Retention(settings.log.keep, settings.log.max_size))
                         await send.send(wanted_channels(settings))
                         for name in removed:
                             await send.send(AccountRemoved(name, now_us()))
                         wait_s = AFTER_S - lock.unheld_s
-                        producers.start_soon(_keep_producing, settings, database, ids, send, wait_s, timings)
+                        producers.start_soon(_keep_producing, settings, database, ids, dialers, send, wait_s, timings)
                         producers.start_soon(engine.watch, send)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -118,6 +121,7 @@ async def _keep_producing(
     settings: Settings,
     database: Location,
     ids: dict[tuple[str, str], int],
+    dialers: Dialers,
     send: Outbox,
     wait_s: float,
     timings: Timings,
@@ -126,7 +130,7 @@ async def _keep_producing(
     while True:
         # Requests of the previous run count against the exchange's limits too.
         await trio.sleep(max(0.0, wait_s))
-        await _produce(settings, database, ids, send, timings)
+        await _produce(settings, database, ids, dialers, send, timings)
         clock.current.unpin()
         wait_s, ids = AFTER_S, connection_ids(database)
 
@@ -135,6 +139,7 @@ async def _produce(
     settings: Settings,
     database: Location,
     ids: dict[tuple[str, str], int],
+    dialers: Dialers,
     send: Outbox,
     timings: Timings,
 ) -> None:
@@ -149,7 +154,7 @@ async def _produce(
         changed, changes = trio.open_memory_channel[Settings | str](0)
         registry = Registry(clients.of, send, identities(database), changed.send)
         registry.configure(settings.accounts)
-        pool = ConnectionPool(send, clients.clock_of, ids, registry.blocked)
+        pool = ConnectionPool(send, clients.clock_of, dialers, ids, registry.blocked)
         with closing(Reads(database)) as reads:
             sources = (
                 GapSource(reads, timings),
@@ -240,6 +245,7 @@ async def _watch(
 
 async def _send_heartbeats(
     lock: Membership,
+    dialers: Dialers,
     send: Outbox,
     this_run: Run,
     *,
@@ -254,7 +260,7 @@ async def _send_heartbeats(
         await send.send(offset)
         reported_s = await _report_clock("this machine's clock", -offset.to_wall_us / 1e6, reported_s, send)
         await trio.sleep(HEARTBEAT_S)
-        lock.touch()
+        lock.touch(dialers.counted_s())
         await send.send(_heartbeat_of(send, this_run))
 
 

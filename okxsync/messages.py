@@ -41,13 +41,17 @@ class Pong(msgspec.Struct, tag=True, array_like=True):
 
 
 DROPPED: Final = "dropped: "
-"""How ``Phase.last_error`` of a live connection begins while the exchange has dropped one of its channels."""
+REJECTED: Final = "rejected: "
+CHANNEL_PROBLEMS: Final = (DROPPED, REJECTED)
+"""How ``Phase.last_error`` of a live connection begins while the exchange refuses one of its channels: it has dropped
+the subscription, or rejected the request."""
 
 
 class Phase(msgspec.Struct, tag=True, array_like=True):
     """The current row of a connection.
 
-    ``last_error`` of a live connection is why its last session ended, unless it begins with ``DROPPED``.
+    ``last_error`` of a live connection is why its last session ended, unless it begins with one of
+    ``CHANNEL_PROBLEMS``.
     """
 
     connection_id: int

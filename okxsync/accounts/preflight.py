@@ -17,8 +17,9 @@ from okxsync.accounts.identity import find_blocked
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings, Settings
 from okxsync.feed.connection import CONNECT_S
+from okxsync.feed.dialers import dial
 from okxsync.feed.pool import specs_of
-from okxsync.feed.socket import ConnectError, SocketError, first_error, open_socket, reach
+from okxsync.feed.socket import ConnectError, SocketError, first_error, reach
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import Site
@@ -152,8 +153,8 @@ async def _dial(url: str, dialer: RateLimiter) -> None:
     """Open a WebSocket and close it again. A daemon or an earlier check on this IP counts against the limit too."""
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
-            async with dialer.acquire(priority=1) as permit, open_socket(url, CONNECT_S):
-                permit.release()
+            async with dialer.acquire(priority=1) as permit, dial(url, CONNECT_S, permit):
+                pass
             return
         except* SocketError as group:
             if first_error(group).code != TOO_MANY or not attempts_left:

@@ -2,8 +2,8 @@
 
     waiting -> connecting -> logging_in -> subscribing -> live -> backing_off -> waiting ...        or: stopped
 
-Each phase has its own deadline. The register has the phase, the last error and the time of the next attempt. While a
-channel is dropped from a live connection, the reason is its last error.
+Each phase has its own deadline. The register has the phase, the last error and the time of the next attempt. While the
+exchange refuses a channel of a live connection, the reason is its last error.
 
 When the exchange announces the end of a socket (64008), a successor is prepared beside it. It takes over once it is
 live and the older session has answered one more ping, so the coverage has no gap. Then the older session ends.
@@ -11,6 +11,7 @@ live and the older session has answered one more ping, so the coverage has no ga
 
 import logging
 import random
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -19,10 +20,11 @@ import trio
 from okxsync import events
 from okxsync.config.secret import ConfigError
 from okxsync.events import Event
+from okxsync.feed.dialers import dial
 from okxsync.feed.session import Session
-from okxsync.feed.socket import SocketError, first_error, open_socket
+from okxsync.feed.socket import ConnectError, SocketError, first_error
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
-from okxsync.messages import DROPPED, Lost, Phase
+from okxsync.messages import DROPPED, REJECTED, Lost, Phase
 from okxsync.okx.codes import CLOSES, Action
 from okxsync.runtime.backoff import RETRY_REJECTED_S, BackOff
 from okxsync.runtime.clock import ExchangeClock, now_us
@@ -34,8 +36,10 @@ log = logging.getLogger("okxsync.feed")
 
 CONNECT_S: Final = 10.0
 MEASURE_S: Final = 10.0
-MAX_REJECTIONS: Final = 5
-"""After so many attempts in a row that were rejected before live, a transient reason counts as permanent."""
+MAX_REJECTIONS: Final = {Action.RESIGN: 2, Action.RESYNC: 5, Action.PERSIST: 5}
+"""After so many attempts that were rejected before live, a transient reason counts as permanent. A signature is wrong
+if this machine's clock is off, and then the next one is right, or if the secret is wrong: OKX may block an address that
+repeats it."""
 
 
 class FeedConnection:
@@ -67,8 +71,9 @@ class FeedConnection:
         self._initial_us = initial_us
         self._back_off = BackOff(random.Random())
         self._times_live = 0
-        self._rejections = 0  # in a row
+        self._rejections = Counter[Action]()
         self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
+        self._unanswered = False  # the last dial was given up before the exchange answered
         self._last_error: str | None = None  # of the last session
         self._row: Phase | None = None  # as it was sent last
         self._hidden: Phase | None = None  # the phase of the successor, while an older session is live
@@ -122,12 +127,11 @@ class FeedConnection:
         session: Session | None = None
         ended = Disconnected("closed")
         await self._enter("waiting")
-        try:
-            # A connection that was live before has an open gap, and dials first.
-            async with self._dialer.acquire(priority=0 if self._times_live else 1) as permit:
-                await self._enter("connecting")
-                async with open_socket(self._spec.url, CONNECT_S) as socket:
-                    permit.release()
+        async with self._dialer.acquire(self._priority) as permit:
+            await self._enter("connecting")
+            self._unanswered = False
+            try:
+                async with dial(self._spec.url, CONNECT_S, permit) as socket:
                     session = Session(
                         self._id,
                         self._spec,
@@ -143,21 +147,32 @@ class FeedConnection:
                     async with trio.open_nursery() as beside:
                         beside.start_soon(self._prepare_successor, session, nursery)
                         await session.run()
-        except* SocketError as group:
-            ended = _disconnected(first_error(group), was_live=session is not None and session.live_since is not None)
-        except* ConfigError as group:
-            ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
-        except* Disconnected as group:  # last: it says more than a socket error at the same moment
-            ended = first_error(group)
-        finally:
-            if session:
-                self._sessions.remove(session)
-                session.end()
+            except* SocketError as group:
+                error = first_error(group)
+                self._unanswered = isinstance(error, ConnectError) and error.unanswered
+                ended = _disconnected(error, was_live=session is not None and session.live_since is not None)
+            except* ConfigError as group:
+                ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
+            except* Disconnected as group:  # last: it says more than a socket error at the same moment
+                ended = first_error(group)
+            finally:
+                if session:
+                    self._sessions.remove(session)
+                    session.end()
         if session and (suspended_s := session.suspended_s()):
             ended = Disconnected(
                 f"this machine or process was suspended for {suspended_s:.0f} s: {ended}", ended.action
             )
         return session, ended
+
+    @property
+    def _priority(self) -> int:
+        """Of the next dial; the lowest number goes first.
+
+        A connection that was live before has an open gap. A dial that is not answered occupies its place for long, so
+        a host that does not answer on one endpoint must not delay the others.
+        """
+        return (0 if self._times_live else 1) + (2 if self._unanswered else 0)
 
     async def _prepare_successor(self, session: Session, nursery: trio.Nursery) -> None:
         await session.ends_soon.wait()
@@ -220,9 +235,14 @@ class FeedConnection:
 
     def _escalate(self, action: Action, *, was_live: bool) -> Action:
         """Escalate after repeated rejections, even for transient reasons."""
-        rejected = not was_live and action in (Action.RESYNC, Action.RESIGN, Action.PERSIST)
-        self._rejections = self._rejections + 1 if rejected else 0
-        if self._rejections < MAX_REJECTIONS:
+        if was_live:
+            self._rejections.clear()
+            return action
+        if action not in MAX_REJECTIONS:  # the others must be rejected in a row
+            self._rejections = Counter({Action.RESIGN: self._rejections[Action.RESIGN]})
+            return action
+        self._rejections[action] += 1
+        if self._rejections[action] < MAX_REJECTIONS[action]:
             return action
         return Action.SLOW if action is Action.RESYNC else Action.GIVE_UP  # a clock can be corrected, a key cannot
 
@@ -256,7 +276,7 @@ class FeedConnection:
             await self._send_row(row)
 
     async def _update_row(self) -> None:
-        """Write the row of a live connection again if a channel was dropped, or is live again."""
+        """Write the row of a live connection again if a channel was refused, or is live again."""
         if self._row and self._row.phase == "live" and self._row.last_error != self._problem:
             await self._send_row(msgspec.structs.replace(self._row, last_error=self._problem))
 
@@ -266,10 +286,13 @@ class FeedConnection:
 
     @property
     def _problem(self) -> str | None:
-        """The last error of a live connection: why channels are dropped at present, else why the last session ended."""
-        reasons = [session.subscriptions.dropped for session in self._counting() if not session.replaced]
-        dropped = "; ".join(reason for reason in reasons if reason)
-        return f"{DROPPED}{dropped}" if dropped else self._last_error
+        """The last error of a live connection: which channels are refused now, else why the last session ended."""
+        live = [session.subscriptions for session in self._counting() if not session.replaced]
+        found = [
+            (DROPPED, [reason for one in live for reason in one.dropped]),
+            (REJECTED, [reason for one in live for reason in one.rejected]),
+        ]
+        return "; ".join(kind + "; ".join(reasons) for kind, reasons in found if reasons) or self._last_error
 
 
 def _disconnected(error: SocketError, *, was_live: bool) -> Disconnected:

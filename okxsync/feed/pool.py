@@ -4,21 +4,19 @@ New settings can be applied at any time. Connections whose spec has not changed 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import trio
 
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
+from okxsync.feed.dialers import Dialers
 from okxsync.feed.spec import ConnectionSpec, Keys
 from okxsync.messages import MARKET, ConnectionRemoved, Lost, WantedChannels
-from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.clock import ExchangeClock, now_us
 from okxsync.runtime.outbox import Outbox
-from okxsync.runtime.rate_limiter import RateLimiter
 
 log = logging.getLogger("okxsync.feed")
 
@@ -31,6 +29,7 @@ class ConnectionPool:
     Args:
         send: Where frames and reports go.
         clock_of: The exchange's clock of a site.
+        dialers: Limit new connections.
         known_ids: The register's ids of the connections of earlier runs, which keep them.
         blocked: Returns why a listener must not be connected, "" while that is being determined, None if it may be.
     """
@@ -39,15 +38,16 @@ class ConnectionPool:
         self,
         send: Outbox,
         clock_of: Callable[[Site], ExchangeClock],
+        dialers: Dialers,
         known_ids: Mapping[SpecKey, int],
         blocked: Callable[[str], str | None] = lambda listener: None,
     ) -> None:
         self._send = send
         self._clock_of = clock_of
+        self._dialers = dialers
         self._ids = dict(known_ids)
         self._blocked = blocked
         self._initial_s = 0
-        self._dialers: dict[str, RateLimiter] = {}  # by host
         self._running: dict[SpecKey, tuple[ConnectionSpec, trio.CancelScope, trio.Event]] = {}
         self._connections: dict[SpecKey, FeedConnection] = {}
 
@@ -69,7 +69,7 @@ class ConnectionPool:
         """Start and end connections as the settings require, for all listeners or for one."""
         self._initial_s = settings.initial_s
         if only is None:
-            self._limit_dials({site for _, site in specs_of(settings)})
+            self._dialers.configure({site for _, site in specs_of(settings)})
         wanted = {}
         for spec, site in specs_of(settings, only):
             if (blocked := self._blocked(spec.listener)) != "":
@@ -105,24 +105,7 @@ class ConnectionPool:
     def _connection(self, key: SpecKey, spec: ConnectionSpec, site: Site) -> FeedConnection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
         initial_us = int(self._initial_s * 1e6) if spec.keys else 0
-        return FeedConnection(number, spec, self._send, self._dialer_of(site), self._clock_of(site), initial_us)
-
-    def _dialer_of(self, site: Site) -> RateLimiter:
-        """Return the limiter that all sites with a common host share, as live and demo do: OKX counts per IP."""
-        hosts = [urlsplit(url).hostname or "" for url in (site.rest, *map(site.url, ENDPOINTS))]
-        known = (self._dialers[host] for host in hosts if host in self._dialers)
-        dialer = next(known, None) or RateLimiter(dial_slots(site.dials_per_second))
-        for host in hosts:
-            self._dialers.setdefault(host, dialer)
-        return dialer
-
-    def _limit_dials(self, sites: Collection[Site]) -> None:
-        """Set each limiter to the lowest rate that is configured for its sites."""
-        for dialer in {self._dialer_of(site) for site in sites}:
-            rate = min(site.dials_per_second for site in sites if self._dialer_of(site) is dialer)
-            if rate != dialer.slots.places:
-                # No dial while those at the old rate still count: both together would exceed the limit.
-                dialer.slots = dial_slots(rate, dialer.slots.ends_at())
+        return FeedConnection(number, spec, self._send, self._dialers.of(site), self._clock_of(site), initial_us)
 
     async def _run_connection(self, connection: FeedConnection, scope: trio.CancelScope, ended: trio.Event) -> None:
         try:

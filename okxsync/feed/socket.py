@@ -53,11 +53,15 @@ Step = Literal["resolve", "TCP", "TLS", "WebSocket handshake"]
 
 
 class ConnectError(SocketError):
-    """The connection could not be opened: ``step`` failed."""
+    """The connection could not be opened: ``step`` failed.
 
-    def __init__(self, where: str, step: Step, cause: str, code: int | None = None) -> None:
+    ``unanswered``: the peer's system has accepted the connection, and the peer may still count it, but it was given up.
+    """
+
+    def __init__(self, where: str, step: Step, cause: str, code: int | None = None, unanswered: bool = False) -> None:
         super().__init__(f"{where} {step}: {cause}", code)
         self.step = step
+        self.unanswered = unanswered
 
 
 class _Attempt:
@@ -86,6 +90,13 @@ class _Attempt:
 
     def failure(self, cause: str, code: int | None = None) -> SocketError:
         return ConnectError(self.where, self.step, cause, code) if self.step else SocketError(cause, code)
+
+    def timeout(self, within_s: float) -> SocketError:
+        cause = f"no answer within {within_s:g} s"
+        if not self.step:
+            return SocketError(cause)
+        unanswered = self.step in ("TLS", "WebSocket handshake")
+        return ConnectError(self.where, self.step, cause, unanswered=unanswered)
 
 
 class Socket:
@@ -185,7 +196,7 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
         except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
             raise attempt.failure(_cause(first_error(group))) from None
     if deadline.cancelled_caught:
-        raise attempt.failure(f"no answer within {within_s:g} s")
+        raise attempt.timeout(within_s)
 
 
 @asynccontextmanager

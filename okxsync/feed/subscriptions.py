@@ -98,7 +98,7 @@ class Subscriptions:
         self._errors: list[Event] = []  # that answer it
         self._retries: dict[str, float] = {}  # ids of the last retries: when their answers are due
         self._next_id = 1
-        self._drop_reasons: dict[str, str] = {}  # of the dropped channels
+        self._reasons: dict[str, str] = {}  # of the dropped and rejected channels
 
     # State
 
@@ -113,9 +113,14 @@ class Subscriptions:
         return self._uncounted is None
 
     @property
-    def dropped(self) -> str | None:
-        """Why channels are dropped at present, or None."""
-        return "; ".join(dict.fromkeys(self._drop_reasons.values())) or None
+    def dropped(self) -> list[str]:
+        """Why channels are dropped at present."""
+        return self._reasons_of(State.DROPPED)
+
+    @property
+    def rejected(self) -> list[str]:
+        """Why channels are rejected at present."""
+        return self._reasons_of(State.REJECTED)
 
     # Requests
 
@@ -146,8 +151,8 @@ class Subscriptions:
             )
         reports: list[Message] = []
         for one, error in _match_errors(unanswered, errors):
-            self._move(one.key, State.REJECTED)
             reason = str(rejection(f"subscribe {one.key}", error))
+            self._move(one.key, State.REJECTED, reason)
             reports += [
                 SubscriptionRefused(self._connection_id, self._listener, [one.key], at, reason, self._initial_us),
                 self._notes.note(events.CHANNEL_REJECTED, reason, at),
@@ -214,8 +219,7 @@ class Subscriptions:
         reason = f"{channel}: over the connection limit ({sanitize(event.conn_count)} connections of this account)"
         keys = [key for key in self.live if self._by_key[key].channel == event.channel]
         for key in keys:
-            self._move(key, State.DROPPED)
-            self._drop_reasons[key] = reason
+            self._move(key, State.DROPPED, reason)
         reports: list[Message] = []
         if keys and self.counting:
             reports.append(Lost(self._connection_id, self._listener, keys, at, reason))
@@ -248,10 +252,13 @@ class Subscriptions:
     def _in(self, *states: State) -> list[Subscription]:
         return [self._by_key[key] for key, state in self._states.items() if state in states]
 
-    def _move(self, key: str, state: State) -> None:
+    def _move(self, key: str, state: State, reason: str = "") -> None:
         del self._states[key]
         self._states[key] = state
-        self._drop_reasons.pop(key, None)
+        self._reasons[key] = reason
+
+    def _reasons_of(self, state: State) -> list[str]:
+        return list(dict.fromkeys(self._reasons[one.key] for one in self._in(state)))
 
     def _numbered(self, subscriptions: Sequence[Subscription]) -> list[SubscribeRequest]:
         requests = list(subscribe_requests(subscriptions, self._next_id))

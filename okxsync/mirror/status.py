@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from okxsync.config.location import Location
-from okxsync.messages import DROPPED
+from okxsync.messages import CHANNEL_PROBLEMS
 from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import Connection, reading
 
@@ -49,7 +49,7 @@ class ConnectionState(msgspec.Struct):
     def current_error(self) -> str | None:
         """What is wrong now: not why an earlier session of a live connection ended."""
         error = self.last_error or ""
-        return self.last_error if self.phase != "live" or error.startswith(DROPPED) else None
+        return self.last_error if self.phase != "live" or error.startswith(CHANNEL_PROBLEMS) else None
 
     @property
     def is_well(self) -> bool:

@@ -1,6 +1,9 @@
 """OKX's rate limits, as arithmetic on times: no clock, no I/O. Times are seconds of any monotonic clock."""
 
+import itertools
+import math
 from collections import deque
+from typing import Final
 
 import msgspec
 
@@ -8,42 +11,54 @@ import msgspec
 class Slots:
     """At most ``places`` requests in any window of ``window_s`` seconds.
 
-    The exchange counts a request at an unknown moment between its start and its end. So a place is occupied from the
-    start of a request until one window after its end: whenever the exchange counts, no window contains more than
-    ``places`` requests. A hanging request frees its place after ``patience_s``, when the exchange has counted it or
-    never will. All places are free from ``opens_at`` on: from the start, unless an earlier limiter occupied them.
+    The exchange counts a request at an unknown moment between its start and its answer. So a request occupies a place
+    from its start until one window after its answer: whenever the exchange counts, no window contains more than
+    ``places`` requests. A request that ended without an answer may still be on its way, or wait on a busy server: it
+    counts as if the answer had come ``patience_s`` after its end.
     """
 
     MARGIN_S = 0.005  # the server's clock may run at a slightly different rate
 
-    def __init__(self, places: int, window_s: float, patience_s: float, opens_at: float = 0.0) -> None:
+    def __init__(self, places: int, window_s: float, patience_s: float = 0.0) -> None:
         self.places = places
         self._window_s = window_s + self.MARGIN_S
         self._patience_s = patience_s
-        self._free_at = [opens_at] * places
+        self._free_at: dict[int, float] = {}  # of the requests that occupy a place; infinite before their end
+        self._numbers = itertools.count()
 
-    def opens_at(self) -> float:
-        """Return when the next request may start."""
-        return min(self._free_at)
+    def opens_at(self, now: float) -> float:
+        """Return when the next request may start: ``now``, later, or infinity if a request must end first."""
+        self._free_at = {number: at for number, at in self._free_at.items() if at > now}
+        excess = len(self._free_at) - self.places
+        return now if excess < 0 else sorted(self._free_at.values())[excess]
 
-    def take(self, now: float) -> int:
-        """Start a request; return its place, which ``finish`` needs."""
-        place = self._free_at.index(min(self._free_at))
-        self._free_at[place] = now + self._patience_s + self._window_s
-        return place
+    def start(self) -> int:
+        """Start a request; return its number, which ``end`` needs."""
+        number = next(self._numbers)
+        self._free_at[number] = math.inf
+        return number
 
-    def ends_at(self) -> float:
-        """Return when the last started request has left the window."""
-        return max(self._free_at)
+    def end(self, number: int, now: float, *, answered: bool) -> None:
+        """The request has ended.
 
-    def finish(self, place: int, now: float) -> None:
-        """The request has ended, successfully or not."""
-        self._free_at[place] = min(self._free_at[place], now + self._window_s)
+        Args:
+            answered: The exchange has counted it, or never will.
+        """
+        self._free_at[number] = now + self._window_s + (0.0 if answered else self._patience_s)
+
+    def counted_until(self, now: float) -> float:
+        """Return when all requests so far have left the window, if those under way ended now without an answer."""
+        unanswered = now + self._patience_s + self._window_s
+        return max((min(at, unanswered) for at in self._free_at.values()), default=now)
 
 
-def dial_slots(per_second: int, opens_at: float = 0.0) -> Slots:
+UNANSWERED_S: Final = 10.0
+"""For how long a connection attempt counts after it was given up. A server that stalls leaves it in its queue."""
+
+
+def dial_slots(per_second: int) -> Slots:
     """Return the slots for new connections per second and IP (OKX docs: overview-websocket-connect)."""
-    return Slots(per_second, window_s=1.0, patience_s=2.0, opens_at=opens_at)
+    return Slots(per_second, window_s=1.0, patience_s=UNANSWERED_S)
 
 
 class RequestBudget:

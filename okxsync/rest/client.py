@@ -128,12 +128,16 @@ class Client:
             RestError: the request was rejected, or every attempt has failed.
         """
         back_off = BackOff(random.Random(), first_s=0.3, cap_s=20.0)
+        was_resigned = False
         for attempt in itertools.count(1):
             try:
                 return await self._attempt(path, params, priority)
             except RestError as error:
+                if error.action is Action.RESIGN and was_resigned:  # the clock was right: the secret is wrong
+                    raise RestError(str(error), Action.GIVE_UP, error.code) from None
                 if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == self._attempts:
                     raise
+                was_resigned = error.action is Action.RESIGN or was_resigned
                 if error.action in (Action.RESYNC, Action.RESIGN):
                     await self._clock.measure()
                 slow_s = SLOW_S if error.action is Action.SLOW else 0.0
@@ -174,7 +178,7 @@ class Client:
     def _limiter_of(self, path: str) -> RateLimiter:
         if path not in self._limiters:
             budget = BUDGETS[path]
-            self._limiters[path] = RateLimiter(Slots(budget.calls, budget.window_s, patience_s=ATTEMPT_S))
+            self._limiters[path] = RateLimiter(Slots(budget.calls, budget.window_s))
         return self._limiters[path]
 
 

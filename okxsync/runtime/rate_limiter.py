@@ -12,54 +12,67 @@ from okxsync.okx.rate_limits import Slots
 
 
 class Permit:
-    """The slot that a request occupies in the limiter's window, until ``release``."""
+    """The right to send one request, which counts from now on."""
 
-    def __init__(self, slots: Slots, on_release: Callable[[], None]) -> None:
+    def __init__(self, slots: Slots, on_end: Callable[[], None]) -> None:
         self._slots = slots
-        self._on_release = on_release
-        self._slot: int | None = slots.take(trio.current_time())
+        self._on_end = on_end
+        self._number: int | None = slots.start()
 
     def release(self) -> None:
-        """The request has ended. Calling it again has no effect."""
-        if self._slot is not None:
-            self._slots.finish(self._slot, trio.current_time())
-            self._slot = None
-            self._on_release()
+        """The request has ended, and the exchange cannot count it later: it answered, or never received it."""
+        self._end(answered=True)
+
+    def abandon(self) -> None:
+        """The request has ended without an answer. After ``release`` this has no effect."""
+        self._end(answered=False)
+
+    def _end(self, *, answered: bool) -> None:
+        if self._number is not None:
+            self._slots.end(self._number, trio.current_time(), answered=answered)
+            self._number = None
+            self._on_end()
 
 
 class _Waiter:
     def __init__(self, priority: int, number: int) -> None:
         self.rank = (priority, number)
-        self.changed = trio.Event()  # a slot was freed, or a waiter left the queue
+        self.changed = trio.Event()  # a request has ended, the limit has changed, or a waiter left the queue
 
 
 class RateLimiter:
-    """Admits requests as its slots allow: the lowest priority number first, equal ones in order of arrival."""
+    """Admits requests as its slots allow: the lowest priority number first, equal ones in order of arrival.
 
-    def __init__(self, slots: Slots) -> None:
+    Args:
+        slots: The limit.
+        on_change: Called before each request that is admitted, and after its end.
+    """
+
+    def __init__(self, slots: Slots, on_change: Callable[[], None] = lambda: None) -> None:
         self._slots = slots
+        self._on_change = on_change
         self._queue: list[_Waiter] = []
         self._numbers = itertools.count()
 
-    @property
-    def slots(self) -> Slots:
-        return self._slots
-
-    @slots.setter
-    def slots(self, slots: Slots) -> None:
-        """Use these slots from now on; requests under way keep theirs in the old ones."""
-        self._slots = slots
+    def limit(self, places: int) -> None:
+        """Change the limit. Earlier requests count against it as before."""
+        self._slots.places = places
         self._wake_first()
+
+    def counted_until(self) -> float:
+        """Return until when requests count that were sent up to now, in seconds of trio's clock."""
+        return self._slots.counted_until(trio.current_time())
 
     @asynccontextmanager
     async def acquire(self, priority: int) -> AsyncIterator[Permit]:
-        """Wait for a slot, and occupy it until ``Permit.release`` or the end of the block."""
+        """Wait until a request may be sent; it counts until ``Permit.release``, or as abandoned after the block."""
         await self._wait(_Waiter(priority, next(self._numbers)))
-        permit = Permit(self._slots, self._wake_first)
+        permit = Permit(self._slots, self._request_ended)
         try:
+            self._on_change()
             yield permit
         finally:
-            permit.release()
+            permit.abandon()
 
     async def _wait(self, waiter: _Waiter) -> None:
         """Wait in the queue: the first waits for a free slot, the others until they are first."""
@@ -67,14 +80,19 @@ class RateLimiter:
         try:
             while True:
                 waiter.changed = trio.Event()
-                opens_at = self._slots.opens_at() if self._queue[0] is waiter else math.inf
+                is_first = self._queue[0] is waiter
+                opens_at = self._slots.opens_at(trio.current_time()) if is_first else math.inf
                 if opens_at <= trio.current_time():
                     return
-                with trio.move_on_at(opens_at):  # a request that ends meanwhile frees a slot earlier
+                with trio.move_on_at(opens_at):  # a request that ends meanwhile may free a slot earlier
                     await waiter.changed.wait()
         finally:
             self._queue.remove(waiter)
             self._wake_first()
+
+    def _request_ended(self) -> None:
+        self._on_change()
+        self._wake_first()
 
     def _wake_first(self) -> None:
         if self._queue:

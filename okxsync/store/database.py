@@ -132,15 +132,18 @@ class Membership(Protocol):
 
     @property
     def unheld_s(self) -> float:
-        """How long ago the previous holder was last alive, in seconds; infinite if there was none."""
+        """How long ago, in seconds, the exchange counted the last request of the previous holder.
+
+        Negative if it may still count one, infinite if there was no holder.
+        """
         ...
 
     def report(self, problem: str) -> None:
         """Record why the database cannot be written, where it needs no database; "" if it can."""
         ...
 
-    def touch(self) -> None:
-        """Record that the holder is alive."""
+    def touch(self, counted_s: float = 0.0) -> None:
+        """Record that the holder is alive, and that the exchange may count what it sent for ``counted_s`` more."""
         ...
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from okxsync.cli import app
 from okxsync.config.location import Location
 from okxsync.mirror.status import Status, read_status
+from okxsync.okx.rate_limits import UNANSWERED_S
 from okxsync.store.database import open_database
 from tests.support.processes import daemon, finish
 from tests.support.replay import WITHIN_S, Replay, replay, until, write_config
@@ -115,6 +116,40 @@ async def test_status_is_correct_after_kill_9_and_the_next_run_finds_the_gap(tmp
             await until(lambda: status_of(database).daemon.alive and all_live(database))
             assert status_of(database).exit_code == 1  # all are live, and the gap is open
             assert status_of(database).gaps.open == 1
+
+
+async def test_a_dial_that_kill_9_leaves_unanswered_counts_for_the_next_run(tmp_path: Path) -> None:
+    """The exchange may count it late, together with the dials of the next run."""
+    accepted: list[float] = []
+
+    async def stall(stream: trio.SocketStream) -> None:
+        accepted.append(trio.current_time())
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, stall, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        site = Replay(port, {}).accounts_toml().partition("[[accounts]]")[0]
+        site = site.replace(f"http://127.0.0.1:{port}", "http://127.0.0.1:1")  # nothing there: not counted here
+        market = 'channels = [{ channel = "mark-price", instId = "BTC-USDT-SWAP" }]'
+        config = write_config(tmp_path, f'{site}[market]\nsite = "replay"\n{market}\n')
+        with daemon(config) as process:
+            await until(lambda: len(accepted) == 1)
+            await trio.sleep(1.5)  # a heartbeat later
+            process.kill()
+            killed_at, killed_wall_s = trio.current_time(), time.time()
+            await finish(process)
+        with daemon(config) as process:  # killed before it dials
+            await until(lambda: status_of(tmp_path / "okxsync.db").daemon.pid == process.pid)
+            await trio.sleep(1.5)
+            process.kill()
+            await finish(process)
+        assert (tmp_path / "okxsync.db-lock").stat().st_mtime > killed_wall_s + UNANSWERED_S - 0.5
+        with daemon(config):
+            await until(lambda: len(accepted) == 2)
+        assert accepted[1] - killed_at > UNANSWERED_S + 1.0
+        nursery.cancel_scope.cancel()
 
 
 def all_live(database: Location) -> bool:

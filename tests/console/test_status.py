@@ -34,10 +34,11 @@ def shown(*connections: ConnectionState, problems: bool = False) -> str:
         ("backing_off", "closed with 1001", True),
         ("live", "closed with 1001", False),
         ("live", "dropped: orders: over the connection limit", True),
+        ("live", "rejected: subscribe fills: 64003", True),
         ("live", None, False),
     ],
 )
-def test_the_error_of_a_live_connection_is_shown_only_while_a_channel_is_dropped(
+def test_the_error_of_a_live_connection_is_shown_only_while_a_channel_is_refused(
     phase: str, last_error: str | None, is_shown: bool
 ) -> None:
     table = shown(connection("alpha", phase, last_error))

@@ -1,5 +1,7 @@
 """All connections of the settings: which there are, what a change of the settings touches, and what it leaves alone."""
 
+import math
+import random
 from pathlib import Path
 
 import msgspec
@@ -7,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.config.secret import Secret
-from okxsync.config.settings import MarketSettings
+from okxsync.config.secret import Secret, SecretSource
+from okxsync.config.settings import AccountSettings, MarketSettings
 from okxsync.feed.pool import specs_of, wanted_channels
 from okxsync.messages import ConnectionRemoved, Lost, Note, Phase, Subscribed
 from tests.support.accounts import SITE, account, channels, settings
@@ -107,6 +109,64 @@ async def test_sites_that_share_a_host_share_its_pace_and_the_lowest_rate_counts
         assert exchange.dials == pytest.approx([1.005 * number for number in range(10)])
 
 
+def assert_within_limit(counted: list[float]) -> None:
+    """Assert that no second contains more than three dials, by the exchange's count."""
+    for first, beyond in zip(counted, counted[3:], strict=False):
+        assert beyond - first > 1.0, counted
+
+
+async def test_dials_that_wait_on_a_stalled_exchange_are_within_the_limit_when_it_counts_them(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    exchange.count_after = lambda: 15.0 - trio.current_time()
+    async with running(exchange, *(account(f"a{number:02}") for number in range(20))) as feed:
+        await feed.timeline.reaches("live", 20)
+        assert_within_limit(exchange.counted)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_dials_on_a_slow_network_are_within_the_limit_when_they_arrive(
+    exchange: Exchange, autojump_clock: MockClock, seed: int
+) -> None:
+    rng = random.Random(seed)
+    exchange.script = take_all
+    exchange.count_after = lambda: rng.uniform(0.0, 12.0)  # some are given up before
+    exchange.answer_after = lambda: rng.uniform(0.0, 3.0)
+    async with running(exchange, *(account(f"a{number:02}") for number in range(20))) as feed:
+        await feed.timeline.reaches("live", 20)
+        assert_within_limit(exchange.counted)
+
+
+async def test_dials_that_an_edit_of_the_settings_cancels_are_counted(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    exchange.script = take_all
+    exchange.count_after = lambda: 5.0 - trio.current_time()
+    async with running(exchange, *(account(f"a{number}") for number in range(3))) as feed:
+        await trio.sleep(1)
+        await feed.change(*(account(f"a{number}", "orders") for number in range(3)))
+        await feed.timeline.reaches("live", 3)
+        assert len(exchange.counted) == 6
+        assert_within_limit(exchange.counted)
+
+
+async def test_connections_that_are_not_answered_wait_behind_all_others(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """Their dials occupy their places for long."""
+    exchange.upgrades = False
+    silent = [account(f"s{number}") for number in range(9)]
+    async with running(exchange, *silent) as feed:
+        await trio.sleep(120)  # each has been dialled
+        seen = len(feed.timeline.of(Phase))
+        await feed.change(*silent, *(account(f"a{number}") for number in range(3)))
+        await trio.sleep(60)
+        dialled = [row.listener for row in feed.timeline.of(Phase)[seen:] if row.phase == "connecting"]
+        assert set(dialled[:3]) == {"a0", "a1", "a2"}
+        assert len(dialled) > 3
+
+
 @pytest.mark.parametrize("rate", [1, 5])
 async def test_a_changed_rate_of_dials_counts_for_those_who_wait_and_never_adds_to_the_old_one(
     exchange: Exchange, autojump_clock: MockClock, rate: int
@@ -119,10 +179,32 @@ async def test_a_changed_rate_of_dials_counts_for_those_who_wait_and_never_adds_
         changed = trio.current_time()
         await feed.change(*(msgspec.structs.replace(one, site=faster) for one in accounts))
         await feed.timeline.reaches("live", 20)
-        later = [at for at in exchange.dials if at > changed]
-        assert len(later) == 14
-        assert later[0] > changed + 1
-        assert later[-1] - later[0] == pytest.approx(((14 - 1) // rate) * 1.005)
+        assert len(exchange.dials) == 20
+        for first, beyond in zip(exchange.dials, exchange.dials[max(3, rate) :], strict=False):
+            assert beyond - first > 1.0
+        later = exchange.dials[6:]
+        for first, beyond in zip(later, later[rate:], strict=False):
+            assert beyond - first > 1.0
+        assert later[-1] <= changed + math.ceil(14 / rate) * 1.006
+
+
+async def test_a_secret_file_reconnects_an_account_only_if_its_content_has_changed(
+    exchange: Exchange, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    exchange.script = take_all
+
+    def written(passphrase: str) -> AccountSettings:
+        (tmp_path / "secret.txt").write_text(passphrase)
+        secret = Secret(SecretSource(file="secret.txt"), tmp_path)
+        return msgspec.structs.replace(account("alpha"), passphrase=secret)
+
+    async with running(exchange, written("one")) as feed:
+        await feed.timeline.reaches("live")
+        await feed.change(written("one"))
+        await trio.sleep(10)
+        assert len(exchange.dials) == 1
+        await feed.change(written("two"))
+        await feed.timeline.reaches("live", 2)
 
 
 async def test_one_account_s_bad_key_does_not_disturb_the_others(exchange: Exchange, autojump_clock: MockClock) -> None:

@@ -109,6 +109,9 @@ def test_what_is_outnumbered_by_errors_is_rejected_and_reported() -> None:
     assert (refused["orders"].at, refused["orders"].initial_us) == (AT, 5)
     assert [note.event for note in outcome.reports if isinstance(note, Note)] == ["channel-rejected"] * 2
     assert found.finish() == Outcome()
+    assert found.rejected == [report.reason for report in refused.values()]
+    found.on_ack(ack("orders"), AT)
+    assert found.rejected == [refused["positions"].reason]
 
 
 def test_a_missing_acknowledgement_ends_the_session_and_the_errors_are_named() -> None:
@@ -158,25 +161,25 @@ def test_a_dropped_channel_is_lost_alone_until_a_retry_is_acknowledged() -> None
     reason = "orders: over the connection limit (30 connections of this account)"
     assert outcome.reports[0] == Lost(7, "alpha", ["orders"], AT, reason)
     assert [note.event for note in outcome.reports if isinstance(note, Note)] == ["channel-conn-count-error"]
-    assert (found.live, found.dropped, outcome.end) == (["account"], reason, None)
+    assert (found.live, found.dropped, outcome.end) == (["account"], [reason], None)
     (request,) = found.retry(now=100)
     assert [one.key for one in request.subscriptions] == ["orders"]
     assert found.on_ack(ack("orders"), AT + 1) == Outcome([Subscribed(7, "alpha", ["orders"], AT + 1, 5)])
-    assert (found.live, found.dropped, found.retry(now=200)) == (["account", "orders"], None, [])
+    assert (found.live, found.dropped, found.retry(now=200)) == (["account", "orders"], [], [])
 
 
 def test_all_arguments_of_a_dropped_channel_are_dropped() -> None:
     found = live("account", {"channel": "account", "ccy": "BTC"}, "orders")
     found.on_conn_count_error(over_limit("account"), AT)
     assert found.live == ["orders"]
-    assert found.dropped == "account: over the connection limit (30 connections of this account)"
+    assert found.dropped == ["account: over the connection limit (30 connections of this account)"]
 
 
 def test_a_drop_of_what_is_not_live_is_journalled_once_and_changes_nothing() -> None:
     found = live("orders", "account")
     assert kinds(found.on_conn_count_error(over_limit("positions"), AT)) == [Note]
     assert found.on_conn_count_error(over_limit("positions"), AT) == Outcome([])
-    assert (found.live, found.dropped) == (["orders", "account"], None)
+    assert (found.live, found.dropped) == (["orders", "account"], [])
 
 
 def test_the_drop_of_the_last_channel_ends_the_session_slowly() -> None:
@@ -245,7 +248,7 @@ def test_what_is_given_up_is_neither_live_nor_requested_again() -> None:
     found = live("orders", "account")
     found.on_conn_count_error(over_limit("orders"), AT)
     found.give_up(["orders", "account"])
-    assert (found.live, found.dropped, found.retry(now=0)) == ([], None, [])
+    assert (found.live, found.dropped, found.retry(now=0)) == ([], [], [])
 
 
 # Any order of events

@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 from okxsync.messages import Frames, Lost, Note, Phase, Subscribed
 from tests.support.accounts import account
-from tests.support.connections import CLIMB, kept, running
+from tests.support.connections import CLIMB, connected, kept, running
 from tests.support.scripted_socket import Exchange, Peer, spec_of
 
 
@@ -289,3 +289,64 @@ async def test_cancelling_in_the_middle_leaves_no_socket(exchange: Exchange, aut
         await trio.sleep(5)
         assert exchange.open == 2
     assert exchange.open == 0
+
+
+async def test_a_channel_found_stalled_while_a_successor_is_prepared_is_lost_once(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.log_in()
+        if peer.number == 1:
+            await trio.sleep(3)  # the successor is not live yet when the verdict is reached
+        await peer.subscribe()
+        if peer.number == 0:
+            await announce(peer)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with connected(spec_of("orders")) as (connection, timeline):
+        await timeline.reaches("live")
+        await trio.sleep(1)
+        await connection.mark_stale("orders", "orders: channel stalled")
+        await timeline.reaches("live", 2)
+        await trio.sleep(60)
+        assert [(lost.channels, lost.reason) for lost in timeline.of(Lost)] == [(["orders"], "orders: channel stalled")]
+        (first, second) = timeline.of(Subscribed)
+        assert first.at < timeline.of(Lost)[0].at <= second.at
+        assert (len(exchange.dials), exchange.open) == (2, 1)
+
+
+async def test_a_verdict_about_a_channel_that_has_reconnected_opens_a_gap_again(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """The writer may be behind: the verdict can be about the session before."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await peer.close(1001)
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with connected(spec_of("orders")) as (connection, timeline):
+        await timeline.reaches("live", 2)
+        await connection.mark_stale("orders", "orders: channel stalled")
+        await timeline.reaches("live", 3)
+        assert [lost.reason for lost in timeline.of(Lost)] == ["closed with 1001", "orders: channel stalled"]
+        assert len(timeline.of(Subscribed)) == 3
+
+
+async def test_a_verdict_about_a_channel_that_is_not_live_changes_nothing(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """Its gap is open already, and is backfilled."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.close(1001)
+
+    exchange.script = script
+    async with connected(spec_of("orders")) as (connection, timeline):
+        await timeline.reaches("backing_off")
+        await connection.mark_stale("orders", "orders: channel stalled")
+        assert [lost.reason for lost in timeline.of(Lost)] == ["closed with 1001"]

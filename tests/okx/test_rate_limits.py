@@ -1,54 +1,83 @@
 """OKX's rate limits hold in every window."""
 
+import bisect
+import math
 import random
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.okx.rate_limits import RequestBudget, dial_slots
+from okxsync.okx.rate_limits import UNANSWERED_S, RequestBudget, dial_slots
 
-handshakes = st.lists(
-    st.tuples(
-        st.floats(0, 0.5),  # idle time before the handshake
-        st.floats(0, 1.9),  # how long the handshake takes
-        st.floats(0, 1),  # when the exchange counts it: 0 at its start, 1 at its end
-    ),
-    min_size=4,
-    max_size=40,
+
+class Dial(NamedTuple):
+    """What happens to one connection attempt."""
+
+    idle_s: float  # before it
+    takes_s: float  # until its answer, or until it is given up
+    answered: bool
+    counted: float  # when the exchange counts it: 0 at its start, 1 at the latest possible moment
+
+
+dials = st.lists(
+    st.builds(Dial, st.floats(0, 0.5), st.floats(0, 12), st.booleans(), st.floats(0, 1)), min_size=4, max_size=40
 )
 
 
-@given(handshakes, st.integers(1, 5))
-def test_no_second_contains_more_handshakes_than_allowed(
-    plan: list[tuple[float, float, float]], per_second: int
+@given(dials, st.integers(1, 5))
+def test_no_second_contains_more_dials_than_allowed_whenever_the_exchange_counts_them(
+    plan: list[Dial], per_second: int
 ) -> None:
     slots = dial_slots(per_second)
     now = 1000.0
-    seen: list[float] = []
-    ends: list[tuple[float, int]] = []
-    for idle, takes, where in plan:
-        now += idle
-        # Handshakes overlap: free the places of those that have ended when the next one may start.
-        while True:
-            start = max(now, slots.opens_at())
-            ended = [(end, place) for end, place in ends if end <= start]
-            if not ended:
-                break
-            for end, place in sorted(ended):
-                slots.finish(place, end)
-                ends.remove((end, place))
-        now = start
-        ends.append((start + takes, slots.take(start)))
-        seen.append(start + takes * where)
-    seen.sort()
-    for first, beyond in zip(seen, seen[per_second:], strict=False):
+    counted: list[float] = []
+    under_way: list[tuple[float, int, bool]] = []  # sorted by their ends
+
+    def end_dials(until: float) -> None:
+        while under_way and under_way[0][0] <= until:
+            end, number, answered = under_way.pop(0)
+            slots.end(number, end, answered=answered)
+
+    for one in plan:
+        now += one.idle_s
+        end_dials(now)
+        while (opens_at := slots.opens_at(now)) > now:
+            now = min([opens_at, *(end for end, _, _ in under_way[:1])])
+            end_dials(now)
+        bisect.insort(under_way, (now + one.takes_s, slots.start(), one.answered))
+        latest = one.takes_s + (0.0 if one.answered else UNANSWERED_S)
+        counted.append(now + one.counted * latest)
+    restart = slots.counted_until(now)  # of a process that is killed now: what is under way is never answered
+    killed_at = now + UNANSWERED_S
+    assert all(at < restart - 1.0 for at in counted if at <= killed_at)
+    counted.sort()
+    for first, beyond in zip(counted, counted[per_second:], strict=False):
         assert beyond - first > 1.0
 
 
-def test_a_hanging_handshake_frees_its_place() -> None:
+def test_a_dial_under_way_occupies_its_place() -> None:
     slots = dial_slots(1)
-    slots.take(100.0)
-    assert 100.0 < slots.opens_at() < 105.0
+    number = slots.start()
+    assert slots.opens_at(1e9) == math.inf
+    slots.end(number, 100.0, answered=True)
+    assert 101.0 < slots.opens_at(100.0) < 101.1
+
+
+def test_a_dial_that_was_given_up_frees_its_place_later() -> None:
+    slots = dial_slots(1)
+    slots.end(slots.start(), 100.0, answered=False)
+    assert 101.0 + UNANSWERED_S < slots.opens_at(100.0) < 101.1 + UNANSWERED_S
+
+
+def test_a_changed_limit_counts_the_earlier_requests() -> None:
+    slots = dial_slots(3)
+    for at in (100.0, 100.1, 100.2):
+        slots.end(slots.start(), at, answered=True)
+    slots.places = 4
+    assert slots.opens_at(100.2) == 100.2
+    slots.places = 1
+    assert 101.2 < slots.opens_at(100.2) < 101.3
 
 
 @given(st.integers(), st.floats(0.001, 30))

@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.messages import GapResult, Lost, Subscribed, Unverified, Verified
+from okxsync.mirror.ledger import check_ledger
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.store.database import open_reader
@@ -106,6 +107,34 @@ async def test_an_order_that_only_rest_knows_shows_that_orders_is_stalled(
         accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
         assert await accounts.stalled() == ("orders: channel stalled on a live connection (order 7 was missed)")
         assert [row[0] for row in accounts.asking.desk.rows("SELECT ord_id FROM orders")] == ["7"]  # repaired at once
+
+
+async def test_an_order_whose_only_push_is_its_cancellation_is_complete(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    """A ``post_only`` order that would take liquidity is never pushed as ``live`` (OKX changelog, 2026-08-20)."""
+    async with start("orders") as accounts:
+        cancelled = {"state": "canceled", "ordType": "post_only", "cancelSource": "31", "uTime": str(now_ms())}
+        accounts.push("orders", order(7, **cancelled))
+        accounts.report("trade/orders-history", order(7, **cancelled))
+        assert await accounts.stalled(600) is None
+        assert verified(accounts) > 0
+        desk = accounts.asking.desk
+        assert desk.rows("SELECT ord_id, state, source FROM orders") == [("7", "canceled", "ws")]
+        assert desk.rows("SELECT * FROM anomalies") == desk.rows("SELECT * FROM gaps") == []
+        assert desk.rows("SELECT event FROM journal") == []
+        assert check_ledger(desk.path, accounts.asking.names) == []
+
+
+async def test_a_reconnect_while_a_verdict_is_pending_ends_the_verdict(start: Start, autojump_clock: MockClock) -> None:
+    """What the old connection missed is in its gap, and says nothing about the new one."""
+    async with start("orders") as accounts:
+        accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
+        stored = accounts.asking.desk.rows
+        await until(lambda: bool(stored("SELECT 1 FROM orders")))  # REST has reported it: the verdict is pending
+        accounts.asking.send.send_nowait(Lost(1, "a0", ["orders"], now_ms() * 1000, "closed with 1001"))
+        accounts.asking.send.send_nowait(Subscribed(1, "a0", ["orders"], now_ms() * 1000))
+        assert await accounts.stalled(600) is None
 
 
 async def test_an_order_that_rest_reports_before_its_push_arrives_is_not_a_lost_push(

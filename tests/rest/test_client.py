@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
+from trio.testing import MockClock
 
 from okxsync.config.settings import load
 from okxsync.okx.codes import Action
@@ -10,7 +12,7 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
 from tests.support.replay import Replay, write_config
-from tests.support.replies import saying
+from tests.support.replies import reply, saying
 
 
 async def result(folder: Path, head: str, body: str) -> bytes | RestError:
@@ -48,3 +50,22 @@ async def test_a_reply_without_a_list_or_success_is_an_error(
     assert isinstance(error, RestError)
     assert expected in str(error)
     assert error.action is Action.RETRY  # it may be transient
+
+
+async def test_a_rejected_signature_is_sent_twice(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """The second is signed after the clock was measured; if that is wrong too, the secret is."""
+    requests: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request.url.path)
+        if request.url.path.endswith("public/time"):
+            return reply({"code": "0", "data": [{"ts": "1700000000000"}]})
+        return reply({"code": "50113", "msg": "Invalid Sign", "data": []})
+
+    (account,) = load(write_config(tmp_path, Replay(1, {}).accounts_toml())).accounts
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        client = AccountClient(http, account, SiteClock(http, account.site.rest))
+        with pytest.raises(RestError, match="50113") as failed:
+            await client.get("account/positions")
+    assert failed.value.action is Action.GIVE_UP
+    assert [path.rpartition("/")[2] for path in requests if "positions" in path] == ["positions"] * 2

@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.okx.rate_limits import dial_slots
+from okxsync.okx.rate_limits import UNANSWERED_S, dial_slots
 from okxsync.runtime.rate_limiter import RateLimiter
 
 
@@ -15,6 +15,7 @@ async def dial(
         seen.append((trio.current_time(), name))
         await trio.sleep(takes_s)
         permit.release()
+        permit.release()  # again, to no effect
         await trio.sleep(100)  # the connection stays open; the permit is released
 
 
@@ -56,12 +57,52 @@ async def test_a_cancelled_waiter_does_not_delay_the_others(autojump_clock: Mock
     assert seen[1][0] == pytest.approx(1.005)
 
 
-async def test_a_hanging_handshake_delays_but_does_not_block(autojump_clock: MockClock) -> None:
+async def test_a_handshake_counts_until_its_answer(autojump_clock: MockClock) -> None:
+    """A busy exchange counts it at any time before."""
+    dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial, dialer, 1, "slow", seen, 9.0)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(dial, dialer, 1, "next", seen)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert seen == [(0.0, "slow"), (pytest.approx(9.0 + 1.005), "next")]
+
+
+async def test_a_dial_that_is_cancelled_before_its_answer_counts_for_longer(autojump_clock: MockClock) -> None:
+    """The exchange may have it in its queue."""
+    dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
+    with trio.move_on_after(0.5):
+        await dial(dialer, 1, "cancelled", seen, 9.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial, dialer, 1, "next", seen)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert seen == [(0.0, "cancelled"), (pytest.approx(0.5 + UNANSWERED_S + 1.005), "next")]
+
+
+async def test_a_higher_limit_admits_who_waits(autojump_clock: MockClock) -> None:
     dialer, seen = RateLimiter(dial_slots(1)), list[tuple[float, str]]()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial, dialer, 1, "hangs", seen, 60.0)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(dial, dialer, 1, "next", seen)
-        await trio.sleep(10)
+        await trio.sleep(5)
+        dialer.limit(2)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert [name for _, name in seen] == ["hangs", "next"]
+    assert seen == [(0.0, "hangs"), (5.0, "next")]
+
+
+async def test_it_says_until_when_its_requests_count_before_and_after_each(autojump_clock: MockClock) -> None:
+    reports: list[tuple[float, float]] = []
+    limiter = RateLimiter(dial_slots(3), lambda: reports.append((trio.current_time(), limiter.counted_until())))
+    async with limiter.acquire(1) as permit:
+        await trio.sleep(2)
+        permit.release()
+    with trio.move_on_after(1):
+        async with limiter.acquire(1):
+            await trio.sleep_forever()
+    unanswered = UNANSWERED_S + 1.005
+    expected = [(0.0, unanswered), (2.0, 3.005), (2.0, 2 + unanswered), (3.0, 3 + unanswered)]
+    assert reports == [pytest.approx(one) for one in expected]

@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
+from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, SpecKey
 from okxsync.feed.spec import ConnectionSpec
 from okxsync.messages import Message
@@ -20,15 +21,24 @@ CLIMB = ["waiting", "connecting", "logging_in", "subscribing", "live"]
 
 
 @asynccontextmanager
-async def kept(spec: ConnectionSpec, clock: FixedClock | None = None) -> AsyncIterator[Timeline]:
-    """Keep a connection as ``plan`` says; cancel it in the end."""
+async def connected(
+    spec: ConnectionSpec, clock: FixedClock | None = None
+) -> AsyncIterator[tuple[FeedConnection, Timeline]]:
+    """Run a connection; cancel it in the end."""
     timeline = Timeline()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         connection = FeedConnection(7, spec, timeline.send, RateLimiter(dial_slots(3)), clock or FixedClock())
         nursery.start_soon(connection.run)
-        yield timeline
+        yield connection, timeline
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def kept(spec: ConnectionSpec, clock: FixedClock | None = None) -> AsyncIterator[Timeline]:
+    """Run a connection as ``connected`` does, and yield what it reports."""
+    async with connected(spec, clock) as (_, timeline):
+        yield timeline
 
 
 class Running:
@@ -38,7 +48,9 @@ class Running:
         self.exchange = exchange
         self.timeline = Timeline()
         self.blocked: dict[str, str] = {}
-        self.pool = ConnectionPool(self.timeline.send, lambda site: FixedClock(), known_ids, self.blocked.get)
+        self.pool = ConnectionPool(
+            self.timeline.send, lambda site: FixedClock(), Dialers(), known_ids, self.blocked.get
+        )
         self._changed, self.changes = trio.open_memory_channel[Settings | str](0)
 
     async def change(self, *accounts: AccountSettings, market: MarketSettings | None = None) -> None:

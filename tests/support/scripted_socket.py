@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 from trio.testing import memory_stream_pair
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
 
 from okxsync.config.secret import Secret
 from okxsync.feed.session import Session
@@ -125,6 +125,9 @@ class Exchange:
         self.rejects: int | None = None  # the HTTP status that answers the upgrade
         self.reads = True  # False: the peer reads nothing more, so a send never returns
         self.dials: list[float] = []  # times
+        self.count_after: Callable[[], float] = lambda: 0.0  # seconds from a dial until the exchange counts it
+        self.answer_after: Callable[[], float] = lambda: 0.0  # seconds from there until it answers
+        self.counted: list[float] = []  # times
         self.open = 0  # sockets that the daemon's half has not closed
 
     async def dial(self, host: str, port: int) -> "trio.StapledStream[Any, Any]":
@@ -153,6 +156,11 @@ class Exchange:
         self.open -= 1
 
     async def _serve(self, stream: trio.abc.Stream, number: int) -> None:
+        if (delay_s := self.count_after()) > 0:
+            await trio.sleep(delay_s)
+        self.counted.append(trio.current_time())
+        if (delay_s := self.answer_after()) > 0:
+            await trio.sleep(delay_s)
         try:
             async with trio.open_nursery() as nursery:
                 request = await wrap_server_stream(nursery, stream)
@@ -161,8 +169,8 @@ class Exchange:
                 else:
                     await self.script(Peer(await request.accept(), number))
                 nursery.cancel_scope.cancel()
-        except* ConnectionClosed:
-            pass
+        except* (ConnectionClosed, HandshakeError, trio.BrokenResourceError):
+            pass  # the client has left
         await trio.aclose_forcefully(stream)
 
 

@@ -15,6 +15,8 @@ from typing import Final
 from okxsync.store.database import AlreadyRunning, StoreError
 from okxsync.store.sqlite.files import beside
 
+MAX_COUNTED_S: Final = 15.0
+"""The largest ``counted_s``. A mark further in the future means that this machine's clock was set back."""
 _ROOM: Final = 512
 """Bytes of the text. They are allocated from the start, so that they can be written on a full disk."""
 
@@ -22,7 +24,8 @@ _ROOM: Final = 512
 class Lock:
     """A held lock. ``descriptor`` holds it, in this process and in processes that inherit it.
 
-    ``unheld_s`` is how long ago the previous holder was last alive, in seconds; infinite if there was none.
+    ``unheld_s`` is how long ago, in seconds, the exchange counted the last request of the previous holder; negative if
+    it may still count one, infinite if there was no holder. See ``touch``.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -30,7 +33,9 @@ class Lock:
         self._reported: str | None = None
         before = os.fstat(descriptor)
         since_s = time.time() - before.st_mtime
-        self.unheld_s = since_s if before.st_size and since_s >= 0 else math.inf
+        if since_s < -MAX_COUNTED_S:
+            since_s = 0.0  # the machine's clock was set back: assume the shortest time
+        self.unheld_s = since_s if before.st_size else math.inf
 
     def report(self, problem: str) -> None:
         """Write why the database cannot be written; "" if it can."""
@@ -39,10 +44,11 @@ class Lock:
                 os.pwrite(self.descriptor, problem.encode()[:_ROOM].ljust(_ROOM), 0)
             self._reported = problem
 
-    def touch(self) -> None:
-        """Record that the holder is alive."""
+    def touch(self, counted_s: float = 0.0) -> None:
+        """Record that the holder is alive, and that the exchange may count what it sent for ``counted_s`` more."""
+        now = time.time()
         with suppress(OSError):
-            os.utime(self.descriptor)
+            os.utime(self.descriptor, (now, now + min(counted_s, MAX_COUNTED_S)))
 
 
 @contextmanager

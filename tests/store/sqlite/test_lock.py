@@ -1,12 +1,15 @@
 """One daemon per database, whatever path names it, and the report in its lock file."""
 
+import math
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from okxsync.store.database import AlreadyRunning, StoreError, open_database
 from okxsync.store.sqlite.files import wal_of
-from okxsync.store.sqlite.lock import hold, trouble
+from okxsync.store.sqlite.lock import MAX_COUNTED_S, hold, trouble
 
 
 @pytest.fixture
@@ -61,3 +64,24 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="-lock"), hold(tmp_path / "okxsync.db"):
         pass
     assert other.read_text() == "mine"
+
+
+def unheld_s(database: Path) -> float:
+    with hold(database) as lock:
+        return lock.unheld_s
+
+
+def test_the_next_holder_knows_when_the_last_request_counted(tmp_path: Path) -> None:
+    database = tmp_path / "okxsync.db"
+    assert unheld_s(database) == math.inf
+    for counted_s, expected in [(0.0, 0.0), (8.0, -8.0), (1000.0, -MAX_COUNTED_S)]:
+        with hold(database) as lock:
+            lock.touch(counted_s)
+        assert unheld_s(database) == pytest.approx(expected, abs=1.0)
+
+
+def test_after_the_clock_was_set_back_the_last_request_counts_as_of_now(tmp_path: Path) -> None:
+    database = tmp_path / "okxsync.db"
+    unheld_s(database)
+    os.utime(tmp_path / "okxsync.db-lock", (time.time(), time.time() + 3600))
+    assert unheld_s(database) == 0.0
