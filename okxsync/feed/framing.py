@@ -51,7 +51,7 @@ class Deframer:
                 break
             if data[at] == _LAST | _TEXT and data[at + 1] < _MASKED and self._parts is None:  # the usual case
                 messages.append(str(data[start:stop], "utf-8", "replace"))
-            elif (message := self._take(data[at], data[at:stop], data[start:stop])) is not None:
+            elif (message := self._read_other(data[at], data[at:stop], data[start:stop])) is not None:
                 messages.append(message)
             at = stop
         if self.over:
@@ -73,7 +73,7 @@ class Deframer:
             raise TooLarge
         return start, start + size
 
-    def _take(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
+    def _read_other(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
         """Handle a frame that is not a text message in one piece; return the message that it completes, if any."""
         kind, parts = head & ~_LAST, self._parts
         if kind in (_PING, _PONG):

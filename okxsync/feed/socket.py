@@ -33,8 +33,8 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """No frame of OKX comes near this size. A larger one ends the connection."""
 
 CLOSE_S = 1.0
-MAX_HANDED_ON: Final = 16
-"""Reads with bytes for the library that it has not processed yet."""
+MAX_UNPROCESSED: Final = 16
+"""Pieces of data passed to the library that it has not processed yet."""
 
 
 class SocketError(Exception):
@@ -119,13 +119,13 @@ class Socket:
             except TooLarge:
                 raise SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB") from None
             if self._deframer.other:
-                self._transport.hand_on(bytes(self._deframer.other))
+                self._transport.pass_to_library(bytes(self._deframer.other))
                 self._deframer.other.clear()
         return self._messages.popleft()
 
     async def _raise_closed(self) -> NoReturn:
         """Raise what the library makes of the last bytes of the peer."""
-        self._transport.hand_back()
+        self._transport.let_library_read()
         try:
             await self._connection.get_message()
         except ConnectionClosed as error:
@@ -161,7 +161,7 @@ async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Soc
             )
             attempt.succeed()
             yield Socket(connection, transport)
-            transport.hand_back()
+            transport.let_library_read()
             with trio.move_on_after(CLOSE_S):
                 await connection.aclose()
             nursery.cancel_scope.cancel(reason="connection closed")
@@ -223,7 +223,7 @@ async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
 class _Transport(trio.abc.Stream):
     """The stream that the library uses: fully during the opening and closing handshakes, partly between them.
 
-    After the opening handshake ``Socket`` reads, and hands to the library what it does not parse itself. If the peer
+    After the opening handshake ``Socket`` reads, and passes to the library what it does not parse itself. If the peer
     closes within that handshake, an error is raised; the library alone would wait for an answer.
     """
 
@@ -231,7 +231,7 @@ class _Transport(trio.abc.Stream):
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the response to the upgrade, until it is complete
         self._early: bytes | bytearray = b""  # bytes that arrived with it
-        self._hand_on, self._handed_on = trio.open_memory_channel[bytes](MAX_HANDED_ON)
+        self._to_library, self._from_socket = trio.open_memory_channel[bytes](MAX_UNPROCESSED)
         self.ended = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -239,7 +239,7 @@ class _Transport(trio.abc.Stream):
         if self._head is not None:
             return await self._read_head(self._head)
         try:
-            return await self._handed_on.receive()
+            return await self._from_socket.receive()
         except trio.EndOfChannel:
             return b"" if self.ended else await self._stream.receive_some(max_bytes)
 
@@ -256,7 +256,7 @@ class _Transport(trio.abc.Stream):
             if head.startswith(b"HTTP/1.1 101"):
                 self._early = head[ends:]
                 return data[: len(data) - len(self._early)]
-            self.hand_back()
+            self.let_library_read()
         return data
 
     async def read(self) -> bytes | bytearray:
@@ -271,18 +271,18 @@ class _Transport(trio.abc.Stream):
         self.ended = not data
         return data
 
-    def hand_on(self, data: bytes) -> None:
+    def pass_to_library(self, data: bytes) -> None:
         """Pass bytes that were read to the library."""
         try:
-            self._hand_on.send_nowait(data)
+            self._to_library.send_nowait(data)
         except trio.WouldBlock:  # it is blocked: the peer does not read our pongs
-            raise SocketError(f"more than {MAX_HANDED_ON} pings unanswered", 1006) from None
+            raise SocketError(f"more than {MAX_UNPROCESSED} pings unanswered", 1006) from None
         except trio.BrokenResourceError:
             self.ended = True
 
-    def hand_back(self) -> None:
+    def let_library_read(self) -> None:
         """Let the library read the stream itself from now on."""
-        self._hand_on.close()
+        self._to_library.close()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -291,7 +291,7 @@ class _Transport(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        self._handed_on.close()
+        self._from_socket.close()
         await self._stream.aclose()
 
 

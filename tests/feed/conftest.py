@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.runtime import clock
-from tests.support.scripted_socket import START_NS, Exchange, Resolver
+from tests.support.scripted_peer import START_NS, Exchange, Resolver
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The rest that the daemon's loop takes between two looks at its sockets."""
+"""How long the event loop sleeps before it polls its sockets again."""
 
 import time
 
@@ -23,7 +23,7 @@ def look(rest: ReadCoalescer, timeout: float = 5.0) -> None:
     rest.after_io_wait(timeout)
 
 
-def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_second(slept: list[float]) -> None:
+def test_occasional_frames_are_served_at_once_and_a_stream_thirty_times_a_second(slept: list[float]) -> None:
     rest = ReadCoalescer(queue()[0])
     for _ in range(round(BURST_S / INTERVAL_S)):
         look(rest)
@@ -34,7 +34,7 @@ def test_what_comes_now_and_then_is_served_at_once_and_a_stream_thirty_times_a_s
     assert max(slept) <= INTERVAL_S + 1e-9
 
 
-def test_it_does_not_rest_while_somebody_has_something_to_do_or_a_message_waits(slept: list[float]) -> None:
+def test_the_loop_does_not_sleep_while_a_task_is_ready_or_a_message_is_queued(slept: list[float]) -> None:
     send, receive = queue()
     rest = ReadCoalescer(send)
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""The ladder of one connection: the phases that the register shows, their deadlines, and the pause after each end."""
+"""The phases of one connection as they are reported, their deadlines, and the pause after each end."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -16,17 +16,17 @@ from okxsync.messages import Lost, Note, Phase, Subscribed
 from okxsync.okx.rate_limits import UNANSWERED_S, dial_slots
 from okxsync.runtime.rate_limiter import RateLimiter
 from tests.support.connections import CLIMB, kept
-from tests.support.scripted_socket import CONN_ID, Exchange, FixedClock, Peer, Timeline, spec_of
+from tests.support.scripted_peer import CONN_ID, Exchange, FixedClock, Peer, Timeline, spec_of
 
 
-def refusing_login(*codes: str) -> Callable[[Peer], Awaitable[None]]:
+def rejecting_login(*codes: str) -> Callable[[Peer], Awaitable[None]]:
     """Refuse one login after the other with these codes; take all that come after."""
 
     async def script(peer: Peer) -> None:
         if peer.number < len(codes):
-            await peer.hear()
-            await peer.refuse(codes[peer.number])
-            await peer.hear()
+            await peer.receive()
+            await peer.reject(codes[peer.number])
+            await peer.receive()
         else:
             await peer.go_live()
             await peer.answer_pings()
@@ -42,7 +42,7 @@ def delay_s(row: Phase) -> float:
 # The phases
 
 
-async def test_each_phase_is_written_in_its_order_with_what_went_wrong_and_when_it_is_tried_again(
+async def test_each_phase_is_reported_in_order_with_the_last_error_and_the_next_attempt(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -69,8 +69,8 @@ async def test_each_phase_is_written_in_its_order_with_what_went_wrong_and_when_
         assert all(row.requires_auth and not row.demo and row.site == "global" for row in rows)
 
 
-async def test_the_attempt_comes_when_the_register_says(exchange: Exchange, autojump_clock: MockClock) -> None:
-    exchange.refuses = True
+async def test_the_next_attempt_is_at_the_reported_time(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.refuses_tcp = True
     async with kept(spec_of()) as timeline:
         for number in range(1, 30):
             row = await timeline.reaches("backing_off", number)
@@ -78,10 +78,10 @@ async def test_the_attempt_comes_when_the_register_says(exchange: Exchange, auto
             await timeline.reaches("connecting", number + 1)
             await trio.sleep(0.01)
             assert exchange.dials[number] - entered == pytest.approx(delay_s(row), abs=1e-3)
-        assert row.last_error == "peer:80 TCP: nobody listens"
+        assert row.last_error == "peer:80 TCP: connection refused"
 
 
-async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_connection_without_keys_does_not_log_in(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.subscribe()
         await peer.answer_pings()
@@ -97,7 +97,7 @@ async def test_without_keys_there_is_no_logging_in(exchange: Exchange, autojump_
     ("closes_after_s", "reason"),
     [(0.1, "this machine or process was suspended for 62 s: closed with 4004"), (20, "closed with 4004")],
 )
-async def test_a_loss_after_a_suspend_says_so_unless_the_connection_has_lived_on(
+async def test_a_loss_after_a_suspend_names_it_unless_a_ping_was_answered_since(
     exchange: Exchange,
     autojump_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +126,7 @@ async def test_a_loss_after_a_suspend_says_so_unless_the_connection_has_lived_on
 # The deadline of each phase
 
 
-async def test_a_peer_that_takes_tcp_and_stays_silent_ends_after_ten_seconds(
+async def test_a_peer_that_accepts_tcp_and_stays_silent_is_given_up_after_ten_seconds(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.upgrades = False
@@ -145,14 +145,14 @@ async def test_a_peer_that_takes_tcp_and_stays_silent_ends_after_ten_seconds(
         (2, "live", "silent: no frame within 10 s after a ping", 10),
     ],
 )
-async def test_a_peer_that_falls_silent_in_a_phase_ends_that_phase(
+async def test_a_silent_peer_ends_each_phase_after_its_deadline(
     exchange: Exchange, autojump_clock: MockClock, silent_after: int, phase: str, reason: str, ends_at: float
 ) -> None:
     async def script(peer: Peer) -> None:
         for step in (peer.log_in, peer.subscribe)[:silent_after]:
             await step()
         while True:
-            await peer.hear()
+            await peer.receive()
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -165,7 +165,7 @@ async def test_a_peer_that_falls_silent_in_a_phase_ends_that_phase(
 # Losses
 
 
-async def test_what_was_live_is_lost_before_anything_else_happens(
+async def test_live_channels_are_reported_lost_before_anything_else(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -176,28 +176,28 @@ async def test_what_was_live_is_lost_before_anything_else_happens(
     exchange.script = script
     async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 3)
-        told = [
+        reported = [
             message.phase if isinstance(message, Phase) else message.channels
             for _, message in timeline.all
             if isinstance(message, Lost | Subscribed | Phase)
         ]
         live = ["waiting", "connecting", "logging_in", "subscribing", ["orders"], ["account"], "live"]
         lost = [["orders", "account"], "backing_off"]
-        assert told == [*live, *lost, *live, *lost, *live]
+        assert reported == [*live, *lost, *live, *lost, *live]
         assert {lost.reason for lost in timeline.of(Lost)} == {"closed with 1001"}
         notes = timeline.of(Note)
         assert [(note.level, note.event) for note in notes] == [("warning", "disconnected")] * 2
         assert notes[0].detail == "private: closed with 1001"
 
 
-async def test_what_was_acknowledged_is_lost_even_if_the_connection_never_came_to_be_live(
+async def test_acknowledged_channels_are_reported_lost_even_if_the_connection_was_never_live(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-        await peer.hear()
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.receive()
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -206,10 +206,10 @@ async def test_what_was_acknowledged_is_lost_even_if_the_connection_never_came_t
         assert row.reconnects == 0
 
 
-async def test_a_crowded_out_channel_is_not_lost_a_second_time(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_dropped_channel_is_not_reported_lost_again(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         await trio.sleep(1)
         await peer.close(1001)
 
@@ -227,13 +227,13 @@ async def test_a_dropped_channel_is_the_last_error_of_its_live_connection_until_
         if peer.number == 0:
             await peer.close(1001)
         await trio.sleep(5)
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         while True:
-            match await peer.hear():
+            match await peer.receive():
                 case "ping":
-                    await peer.say("pong")
+                    await peer.send("pong")
                 case {"op": "subscribe", "id": id, "args": [arg]}:
-                    await peer.say({"id": id, "event": "subscribe", "arg": arg})
+                    await peer.send({"id": id, "event": "subscribe", "arg": arg})
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -253,15 +253,15 @@ async def test_a_rejected_channel_is_the_last_error_of_its_live_connection_until
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-        await peer.refuse("64003", id=request["id"])
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.reject("64003", id=request["id"])
         while True:
-            match await peer.hear():
+            match await peer.receive():
                 case "ping":
-                    await peer.say("pong")
+                    await peer.send("pong")
                 case {"op": "subscribe", "id": id, "args": [arg]}:
-                    await peer.say({"id": id, "event": "subscribe", "arg": arg})
+                    await peer.send({"id": id, "event": "subscribe", "arg": arg})
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -278,10 +278,10 @@ async def test_a_channel_that_is_dropped_before_live_is_the_last_error_too(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
         await trio.sleep(1)
         await peer.close(1001)
 
@@ -297,10 +297,8 @@ async def test_a_channel_that_is_dropped_before_live_is_the_last_error_too(
 
 
 @pytest.mark.parametrize("code", ["60009", "63999", "99999"])
-async def test_a_refusal_that_may_pass_is_tried_again_soon(
-    exchange: Exchange, autojump_clock: MockClock, code: str
-) -> None:
-    exchange.script = refusing_login(code)
+async def test_a_transient_rejection_is_retried_soon(exchange: Exchange, autojump_clock: MockClock, code: str) -> None:
+    exchange.script = rejecting_login(code)
     async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
         assert 0.5 <= delay_s(row) <= 1.5
@@ -309,7 +307,7 @@ async def test_a_refusal_that_may_pass_is_tried_again_soon(
 
 
 async def test_too_many_requests_are_followed_by_a_long_pause(exchange: Exchange, autojump_clock: MockClock) -> None:
-    exchange.script = refusing_login("60014")
+    exchange.script = rejecting_login("60014")
     async with kept(spec_of()) as timeline:
         assert 150 <= delay_s(await timeline.reaches("backing_off")) <= 225
         await timeline.reaches("live")
@@ -317,10 +315,10 @@ async def test_too_many_requests_are_followed_by_a_long_pause(exchange: Exchange
 
 
 @pytest.mark.parametrize("code", ["60005", "60024", "60032", "50101", "60012"])
-async def test_a_bad_key_stops_the_connection_and_is_tried_again_after_half_an_hour(
+async def test_a_rejected_key_stops_the_connection_and_is_retried_after_half_an_hour(
     exchange: Exchange, autojump_clock: MockClock, code: str
 ) -> None:
-    exchange.script = refusing_login(code, code)
+    exchange.script = rejecting_login(code, code)
     async with kept(spec_of()) as timeline:
         row = await timeline.reaches("stopped")
         assert delay_s(row) == 1800
@@ -332,12 +330,12 @@ async def test_a_bad_key_stops_the_connection_and_is_tried_again_after_half_an_h
         assert timeline.of(Lost) == []
 
 
-async def test_a_secret_that_is_not_there_stops_the_connection_and_names_the_place(
+async def test_a_missing_secret_stops_the_connection_and_names_its_place(
     exchange: Exchange, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ALPHA_KEY", raising=False)
     secret = Secret(SecretSource(env="ALPHA_KEY"), Path())
-    exchange.script = refusing_login()
+    exchange.script = rejecting_login()
     async with kept(spec_of(keys=Keys(secret, secret, secret))) as timeline:
         row = await timeline.reaches("stopped")
         assert row.last_error == "environment variable ALPHA_KEY is not set"
@@ -350,7 +348,7 @@ async def test_a_secret_that_is_not_there_stops_the_connection_and_names_the_pla
     ("code", "phase"),
     [(1000, "backing_off"), (4001, "backing_off"), (4007, "backing_off"), (4002, "stopped"), (4008, "stopped")],
 )
-async def test_a_close_code_means_what_the_table_says(
+async def test_a_close_code_has_the_action_of_the_table(
     exchange: Exchange, autojump_clock: MockClock, code: int, phase: str
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -364,10 +362,10 @@ async def test_a_close_code_means_what_the_table_says(
 
 
 @pytest.mark.parametrize("code", [1009, 4002, 4003, 4008, 4009])
-async def test_a_live_socket_that_is_closed_for_a_fault_of_ours_comes_back(
+async def test_a_live_connection_that_is_closed_for_an_error_of_ours_reconnects(
     exchange: Exchange, autojump_clock: MockClock, code: int
 ) -> None:
-    """What we asked for was fine when we asked for it: one stray close must not stop an account for half an hour."""
+    """Our requests were valid when they were sent: one stray close must not stop an account for half an hour."""
 
     async def script(peer: Peer) -> None:
         await peer.go_live()
@@ -383,7 +381,7 @@ async def test_a_live_socket_that_is_closed_for_a_fault_of_ours_comes_back(
         await timeline.reaches("live", 2)
 
 
-async def test_a_refused_upgrade_is_tried_again(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_rejected_upgrade_is_retried(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.rejects = 429
     async with kept(spec_of()) as timeline:
         row = await timeline.reaches("backing_off")
@@ -391,7 +389,7 @@ async def test_a_refused_upgrade_is_tried_again(exchange: Exchange, autojump_clo
         assert delay_s(row) <= 1.5
 
 
-async def test_the_pause_grows_with_each_failure_and_shrinks_only_after_a_minute_of_life(
+async def test_the_back_off_grows_with_each_failure_and_is_reset_after_a_minute_live(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     lives_s = 0.0
@@ -416,10 +414,10 @@ async def test_the_pause_grows_with_each_failure_and_shrinks_only_after_a_minute
 # A login that should pass, and does not
 
 
-async def test_a_login_refused_for_its_time_is_signed_again_after_measuring_the_clock(
+async def test_a_login_rejected_for_its_time_is_signed_again_after_measuring_the_clock(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    exchange.script = refusing_login("60006", "60007")
+    exchange.script = rejecting_login("60006", "60007")
     clock = FixedClock()
     async with kept(spec_of(), clock) as timeline:
         await timeline.reaches("live")
@@ -435,9 +433,9 @@ async def test_a_rejected_signature_is_tried_twice_and_again_after_the_connectio
             await peer.go_live()
             await peer.close(1001)
         else:
-            await peer.hear()
-            await peer.refuse("60007")
-            await peer.hear()
+            await peer.receive()
+            await peer.reject("60007")
+            await peer.receive()
 
     exchange.script = script
     clock = FixedClock()
@@ -452,15 +450,15 @@ async def test_a_rejected_signature_is_tried_twice_and_again_after_the_connectio
 async def test_another_failure_does_not_make_a_rejected_signature_the_first_again(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    exchange.script = refusing_login("60007", "63999", "60007", "60007")
+    exchange.script = rejecting_login("60007", "63999", "60007", "60007")
     async with kept(spec_of()) as timeline:
         row = await timeline.reaches("stopped")
         assert delay_s(row) == 1800
         assert len(exchange.dials) == 3
 
 
-async def test_a_login_refused_for_its_time_is_never_given_up(exchange: Exchange, autojump_clock: MockClock) -> None:
-    exchange.script = refusing_login(*["60006"] * 7)
+async def test_a_login_rejected_for_its_time_is_never_given_up(exchange: Exchange, autojump_clock: MockClock) -> None:
+    exchange.script = rejecting_login(*["60006"] * 7)
     clock = FixedClock()
     async with kept(spec_of(), clock) as timeline:
         await timeline.reaches("live")
@@ -471,15 +469,15 @@ async def test_a_login_refused_for_its_time_is_never_given_up(exchange: Exchange
         assert clock.measured == 7
 
 
-async def test_an_account_whose_every_channel_is_refused_is_stopped_after_some_attempts(
+async def test_a_connection_whose_every_channel_is_rejected_is_stopped_after_five_attempts(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         for _ in request["args"]:
-            await peer.refuse("60018", id=request["id"])
-        await peer.hear()
+            await peer.reject("60018", id=request["id"])
+        await peer.receive()
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -492,19 +490,21 @@ async def test_an_account_whose_every_channel_is_refused_is_stopped_after_some_a
 async def test_a_rejected_time_after_another_failure_is_the_first_again(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    exchange.script = refusing_login(*["60006"] * 4, "63999", *["60006"] * 4)
+    exchange.script = rejecting_login(*["60006"] * 4, "63999", *["60006"] * 4)
     async with kept(spec_of()) as timeline:
         await timeline.reaches("live")
         pauses = [delay_s(row) for row in timeline.of(Phase) if row.phase == "backing_off"]
         assert max(pauses) <= 60
 
 
-async def test_a_clock_that_cannot_be_measured_holds_nothing_up(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_clock_that_cannot_be_measured_delays_a_login_by_ten_seconds_at_most(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     class Stuck(FixedClock):
         async def measure(self) -> None:
             await trio.sleep_forever()
 
-    exchange.script = refusing_login("60006")
+    exchange.script = rejecting_login("60006")
     async with kept(spec_of(), Stuck()) as timeline:
         await timeline.reaches("live")
         assert 10 < exchange.dials[1] < 12

@@ -1,4 +1,4 @@
-"""Beside wsproto, which reads the same bytes in its own way."""
+"""The deframer compared with wsproto, which parses the same bytes in its own way."""
 
 import struct
 
@@ -44,7 +44,9 @@ def messages(draw: st.DrawFn) -> list[bytes]:
 
 
 @given(st.lists(st.one_of(messages(), pings), max_size=5), st.lists(st.integers(1, 3000), min_size=1, max_size=8))
-def test_it_finds_what_wsproto_finds_however_the_bytes_are_cut(made: list[list[bytes]], sizes: list[int]) -> None:
+def test_it_returns_the_messages_that_wsproto_returns_however_the_bytes_are_split(
+    made: list[list[bytes]], sizes: list[int]
+) -> None:
     sent = b"".join(part for one in made for part in one)
     theirs = Connection(ConnectionType.CLIENT)
     theirs.receive_data(sent)
@@ -69,7 +71,7 @@ def test_it_finds_what_wsproto_finds_however_the_bytes_are_cut(made: list[list[b
 
 
 @given(st.binary(max_size=200), st.integers(1, 50))
-def test_whatever_comes_nothing_is_raised_but_too_large_and_no_byte_is_kept_for_ever(junk: bytes, size: int) -> None:
+def test_any_bytes_raise_only_too_large_and_none_are_kept_for_ever(junk: bytes, size: int) -> None:
     ours = Deframer(10)
     try:
         for at in range(0, len(junk), size):
@@ -85,11 +87,11 @@ def test_whatever_comes_nothing_is_raised_but_too_large_and_no_byte_is_kept_for_
         frame(0x8, b"\x03\xe8"),  # close
         frame(0x1, b"masked", masked=True),
         frame(0x3, b"reserved"),
-        b"\xc1\x01x",  # compressed, which nobody agreed upon
+        b"\xc1\x01x",  # compressed, which was not negotiated
         frame(0x0, b"continues nothing"),
     ],
 )
-def test_from_a_close_or_a_broken_rule_on_all_is_the_librarys(strange: bytes) -> None:
+def test_everything_after_a_close_frame_or_a_protocol_error_goes_to_the_library(strange: bytes) -> None:
     ours = Deframer(LIMIT)
     tail = frame(0x1, b"never read")
     assert ours.feed(frame(0x1, b"one") + strange + tail) == ["one"]
@@ -97,13 +99,13 @@ def test_from_a_close_or_a_broken_rule_on_all_is_the_librarys(strange: bytes) ->
     assert ours.other == strange + tail
 
 
-def test_a_message_that_begins_within_another_is_a_broken_rule() -> None:
+def test_a_message_that_begins_within_another_is_a_protocol_error() -> None:
     ours = Deframer(LIMIT)
     assert ours.feed(frame(0x1, b"a", last=False) + frame(0x1, b"b")) == []
     assert ours.over
 
 
-def test_bytes_that_are_no_text_are_replaced() -> None:
+def test_invalid_utf_8_is_replaced() -> None:
     sent = frame(0x1, b"\xff{}") + frame(0x2, b"\xfe[]") + frame(0x2, b"pong")
     assert Deframer(LIMIT).feed(sent) == ["\ufffd{}", "\ufffd[]", "pong"]
 
@@ -111,10 +113,10 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        frame(0x1, b"x" * (LIMIT + 1))[:20],  # said before it is all there
+        frame(0x1, b"x" * (LIMIT + 1))[:20],  # known before it is complete
         b"".join(frame(0x0 if n else 0x1, b"x" * 1000, last=False) for n in range(LIMIT // 1000 + 1)),
     ],
 )
-def test_what_is_too_large_is_refused(sent: bytes) -> None:
+def test_a_message_that_is_too_large_is_rejected(sent: bytes) -> None:
     with pytest.raises(TooLarge):
         Deframer(LIMIT).feed(sent)

@@ -1,4 +1,4 @@
-"""All connections of the settings: which there are, what a change of the settings touches, and what it leaves alone."""
+"""All connections of the settings: which there are, what a change of the settings affects, and what it does not."""
 
 import math
 import random
@@ -15,22 +15,22 @@ from okxsync.feed.pool import specs_of, wanted_channels
 from okxsync.messages import ConnectionRemoved, Lost, Note, Phase, Subscribed
 from tests.support.accounts import SITE, account, channels, settings
 from tests.support.connections import running
-from tests.support.scripted_socket import Exchange, Peer
+from tests.support.scripted_peer import Exchange, Peer
 
 
 async def take_all(peer: Peer) -> None:
-    """Take whatever logs in or subscribes; a key that says so is refused."""
+    """Accept every login and subscription; a key "bad" is rejected."""
     while True:
-        match await peer.hear():
+        match await peer.receive():
             case {"op": "login", "args": [{"apiKey": "bad"}]}:
-                await peer.refuse("60032")
+                await peer.reject("60032")
             case {"op": "login"}:
-                await peer.say({"event": "login", "code": "0"})
+                await peer.send({"event": "login", "code": "0"})
             case {"op": "subscribe", "args": args}:
                 for arg in args:
-                    await peer.say({"event": "subscribe", "arg": arg})
+                    await peer.send({"event": "subscribe", "arg": arg})
             case "ping":
-                await peer.say("pong")
+                await peer.send("pong")
 
 
 # What there is
@@ -58,7 +58,7 @@ def test_one_connection_per_endpoint_and_account_and_a_public_one_for_the_market
     assert [(spec.keys is None, spec.demo) for spec in found] == [(False, False)] * 3 + [(True, True)]
 
 
-def test_what_is_wanted_is_what_the_connections_ask_for() -> None:
+def test_the_wanted_channels_are_those_of_all_connections() -> None:
     market = MarketSettings("peer", SITE, True, channels("status"))
     alpha, beta = account("alpha", "orders", "orders-algo"), account("beta", enabled=False)
     assert wanted_channels(settings(alpha, beta, market=market)).channels == [
@@ -68,7 +68,7 @@ def test_what_is_wanted_is_what_the_connections_ask_for() -> None:
     ]
 
 
-def test_a_plan_shows_no_secret() -> None:
+def test_the_repr_of_a_spec_shows_no_secret() -> None:
     ((spec, _),) = specs_of(settings(account("alpha", key="very secret")))
     assert "very secret" not in repr(spec)
 
@@ -221,53 +221,51 @@ async def test_one_account_s_bad_key_does_not_disturb_the_others(exchange: Excha
 # What changes
 
 
-async def test_a_removed_account_is_forgotten_and_the_others_do_not_notice(
+async def test_a_removed_account_is_closed_and_the_others_stay_connected(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.script = take_all
     async with running(exchange, account("alpha"), account("beta", "orders", "orders-algo")) as feed:
         await feed.timeline.reaches("live", 3)
         await trio.sleep(1)
-        before = feed.said
+        before = feed.reported
         await feed.change(account("alpha"))
         assert exchange.open == 1
-        told = [message.connection_id for message in feed.since(before) if isinstance(message, ConnectionRemoved)]
-        assert (told, feed.said - before) == ([2, 3], 2)
+        reported = [message.connection_id for message in feed.since(before) if isinstance(message, ConnectionRemoved)]
+        assert (reported, feed.reported - before) == ([2, 3], 2)
         await trio.sleep(100)
         assert feed.timeline.of(Phase)[-1].phase == "live"
         assert (len(exchange.dials), exchange.open) == (3, 1)
 
 
-async def test_the_last_word_about_a_removed_connection_is_that_it_is_forgotten(
+async def test_the_last_report_about_a_removed_connection_is_its_removal(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         while True:
-            await peer.say('{"data":[]}')
+            await peer.send('{"data":[]}')
 
     exchange.script = script
     async with running(exchange, account("alpha")) as feed:
         await feed.timeline.reaches("live")
         await feed.change()
-        (last,) = feed.since(feed.said - 1)
+        (last,) = feed.since(feed.reported - 1)
         assert isinstance(last, ConnectionRemoved)
         assert (last.connection_id, last.listener) == (1, "alpha")
         await trio.sleep(100)
         assert feed.timeline.all[-1][1] is last
 
 
-async def test_a_changed_account_starts_anew_under_its_old_number(
-    exchange: Exchange, autojump_clock: MockClock
-) -> None:
+async def test_a_changed_account_reconnects_under_its_old_number(exchange: Exchange, autojump_clock: MockClock) -> None:
     exchange.script = take_all
     async with running(exchange, account("alpha", "orders"), account("beta")) as feed:
         await feed.timeline.reaches("live", 2)
         await trio.sleep(1)
-        before = feed.said
+        before = feed.reported
         await feed.change(account("alpha", "orders", "account"), account("beta"))
         await feed.timeline.reaches("live", 3)
-        told = [
+        reported = [
             (type(message).__name__, message.phase if isinstance(message, Phase) else message.channels)
             for message in feed.since(before)
             if isinstance(message, Phase | Subscribed)
@@ -275,12 +273,12 @@ async def test_a_changed_account_starts_anew_under_its_old_number(
         assert isinstance(feed.since(before)[0], ConnectionRemoved)
         climb = [("Phase", phase) for phase in ("waiting", "connecting", "logging_in", "subscribing")]
         acknowledged = [("Subscribed", ["orders"]), ("Subscribed", ["account"])]
-        assert told == [*climb, *acknowledged, ("Phase", "live")]
+        assert reported == [*climb, *acknowledged, ("Phase", "live")]
         assert {row.connection_id for row in feed.timeline.of(Phase) if row.listener == "alpha"} == {1}
         assert len(exchange.dials) == 3
 
 
-async def test_an_added_account_comes_and_one_that_returns_gets_its_old_number(
+async def test_an_added_account_is_connected_and_one_that_returns_gets_its_old_number(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.script = take_all
@@ -301,13 +299,13 @@ async def test_settings_that_change_nothing_change_nothing(exchange: Exchange, a
     async with running(exchange, account("alpha")) as feed:
         await feed.timeline.reaches("live")
         await trio.sleep(1)
-        before = feed.said
+        before = feed.reported
         await feed.change(account("alpha"))
         await feed.change(account("alpha"), account("beta", enabled=False))
         assert feed.since(before) == []
 
 
-async def test_a_stopped_account_comes_back_at_once_when_its_key_changes(
+async def test_a_stopped_account_reconnects_at_once_when_its_key_changes(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.script = take_all
@@ -320,7 +318,7 @@ async def test_a_stopped_account_comes_back_at_once_when_its_key_changes(
 
 
 @pytest.mark.parametrize("after_s", [0.0, 5.0])
-async def test_a_change_is_taken_up_at_once_even_while_connections_hang(
+async def test_a_change_is_applied_at_once_even_while_connections_hang(
     exchange: Exchange, autojump_clock: MockClock, after_s: float
 ) -> None:
     exchange.upgrades = False
@@ -340,21 +338,21 @@ async def test_cancelling_the_feed_closes_every_socket(exchange: Exchange, autoj
     assert exchange.open == 0
 
 
-async def test_an_account_that_is_refused_is_stopped_and_comes_back_and_no_other_notices(
+async def test_a_blocked_account_is_stopped_until_it_is_unblocked_and_the_others_stay_connected(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.script = take_all
     async with running(exchange, account("alpha"), account("beta")) as feed:
         await trio.sleep(5)
-        before = feed.said
+        before = feed.reported
         await feed.block("alpha", "two names")
-        said = [one for one in feed.since(before) if isinstance(one, Phase | ConnectionRemoved)]
-        assert [(type(one).__name__, one.listener) for one in said] == [
+        reported = [one for one in feed.since(before) if isinstance(one, Phase | ConnectionRemoved)]
+        assert [(type(one).__name__, one.listener) for one in reported] == [
             ("ConnectionRemoved", "alpha"),
             ("Phase", "alpha"),
         ]
-        assert isinstance(said[1], Phase)
-        assert (said[1].phase, said[1].last_error) == ("stopped", "two names")
+        assert isinstance(reported[1], Phase)
+        assert (reported[1].phase, reported[1].last_error) == ("stopped", "two names")
         assert exchange.open == 1
         await trio.sleep(10_000)
         assert exchange.open == 1
@@ -378,21 +376,21 @@ async def test_an_account_that_may_be_another_one_is_not_dialled(exchange: Excha
         assert exchange.open == 2
 
 
-# What nobody expected
+# Internal errors
 
 
-class MadSecret(Secret):
-    """What no code of ours foresees, from the second login on."""
+class BrokenSecret(Secret):
+    """Raises an unexpected error at the second login."""
 
-    asked = 0
+    read = 0
 
     def reveal(self) -> str:
-        self.asked += 1
-        return super().reveal() if self.asked != 2 else str(1 / 0)
+        self.read += 1
+        return super().reveal() if self.read != 2 else str(1 / 0)
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
-async def test_what_nobody_expected_of_one_account_is_told_and_tried_again_and_the_others_do_not_notice(
+async def test_an_internal_error_of_one_account_is_reported_and_retried_and_the_others_stay_connected(
     exchange: Exchange, autojump_clock: MockClock, taken_over: bool
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -401,12 +399,12 @@ async def test_what_nobody_expected_of_one_account_is_told_and_tried_again_and_t
             if peer.number == 0:
                 await trio.sleep(3)
                 if taken_over:  # the first socket is live while the second one logs in
-                    await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+                    await peer.send({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
                 else:
                     await peer.close(1001)
 
     exchange.script = script
-    mad = msgspec.structs.replace(account("alpha"), passphrase=MadSecret("secret", Path()))
+    mad = msgspec.structs.replace(account("alpha"), passphrase=BrokenSecret("secret", Path()))
     async with running(exchange, mad) as feed:
         await feed.timeline.reaches("live")
         await feed.change(mad, account("beta"))

@@ -1,4 +1,4 @@
-"""One socket's life, step by step: who may say what when, and what follows from each answer.
+"""One socket's run, step by step: what is sent when, and what follows from each answer.
 
 All on virtual time and memory streams. The times in these tests are the contract: 10 s for a login, 10 s for the
 acknowledgements of a request, a ping every 5 s, some frame within 10 s after it.
@@ -13,11 +13,11 @@ from okxsync.feed.socket import SocketError
 from okxsync.messages import Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
 from okxsync.okx.codes import Action
 from okxsync.runtime import clock
-from tests.support.scripted_socket import CONN_ID, START_NS, Exchange, Life, Peer, living, spec_of
+from tests.support.scripted_peer import CONN_ID, START_NS, Exchange, Peer, SessionRun, run_session, spec_of
 
 
-def acknowledged(life: Life) -> list[str]:
-    return [key for message in life.heard.of(Subscribed) for key in message.channels]
+def acknowledged(run: SessionRun) -> list[str]:
+    return [key for message in run.received.of(Subscribed) for key in message.channels]
 
 
 def at(local_us: int) -> float:
@@ -25,8 +25,8 @@ def at(local_us: int) -> float:
     return (local_us - START_NS // 1000) / 1e6
 
 
-def frames(life: Life) -> list[str]:
-    return [frame for message in life.heard.of(Frames) for _, frame in message.frames]
+def frames(run: SessionRun) -> list[str]:
+    return [frame for message in run.received.of(Frames) for _, frame in message.frames]
 
 
 # Login
@@ -36,22 +36,22 @@ async def test_nothing_is_subscribed_before_the_login_is_acknowledged(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
-        login = await peer.hear()
+        login = await peer.receive()
         assert login["op"] == "login"
         with trio.move_on_after(9):
-            pytest.fail(f"said before the acknowledgement: {await peer.hear()}")
-        await peer.say({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
+            pytest.fail(f"sent before the acknowledgement: {await peer.receive()}")
+        await peer.send({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
         await peer.subscribe()
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(8.9)
-        assert life.phases == ["logging_in"]
+        assert run.phases == ["logging_in"]
         await trio.sleep(1)
-        assert life.phases == ["logging_in", "subscribing", "live"]
-        assert life.session
-        assert life.session.conn_id == CONN_ID
+        assert run.phases == ["logging_in", "subscribing", "live"]
+        assert run.session
+        assert run.session.conn_id == CONN_ID
 
 
 async def test_the_login_is_signed_by_the_clock_of_the_exchange(exchange: Exchange, autojump_clock: MockClock) -> None:
@@ -63,7 +63,7 @@ async def test_the_login_is_signed_by_the_clock_of_the_exchange(exchange: Exchan
 
     done = trio.Event()
     exchange.script = script
-    async with living(spec_of()):
+    async with run_session(spec_of()):
         await done.wait()
 
 
@@ -73,9 +73,9 @@ async def test_without_keys_there_is_no_login(exchange: Exchange, autojump_clock
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("status", keys=None)) as life:
+    async with run_session(spec_of("status", keys=None)) as run:
         await trio.sleep(1)
-        assert life.phases == ["subscribing", "live"]
+        assert run.phases == ["subscribing", "live"]
 
 
 @pytest.mark.parametrize(
@@ -95,43 +95,45 @@ async def test_without_keys_there_is_no_login(exchange: Exchange, autojump_clock
         ("99999", Action.RETRY),
     ],
 )
-async def test_a_refused_login_ends_the_session_as_its_code_says_and_subscribes_nothing(
+async def test_a_rejected_login_ends_the_session_as_its_code_says_and_subscribes_nothing(
     exchange: Exchange, autojump_clock: MockClock, code: str, action: Action
 ) -> None:
     async def script(peer: Peer) -> None:
-        await peer.hear()
-        await peer.refuse(code)
-        pytest.fail(f"said after the refusal: {await peer.hear()}")
+        await peer.receive()
+        await peer.reject(code)
+        pytest.fail(f"sent after the rejection: {await peer.receive()}")
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        ended = await life.ended()
+    async with run_session(spec_of()) as run:
+        ended = await run.ended()
         assert (ended.action, code in str(ended)) == (action, True)
-        assert life.phases == ["logging_in"]
+        assert run.phases == ["logging_in"]
         await wait_all_tasks_blocked()
         assert exchange.open == 0
 
 
-async def test_a_refusal_of_a_channel_is_no_answer_to_a_login(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_rejection_of_a_channel_does_not_answer_the_login(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     async def script(peer: Peer) -> None:
-        await peer.hear()
-        await peer.refuse("60018")
-        await peer.hear()
+        await peer.receive()
+        await peer.reject("60018")
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        assert (await life.ended()).action is Action.RETRY
+    async with run_session(spec_of()) as run:
+        assert (await run.ended()).action is Action.RETRY
 
 
-async def test_a_login_event_with_a_code_is_a_refusal_too(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_login_event_with_a_code_is_a_rejection_too(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
-        await peer.hear()
-        await peer.say({"event": "login", "code": "60024", "msg": "Wrong passphrase"})
-        await peer.hear()
+        await peer.receive()
+        await peer.send({"event": "login", "code": "60024", "msg": "Wrong passphrase"})
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        assert (await life.ended()).action is Action.GIVE_UP
+    async with run_session(spec_of()) as run:
+        assert (await run.ended()).action is Action.GIVE_UP
 
 
 async def test_an_unanswered_login_ends_after_its_deadline_whatever_else_arrives(
@@ -139,14 +141,14 @@ async def test_an_unanswered_login_ends_after_its_deadline_whatever_else_arrives
 ) -> None:
     async def script(peer: Peer) -> None:
         while True:
-            await peer.say({"event": "notice", "code": "64008", "msg": "upgrade"})
+            await peer.send({"event": "notice", "code": "64008", "msg": "upgrade"})
             await trio.sleep(1)
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        assert str(await life.ended()) == "login: no answer within 10 s"
+    async with run_session(spec_of()) as run:
+        assert str(await run.ended()) == "login: no answer within 10 s"
         assert trio.current_time() == pytest.approx(10)
-        assert {note.event for note in life.heard.of(Note)} == {"notice"}
+        assert {note.event for note in run.received.of(Note)} == {"notice"}
 
 
 # Subscribe
@@ -155,33 +157,33 @@ async def test_an_unanswered_login_ends_after_its_deadline_whatever_else_arrives
 async def test_a_channel_is_live_from_its_own_acknowledgement_on(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         for arg in reversed(request["args"]):
             await trio.sleep(4)
-            await peer.say({"id": request["id"], "event": "subscribe", "arg": arg})
+            await peer.send({"id": request["id"], "event": "subscribe", "arg": arg})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(4.1)
-        assert (acknowledged(life), life.phases[-1]) == (["account"], "subscribing")
+        assert (acknowledged(run), run.phases[-1]) == (["account"], "subscribing")
         await trio.sleep(4)
-        assert (acknowledged(life), life.phases[-1]) == (["account", "orders"], "live")
+        assert (acknowledged(run), run.phases[-1]) == (["account", "orders"], "live")
 
 
-async def test_acknowledgements_without_id_and_with_keys_of_the_exchange_s_own_count(
+async def test_acknowledgements_without_an_id_and_with_additional_keys_count(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        for arg in (await peer.hear())["args"]:
-            await peer.say({"event": "subscribe", "arg": {**arg, "uid": "446"}})
+        for arg in (await peer.receive())["args"]:
+            await peer.send({"event": "subscribe", "arg": {**arg, "uid": "446"}})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(1)
-        assert acknowledged(life) == ["orders", "account"]
+        assert acknowledged(run) == ["orders", "account"]
 
 
 async def test_an_acknowledgement_is_that_of_one_argument_even_if_it_contains_another(
@@ -189,129 +191,127 @@ async def test_an_acknowledgement_is_that_of_one_argument_even_if_it_contains_an
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         assert request["args"] == [{"channel": "account"}, {"channel": "account", "ccy": "BTC"}]
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
         await trio.sleep(5)
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("account", {"channel": "account", "ccy": "BTC"})) as life:
+    async with run_session(spec_of("account", {"channel": "account", "ccy": "BTC"})) as run:
         await trio.sleep(4)
-        assert acknowledged(life) == ["account:ccy=BTC"]
+        assert acknowledged(run) == ["account:ccy=BTC"]
         await trio.sleep(2)
-        assert acknowledged(life) == ["account:ccy=BTC", "account"]
+        assert acknowledged(run) == ["account:ccy=BTC", "account"]
 
 
-async def test_an_acknowledgement_of_something_else_counts_for_nothing(
+async def test_an_acknowledgement_of_another_channel_has_no_effect(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": {"channel": "fills"}})
-        await peer.say({"id": request["id"], "event": "subscribe"})
-        await peer.hear()
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": {"channel": "fills"}})
+        await peer.send({"id": request["id"], "event": "subscribe"})
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of("orders")) as life:
-        assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for orders"
-        assert acknowledged(life) == []
+    async with run_session(spec_of("orders")) as run:
+        assert str(await run.ended()) == "subscribe: no acknowledgement within 10 s for orders"
+        assert acknowledged(run) == []
 
 
 @pytest.mark.parametrize("named", ["by arg", "by text", "not at all"])
-async def test_one_refused_argument_leaves_the_others_live_and_is_reported(
+async def test_one_rejected_argument_leaves_the_others_live_and_is_reported(
     exchange: Exchange, autojump_clock: MockClock, named: str
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         orders, fills, account = request["args"]
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": orders})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": orders})
         refusal = {"id": request["id"], "event": "error", "code": "64003", "msg": "Your fee tier is too low"}
         match named:
             case "by arg":
                 refusal["arg"] = fills
             case "by text":
                 refusal["msg"] = "Wrong URL or channel:fills doesn't exist"
-        await peer.say(refusal)
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": account})
+        await peer.send(refusal)
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": account})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "fills", "account")) as life:
+    async with run_session(spec_of("orders", "fills", "account")) as run:
         await trio.sleep(1)
-        assert life.phases[-1] == "live"
-        assert acknowledged(life) == ["orders", "account"]
-        (note,) = life.heard.of(Note)
+        assert run.phases[-1] == "live"
+        assert acknowledged(run) == ["orders", "account"]
+        (note,) = run.received.of(Note)
         assert (note.level, note.event, note.account) == ("error", "channel-rejected", "alpha")
         assert "subscribe fills: 64003" in note.detail
-        (refused,) = life.heard.of(SubscriptionRefused)
-        assert (refused.channels, "subscribe fills: 64003" in refused.reason) == (["fills"], True)
-        assert life.session
-        assert life.session.live == ["orders", "account"]
+        (rejected,) = run.received.of(SubscriptionRefused)
+        assert (rejected.channels, "subscribe fills: 64003" in rejected.reason) == (["fills"], True)
+        assert run.session
+        assert run.session.live == ["orders", "account"]
 
 
 @pytest.mark.parametrize("named", ["by id", "not at all"])
 @pytest.mark.parametrize("code", ["60018", "60012"])
-async def test_what_is_refused_is_asked_for_again_slowly_and_a_second_refusal_changes_nothing(
+async def test_a_rejected_channel_is_requested_again_slowly_and_a_second_rejection_changes_nothing(
     exchange: Exchange, autojump_clock: MockClock, named: str, code: str
 ) -> None:
-    asked: list[float] = []
+    requested: list[float] = []
 
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         orders, account = request["args"]
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": account})
-        await peer.refuse(code, id=request["id"])
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": account})
+        await peer.reject(code, id=request["id"])
         while True:
-            match await peer.hear():
+            match await peer.receive():
                 case "ping":
-                    await peer.say("pong")
+                    await peer.send("pong")
                 case {"op": "subscribe", "id": id, "args": args}:
                     assert args == [orders]
-                    asked.append(trio.current_time())
-                    if len(asked) < 3:
-                        await peer.refuse(code, **({"id": id} if named == "by id" else {}))
+                    requested.append(trio.current_time())
+                    if len(requested) < 3:
+                        await peer.reject(code, **({"id": id} if named == "by id" else {}))
                     else:
-                        await peer.say({"id": id, "event": "subscribe", "arg": orders})
+                        await peer.send({"id": id, "event": "subscribe", "arg": orders})
                 case other:
                     pytest.fail(str(other))
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(140)
-        assert (life.phases[-1], acknowledged(life), asked) == ("live", ["account"], [])
+        assert (run.phases[-1], acknowledged(run), requested) == ("live", ["account"], [])
         await trio.sleep(1000)
-        assert len(asked) == 3
-        assert all(later - earlier >= 149 for earlier, later in zip([0.0, *asked], asked, strict=False))
-        assert (life.phases[-1], acknowledged(life)) == ("live", ["account", "orders"])
-        assert [(one.channels, one.connection_id) for one in life.heard.of(SubscriptionRefused)] == [(["orders"], 7)]
-        assert [note.event for note in life.heard.of(Note)] == ["channel-rejected"]
+        assert len(requested) == 3
+        assert all(later - earlier >= 149 for earlier, later in zip([0.0, *requested], requested, strict=False))
+        assert (run.phases[-1], acknowledged(run)) == ("live", ["account", "orders"])
+        assert [(one.channels, one.connection_id) for one in run.received.of(SubscriptionRefused)] == [(["orders"], 7)]
+        assert [note.event for note in run.received.of(Note)] == ["channel-rejected"]
 
 
-async def test_an_error_that_comes_long_after_what_was_asked_for_again_still_ends_the_session(
-    exchange: Exchange, autojump_clock: MockClock
-) -> None:
+async def test_an_error_long_after_a_retry_ends_the_session(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
-        await peer.refuse("60018", id=request["id"])
-        while await peer.hear() == "ping":
-            await peer.say("pong")
-        await peer.refuse("60018")
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await peer.reject("60018", id=request["id"])
+        while await peer.receive() == "ping":
+            await peer.send("pong")
+        await peer.reject("60018")
         for _ in range(4):
-            assert await peer.hear() == "ping"
-            await peer.say("pong")
-        await peer.refuse("60018")
+            assert await peer.receive() == "ping"
+            await peer.send("pong")
+        await peer.reject("60018")
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
-        ended = await life.ended()
+    async with run_session(spec_of("orders", "account")) as run:
+        ended = await run.ended()
         assert (ended.action, str(ended).startswith("error frame: 60018")) == (Action.RETRY, True)
 
 
@@ -320,100 +320,102 @@ async def test_an_acknowledgement_need_not_repeat_extra_params(exchange: Exchang
 
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         assert request["args"] == [wanted]
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": {"channel": "account"}})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": {"channel": "account"}})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(wanted)) as life:
+    async with run_session(spec_of(wanted)) as run:
         await trio.sleep(1)
-        assert acknowledged(life) == ['account:extraParams={"updateInterval":"0"}']
+        assert acknowledged(run) == ['account:extraParams={"updateInterval":"0"}']
 
 
-async def test_refusals_go_to_the_arguments_that_they_name(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_rejections_are_assigned_to_the_arguments_that_they_name(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     one, other = ({"channel": "tickers", "instId": name} for name in ("NO-SUCH", "NOR-THIS"))
 
     async def script(peer: Peer) -> None:
-        request = await peer.hear()
+        request = await peer.receive()
         for code, inst_id in (("60018", "NOR-THIS"), ("60013", "NO-SUCH")):
             text = f"channel:tickers,instId:{inst_id} doesn't exist"
-            await peer.say({"id": request["id"], "event": "error", "code": code, "msg": text})
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][2]})
+            await peer.send({"id": request["id"], "event": "error", "code": code, "msg": text})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][2]})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(one, other, "status", keys=None)) as life:
+    async with run_session(spec_of(one, other, "status", keys=None)) as run:
         await trio.sleep(1)
-        assert acknowledged(life) == ["status"]
-        first, second = sorted(note.detail for note in life.heard.of(Note))
+        assert acknowledged(run) == ["status"]
+        first, second = sorted(note.detail for note in run.received.of(Note))
         assert "tickers:instId=NO-SUCH: 60013" in first
         assert "tickers:instId=NOR-THIS: 60018" in second
 
 
-async def test_every_argument_refused_ends_the_session(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_session_whose_every_argument_is_rejected_ends(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
+        request = await peer.receive()
         for _ in request["args"]:
-            await peer.refuse("64003", id=request["id"])
-        await peer.hear()
+            await peer.reject("64003", id=request["id"])
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of("orders", "fills")) as life:
-        assert (await life.ended()).action is Action.PERSIST
-        assert len(life.heard.of(Note)) == 2
+    async with run_session(spec_of("orders", "fills")) as run:
+        assert (await run.ended()).action is Action.PERSIST
+        assert len(run.received.of(Note)) == 2
 
 
-async def test_what_is_acknowledged_after_a_refusal_of_something_else_is_live(
+async def test_a_channel_that_is_acknowledged_after_a_rejection_of_another_is_live(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.refuse("60018")
+        request = await peer.receive()
+        await peer.reject("60018")
         for arg in request["args"]:
-            await peer.say({"id": request["id"], "event": "subscribe", "arg": arg})
+            await peer.send({"id": request["id"], "event": "subscribe", "arg": arg})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(1)
-        assert acknowledged(life) == ["orders", "account"]
-        assert life.session
-        assert life.session.live == ["orders", "account"]
+        assert acknowledged(run) == ["orders", "account"]
+        assert run.session
+        assert run.session.live == ["orders", "account"]
 
 
 @pytest.mark.parametrize(
     ("code", "action"),
     [("60011", Action.RETRY), ("64007", Action.RETRY), ("60014", Action.SLOW), ("50030", Action.GIVE_UP)],
 )
-async def test_a_refusal_that_is_not_the_argument_s_fault_ends_the_session_at_once(
+async def test_a_rejection_that_is_not_about_the_argument_ends_the_session_at_once(
     exchange: Exchange, autojump_clock: MockClock, code: str, action: Action
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.refuse(code, id=request["id"])
-        await peer.hear()
+        request = await peer.receive()
+        await peer.reject(code, id=request["id"])
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
-        assert (await life.ended()).action is action
+    async with run_session(spec_of("orders", "account")) as run:
+        assert (await run.ended()).action is action
         assert trio.current_time() < 1
-        assert acknowledged(life) == []
+        assert acknowledged(run) == []
 
 
-async def test_one_refusal_of_a_whole_request_tells_its_words(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_one_rejection_of_a_complete_request_is_quoted(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        await peer.hear()
-        await peer.refuse("60012")
-        await peer.hear()
+        await peer.receive()
+        await peer.reject("60012")
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
-        ended = await life.ended()
+    async with run_session(spec_of("orders", "account")) as run:
+        ended = await run.ended()
         assert "no acknowledgement within 10 s for orders, account" in str(ended)
         assert "60012 illegal request" in str(ended)
 
@@ -421,19 +423,19 @@ async def test_one_refusal_of_a_whole_request_tells_its_words(exchange: Exchange
 async def test_silence_while_subscribing_ends_after_its_deadline(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-        await peer.hear()
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.receive()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
-        assert str(await life.ended()) == "subscribe: no acknowledgement within 10 s for account"
+    async with run_session(spec_of("orders", "account")) as run:
+        assert str(await run.ended()) == "subscribe: no acknowledgement within 10 s for account"
         assert trio.current_time() == pytest.approx(10)
-        assert life.session
-        assert life.session.live == ["orders"]  # for its Lost
+        assert run.session
+        assert run.session.live == ["orders"]  # for its Lost
 
 
-async def test_a_long_list_is_split_and_each_request_is_answered_for_itself(
+async def test_a_long_list_is_split_and_each_request_is_answered_separately(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     wanted = [{"channel": "tickers", "instId": f"COIN{number:05}-USDT-SWAP"} for number in range(1200)]
@@ -444,10 +446,10 @@ async def test_a_long_list_is_split_and_each_request_is_answered_for_itself(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(*wanted, keys=None)) as life:
+    async with run_session(spec_of(*wanted, keys=None)) as run:
         await trio.sleep(1)
-        assert life.phases[-1] == "live"
-        assert len(acknowledged(life)) == 1200
+        assert run.phases[-1] == "live"
+        assert len(acknowledged(run)) == 1200
 
 
 # Live: what the exchange tells us
@@ -462,12 +464,12 @@ async def test_an_error_frame_while_live_ends_the_session(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.refuse(code)
+        await peer.reject(code)
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        ended = await life.ended()
+    async with run_session(spec_of()) as run:
+        ended = await run.ended()
         assert (ended.action, str(ended).startswith(f"error frame: {code}")) == (action, True)
 
 
@@ -486,35 +488,35 @@ async def test_an_error_frame_while_live_ends_the_session(
         "\x00 nonsense",
     ],
 )
-async def test_what_changes_nothing_is_passed_on_and_nothing_happens(
+async def test_frames_without_an_effect_are_forwarded(
     exchange: Exchange, autojump_clock: MockClock, frame: str
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say(frame)
+        await peer.send(frame)
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(100)
-        assert life.phases[-1] == "live"
-        assert life.heard.of(Note) == []
-        assert (frame in frames(life)) == (frame != "pong")
+        assert run.phases[-1] == "live"
+        assert run.received.of(Note) == []
+        assert (frame in frames(run)) == (frame != "pong")
 
 
-async def test_the_notice_of_an_upgrade_is_noted_and_the_session_stays(
+async def test_the_notice_of_an_upgrade_is_journalled_and_the_session_continues(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+        await peer.send({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
         await trio.sleep(60)
         await peer.close(1000)
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(1)
-        (note,) = life.heard.of(Note)
+        (note,) = run.received.of(Note)
         assert (note.level, note.event) == ("warning", "notice")
         assert "64008: The connection will soon be closed" in note.detail
 
@@ -528,73 +530,73 @@ async def test_the_notice_of_an_upgrade_is_noted_and_the_session_stays(
         ({"event": "channel-conn-count-error", "channel": "positions", "connCount": "31"}, 1),  # was never live
     ],
 )
-async def test_what_the_exchange_says_over_and_over_is_journalled_once(
+async def test_a_repeated_notice_is_journalled_once(
     exchange: Exchange, autojump_clock: MockClock, frame: dict[str, object], notes: int
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for _ in range(500):
-            await peer.say(frame)
+            await peer.send(frame)
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(1)
-        assert len(life.heard.of(Note)) == notes
-        assert sum(len(one.frames) for one in life.heard.of(Frames)) > 500  # and yet each is kept
+        assert len(run.received.of(Note)) == notes
+        assert sum(len(one.frames) for one in run.received.of(Frames)) > 500  # and yet each is kept
 
 
-async def test_notices_that_all_differ_do_not_fill_the_journal_either(
+async def test_the_journal_entries_of_different_notices_are_limited(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for code in range(1000):
-            await peer.say({"event": "notice", "code": str(code), "msg": "hello"})
+            await peer.send({"event": "notice", "code": str(code), "msg": "hello"})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(1)
-        assert len(life.heard.of(Note)) == MAX_NOTES
+        assert len(run.received.of(Note)) == MAX_NOTES
 
 
-async def test_a_channel_that_other_connections_hold_too_is_noted(
+async def test_a_channel_that_other_connections_are_subscribed_to_is_journalled(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "channel-conn-count", "channel": "orders", "connCount": "2", "connId": CONN_ID})
+        await peer.send({"event": "channel-conn-count", "channel": "orders", "connCount": "2", "connId": CONN_ID})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(1)
-        (note,) = life.heard.of(Note)
+        (note,) = run.received.of(Note)
         assert note.event == "channel-conn-count"
 
 
-async def test_an_unsubscribe_that_we_did_not_ask_for_ends_the_session(
-    exchange: Exchange, autojump_clock: MockClock
-) -> None:
+async def test_an_unrequested_unsubscribe_ends_the_session(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "unsubscribe", "arg": {"channel": "orders", "instType": "ANY"}})
+        await peer.send({"event": "unsubscribe", "arg": {"channel": "orders", "instType": "ANY"}})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        assert (await life.ended()).action is Action.RETRY
+    async with run_session(spec_of()) as run:
+        assert (await run.ended()).action is Action.RETRY
 
 
-async def test_a_remote_close_while_live_tells_its_code(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_remote_close_while_live_ends_the_session_with_its_code(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         await peer.close(4004, "No data received in 30s.")
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        end = await life.end()
+    async with run_session(spec_of()) as run:
+        end = await run.end()
         assert isinstance(end, SocketError)
         assert (end.code, str(end)) == (4004, "closed with 4004: No data received in 30s.")
 
@@ -603,7 +605,7 @@ async def test_a_remote_close_while_live_tells_its_code(exchange: Exchange, auto
 
 
 @pytest.mark.parametrize("every_s", [0.7, 1000.0])
-async def test_pings_keep_their_beat_whether_data_flows_or_not(
+async def test_pings_are_sent_on_schedule_with_or_without_data(
     exchange: Exchange, autojump_clock: MockClock, every_s: float
 ) -> None:
     pinged: list[float] = []
@@ -611,36 +613,38 @@ async def test_pings_keep_their_beat_whether_data_flows_or_not(
     async def push(peer: Peer) -> None:
         while True:
             await trio.sleep(every_s)
-            await peer.say({"arg": {"channel": "account"}, "data": []})
+            await peer.send({"arg": {"channel": "account"}, "data": []})
 
     async def script(peer: Peer) -> None:
         await peer.go_live()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(push, peer)
             while True:
-                assert await peer.hear() == "ping"
+                assert await peer.receive() == "ping"
                 pinged.append(trio.current_time())
-                await peer.say("pong")
+                await peer.send("pong")
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(100)
         assert pinged == pytest.approx(range(0, 100, 5))
-        assert len(life.heard.of(Pong)) == 20
+        assert len(run.received.of(Pong)) == 20
 
 
-async def test_a_silent_peer_is_dead_ten_seconds_after_a_ping(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_silent_peer_ends_the_session_ten_seconds_after_a_ping(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for _ in range(2):
-            await peer.hear()
-            await peer.say("pong")
+            await peer.receive()
+            await peer.send("pong")
         while True:
-            await peer.hear()
+            await peer.receive()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        ended = await life.ended()
+    async with run_session(spec_of()) as run:
+        ended = await run.ended()
         assert (str(ended), ended.action) == ("silent: no frame within 10 s after a ping", Action.RETRY)
         assert trio.current_time() == pytest.approx(20)
 
@@ -650,15 +654,15 @@ async def test_a_ping_that_cannot_be_sent_ends_the_session_whatever_is_received(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        assert await peer.hear() == "ping"
+        assert await peer.receive() == "ping"
         exchange.reads = False
         while True:
-            await peer.say({"arg": {"channel": "account"}, "data": []})
+            await peer.send({"arg": {"channel": "account"}, "data": []})
             await trio.sleep(1)
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        assert str(await life.ended()) == "silent: a ping could not be sent within 10 s"
+    async with run_session(spec_of()) as run:
+        assert str(await run.ended()) == "silent: a ping could not be sent within 10 s"
         assert trio.current_time() == pytest.approx(15)  # ten seconds after the ping that was not sent
 
 
@@ -666,46 +670,46 @@ async def test_any_frame_is_an_answer(exchange: Exchange, autojump_clock: MockCl
     async def script(peer: Peer) -> None:
         await peer.go_live()
         while True:
-            assert await peer.hear() == "ping"
+            assert await peer.receive() == "ping"
             await trio.sleep(9)
-            await peer.say({"arg": {"channel": "account"}, "data": []})
+            await peer.send({"arg": {"channel": "account"}, "data": []})
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(100)
-        assert life.phases[-1] == "live"
-        assert life.heard.of(Pong) == []
+        assert run.phases[-1] == "live"
+        assert run.received.of(Pong) == []
 
 
-async def test_a_frame_before_the_ping_is_no_answer_to_it(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_frame_before_the_ping_does_not_answer_it(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.hear()
-        await peer.say("pong")
+        await peer.receive()
+        await peer.send("pong")
         await trio.sleep(4.9)
-        await peer.say({"arg": {"channel": "account"}, "data": []})
+        await peer.send({"arg": {"channel": "account"}, "data": []})
         await trio.sleep_forever()
 
     exchange.script = script
-    async with living(spec_of()) as life:
-        await life.ended()
+    async with run_session(spec_of()) as run:
+        await run.ended()
         assert trio.current_time() == pytest.approx(15)
 
 
-async def test_a_pong_tells_how_long_it_took_and_proves_the_time_up_to_its_ping(
+async def test_a_pong_reports_the_round_trip_and_proves_the_time_up_to_its_ping(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         while True:
-            await peer.hear()
+            await peer.receive()
             await trio.sleep(0.25)
-            await peer.say("pong")
+            await peer.send("pong")
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(14)
-        pongs = life.heard.of(Pong)
+        pongs = run.received.of(Pong)
         assert [(pong.connection_id, pong.listener) for pong in pongs] == [(7, "alpha")] * 3
         assert [pong.rtt_us for pong in pongs] == pytest.approx([250_000] * 3)
         assert [at(pong.at) for pong in pongs] == [0, 5, 10]
@@ -716,19 +720,19 @@ async def test_a_frame_was_sent_after_the_last_ping_whose_pong_was_read_before_i
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"data": ["before any pong"]})
+        await peer.send({"data": ["before any pong"]})
         for number in range(3):
-            assert await peer.hear() == "ping"
+            assert await peer.receive() == "ping"
             await trio.sleep(2)
-            await peer.say({"data": [f"before pong {number}"]})
-            await peer.say("pong")
-            await peer.say({"data": [f"after pong {number}"]})
+            await peer.send({"data": [f"before pong {number}"]})
+            await peer.send("pong")
+            await peer.send({"data": [f"after pong {number}"]})
         await trio.sleep_forever()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(14)
-        pushes = [one for one in life.heard.of(Frames) if "data" in one.frames[0][1]]
+        pushes = [one for one in run.received.of(Frames) if "data" in one.frames[0][1]]
         assert [at(one.sent_after) if one.sent_after else None for one in pushes] == [None, None, 0, 0, 5, 5, 10]
         assert {one.socket for one in pushes} == {pushes[0].socket}
 
@@ -742,10 +746,10 @@ async def test_proofs_are_bounds_on_the_clock_of_the_exchange(exchange: Exchange
 
     exchange.script = script
     clock.current.measured(START_NS / 1e9 - 0.4, START_NS / 1e9 + 0.9)  # it took 1.3 s
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(7)
-        assert [at(one.at) for one in life.heard.of(Subscribed)] == pytest.approx([0.9, 0.9], abs=0.001)
-        assert [at(one.at) for one in life.heard.of(Pong)] == pytest.approx([-0.4, 4.6], abs=0.001)
+        assert [at(one.at) for one in run.received.of(Subscribed)] == pytest.approx([0.9, 0.9], abs=0.001)
+        assert [at(one.at) for one in run.received.of(Pong)] == pytest.approx([-0.4, 4.6], abs=0.001)
 
 
 async def test_a_successor_proves_nothing_before_it_has_taken_over(
@@ -758,57 +762,57 @@ async def test_a_successor_proves_nothing_before_it_has_taken_over(
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(), succeeds=True) as life:
+    async with run_session(spec_of(), succeeds=True) as run:
         await trio.sleep(12)
-        assert life.session
-        assert life.phases[-1] == "live"
-        assert life.heard.of(Pong) == []
-        await life.session.start_counting([])
+        assert run.session
+        assert run.phases[-1] == "live"
+        assert run.received.of(Pong) == []
+        await run.session.start_counting([])
         await trio.sleep(5)
-        assert [at(one.at) for one in life.heard.of(Pong)] == [15]
+        assert [at(one.at) for one in run.received.of(Pong)] == [15]
 
 
-async def test_a_ping_of_the_exchange_is_answered_and_kept(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_ping_of_the_exchange_is_answered_and_forwarded(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        assert await peer.hear() == "ping"
-        await peer.say("ping")
-        assert await peer.hear() == "pong"
+        assert await peer.receive() == "ping"
+        await peer.send("ping")
+        assert await peer.receive() == "pong"
         answered.set()
         await trio.sleep_forever()
 
     answered = trio.Event()
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await answered.wait()
-        assert frames(life)[-1] == "ping"
+        assert frames(run)[-1] == "ping"
 
 
-async def test_a_reader_that_our_own_channel_holds_up_is_not_taken_for_a_silent_peer(
+async def test_a_reader_that_waits_for_our_own_queue_is_not_a_silent_peer(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for number in range(10):
-            await peer.say(f'{{"data":[{number}]}}')
+            await peer.send(f'{{"data":[{number}]}}')
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(), capacity=7) as life:
+    async with run_session(spec_of(), capacity=7) as run:
         await trio.sleep(100)
-        assert life.phases[-1] == "live"
+        assert run.phases[-1] == "live"
         for _ in range(20):
-            life.heard.all.copy()
+            run.received.all.copy()
             await wait_all_tasks_blocked()
-        assert [frame for frame in frames(life) if "data" in frame] == [f'{{"data":[{n}]}}' for n in range(10)]
+        assert [frame for frame in frames(run) if "data" in frame] == [f'{{"data":[{n}]}}' for n in range(10)]
         await trio.sleep(20)
-        assert life.phases[-1] == "live"
+        assert run.phases[-1] == "live"
         # Eleven pings waited behind the data, and each pong is that of its own ping.
-        pongs = [(at(pong.at), pong.rtt_us / 1e6) for pong in life.heard.of(Pong)]
+        pongs = [(at(pong.at), pong.rtt_us / 1e6) for pong in run.received.of(Pong)]
         assert pongs[:11] == [(0, 100), *((at, 100 - at) for at in range(5, 100, 10))]
 
 
-async def test_what_lay_behind_a_stall_covers_nothing_until_a_new_pong_shows_that_we_have_caught_up(
+async def test_frames_read_after_a_stall_prove_nothing_until_a_new_pong_shows_that_we_have_caught_up(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -817,53 +821,53 @@ async def test_what_lay_behind_a_stall_covers_nothing_until_a_new_pong_shows_tha
             nursery.start_soon(peer.answer_pings)
             for number in range(12):  # one each ten seconds, at 5, 15, 25 ...
                 await trio.sleep(5)
-                await peer.say(f'{{"data":[{number}]}}')
+                await peer.send(f'{{"data":[{number}]}}')
                 await trio.sleep(5)
 
     exchange.script = script
-    async with living(spec_of(), capacity=7) as life:
+    async with run_session(spec_of(), capacity=7) as run:
         await trio.sleep(101)
         while trio.current_time() < 101.1:
-            life.heard.all.copy()
+            run.received.all.copy()
             await trio.sleep(0.01)
         await trio.sleep(100)
-        stamps = [at(local_us) for message in life.heard.of(Frames) for local_us, _ in message.frames][3:]
-        said = [5 + 10 * number for number in range(12)]
+        stamps = [at(local_us) for message in run.received.of(Frames) for local_us, _ in message.frames][3:]
+        sent_at = [5 + 10 * number for number in range(12)]
         assert stamps == sorted(stamps)
-        assert all(stamp <= time for stamp, time in zip(stamps, said, strict=True))
-        assert (stamps[0], stamps[10:]) == (5, said[10:])
+        assert all(stamp <= time for stamp, time in zip(stamps, sent_at, strict=True))
+        assert (stamps[0], stamps[10:]) == (5, sent_at[10:])
 
 
-async def test_once_our_channel_is_free_again_silence_counts(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_silence_counts_once_our_queue_has_room(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for number in range(10):
-            await peer.say(f'{{"data":[{number}]}}')
+            await peer.send(f'{{"data":[{number}]}}')
         await trio.sleep_forever()
 
     exchange.script = script
-    async with living(spec_of(), capacity=7) as life:
+    async with run_session(spec_of(), capacity=7) as run:
         await trio.sleep(38)
         for _ in range(20):
-            life.heard.all.copy()
+            run.received.all.copy()
             await wait_all_tasks_blocked()
-        await life.ended()
+        await run.ended()
         assert trio.current_time() == pytest.approx(50)  # ten seconds after the next ping
 
 
-async def test_frames_cross_in_the_order_received_each_with_its_time(
+async def test_frames_are_forwarded_in_the_order_received_each_with_its_time(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for number in range(200):
-            await peer.say(f'{{"data":[{number}]}}')
+            await peer.send(f'{{"data":[{number}]}}')
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of()) as life:
+    async with run_session(spec_of()) as run:
         await trio.sleep(1)
-        crossed = [pair for message in life.heard.of(Frames) for pair in message.frames]
+        crossed = [pair for message in run.received.of(Frames) for pair in message.frames]
         assert [frame for _, frame in crossed][3:] == [f'{{"data":[{number}]}}' for number in range(200)]
         assert [at for at, _ in crossed] == sorted(at for at, _ in crossed)
 
@@ -871,72 +875,70 @@ async def test_frames_cross_in_the_order_received_each_with_its_time(
 # Too many connections hold a channel
 
 
-async def test_a_channel_that_is_crowded_out_is_lost_alone_and_asked_for_again_later(
+async def test_a_dropped_channel_alone_is_lost_and_is_requested_again_later(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    asked: list[float] = []
+    requested: list[float] = []
 
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         while True:
-            match await peer.hear():
+            match await peer.receive():
                 case "ping":
-                    await peer.say("pong")
+                    await peer.send("pong")
                 case {"op": "subscribe", "id": id, "args": [{"channel": "orders"} as arg]}:
-                    asked.append(trio.current_time())
-                    await peer.say({"id": id, "event": "subscribe", "arg": arg})
+                    requested.append(trio.current_time())
+                    await peer.send({"id": id, "event": "subscribe", "arg": arg})
                 case other:
                     pytest.fail(str(other))
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(140)
-        (lost,) = life.heard.of(Lost)
+        (lost,) = run.received.of(Lost)
         assert lost.channels == ["orders"]
         assert "30" in lost.reason
-        assert life.session
-        assert (life.phases[-1], life.session.live, asked) == ("live", ["account"], [])
+        assert run.session
+        assert (run.phases[-1], run.session.live, requested) == ("live", ["account"], [])
         await trio.sleep(100)
-        assert acknowledged(life) == ["orders", "account", "orders"]
-        assert life.session.live == ["account", "orders"]
+        assert acknowledged(run) == ["orders", "account", "orders"]
+        assert run.session.live == ["account", "orders"]
         await trio.sleep(1000)
-        assert len(asked) == 1
+        assert len(requested) == 1
 
 
-async def test_a_channel_that_is_crowded_out_at_once_holds_up_no_other(
-    exchange: Exchange, autojump_clock: MockClock
-) -> None:
+async def test_a_channel_that_is_dropped_at_once_delays_no_other(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.log_in()
-        request = await peer.hear()
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        request = await peer.receive()
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         await trio.sleep(5)
-        await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
+        await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][1]})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders", "account")) as life:
+    async with run_session(spec_of("orders", "account")) as run:
         await trio.sleep(100)
-        assert life.phases[-1] == "live"
-        assert life.session
-        assert life.session.live == ["account"]
-        assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
+        assert run.phases[-1] == "live"
+        assert run.session
+        assert run.session.live == ["account"]
+        assert [lost.channels for lost in run.received.of(Lost)] == [["orders"]]
 
 
-async def test_if_nothing_is_left_after_crowding_out_the_session_ends_slowly(
+async def test_a_session_whose_last_channel_is_dropped_ends_with_a_long_pause(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+        await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of("orders")) as life:
-        assert (await life.ended()).action is Action.SLOW
-        assert [lost.channels for lost in life.heard.of(Lost)] == [["orders"]]
+    async with run_session(spec_of("orders")) as run:
+        assert (await run.ended()).action is Action.SLOW
+        assert [lost.channels for lost in run.received.of(Lost)] == [["orders"]]
 
 
 @pytest.mark.parametrize(("size", "fit"), [(1000, 100), (32_768, 100), (65_536, 50), (2**20, 3)])
@@ -948,17 +950,17 @@ async def test_a_full_queue_stops_the_reader_at_a_bound_in_bytes_too(
     async def script(peer: Peer) -> None:
         await peer.go_live()
         for _ in range(200):
-            await peer.say("x" * size)
+            await peer.send("x" * size)
         await peer.answer_pings()
 
     exchange.script = script
-    async with living(spec_of(), capacity=100, max_bytes=max_bytes) as life:
+    async with run_session(spec_of(), capacity=100, max_bytes=max_bytes) as run:
         await trio.sleep(1)
-        queued = life.send.statistics()
+        queued = run.send.statistics()
         assert fit - 5 < queued.messages <= fit + 5  # with up to five reports and short frames
         assert queued.bytes <= max_bytes
         assert queued.blocked > 0
         for _ in range(200):
             await trio.sleep(0.1)
-            received = sum(len(frame) == size for frame in frames(life))
+            received = sum(len(frame) == size for frame in frames(run))
         assert received == 200  # nothing is lost

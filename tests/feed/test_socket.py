@@ -21,14 +21,14 @@ from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from okxsync.feed.socket import SocketError, first_error, open_socket, reach
-from tests.support.scripted_socket import Resolver
+from tests.support.scripted_peer import Resolver
 
 LIMIT_S = 5.0
 
 
 @asynccontextmanager
 async def tcp_peer(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
-    """A TCP server that does as it is told; yields its ws:// address."""
+    """A TCP server that runs a script; yields its ws:// address."""
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
             (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -78,7 +78,7 @@ async def upgrade(stream: trio.abc.Stream, and_then: bytes = b"") -> None:
     )
 
 
-async def test_a_peer_that_accepts_and_stays_silent_cannot_outlast_the_deadline() -> None:
+async def test_a_peer_that_accepts_and_stays_silent_is_given_up_at_the_deadline() -> None:
     gone = trio.Event()
 
     async def silent(stream: trio.SocketStream) -> None:
@@ -110,7 +110,7 @@ async def rst(stream: trio.SocketStream) -> None:
 
 
 @pytest.mark.parametrize("leave", [hang_up, rst])
-async def test_a_peer_that_leaves_during_the_handshake_is_noticed_at_once(
+async def test_a_peer_that_closes_during_the_handshake_is_noticed_at_once(
     leave: Callable[[trio.SocketStream], Awaitable[None]],
 ) -> None:
     async with tcp_peer(leave) as url:
@@ -118,7 +118,7 @@ async def test_a_peer_that_leaves_during_the_handshake_is_noticed_at_once(
         assert str(error) == f"{where(url)} WebSocket handshake: the peer closed the connection"
 
 
-async def test_a_peer_that_speaks_no_http_ends_as_a_socket_error() -> None:
+async def test_a_peer_that_does_not_answer_in_http_is_a_socket_error() -> None:
     async def babble(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"\x00\xff" * 100)
@@ -129,19 +129,19 @@ async def test_a_peer_that_speaks_no_http_ends_as_a_socket_error() -> None:
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "429 Too Many Requests"])
-async def test_a_refused_upgrade_tells_its_status(status: str) -> None:
-    async def refuse(stream: trio.SocketStream) -> None:
+async def test_a_rejected_upgrade_reports_its_status(status: str) -> None:
+    async def reject(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno".encode())
         await stream.aclose()
 
-    async with tcp_peer(refuse) as url:
+    async with tcp_peer(reject) as url:
         error = await end_of(url)
         assert str(error) == f"{where(url)} WebSocket handshake: rejected with HTTP status {status[:3]}"
         assert error.code == int(status[:3])
 
 
-async def test_nobody_listening_is_a_failure_of_tcp() -> None:
+async def test_a_refused_connection_is_a_failure_of_tcp() -> None:
     with stdlib_socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{unused.getsockname()[1]}/"
@@ -149,7 +149,7 @@ async def test_nobody_listening_is_a_failure_of_tcp() -> None:
     assert str(error) == f"{where(url)} TCP: Connection refused"
 
 
-async def test_a_name_that_nobody_knows_is_a_failure_to_resolve() -> None:
+async def test_an_unknown_host_name_is_a_failure_to_resolve() -> None:
     class Nameless(Resolver):
         async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
             raise stdlib_socket.gaierror(stdlib_socket.EAI_NONAME, "Name or service not known")
@@ -167,26 +167,26 @@ async def test_a_name_without_an_answer_is_given_up_in_time(autojump_clock: Mock
     trio.socket.set_custom_hostname_resolver(Silent())
     with pytest.raises(SocketError, match=r"^ws\.example:443 resolve: no answer within 10 s$"):
         async with open_socket("wss://ws.example/ws/v5/private", 10):
-            pytest.fail("nobody answered")
+            pytest.fail("no answer")
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:99999/", "ws://a..example/", "ws://[::1/"])
-async def test_an_address_that_can_be_none_is_a_socket_error(url: str) -> None:
+async def test_an_invalid_address_is_a_socket_error(url: str) -> None:
     assert str(await end_of(url)).startswith(("cannot connect", "a..example:80 resolve: invalid host name"))
 
 
 @pytest.mark.parametrize(("scheme", "step"), [("ws", "WebSocket handshake"), ("wss", "TLS")])
-async def test_a_peer_that_takes_tcp_and_says_nothing_is_given_up_in_time(
+async def test_a_peer_that_accepts_tcp_and_sends_nothing_is_given_up_in_time(
     mock_clock: MockClock, scheme: str, step: str
 ) -> None:
-    heard = trio.Event()
+    received = trio.Event()
 
     async def silent(stream: trio.SocketStream) -> None:
         while await stream.receive_some():
-            heard.set()
+            received.set()
 
     async def let_time_pass() -> None:
-        await heard.wait()
+        await received.wait()
         mock_clock.jump(3)
 
     async with tcp_peer(silent) as url, trio.open_nursery() as nursery:
@@ -195,7 +195,7 @@ async def test_a_peer_that_takes_tcp_and_says_nothing_is_given_up_in_time(
         assert str(error) == f"{where(url)} {step}: no answer within 3 s"
 
 
-async def test_a_remote_close_tells_code_and_reason_and_leaves_no_socket_open() -> None:
+async def test_a_remote_close_reports_code_and_reason_and_leaves_no_socket_open() -> None:
     gone = trio.Event()
 
     async def close(request: WebSocketRequest) -> None:
@@ -222,7 +222,7 @@ async def test_a_reset_while_live_is_code_1006() -> None:
         assert (await end_of(url)).code == 1006
 
 
-async def test_a_frame_larger_than_any_of_okx_is_refused() -> None:
+async def test_a_frame_that_is_too_large_ends_the_connection() -> None:
     async def flood(request: WebSocketRequest) -> None:
         connection = await request.accept()
         try:
@@ -266,7 +266,7 @@ async def test_a_failed_tls_handshake_is_noticed_at_once() -> None:
 
 
 @pytest.mark.parametrize(("trusted", "name"), [(True, "127.0.0.1"), (True, "ws.example"), (False, "127.0.0.1")])
-async def test_only_a_certificate_of_that_host_by_a_known_authority_is_taken(
+async def test_only_a_certificate_of_that_host_by_a_known_authority_is_accepted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool, name: str
 ) -> None:
     authority = trustme.CA()
@@ -292,7 +292,7 @@ async def test_only_a_certificate_of_that_host_by_a_known_authority_is_taken(
             assert str(await end_of(url)).startswith(f"{where(url)} TLS: certificate verify failed: ")
 
 
-async def test_what_comes_in_one_segment_with_the_handshake_or_the_close_is_not_lost() -> None:
+async def test_frames_in_one_segment_with_the_handshake_or_the_close_are_not_lost() -> None:
     closing = b"\x88\x06" + struct.pack("!H", 4006) + b"bye!"
 
     async def hasty(stream: trio.SocketStream) -> None:
@@ -302,12 +302,12 @@ async def test_what_comes_in_one_segment_with_the_handshake_or_the_close_is_not_
             pass
 
     async with tcp_peer(hasty) as url:
-        heard = []
+        received = []
         with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
             async with open_socket(url) as socket:
                 while True:
-                    heard.append(await socket.receive())
-        assert heard == ["first", "second", "third"]
+                    received.append(await socket.receive())
+        assert received == ["first", "second", "third"]
         error = first_error(caught.value) if isinstance(caught.value, BaseExceptionGroup) else caught.value
         assert (error.code, str(error)) == (4006, "closed with 4006: bye!")
 
@@ -325,7 +325,7 @@ async def test_a_control_ping_is_answered_while_data_flows() -> None:
         assert [await socket.receive(), await socket.receive()] == ["data", "answered"]
 
 
-async def test_a_peer_that_breaks_the_protocol_is_left() -> None:
+async def test_a_protocol_error_of_the_peer_ends_the_connection() -> None:
     gone = trio.Event()
 
     async def masking(stream: trio.SocketStream) -> None:
@@ -339,7 +339,7 @@ async def test_a_peer_that_breaks_the_protocol_is_left() -> None:
         await gone.wait()
 
 
-async def test_a_peer_that_pings_without_end_and_reads_no_answer_is_left() -> None:
+async def test_a_peer_that_keeps_pinging_and_reads_no_answer_ends_the_connection() -> None:
     async def flooding(stream: trio.SocketStream) -> None:
         stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, 4096)
         await upgrade(stream)

@@ -13,7 +13,7 @@ from okxsync.messages import Lost, Message, Note, Subscribed, SubscriptionRefuse
 from okxsync.okx.channels import subscription
 from okxsync.okx.codes import Action
 from okxsync.okx.control import Event
-from tests.support.scripted_socket import spec_of
+from tests.support.scripted_peer import spec_of
 
 AT = 1_700_000_000_000_000
 
@@ -92,7 +92,7 @@ def test_an_error_of_the_pending_request_names_it_or_nothing(id: str | None, bel
     assert (outcome.end is None) is belongs
 
 
-def test_what_is_outnumbered_by_errors_is_rejected_and_reported() -> None:
+def test_channels_outnumbered_by_errors_are_rejected_and_reported() -> None:
     found = subscriptions("orders", "account", "positions")
     found.expect(found.requests()[0])
     found.on_ack(ack("account"), AT)
@@ -102,16 +102,16 @@ def test_what_is_outnumbered_by_errors_is_rejected_and_reported() -> None:
     assert not found.incomplete
     outcome = found.settle(AT)
     assert outcome.end is None
-    refused = {report.channels[0]: report for report in outcome.reports if isinstance(report, SubscriptionRefused)}
-    assert refused.keys() == {"orders", "positions"}
-    assert "subscribe orders: 60018" in refused["orders"].reason
-    assert "subscribe positions: 64003" in refused["positions"].reason
-    assert (refused["orders"].at, refused["orders"].initial_us) == (AT, 5)
+    rejected = {report.channels[0]: report for report in outcome.reports if isinstance(report, SubscriptionRefused)}
+    assert rejected.keys() == {"orders", "positions"}
+    assert "subscribe orders: 60018" in rejected["orders"].reason
+    assert "subscribe positions: 64003" in rejected["positions"].reason
+    assert (rejected["orders"].at, rejected["orders"].initial_us) == (AT, 5)
     assert [note.event for note in outcome.reports if isinstance(note, Note)] == ["channel-rejected"] * 2
     assert found.finish() == Outcome()
-    assert found.rejected == [report.reason for report in refused.values()]
+    assert found.rejected == [report.reason for report in rejected.values()]
     found.on_ack(ack("orders"), AT)
-    assert found.rejected == [refused["positions"].reason]
+    assert found.rejected == [rejected["positions"].reason]
 
 
 def test_a_missing_acknowledgement_ends_the_session_and_the_errors_are_named() -> None:
@@ -244,7 +244,7 @@ def test_a_successor_reports_nothing_before_it_takes_over_and_then_only_what_was
     assert kinds(found.on_conn_count_error(over_limit("orders"), AT)) == [Lost, Note]
 
 
-def test_what_is_given_up_is_neither_live_nor_requested_again() -> None:
+def test_a_channel_that_is_given_up_is_neither_live_nor_requested_again() -> None:
     found = live("orders", "account")
     found.on_conn_count_error(over_limit("orders"), AT)
     found.give_up(["orders", "account"])

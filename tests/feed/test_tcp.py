@@ -21,7 +21,7 @@ async def connected() -> AsyncIterator[tuple[Tcp, trio.SocketStream]]:
             yield ours, theirs
 
 
-async def test_what_comes_in_pieces_is_read_in_order() -> None:
+async def test_data_that_arrives_in_pieces_is_read_in_order() -> None:
     sent = bytes(range(256)) * 4096  # a megabyte: many reads fill the buffer, and the last ones do not
     async with connected() as (ours, theirs), trio.open_nursery() as nursery:
         nursery.start_soon(theirs.send_all, sent)
@@ -33,7 +33,7 @@ async def test_what_comes_in_pieces_is_read_in_order() -> None:
         assert received == sent
 
 
-async def test_a_read_waits_for_what_comes_later() -> None:
+async def test_a_read_waits_for_data() -> None:
     got: list[bytes] = []
     async with connected() as (ours, theirs), trio.open_nursery() as nursery:
 
@@ -50,7 +50,7 @@ async def test_a_read_waits_for_what_comes_later() -> None:
     assert got == [b"one", b"two"]
 
 
-async def test_no_more_is_read_than_asked_for() -> None:
+async def test_no_more_is_read_than_requested() -> None:
     async with connected() as (ours, theirs):
         await theirs.send_all(b"abcdef")
         assert [await ours.receive_some(4), await ours.receive_some(4)] == [b"abcd", b"ef"]
@@ -92,7 +92,7 @@ async def test_a_cancelled_read_loses_nothing() -> None:
         assert await ours.receive_some() == b"kept"
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(OSError, match="all attempts to connect"):

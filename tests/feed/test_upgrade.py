@@ -7,14 +7,14 @@ from trio.testing import MockClock
 from okxsync.messages import Frames, Lost, Note, Phase, Subscribed
 from tests.support.accounts import account
 from tests.support.connections import CLIMB, connected, kept, running
-from tests.support.scripted_socket import Exchange, Peer, spec_of
+from tests.support.scripted_peer import Exchange, Peer, spec_of
 
 
 async def announce(peer: Peer) -> None:
-    await peer.say({"event": "notice", "code": "64008", "msg": "The connection will soon be closed", "connId": "a"})
+    await peer.send({"event": "notice", "code": "64008", "msg": "The connection will soon be closed", "connId": "a"})
 
 
-async def test_the_successor_is_live_before_the_old_one_ends(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_the_successor_is_live_before_the_old_session_ends(exchange: Exchange, autojump_clock: MockClock) -> None:
     open_while_subscribing: list[int] = []
 
     async def script(peer: Peer) -> None:
@@ -39,7 +39,9 @@ async def test_the_successor_is_live_before_the_old_one_ends(exchange: Exchange,
         assert (len(exchange.dials), exchange.open) == (2, 1)
 
 
-async def test_frames_say_which_of_the_two_sockets_they_came_by(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_frames_name_the_socket_by_which_they_were_received(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         if peer.number == 0:
@@ -70,7 +72,7 @@ async def test_a_second_upgrade_replaces_the_successor(exchange: Exchange, autoj
         assert (len(exchange.dials), exchange.open) == (6, 1)
 
 
-async def test_if_the_old_one_ends_first_there_is_a_gap_and_one_successor(
+async def test_an_old_session_that_ends_first_leaves_a_gap_and_one_successor(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -112,7 +114,7 @@ async def test_the_notice_and_the_end_may_come_at_once(exchange: Exchange, autoj
         assert timeline.of(Phase)[-1].phase == "live"
 
 
-async def test_a_successor_that_is_refused_shows_once_the_old_one_has_ended(
+async def test_a_rejected_successor_is_reported_once_the_old_session_has_ended(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -123,9 +125,9 @@ async def test_a_successor_that_is_refused_shows_once_the_old_one_has_ended(
                 nursery.start_soon(peer.answer_pings)
                 await trio.sleep(60)
                 await peer.close(1001)
-        await peer.hear()
-        await peer.refuse("60032")
-        await peer.hear()
+        await peer.receive()
+        await peer.reject("60032")
+        await peer.receive()
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
@@ -135,7 +137,7 @@ async def test_a_successor_that_is_refused_shows_once_the_old_one_has_ended(
         assert timeline.of(Phase)[-1] is row
 
 
-async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
+async def test_a_failed_successor_is_retried_while_the_old_session_is_live(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -157,7 +159,9 @@ async def test_a_successor_that_fails_is_tried_again_while_the_old_one_lives(
         assert (len(exchange.dials), exchange.open) == (4, 1)
 
 
-async def test_an_old_one_that_was_dead_already_leaves_a_gap(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_an_old_session_that_had_failed_already_leaves_a_gap(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     """The successor must not cover the time in which the old one was silent."""
 
     async def script(peer: Peer) -> None:
@@ -181,16 +185,18 @@ async def test_an_old_one_that_was_dead_already_leaves_a_gap(exchange: Exchange,
         assert (len(exchange.dials), exchange.open) == (2, 1)
 
 
-async def test_a_channel_that_the_successor_cannot_have_is_lost(exchange: Exchange, autojump_clock: MockClock) -> None:
+async def test_a_channel_that_is_rejected_for_the_successor_is_lost(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
     async def script(peer: Peer) -> None:
         if peer.number == 0:
             await peer.go_live()
             await announce(peer)
         else:
             await peer.log_in()
-            request = await peer.hear()
-            await peer.say({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
-            await peer.refuse("60018", id=request["id"])
+            request = await peer.receive()
+            await peer.send({"id": request["id"], "event": "subscribe", "arg": request["args"][0]})
+            await peer.reject("60018", id=request["id"])
         await peer.answer_pings()
 
     exchange.script = script
@@ -200,7 +206,7 @@ async def test_a_channel_that_the_successor_cannot_have_is_lost(exchange: Exchan
         assert [lost.channels for lost in timeline.of(Lost)] == [["account"]]
 
 
-async def test_a_channel_that_the_old_one_lost_alone_is_its_last_error_until_the_successor_has_it(
+async def test_a_channel_dropped_from_the_old_session_is_the_last_error_until_the_successor_has_it(
     exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -209,7 +215,7 @@ async def test_a_channel_that_the_old_one_lost_alone_is_its_last_error_until_the
         await peer.subscribe()
         if peer.number == 0:
             await announce(peer)
-            await peer.say({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
+            await peer.send({"event": "channel-conn-count-error", "channel": "orders", "connCount": "30"})
         await peer.answer_pings()
 
     exchange.script = script
@@ -225,23 +231,23 @@ async def test_a_channel_that_the_old_one_lost_alone_is_its_last_error_until_the
         assert [one.channels for one in timeline.of(Subscribed)] == [["orders"], ["account"], ["orders"]]
 
 
-@pytest.mark.parametrize(("count", "told"), [("2", False), ("3", True)])
-async def test_our_own_successor_is_no_other_program(
-    exchange: Exchange, autojump_clock: MockClock, count: str, told: bool
+@pytest.mark.parametrize(("count", "is_journalled"), [("2", False), ("3", True)])
+async def test_our_own_successor_is_not_counted_as_another_program(
+    exchange: Exchange, autojump_clock: MockClock, count: str, is_journalled: bool
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
         if peer.number == 0:
             await announce(peer)
         else:
-            await peer.say({"event": "channel-conn-count", "channel": "orders", "connCount": count})
+            await peer.send({"event": "channel-conn-count", "channel": "orders", "connCount": count})
         await peer.answer_pings()
 
     exchange.script = script
     async with kept(spec_of()) as timeline:
         await timeline.reaches("live", 2)
         await trio.sleep(1)
-        assert any(note.event == "channel-conn-count" for note in timeline.of(Note)) is told
+        assert any(note.event == "channel-conn-count" for note in timeline.of(Note)) is is_journalled
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
-from tests.support.asking import Asking, Exchange, nothing, silence, virtual_time
 from tests.support.desk import MS, NOW, Desk
+from tests.support.live_accounts import Exchange, LiveAccounts, nothing, silence, virtual_time
 from tests.support.outbox import queued
 
 S = 1_000_000
@@ -40,13 +40,13 @@ def exchange() -> Exchange:
 @pytest.fixture
 async def asking(
     tmp_path: Path, desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
-) -> Callable[..., Asking]:
+) -> Callable[..., LiveAccounts]:
     """Returns what makes accounts whose exchange is asked in virtual time."""
     virtual_time(monkeypatch, autojump_clock)
-    return lambda accounts, *channels: Asking(tmp_path, desk, exchange, accounts, *channels)
+    return lambda accounts, *channels: LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
 
 
-async def verifying(asking: Asking, nursery: trio.Nursery) -> None:
+async def verifying(asking: LiveAccounts, nursery: trio.Nursery) -> None:
     nursery.start_soon(asking.write)
     nursery.start_soon(asking.reconciler(asking.stalled_source()).run)
     await trio.lowlevel.checkpoint()
@@ -56,7 +56,7 @@ async def verifying(asking: Asking, nursery: trio.Nursery) -> None:
 
 
 async def test_verifications_that_are_not_answered_for_hours_pile_up_no_tasks(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
     accounts = asking(20, "orders", "orders-algo", "balance_and_position")
@@ -71,7 +71,7 @@ async def test_verifications_that_are_not_answered_for_hours_pile_up_no_tasks(
 
 
 async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
     accounts = asking(60, "orders")
@@ -92,7 +92,7 @@ async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
 
 
 async def test_each_channel_is_verified_once_at_a_time_and_in_turn(
-    asking: Callable[..., Asking], autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
     accounts = asking(40, "balance_and_position")
     async with trio.open_nursery() as nursery:
@@ -106,7 +106,7 @@ async def test_each_channel_is_verified_once_at_a_time_and_in_turn(
 
 @pytest.mark.parametrize("channel", ["orders", "balance_and_position"])
 async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_other(
-    asking: Callable[..., Asking], exchange: Exchange, channel: str, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, channel: str, autojump_clock: MockClock
 ) -> None:
     accounts = asking(200, channel)
     async with trio.open_nursery() as nursery:
@@ -123,7 +123,7 @@ async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_oth
 
 
 async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     accounts = asking(200, "orders")
 
@@ -150,7 +150,7 @@ async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
 # What is not pushed
 
 
-def change_cash(accounts: Asking) -> None:
+def change_cash(accounts: LiveAccounts) -> None:
     """Change the cash of every account."""
     at = str(MS + int(trio.current_time() * 1000))
     for name in accounts.names:
@@ -160,7 +160,7 @@ def change_cash(accounts: Asking) -> None:
 
 
 async def test_bills_that_are_not_reported_for_hours_pile_up_no_tasks(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
     accounts = asking(20, "account")
@@ -177,7 +177,7 @@ async def test_bills_that_are_not_reported_for_hours_pile_up_no_tasks(
 
 
 async def test_what_happened_while_rest_did_not_answer_is_fetched_afterwards_by_each(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     accounts = asking(20, "account")
     async with trio.open_nursery() as nursery:
@@ -198,21 +198,21 @@ async def test_what_happened_while_rest_did_not_answer_is_fetched_afterwards_by_
 # Gaps
 
 
-def interrupt(accounts: Asking, at_s: float, channel: str = "orders") -> None:
+def interrupt(accounts: LiveAccounts, at_s: float, channel: str = "orders") -> None:
     """A channel of every account is lost for a second, and live again at ``at_s``."""
     at = NOW + int(at_s * S)
     for number, name in enumerate(accounts.names, 1):
         accounts.desk.apply(Lost(number, name, [channel], at - S, "reset"), Subscribed(number, name, [channel], at))
 
 
-def open_gap_count(accounts: Asking) -> int:
+def open_gap_count(accounts: LiveAccounts) -> int:
     accounts.received()
     ((count,),) = accounts.desk.rows("SELECT count(*) FROM gaps WHERE outcome IS NULL")
     return int(count)
 
 
 async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are_filled_at_last(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
     accounts = asking(50, "orders")
@@ -234,7 +234,7 @@ async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are
 
 
 async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     accounts = asking(1, "orders")
     interrupt(accounts, 1.0)
@@ -250,7 +250,7 @@ async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
 
 
 async def test_verifications_that_are_not_answered_hold_up_no_gap(
-    asking: Callable[..., Asking], exchange: Exchange, autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def trade_is_silent(request: httpx.Request) -> httpx.Response:
         return await (silence if "/trade/" in request.url.path else nothing)(request)
@@ -272,7 +272,7 @@ async def test_verifications_that_are_not_answered_hold_up_no_gap(
 
 
 async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
-    asking: Callable[..., Asking], autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
     accounts = asking(1, "orders")
     interrupt(accounts, 1.0)
@@ -284,7 +284,7 @@ async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
 
 
 async def test_an_internal_error_of_a_search_ends_no_other_source(
-    asking: Callable[..., Asking], autojump_clock: MockClock
+    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
     class Broken(GapSource):
         async def search(self, busy: object) -> list[object]:  # type: ignore[override]

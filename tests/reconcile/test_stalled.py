@@ -17,8 +17,8 @@ from okxsync.mirror.ledger import check_ledger
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.store.database import open_reader
-from tests.support.asking import Asking, Exchange, virtual_time
 from tests.support.desk import MS, Desk, order
+from tests.support.live_accounts import Exchange, LiveAccounts, virtual_time
 from tests.support.replies import reply
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -34,7 +34,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 class Accounts:
     """Accounts that are live, and what REST reports of them, by path."""
 
-    def __init__(self, asking: Asking, rest: Rows) -> None:
+    def __init__(self, asking: LiveAccounts, rest: Rows) -> None:
         self.asking = asking
         self.rest = rest
 
@@ -72,7 +72,7 @@ async def start(
             return reply({"code": "0", "data": rest.get(request.url.path.removeprefix("/api/v5/"), [])})
 
         exchange = Exchange(answer)
-        asking = Asking(tmp_path, desk, exchange, accounts, *channels)
+        asking = LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(asking.write)
             nursery.start_soon(asking.reconciler(asking.stalled_source()).run)

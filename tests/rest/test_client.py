@@ -12,13 +12,13 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
 from tests.support.replay import Replay, write_config
-from tests.support.replies import reply, saying
+from tests.support.replies import reply, serve_reply
 
 
 async def result(folder: Path, head: str, body: str) -> bytes | RestError:
     """Return what a request with this reply returns or raises."""
     answer = f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\n\r\n{body}"
-    async with saying(answer.encode()) as url, open_http() as http:
+    async with serve_reply(answer.encode()) as url, open_http() as http:
         (account,) = load(write_config(folder, Replay(int(url[:-1].rpartition(":")[2]), {}).accounts_toml())).accounts
         try:
             return await AccountClient(http, account, SiteClock(http, account.site.rest), attempts=1).get(

@@ -8,25 +8,25 @@ import pytest
 import trio
 
 from okxsync.rest.http import MAX_REPLY_BYTES, fetch, open_http
-from tests.support.replies import saying
+from tests.support.replies import serve_reply
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
 async def test_a_body_without_an_end_is_rejected() -> None:
-    async with saying(HEAD + b"\r\n", b"x" * 2**20, endless=True) as url, open_http() as http:
+    async with serve_reply(HEAD + b"\r\n", b"x" * 2**20, endless=True) as url, open_http() as http:
         with pytest.raises(ValueError, match="larger than 16 MiB"), trio.fail_after(20):
             await fetch(http, url)
 
 
 async def test_a_body_that_stops_in_the_middle_is_an_error() -> None:
-    async with saying(HEAD + b"content-length: 100\r\n\r\n{}") as url, open_http() as http:
+    async with serve_reply(HEAD + b"content-length: 100\r\n\r\n{}") as url, open_http() as http:
         with pytest.raises(httpx.HTTPError), trio.fail_after(20):
             await fetch(http, url)
 
 
 async def test_a_deadline_in_the_middle_of_a_body_leaves_nothing_open() -> None:
-    async with saying(HEAD + b"content-length: 100\r\n\r\n{}", silent=True) as url, open_http() as http:
+    async with serve_reply(HEAD + b"content-length: 100\r\n\r\n{}", silent=True) as url, open_http() as http:
         with trio.move_on_after(0.1) as scope:
             await fetch(http, url)
         assert scope.cancelled_caught
@@ -34,7 +34,7 @@ async def test_a_deadline_in_the_middle_of_a_body_leaves_nothing_open() -> None:
 
 async def test_a_body_is_returned_completely() -> None:
     body = b"[" + b" " * (MAX_REPLY_BYTES - 2) + b"]"
-    async with saying(HEAD + f"content-length: {len(body)}\r\n\r\n".encode(), body) as url, open_http() as http:
+    async with serve_reply(HEAD + f"content-length: {len(body)}\r\n\r\n".encode(), body) as url, open_http() as http:
         assert await fetch(http, url) == (200, body)
 
 
@@ -44,14 +44,14 @@ async def test_a_compressed_body_is_decompressed(chunk: int) -> None:
     compressed = gzip.compress(body)
     parts = [compressed[at : at + chunk] for at in range(0, len(compressed), chunk)]
     head = HEAD + b"content-encoding: gzip\r\n" + f"content-length: {len(compressed)}\r\n\r\n".encode()
-    async with saying(head, *parts) as url, open_http() as http:
+    async with serve_reply(head, *parts) as url, open_http() as http:
         assert await fetch(http, url) == (200, body)
 
 
 async def test_little_data_that_decompresses_to_much_takes_no_memory() -> None:
     bomb = gzip.compress(bytes(200 * 2**20), compresslevel=9)
     head = HEAD + b"content-encoding: gzip\r\n" + f"content-length: {len(bomb)}\r\n\r\n".encode()
-    async with saying(head, bomb) as url, open_http() as http:
+    async with serve_reply(head, bomb) as url, open_http() as http:
         tracemalloc.start()
         with pytest.raises(ValueError, match="larger than 16 MiB"), trio.fail_after(20):
             await fetch(http, url)
@@ -65,7 +65,7 @@ async def test_little_data_that_decompresses_to_much_takes_no_memory() -> None:
 )
 async def test_a_body_of_an_unexpected_encoding_is_an_error(encoding: str, body: bytes, expected: str) -> None:
     head = HEAD + f"content-encoding: {encoding}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    async with saying(head + body) as url, open_http() as http:
+    async with serve_reply(head + body) as url, open_http() as http:
         with pytest.raises(ValueError, match=expected):
             await fetch(http, url)
 
@@ -75,7 +75,7 @@ async def test_neither_cookies_nor_the_environment_change_a_request(monkeypatch:
         monkeypatch.setenv(name, "socks5://127.0.0.1:1")
     received: list[bytes] = []
     answer = HEAD + b"set-cookie: who=alpha; Path=/\r\ncontent-length: 2\r\n\r\n{}"
-    async with saying(answer, heard=received) as url, open_http() as http:
+    async with serve_reply(answer, requests=received) as url, open_http() as http:
         for _ in range(2):
             assert await fetch(http, url) == (200, b"{}")
     assert len(received) == 2

@@ -1,4 +1,4 @@
-"""Connections under test: one by itself, or all that some settings want."""
+"""Connections under test: a single one, or all that some settings require."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from okxsync.messages import Message
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.runtime.rate_limiter import RateLimiter
 from tests.support.accounts import settings
-from tests.support.scripted_socket import Exchange, FixedClock, Timeline
+from tests.support.scripted_peer import Exchange, FixedClock, Timeline
 
 CLIMB = ["waiting", "connecting", "logging_in", "subscribing", "live"]
 
@@ -42,7 +42,7 @@ async def kept(spec: ConnectionSpec, clock: FixedClock | None = None) -> AsyncIt
 
 
 class Running:
-    """A feed under test. ``change`` returns once the feed has taken the settings up."""
+    """A pool under test. ``change`` returns once the pool has applied the settings."""
 
     def __init__(self, exchange: Exchange, known_ids: dict[SpecKey, int]) -> None:
         self.exchange = exchange
@@ -68,7 +68,7 @@ class Running:
         return [message for _, message in self.timeline.all[number:]]
 
     @property
-    def said(self) -> int:
+    def reported(self) -> int:
         return len(self.timeline.all)
 
 

@@ -21,15 +21,15 @@ def reply(document: object) -> httpx.Response:
 
 
 @asynccontextmanager
-async def saying(
-    *parts: bytes, endless: bool = False, silent: bool = False, heard: list[bytes] | None = None
+async def serve_reply(
+    *parts: bytes, endless: bool = False, silent: bool = False, requests: list[bytes] | None = None
 ) -> AsyncIterator[str]:
     """Serve one answer to each client: these parts, then the last one endlessly, or silence."""
 
     async def serve(stream: trio.SocketStream) -> None:
         request = await stream.receive_some()
-        if heard is not None:
-            heard.append(bytes(request))
+        if requests is not None:
+            requests.append(bytes(request))
         try:
             for part in parts:
                 await stream.send_all(part)

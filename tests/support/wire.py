@@ -25,7 +25,7 @@ from okxsync.sandbox.server.channels import CHANNELS
 from okxsync.sandbox.server.endpoints import READ_ENDPOINTS
 from okxsync.sandbox.server.hub import Hub, Subscription
 from okxsync.sandbox.server.read_request import ReadRequest
-from tests.support import asking
+from tests.support import live_accounts
 from tests.support.desk import Desk
 from tests.support.outbox import queued
 from tests.support.replies import reply
@@ -83,7 +83,9 @@ class Wired:
         verified: When a channel was verified, and until when (local microseconds).
     """
 
-    def __init__(self, desk: Desk, exchange: Exchange, uid: str, found: asking.Asking, latency_s: float) -> None:
+    def __init__(
+        self, desk: Desk, exchange: Exchange, uid: str, found: live_accounts.LiveAccounts, latency_s: float
+    ) -> None:
         self.desk = desk
         self.exchange = exchange
         self.uid = uid
@@ -173,9 +175,9 @@ async def wired(
     [uid] = exchange.members
     exchange.take_pushes()
     desk = Desk(folder / "okxsync.db")
-    transport = asking.Exchange(asking.nothing)
+    transport = live_accounts.Exchange(live_accounts.nothing)
     keys = [one.key for one in map(subscription, channels)]
-    account = Wired(desk, exchange, uid, asking.Asking(folder, desk, transport, 1, *keys), latency_s)
+    account = Wired(desk, exchange, uid, live_accounts.LiveAccounts(folder, desk, transport, 1, *keys), latency_s)
     transport.answer = account.answer
     found = account._found
     try:
@@ -196,7 +198,7 @@ def in_virtual_time(test: Callable[[], object]) -> None:
 
     async def run() -> None:
         with pytest.MonkeyPatch.context() as monkeypatch:
-            asking.virtual_time(monkeypatch, clock)
+            live_accounts.virtual_time(monkeypatch, clock)
             await test()  # type: ignore[misc]
 
     trio.run(run, clock=clock)

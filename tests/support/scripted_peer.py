@@ -1,7 +1,7 @@
 """A scripted exchange: real WebSocket frames over memory streams, so that time can be virtual.
 
-``Exchange`` stands where TCP would be. Each dial is handed to the test's script as a ``Peer``; what the daemon's half
-says comes out of ``heard``. Nothing here waits in real time, and nothing leaves the process.
+``Exchange`` replaces TCP. Each dial runs the test's script with a ``Peer``; ``Timeline`` and ``Received`` have what the
+session under test reports. Nothing here waits in real time, and nothing leaves the process.
 """
 
 import socket
@@ -33,7 +33,7 @@ CONN_ID = "a4d3ae55"
 
 
 def spec_of(*channels: str | Mapping[str, str], keys: Keys | None = KEYS, listener: str = "alpha") -> ConnectionSpec:
-    """A plan for some channels of the private endpoint, or of the public one without keys."""
+    """Return a spec for some channels of the private endpoint, or of the public one without keys."""
     endpoint = "private" if keys else "public"
     subscriptions = tuple(subscription(one) for one in channels or ("orders", "account"))
     account = listener if keys else None
@@ -41,7 +41,7 @@ def spec_of(*channels: str | Mapping[str, str], keys: Keys | None = KEYS, listen
 
 
 class FixedClock:
-    """An exchange whose clock does not move; counts how often it was asked."""
+    """An exchange whose clock does not move; counts how often it was measured."""
 
     def __init__(self) -> None:
         self.measured = 0
@@ -61,50 +61,50 @@ class Peer:
         self._connection = connection
         self.number = number  # of the dial, from 0
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         """Return the next frame: decoded if it is JSON, else as it is."""
         frame = str(await self._connection.get_message())
         return msgspec.json.decode(frame) if frame.startswith("{") else frame
 
-    async def say(self, frame: str | dict[str, object]) -> None:
+    async def send(self, frame: str | dict[str, object]) -> None:
         await self._connection.send_message(frame if isinstance(frame, str) else msgspec.json.encode(frame).decode())
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         await self._connection.aclose(code, reason)
 
     async def log_in(self) -> dict[str, str]:
-        """Take a login, and return its argument."""
-        login = await self.hear()
+        """Accept a login, and return its argument."""
+        login = await self.receive()
         assert login["op"] == "login"
-        await self.say({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
+        await self.send({"event": "login", "code": "0", "msg": "", "connId": CONN_ID})
         return dict(login["args"][0])
 
     async def subscribe(self) -> None:
-        """Take a subscribe request, and acknowledge all of it."""
-        request = await self.hear()
+        """Acknowledge all channels of a subscribe request."""
+        request = await self.receive()
         assert request["op"] == "subscribe"
         for arg in request["args"]:
-            await self.say({"id": request["id"], "event": "subscribe", "arg": arg, "connId": CONN_ID})
+            await self.send({"id": request["id"], "event": "subscribe", "arg": arg, "connId": CONN_ID})
 
-    async def refuse(self, code: str, **more: str) -> None:
-        await self.say({"event": "error", "code": code, "msg": "as scripted", "connId": CONN_ID, **more})
+    async def reject(self, code: str, **more: str) -> None:
+        await self.send({"event": "error", "code": code, "msg": "as scripted", "connId": CONN_ID, **more})
 
     async def go_live(self) -> None:
         await self.log_in()
         await self.subscribe()
 
     async def answer_pings(self) -> None:
-        """Answer every ping until the other side leaves."""
+        """Answer every ping until the other side closes."""
         while True:
-            if await self.hear() == "ping":
-                await self.say("pong")
+            if await self.receive() == "ping":
+                await self.send("pong")
 
 
 Script = Callable[[Peer], Awaitable[None]]
 
 
 class Resolver(trio.abc.HostnameResolver):
-    """Knows every name, without a thread: virtual time would run away while one works."""
+    """Resolves every name without a thread: virtual time would jump while one works."""
 
     async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
         await trio.lowlevel.checkpoint()
@@ -115,13 +115,13 @@ class Resolver(trio.abc.HostnameResolver):
 
 
 class Exchange:
-    """All who dial end up here. ``nursery`` runs the scripts: what they assert fails the test."""
+    """Accepts every dial. ``nursery`` runs the scripts, so an assertion in one fails the test."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self.script: Script = Peer.answer_pings
         self.upgrades = True  # False: accept TCP and stay silent
-        self.refuses = False  # True: nobody listens
+        self.refuses_tcp = False  # True: connection refused
         self.rejects: int | None = None  # the HTTP status that answers the upgrade
         self.reads = True  # False: the peer reads nothing more, so a send never returns
         self.dials: list[float] = []  # times
@@ -131,11 +131,11 @@ class Exchange:
         self.open = 0  # sockets that the daemon's half has not closed
 
     async def dial(self, host: str, port: int) -> "trio.StapledStream[Any, Any]":
-        """What stands in for ``open_tcp``."""
+        """Replace ``open_tcp``."""
         await trio.lowlevel.checkpoint()
         self.dials.append(trio.current_time())
-        if self.refuses:
-            raise OSError("nobody listens")
+        if self.refuses_tcp:
+            raise OSError("connection refused")
         ours, theirs = memory_stream_pair()
         theirs.send_stream.close_hook = self._closed
         deliver = theirs.send_stream.send_all_hook
@@ -175,7 +175,7 @@ class Exchange:
 
 
 class Timeline:
-    """What crossed the memory channel, in order, each with its virtual time."""
+    """The messages to the writer, in order, each with its virtual time."""
 
     def __init__(self) -> None:
         self.all: list[tuple[float, Message]] = []
@@ -195,7 +195,7 @@ class Timeline:
         return [(round(at, 1), message.phase) for at, message in self.all if isinstance(message, Phase)]
 
     async def reaches(self, phase: str, times: int = 1) -> Phase:
-        """Wait until a connection has entered ``phase`` so often, and return its row."""
+        """Wait until connections have entered ``phase`` this many times, and return the row."""
         while True:
             found = [row for row in self.of(Phase) if row.phase == phase]
             if len(found) >= times:
@@ -203,8 +203,8 @@ class Timeline:
             await self._news.wait()
 
 
-class Heard:
-    """What crossed the memory channel, in order."""
+class Received:
+    """The messages to the writer, in order."""
 
     def __init__(self, receive: Inbox) -> None:
         self._receive = receive
@@ -219,13 +219,13 @@ class Heard:
         return [message for message in self.all if isinstance(message, kind)]
 
 
-class Life:
+class SessionRun:
     """One session under test: its phases, its messages, and how it ends."""
 
     def __init__(self, capacity: int, max_bytes: int, succeeds: bool) -> None:
         self._succeeds = succeeds
         self.send, self.receive = open_outbox(capacity, max_bytes)
-        self.heard = Heard(self.receive)
+        self.received = Received(self.receive)
         self.phases: list[str] = []
         self.session: Session | None = None
         self._end: Disconnected | SocketError | None = None
@@ -265,12 +265,12 @@ class Life:
 
 
 @asynccontextmanager
-async def living(
+async def run_session(
     spec: ConnectionSpec, *, capacity: int = 10_000, max_bytes: int = MAX_BYTES, succeeds: bool = False
-) -> AsyncIterator[Life]:
+) -> AsyncIterator[SessionRun]:
     """Run a session; cancel it in the end."""
-    life = Life(capacity, max_bytes, succeeds)
+    run = SessionRun(capacity, max_bytes, succeeds)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(life.run, spec)
-        yield life
+        nursery.start_soon(run.run, spec)
+        yield run
         nursery.cancel_scope.cancel()

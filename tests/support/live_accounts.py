@@ -57,7 +57,7 @@ class Exchange(httpx.AsyncBaseTransport):
             self.waiting -= 1
 
 
-class Asking:
+class LiveAccounts:
     """``accounts`` accounts, each with these channels, live since the start and without a gap."""
 
     def __init__(self, folder: Path, desk: Desk, exchange: Exchange, accounts: int, *channels: str) -> None:
