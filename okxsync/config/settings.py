@@ -1,7 +1,7 @@
 """accounts.toml, read into frozen settings.
 
 Each mistake in the file is one line that says where it is and what is expected (``ConfigError``). Secrets are only
-located here. They are read when a connection needs them (``Secret.reveal``), and never printed.
+located here, and files compared. They are used when a connection needs them (``Secret.reveal``), and never printed.
 """
 
 import os
