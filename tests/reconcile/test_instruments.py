@@ -19,13 +19,13 @@ from okxsync.reconcile.instruments import DAY_US, PAUSE_US, SETTLE_US, Instrumen
 from okxsync.rest.client import MarketClient
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime.clock import now_us
+from okxsync.sandbox.exchange.catalogue import INSTRUMENTS
 from okxsync.sandbox.exchange.exchange import Exchange as Sandbox
-from okxsync.sandbox.exchange.instruments import INSTRUMENTS
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
 from tests.support.accounts import SITE, channels
-from tests.support.asking import virtual_time
 from tests.support.desk import NOW, Desk, phase
+from tests.support.live_accounts import virtual_time
 from tests.support.outbox import queue, queued
 from tests.support.replay import until, write_config
 from tests.support.replies import reply

@@ -24,8 +24,8 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
 from tests.support import asking
-from tests.support.asking import Asking, virtual_time
 from tests.support.desk import MS, Desk
+from tests.support.live_accounts import Asking, virtual_time
 from tests.support.replay import until, write_config
 from tests.support.replies import reply
 from tests.support.truth import of_mirror, rows, status_of, truth_of
