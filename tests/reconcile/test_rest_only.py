@@ -23,9 +23,9 @@ from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
-from tests.support import asking
+from tests.support import live_accounts
 from tests.support.desk import MS, Desk
-from tests.support.live_accounts import Asking, virtual_time
+from tests.support.live_accounts import LiveAccounts, virtual_time
 from tests.support.replay import until, write_config
 from tests.support.replies import reply
 from tests.support.truth import of_mirror, rows, status_of, truth_of
@@ -50,8 +50,8 @@ class Accounts:
     def __init__(self, folder: Path, desk: Desk, accounts: int, *channels: str) -> None:
         self.desk = desk
         self._rows: dict[str, list[tuple[float, dict[str, Any]]]] = {}  # by path: when REST reports it, and the row
-        self.exchange = asking.Exchange(self._answer)
-        self.asking = Asking(folder, desk, self.exchange, accounts, *channels)
+        self.exchange = live_accounts.Exchange(self._answer)
+        self.accounts = LiveAccounts(folder, desk, self.exchange, accounts, *channels)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         await trio.sleep(0.2)
@@ -64,9 +64,9 @@ class Accounts:
 
     def push(self, channel: str, *data: object, account: str = "a0", **envelope: Any) -> None:
         frame = self.desk.frame(channel, *data, **envelope)
-        number = self.asking.names.index(account) + 1
+        number = self.accounts.names.index(account) + 1
         ((_, text),) = frame.frames
-        self.asking.send.send_nowait(
+        self.accounts.send.send_nowait(
             msgspec.structs.replace(frame, connection_id=number, listener=account, frames=[(now_ms() * 1000, text)])
         )
 
@@ -94,8 +94,8 @@ async def start(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, aut
     async def started(*channels: str, accounts: int = 1) -> AsyncIterator[Accounts]:
         found = Accounts(tmp_path, desk, accounts, *channels)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(found.asking.write, 0.5)
-            nursery.start_soon(found.asking.reconciler(found.asking.rest_only_source()).run)
+            nursery.start_soon(found.accounts.write, 0.5)
+            nursery.start_soon(found.accounts.reconciler(found.accounts.rest_only_source()).run)
             await trio.sleep(20)
             yield found
             nursery.cancel_scope.cancel()
@@ -216,7 +216,7 @@ async def test_hundreds_of_accounts_that_change_at_once_are_fetched_in_time(
     """As all do at the time of funding."""
     async with start("account", accounts=MANY) as accounts:
         at = now_ms()
-        for name in accounts.asking.names:
+        for name in accounts.accounts.names:
             accounts.push("account", cash("7", at), account=name)
         accounts.report("account/bills", {"billId": "1", "ts": str(at), "ccy": "USDT", "type": "8"})
         assert await accounts.stored("SELECT * FROM bills", MANY) < PROMISED_S + TIMINGS.poll_s
@@ -226,7 +226,7 @@ async def test_one_changed_account_among_many_does_not_wait_for_the_others(
     start: Start, autojump_clock: MockClock
 ) -> None:
     async with start("account", accounts=MANY) as accounts:
-        for name in accounts.asking.names:
+        for name in accounts.accounts.names:
             accounts.push("account", cash("5", now_ms()), account=name)
         await trio.sleep(120)
         accounts.push("account", cash("7", now_ms()))
