@@ -190,4 +190,4 @@ def stored_gaps(db: Connection, where: str, values: Sequence[object]) -> list[Ga
 
 
 def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))
+    return ", ".join("?" * len(values)) or "NULL"  # an empty list is SQLite's alone

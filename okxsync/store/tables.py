@@ -389,7 +389,7 @@ POSITION_CHANGES: Final = _changes(*_POSITION)
 _CLOSING: Final = (
     " u_time = coalesce(?1, u_time), full_time = coalesce(?1, full_time), absent_time = coalesce(?1, 0),"
     f" received_at = ?2, source = ?3, revision = {REVISION}"
-    " WHERE account = ?4 AND (?1 IS NULL OR coalesce(u_time, 0) < ?1 AND full_time < ?1)"
+    " WHERE account = ?4 AND (coalesce(u_time, 0) < ?1 AND full_time < ?1 OR ?1 IS NULL)"
 )
 _NO_BALANCE: Final = {**dict.fromkeys(compare.BALANCE_AMOUNTS, "'0'"), **dict.fromkeys(compare.BALANCE_FACTS, "NULL")}
 ZERO_BALANCES: Final = (

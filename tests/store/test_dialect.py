@@ -13,6 +13,7 @@ import pytest
 
 import okxsync
 from okxsync.messages import Subscribed
+from okxsync.mirror import freshness
 from okxsync.store import tables
 from okxsync.store.tables import Table
 from tests.support.desk import NOW, Desk, order, phase
@@ -90,6 +91,11 @@ def test_both_databases_accept_the_rules_of_a_table(table: Table) -> None:
 )
 def test_what_one_of_them_refuses_is_found(sql: str) -> None:
     assert objections(sql)
+
+
+def test_an_empty_list_is_one_that_both_accept() -> None:
+    assert freshness._marks([]) == "NULL"
+    assert freshness._marks("ab") == "?, ?"
 
 
 def test_only_one_package_imports_the_sqlite_library() -> None:
