@@ -6,9 +6,10 @@ the real reconciler.
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import trio
@@ -22,7 +23,7 @@ from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError, open_reader
 from tests.support.replay import until, write_config
-from tests.support.truth import TRUTH, differences, status_of
+from tests.support.truth import TRUTH, differences, rows, status_of
 
 pytestmark = pytest.mark.slow
 
@@ -60,20 +61,16 @@ def truth_now(exchange: Exchange) -> dict[str, list[tuple[str, str, int]]]:
 
 def false_claims(database: Location, truth: dict[str, list[tuple[str, str, int]]]) -> Iterator[str]:
     """Yield the events of ``truth`` that lie in a covered interval and are not stored."""
-    reader = open_reader(database)
-    try:
-        reader.execute("BEGIN")  # one state for all queries
+    with closing(open_reader(database)) as reader, reader.snapshot():
         covered = {
             (row["account"], row["channel"]): (row["covered_since"], row["covered_until"])
             for row in reader.query("SELECT * FROM coverage")
         }
-        gaps = list(reader.query("SELECT account, channel, from_at, to_at FROM gaps WHERE outcome IS NULL"))
+        gaps = reader.query("SELECT account, channel, from_at, to_at FROM gaps WHERE outcome IS NULL")
         stored: dict[str, dict[tuple[str, str], int]] = {}
         for table, (_, key, at) in CLAIMS.items():
             found = reader.query(f"SELECT account, {COLUMNS[key]} AS key, {COLUMNS[at]} AS at FROM {table}")
             stored[table] = {(row["account"], row["key"]): int(row["at"] or 0) for row in found}
-    finally:
-        reader.close()
 
     def is_claimed(account: str, channel: str, at_us: int) -> bool:
         since, to = covered.get((account, channel), (0, 0))
@@ -132,11 +129,7 @@ async def test_nothing_is_missing_from_what_is_claimed_while_the_network_is_slow
 
 def advanced(database: Location) -> set[tuple[str, str]]:
     """Return the channels whose coverage has been proved beyond its beginning."""
-    reader = open_reader(database)
-    try:
-        found: list[dict[str, Any]] = list(reader.query("SELECT * FROM coverage WHERE covered_until > covered_since"))
-    finally:
-        reader.close()
+    found = rows(database, "SELECT account, channel FROM coverage WHERE covered_until > covered_since")
     return {(row["account"], row["channel"]) for row in found}
 
 
