@@ -27,7 +27,8 @@ database. Of ``account`` and ``positions``, which are a state, the stored state 
 The assumptions:
 
     order    The exchange answers a ping after all that it sent before on the same socket. What it sends on one socket
-             is read in that order or not at all. Delays differ each way and have no bound.
+             is read in that order or not at all. Delays differ each way and have no bound. The pages of a snapshot
+             are not mixed with those of another one.
     lag      An event is sent at most ``MARGIN_US`` after its time, and a snapshot is at most that old when it is sent.
              REST shows an event at most ``reconcile.pull.SETTLE_S`` after its time.
     stall    A subscription may lose pushes at any time while its socket lives, and may work again later. OKX numbers

@@ -35,15 +35,16 @@ CHANNELS: Final = ("orders", "account", "deposit-info")
 CURRENCIES: Final = ("BTC", "ETH", "USDT")
 SNAPSHOT_S: Final = 5.0
 VERIFY_S: Final = 10.0
-MEASURE_S: Final = 30.0
+MEASURE_S: Final = 60.0
 RECONNECT_S: Final = 2.0
 
 
 class Fault(msgspec.Struct, frozen=True):
     """``kind`` from ``begin_s`` on, for ``lasts_s`` where that makes sense.
 
-    ``orders`` and ``account`` name a channel that pushes nothing, ``reader`` and ``writer`` what is held up, ``socket``
-    is a connection on which nothing arrives any more, and ``process`` is a crash.
+    ``orders`` and ``account`` name a channel that pushes nothing. With ``losses`` every second event of both is not
+    pushed, but snapshots are. ``reader`` and ``writer`` are held up. ``socket`` is a connection on which nothing
+    arrives any more, and ``process`` is a crash.
     """
 
     kind: str
@@ -119,6 +120,7 @@ class World:
         self.now = 0.0
         self.events: list[Event] = []
         self.server: Socket | None = None
+        self._pages_until_s = 0.0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
 
@@ -153,7 +155,9 @@ class World:
         event = Event(channel, self.now, len(self.events) + 1, ccy)
         self.events.append(event)
         envelope = {"eventType": "event_update"} if channel == "account" else {}
-        self.later(self.random.uniform(0, LAG_S), lambda: self.push(channel, [event.row], **envelope))
+        is_lost = channel != "deposit-info" and self.held_until("losses") and self.random.random() < 0.5
+        if not is_lost:
+            self.later(self.random.uniform(0, LAG_S), lambda: self.push(channel, [event.row], **envelope))
         self.later(self.random.expovariate(0.7), lambda: self._happen(channel))
 
     def _repeat_snapshot(self) -> None:
@@ -161,7 +165,9 @@ class World:
         self.later(SNAPSHOT_S, self._repeat_snapshot)
 
     def snapshot(self) -> None:
-        """Read the state now, and send it as two pages some time later."""
+        """Read the state now, and send it as two pages some time later, unless a snapshot is being sent."""
+        if self.now < self._pages_until_s:
+            return
         details = [one.detail for one in self.state(self.now)]
         as_of = str(START_US // 1000 + int(self.now * 1000))
 
@@ -171,8 +177,10 @@ class World:
 
         if len(details) == len(CURRENCIES):
             first_s = self.random.uniform(0, LAG_S)
+            second_s = first_s + self.random.uniform(0, 7)
+            self._pages_until_s = self.now + second_s
             self.later(first_s, lambda: send(1))
-            self.later(first_s + self.random.uniform(0, 7), lambda: send(2))
+            self.later(second_s, lambda: send(2))
 
     def state(self, as_of_s: float) -> list[Event]:
         """Return the last change of each currency."""
