@@ -194,7 +194,7 @@ def _same_time(column: str, ours: object, theirs: object) -> bool:
     mine, other = number(ours), number(theirs)
     if column == _CHANGED_AT:
         return not mine or other - mine <= ASIDE_MS
-    return abs(other - mine) <= ASIDE_MS
+    return bool(mine) == bool(other) and abs(other - mine) <= ASIDE_MS
 
 
 ORDER_ENDS: Final = frozenset({"filled", "canceled", "mmp_canceled"})

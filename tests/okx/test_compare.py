@@ -186,7 +186,9 @@ def test_the_time_of_an_execution_is_the_same_on_both_sides() -> None:
     assert columns(FILLS, {"fill_time": 5000}, {"fill_time": "5001"}) == set()
     assert columns(FILLS, {"fill_time": 5000}, {"fill_time": "7000"}) == {"fill_time"}
     assert columns(FILLS, {"fill_time": 9000}, {"fill_time": "7000"}) == {"fill_time"}
-    assert columns(FILLS, {"fill_time": None}, {"fill_time": "7000"}) == {"fill_time"}
+    assert columns(FILLS, {"fill_time": None}, {"fill_time": "700"}) == {"fill_time"}
+    assert columns(FILLS, {"fill_time": 700}, {"fill_time": ""}) == {"fill_time"}
+    assert columns(FILLS, {"fill_time": None}, {"fill_time": ""}) == set()
 
 
 def test_columns_of_one_side_and_columns_that_move_are_not_compared() -> None:

@@ -38,7 +38,7 @@ def complete(model: type[msgspec.Struct], **fields: Any) -> dict[str, Any]:
     for number, field in enumerate(msgspec.structs.fields(model), 1):
         name = field.encode_name
         if field.type is str:
-            row[name] = "" if name in TEXTS else f"{number}.50"
+            row[name] = f"id{number}" if name.endswith("Id") else "" if name in TEXTS else f"{number}.50"
         elif name in ("reduceOnly", "isTpLimit", "isTradeBorrowMode", "collateralEnabled", "collateralRestrict"):
             row[name] = "false"
         else:
