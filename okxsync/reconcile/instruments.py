@@ -5,7 +5,7 @@ time a list or a push was true, so after a push the list counts, once it is sure
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -76,9 +76,10 @@ class InstrumentLoader:
             if client is not None:
                 with keep_going(log, "instruments: the database cannot be read"):
                     for channel in self.due(await self._reads.in_thread(_changes), now_us()):
-                        self._requested_us[channel] = began_us = now_us()
-                        if await self._load(client, Listing.of(channel)):
-                            self._loaded_us[channel] = began_us
+                        if families := await self._families_of(Listing.of(channel)):
+                            self._requested_us[channel] = began_us = now_us()
+                            if await self._load(client, Listing.of(channel), families):
+                                self._loaded_us[channel] = began_us
             await trio.sleep(POLL_S)
 
     def due(self, changes: Mapping[str, int], now_us: int) -> list[str]:
@@ -95,13 +96,15 @@ class InstrumentLoader:
                 found.append(channel)
         return found
 
-    async def _load(self, client: Client, listing: Listing) -> bool:
+    async def _families_of(self, listing: Listing) -> list[str]:
+        """Return the families to request, "" for all: OKX lists options by family only."""
+        if listing.inst_type != _OPTIONS or listing.family:
+            return [listing.family]
+        return await self._reads.in_thread(_families)
+
+    async def _load(self, client: Client, listing: Listing, families: Iterable[str]) -> bool:
         """Send all instruments of a list; return whether they were all received."""
-        families = [listing.family]
-        is_known = listing.inst_type != _OPTIONS or bool(listing.family)
-        if not is_known:  # OKX lists options by family only
-            families = await self._reads.in_thread(_families)
-        loaded = bool(families)
+        loaded = True
         for family in families:
             params = {"instType": listing.inst_type} | ({"instFamily": family} if family else {})
             as_of_ms = client.now_ms() - LAG_MS
@@ -109,7 +112,8 @@ class InstrumentLoader:
             try:
                 body = await client.get("public/instruments", params)
             except RestError as error:
-                if is_known or error.action not in (Action.FIX, Action.REJECT):  # else the family has no options
+                has_none = family != listing.family and error.action in (Action.FIX, Action.REJECT)
+                if not has_none:
                     log.warning("instruments of type %s cannot be loaded: %s", listing.inst_type, error)
                     loaded = False
                 continue

@@ -19,7 +19,6 @@ from okxsync.reconcile.instruments import DAY_US, PAUSE_US, SETTLE_US, Instrumen
 from okxsync.rest.client import MarketClient
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime.clock import now_us
-from okxsync.sandbox.exchange.catalogue import INSTRUMENTS
 from okxsync.sandbox.exchange.exchange import Exchange as Sandbox
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError
@@ -190,13 +189,18 @@ def test_a_channel_that_pushes_all_the_time_is_loaded_once_a_minute(desk: Desk) 
     assert loader.due({"instruments": NOW}, last + DAY_US) == ["instruments"]
 
 
+TYPES = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION")
+
+
 @pytest.mark.slow
 async def test_a_daemon_loads_what_it_subscribes(tmp_path: Path) -> None:
-    exchange = Sandbox(lambda: time.time_ns() // 1_000_000, seed=7)
+    exchange = Sandbox(lambda: time.time_ns() // 1_000_000, seed=7, types=TYPES)
+    channels = ", ".join(f'{{ channel = "instruments", instType = "{one}" }}' for one in TYPES)
     async with serve_sandbox(exchange, seed=7) as sandbox:
-        text = re.sub(r"channels = \[.*?\]", f"channels = [{CHANNELS}]", sandbox.accounts_toml(), flags=re.DOTALL)
+        text = re.sub(r"channels = \[.*?\]", f"channels = [{channels}]", sandbox.accounts_toml(), flags=re.DOTALL)
         settings = load(write_config(tmp_path, text))
-        expected = {(one.inst_type, one.inst_id) for one in exchange.instruments.values()}
+        expected = {(row["instType"], row["instId"]) for one in TYPES for row in exchange.instrument_rows(one)}
+        assert {inst_type for inst_type, inst_id in expected if inst_id == "BTC-USDT"} == {"SPOT", "MARGIN"}
 
         def stored() -> set[tuple[str, str]]:
             try:
@@ -207,10 +211,5 @@ async def test_a_daemon_loads_what_it_subscribes(tmp_path: Path) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(daemon.run, settings, settings.database)
-            await until(lambda: stored() == expected)
+            await until(lambda: stored() == expected, within_s=60)
             nursery.cancel_scope.cancel()
-
-
-CHANNELS = ", ".join(
-    f'{{ channel = "instruments", instType = "{one}" }}' for one in sorted({each.inst_type for each in INSTRUMENTS})
-)
