@@ -32,7 +32,7 @@ class Changes:
 
     Attributes:
         revision: Up to which revision this is complete: the next ``since``.
-        replaced_fills: Fills with a made trade id that do not exist any more: REST has reported them under their own.
+        replaced_fills: Fills with a synthetic trade id that were replaced: REST has reported them under their own.
         freshness: Of all channels of the accounts that are named here.
     """
 

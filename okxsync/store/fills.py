@@ -65,7 +65,7 @@ class Fill(msgspec.Struct, frozen=True):
         return number(self.trade_id.partition("@")[0])
 
 
-def made_id(acc_fill_sz: str, fill_time: str) -> str:
+def synthetic_id(acc_fill_sz: str, fill_time: str) -> str:
     """Return a stable id: a repeated push, also with a later uTime, has the same filled amount and fill time."""
     return f"{acc_fill_sz}@{fill_time}"
 
@@ -73,14 +73,14 @@ def made_id(acc_fill_sz: str, fill_time: str) -> str:
 def replace_synthetic(db: Connection, orders: Iterable[OrderKey]) -> None:
     """Remove the synthetic fills of some orders that REST has reported as well, and count REST's rows as pushed."""
     for order in orders:
-        made = [_fill(*row) for row in db.execute(_SYNTHETIC, order).fetchall()]
-        if not made:
+        synthetic = [_fill(*row) for row in db.execute(_SYNTHETIC, order).fetchall()]
+        if not synthetic:
             continue
         reported = [_fill(*row) for row in db.execute(_REPORTED, order).fetchall()]
         filled = db.execute(f"SELECT acc_fill_sz FROM orders {_OF_ORDER}", order).fetchone()
         earlier = db.execute(f"SELECT trade_id FROM replaced_fills {_OF_ORDER}", order).fetchall()
         repeated = {trade_id for (trade_id,) in earlier}  # the push of a fill that was replaced was received again
-        replaced = find_replaced(made, reported, number(filled[0]) if filled else Decimal(0), repeated)
+        replaced = find_replaced(synthetic, reported, number(filled[0]) if filled else Decimal(0), repeated)
         for fill in replaced:
             db.execute(_REPLACED, (*order, fill.trade_id))
             db.execute(f"DELETE FROM fills {_OF_ORDER} AND trade_id = ?", (*order, fill.trade_id))
@@ -92,7 +92,7 @@ def replace_synthetic(db: Connection, orders: Iterable[OrderKey]) -> None:
 
 
 def find_replaced(
-    made: Sequence[Fill], reported: Sequence[Fill], filled: Decimal, repeated: Collection[str] = ()
+    synthetic: Sequence[Fill], reported: Sequence[Fill], filled: Decimal, repeated: Collection[str] = ()
 ) -> list[Fill]:
     """Return the synthetic fills that REST's rows of the same order replace.
 
@@ -102,10 +102,10 @@ def find_replaced(
         repeated: Ids of synthetic fills that were replaced before.
     """
     if 0 < filled == sum(fill.size for fill in reported):
-        return list(made)
+        return list(synthetic)
     unpushed = [fill for fill in reported if not fill.pushed]
     found = []
-    for fill in made:
+    for fill in synthetic:
         so_far = sum((one.size for one in reported if one.time_ms <= fill.time_ms), Decimal(0))
         same = [one for one in unpushed if one.size == fill.size and abs(one.time_ms - fill.time_ms) <= ASIDE_MS]
         if fill.trade_id in repeated or 0 < fill.filled <= so_far:

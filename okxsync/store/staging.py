@@ -17,7 +17,7 @@ from okxsync.store import decode, tables
 from okxsync.store.database import Connection
 from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
 from okxsync.store.envelope import Arg
-from okxsync.store.fills import OrderKey, made_id, replace_synthetic
+from okxsync.store.fills import OrderKey, replace_synthetic, synthetic_id
 from okxsync.store.snapshots import Pages, Snapshot
 from okxsync.store.tables import Table
 
@@ -122,10 +122,10 @@ class Staging:
     def _fill_of(self, row: models.Order, of_order: list[Value], push: IncomingRows) -> list[Value]:
         """Return the fill in an order push (OKX docs: order channel, ``fill*`` belong to this push only)."""
         values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
-        if made := row.trade_id in ("", "0"):
+        if is_synthetic := row.trade_id in ("", "0"):
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
-            values[_TRADE_ID] = made_id(row.acc_fill_sz, row.fill_time)
-        return [*values, int(made), "ws", push.account, push.at, ""]
+            values[_TRADE_ID] = synthetic_id(row.acc_fill_sz, row.fill_time)
+        return [*values, int(is_synthetic), "ws", push.account, push.at, ""]
 
     def algo_orders(self, push: IncomingRows) -> None:
         for raw in push.rows:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from okxsync.messages import Message, Rows
-from okxsync.store.fills import Fill, find_replaced, made_id, spread
+from okxsync.store.fills import Fill, find_replaced, spread, synthetic_id
 from tests.support.desk import MS, NOW, Desk, order
 
 OF_ORDER = {"ordId": "1", "instId": "BTC-USDT-SWAP", "instType": "SWAP"}
@@ -104,7 +104,7 @@ def test_a_liquidation_in_progress_is_stored_once_though_rest_gives_it_a_later_t
     assert stored(desk) == {"-1": "2"}
     desk.push("orders", second)
     desk.push("orders", first)  # once more: it stays replaced
-    assert stored(desk) == {"-1": "2", made_id("5", str(MS + 200)): "3"}
+    assert stored(desk) == {"-1": "2", synthetic_id("5", str(MS + 200)): "3"}
     desk.apply(by_rest(reported[1]))
     assert stored(desk) == {"-1": "2", "-2": "3"}
 
@@ -114,10 +114,10 @@ def fill(trade_id: str, size: int, at: int, pushed: int = 0) -> Fill:
 
 
 def test_one_row_of_rest_replaces_one_synthetic_fill_of_its_size() -> None:
-    made = [fill("12@1", 2, 1), fill("14@2", 2, 2)]  # 10 were filled before all that is stored
-    assert find_replaced(made, [fill("-1", 2, 3)], Decimal(14)) == made[:1]
-    assert find_replaced(made, [fill("-1", 2, 5000)], Decimal(14)) == []
-    assert find_replaced(made, [fill("7", 2, 3, pushed=2)], Decimal(14)) == []  # pushed under its own id
+    synthetic = [fill("12@1", 2, 1), fill("14@2", 2, 2)]  # 10 were filled before all that is stored
+    assert find_replaced(synthetic, [fill("-1", 2, 3)], Decimal(14)) == synthetic[:1]
+    assert find_replaced(synthetic, [fill("-1", 2, 5000)], Decimal(14)) == []
+    assert find_replaced(synthetic, [fill("7", 2, 3, pushed=2)], Decimal(14)) == []  # pushed under its own id
 
 
 def test_no_more_counts_as_pushed_than_was_pushed() -> None:
