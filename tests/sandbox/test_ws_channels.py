@@ -173,7 +173,7 @@ async def test_an_account_without_anything_has_no_details(sandbox: Sandbox, exch
         positions = await client.receive_matching(eventType="snapshot")
         assert (positions["arg"]["channel"], positions["data"]) == ("positions", [])
         assert row["details"] == []
-        assert (row["isoEq"], row["adjEq"], row["mgnRatio"]) == ("", "", "")
+        assert (row["isoEq"], row["adjEq"], row["mgnRatio"]) == ("", "0", "")
         assert all(isinstance(value, str) for name, value in row.items() if name != "details")
 
 
