@@ -46,7 +46,7 @@ KINDS = {
     "spelled": ("3", set(TYPES)),
 }
 """By name: the account's mode, and what it trades. ``spelled`` is 3-all with `Faults.spellings`."""
-_DELIVERIES = "two deliveries of one contract share a key: their tradeId is 0 and their ordId is empty"
+_DELIVERIES = "two deliveries of one contract are stored as one: their tradeId is 0, and only their billId differs"
 _MODES = "--ledger sums fills by instrument, although a cross and an isolated position may share it"
 DIFFERS = {
     "2-margin": _MODES,
@@ -55,7 +55,6 @@ DIFFERS = {
     "2-spread": _DELIVERIES,
     "2-long-short": _DELIVERIES,
     "3-long-short": _DELIVERIES,
-    "spelled": "verify compares spellings of REST and of pushes that mean the same",
 }
 """Kinds that are not identical yet, each with the reason."""
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
