@@ -158,6 +158,13 @@ UNEXPECTED_TYPE: Final = Event(
 )
 UNKNOWN_EVENT: Final = Event("unknown-event", WARNING, "a control frame that is not documented", _REPORT, anomaly=True)
 UNKNOWN_CHANNEL: Final = Event("unknown-channel", WARNING, "a push of a channel without a table", _REPORT, anomaly=True)
+OTHER_ACCOUNT: Final = Event(
+    "other-account",
+    WARNING,
+    "a push about a sub-account that is not mirrored, as a master account receives them; it is only in the raw log",
+    "to mirror the sub-account, add it to accounts.toml",
+    anomaly=True,
+)
 INVALID_TIME: Final = Event("invalid-time", WARNING, "a time that is not a number; it is NULL", _REPORT, anomaly=True)
 INVALID_ROW: Final = Event("invalid-row", WARNING, "a row without its key, or not an object", _REPORT, anomaly=True)
 INVALID_FRAME: Final = Event("invalid-frame", WARNING, "a frame that cannot be parsed", _REPORT, anomaly=True)

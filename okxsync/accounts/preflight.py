@@ -21,6 +21,7 @@ from okxsync.feed.dialers import dial
 from okxsync.feed.pool import specs_of
 from okxsync.feed.socket import ConnectError, SocketError, first_error, reach
 from okxsync.mirror.queries import Identity, identities
+from okxsync.okx.account_config import ConfigRow, read_config_row
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient, RestError
@@ -65,13 +66,6 @@ class Finding(msgspec.Struct, frozen=True):
     found: str
     todo: str = ""
     step: str = ""
-
-
-class _KeyFields(msgspec.Struct):
-    uid: str = ""
-    perm: str = ""
-    ip: str = ""
-    level: str = ""
 
 
 async def check_all(settings: Settings, database: Location, secrets_missing: Sequence[str]) -> list[Finding]:
@@ -219,7 +213,8 @@ async def _key(client: AccountClient, account: AccountSettings, reported: dict[s
     subject = f"account {account.name}"
     try:
         with trio.fail_after(KEY_S):
-            (config,) = msgspec.json.decode(await client.get("account/config"), type=list[_KeyFields])
+            (row,) = msgspec.json.decode(await client.get("account/config"), type=list[msgspec.Raw])
+            config = read_config_row(bytes(row))
     except RestError as error:
         text, _, hint = str(error).partition("; ")
         unknown = "see the code in OKX's docs: error-code-rest-api"
@@ -229,7 +224,7 @@ async def _key(client: AccountClient, account: AccountSettings, reported: dict[s
     except trio.TooSlowError:
         return [Finding("fail", subject, f"no answer within {KEY_S:.0f} s", "check the address, proxy, firewall")]
     except (*UNREADABLE, ValueError):
-        config = _KeyFields()
+        config = ConfigRow()
     if not config.uid:
         return [Finding("fail", subject, "account/config: unexpected response", "check that the address is OKX's")]
     reported[account.name] = Identity(config.uid, account.demo)

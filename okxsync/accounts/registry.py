@@ -18,6 +18,7 @@ from okxsync.accounts.identity import BlockReason, find_blocked
 from okxsync.config.settings import AccountSettings
 from okxsync.messages import AccountRemoved, ConfiguredAccount
 from okxsync.mirror.queries import Identity
+from okxsync.okx.account_config import ConfigRow, read_config_row
 from okxsync.okx.codes import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
@@ -42,11 +43,6 @@ class AccountConfig(msgspec.Struct, frozen=True):
     row: str
 
 
-class _IdentityFields(msgspec.Struct):
-    uid: str
-    perm: str = ""
-
-
 async def fetch_account_config(client: AccountClient, *, demo: bool) -> AccountConfig:
     """Request the account's uid and the key's permissions.
 
@@ -56,9 +52,9 @@ async def fetch_account_config(client: AccountClient, *, demo: bool) -> AccountC
     try:
         rows = msgspec.json.decode(await client.get("account/config"), type=list[msgspec.Raw])
         row = bytes(rows[0]).decode()
-        config = msgspec.json.decode(row, type=_IdentityFields)
+        config = read_config_row(row)
     except (*UNREADABLE, IndexError):
-        config = _IdentityFields("")
+        config = ConfigRow()
     if not config.uid:
         raise RestError("account/config: unexpected response", Action.RETRY)
     return AccountConfig(Identity(config.uid, demo), config.perm, row)

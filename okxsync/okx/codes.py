@@ -1,6 +1,8 @@
 """The action for each code of OKX, in one table (OKX docs: error-code-websocket, error-code-rest-api).
 
-A code that is not listed is RETRY: each attempt backs off, and the journal keeps the exchange's message.
+The table cannot be complete. Over WebSocket a code that is not listed is RETRY: each attempt backs off, and the journal
+keeps the exchange's message. A REST request with such a code is retried a few times, and counts as rejected after that:
+otherwise one request would keep a gap open for ever.
 """
 
 from enum import Enum
@@ -22,6 +24,11 @@ class Action(Enum):
     IGNORE = "information only"
     REJECT = "an order was rejected for a business reason; this does not affect reading"
     CHECK = "the result of an order is unknown: query it before a retry; reads can be retried"
+    UNLISTED = "not in this table: retry a few times, then the request counts as rejected"
+
+
+REJECTIONS: Final = frozenset({Action.FIX, Action.REJECT, Action.IGNORE, Action.UNLISTED})
+"""After these a REST request is not repeated: it would be rejected again."""
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -222,3 +229,16 @@ CLOSES: Final[dict[int, Meaning]] = {
 def meaning_of(code: str | int | None) -> Meaning:
     """Return the meaning of ``code``, of a REST response or an error frame."""
     return CODES.get(str(code), Meaning(Action.RETRY, "error of the exchange"))
+
+
+def meaning_of_reply(code: str, status: int) -> Meaning:
+    """Return the meaning of a REST reply's code. The HTTP status decides about a code that is not listed."""
+    if code in CODES:
+        return CODES[code]
+    if status in (401, 403):
+        action = Action.GIVE_UP
+    elif status == 429:
+        action = Action.SLOW
+    else:
+        action = Action.RETRY if status >= 500 else Action.UNLISTED
+    return Meaning(action, "unlisted error of the exchange")

@@ -1,10 +1,10 @@
 """The REST endpoints with history, and their paging (OKX docs: the endpoint of each; overview of pagination).
 
-Pages are sorted newest first. ``after`` requests rows strictly older than a cursor, which is an id or a time,
-depending on the endpoint. A walk ends when a page is not full, or when its oldest row is older than the period.
+Pages are sorted newest first. ``after`` requests rows older than a cursor, which is an id or a time, depending on the
+endpoint. A walk ends with an empty page, or with a page whose oldest row is older than the period.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,18 +18,24 @@ OVERLAP_MS: Final = 150_000
 A channel may have been stalled for two probes (see ``reconcile.stalled``) when a crash kept okxsync from noticing.
 Besides, it is not documented whether time bounds are inclusive, and clocks differ.
 """
+ARCHIVE_OVERLAP_MS: Final = DAY_MS
+"""How much of the recent list is read from the archive as well. How far the archive is behind is not documented."""
 
-_NEW_TYPES: Final = frozenset({"EVENTS"})
-_INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", *_NEW_TYPES)
+_INST_TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS")
+_EVERYWHERE: Final = "SPOT"
+"""The type of instrument that every region and account has; the others may not be offered."""
 _UNKNOWN: Final = frozenset("50014 50016 51000 51001".split())
-"""Invalid or mismatched parameter: if a type of instrument does not exist, it has no orders."""
+"""Invalid or mismatched parameter: if a type does not exist, it has no orders."""
 _NOT_OFFERED: Final = _UNKNOWN | frozenset("50041 50046 50062 51010".split())
 """Also a disabled feature or an account that is not whitelisted, which may have had orders earlier."""
-PLAIN_ALGOS: Final = ("conditional,oco", "trigger", "chase")
+PLAIN_ALGOS: Final = ("conditional", "oco", "trigger", "chase")
 """The types that ``orders-algo`` reports."""
-ADVANCED_ALGOS: Final = ("move_order_stop", "iceberg", "twap")
+ADVANCED_ALGOS: Final = ("move_order_stop", "iceberg", "twap", "smart_iceberg")
 """The types that ``algo-advance`` reports."""
-_ALGO_TYPES: Final = (*PLAIN_ALGOS, *ADVANCED_ALGOS)
+_NEW_ALGOS: Final = ("smart_iceberg",)
+"""Types that not every site has yet."""
+_ALGO_TYPES: Final = ("conditional,oco", "trigger", "chase", *ADVANCED_ALGOS)
+"""As they are requested: only these two may be requested together (OKX docs: GET trade/orders-algo-pending)."""
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
 
 
@@ -43,7 +49,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         time: The field with the time of a row, by which pages are sorted.
         budget: The rate limit.
         depth_ms: OKX's retention; None: unlimited or not documented.
-        sweeps: The parameters of each walk; all walks together return the full list.
+        sweeps: The parameters of each walk; all walks together return the full list of the types that are known.
         limit: The page size.
         ends: Whether the parameter ``end``, compared with ``time``, is supported.
     """
@@ -62,6 +68,20 @@ class Endpoint(msgspec.Struct, frozen=True):
     def by_time(self) -> bool:
         """Whether the cursor is a time, which several rows can have in common."""
         return self.cursor in ("ts", "uTime")
+
+    def sweeps_of(self, types: Collection[str]) -> tuple[dict[str, str], ...]:
+        """Return the sweeps, and more for those of ``types`` that this table does not know.
+
+        Args:
+            types: Types of instruments or of algo orders that the exchange has reported.
+        """
+        name = next((one for one in ("instType", "ordType") if one in self.sweeps[0]), None)
+        if name is None:
+            return self.sweeps
+        known = {type for sweep in self.sweeps for type in sweep[name].split(",")}
+        others = [sweep for sweep in self.sweeps if sweep[name] == self.sweeps[-1][name]]
+        new = tuple({**sweep, name: type} for type in sorted({*types} - known - {""}) for sweep in others)
+        return (*self.sweeps, *new)
 
 
 def _of_each(name: str, values: Sequence[str]) -> tuple[dict[str, str], ...]:
@@ -141,15 +161,29 @@ BUDGETS: Final[dict[str, Budget]] = {
 }
 
 
-def reaching(near: Endpoint, archive: Endpoint | None, since_ms: int, now_ms: int) -> Endpoint:
-    """Return the endpoint that has all rows since ``since_ms``: ``near`` if its retention suffices."""
-    depth = near.depth_ms
-    return near if archive is None or depth is None or since_ms > now_ms - depth + DAY_MS // 24 else archive
+def lists_since(
+    near: Endpoint, archive: Endpoint, since_ms: int, until_ms: int | None, now_ms: int
+) -> list[tuple[Endpoint, int | None]]:
+    """Return the lists that together have all rows since ``since_ms``, each with the time up to which it is needed.
+
+    The archive may lag behind, so the newest rows are always read from ``near``.
+    """
+    assert near.depth_ms is not None
+    lists = [(near, until_ms)]
+    if since_ms <= now_ms - near.depth_ms + DAY_MS // 24:
+        overlap_ms = now_ms - near.depth_ms + ARCHIVE_OVERLAP_MS
+        lists.append((archive, overlap_ms if until_ms is None else min(until_ms, overlap_ms)))
+    return lists
+
+
+def is_optional(sweep: Mapping[str, str]) -> bool:
+    """Whether a sweep is about a type that is not offered in every region and to every account."""
+    return sweep.get("instType", _EVERYWHERE) != _EVERYWHERE or sweep.get("ordType") in _NEW_ALGOS
 
 
 def is_not_offered(sweep: Mapping[str, str], code: str) -> bool:
-    """Whether an error code says that the sweep's type of instrument is new, and not offered to this account."""
-    return sweep.get("instType") in _NEW_TYPES and code in _NOT_OFFERED
+    """Whether an error code says that the type that a sweep is about is not offered to this account."""
+    return is_optional(sweep) and code in _NOT_OFFERED
 
 
 def has_none(code: str) -> bool:
@@ -158,7 +192,15 @@ def has_none(code: str) -> bool:
 
 
 class Walk:
-    """The pages of one sweep of one endpoint, back to ``since_ms``. ``params`` is the next request, None at the end.
+    """The pages of one sweep of one endpoint, back to ``since_ms``.
+
+    OKX's paging is not documented in each detail, so a walk assumes little. A page that is not full need not be the
+    last one. ``after`` may include its own value: the replies show whether it does. Rows with the same time may be
+    divided between pages: if the cursor is a time, the oldest time of a page is requested again.
+
+    Attributes:
+        params: The next request; None at the end.
+        incomplete: Why rows may be missing; None if none can be.
 
     Args:
         overlap_ms: How much more than that period is requested.
@@ -175,35 +217,60 @@ class Walk:
         self._endpoint = endpoint
         self._since_ms = since_ms - overlap_ms
         self._sweep = {**sweep, "limit": str(endpoint.limit)}
-        self._cursor: int | None = None
+        self._after: int | None = None
+        self._is_inclusive = self._was_full = False
         if until_ms is not None and endpoint.ends:
             self._sweep["end"] = str(until_ms + overlap_ms)
         self.params: dict[str, str] | None = dict(self._sweep)
+        self.incomplete: str | None = None
         if until_ms is not None and endpoint.by_time:
-            self.params["after"] = str(until_ms + overlap_ms)
+            self._continue(until_ms + overlap_ms)
 
-    def take(self, rows: Sequence[Mapping[str, object]]) -> None:
+    def take(self, rows: Sequence[object]) -> None:
         """Process a page, and set ``params`` for the next one.
 
         Raises:
-            ValueError: the page is not older than the previous one, or a row has no cursor or time.
+            ValueError: the page is not older than the previous one.
         """
-        last = rows[-1] if rows else None
-        if last is None or len(rows) < self._endpoint.limit or _number(last, self._endpoint.time) < self._since_ms:
-            self.params = None
+        self.params = None
+        if not rows:
             return
-        cursor = _number(last, self._endpoint.cursor)
-        if self._endpoint.by_time and _number(rows[0], self._endpoint.cursor) > cursor:
-            cursor += 1  # more rows with the same time may follow on the next page
-        if self._cursor is not None and cursor >= self._cursor:
-            raise ValueError(f"{self._endpoint.path}: the page after {self._cursor} is not older")
-        self._cursor = cursor
-        self.params = {**self._sweep, "after": str(cursor)}
+        cursors = _numbers(rows, self._endpoint.cursor)
+        times = _numbers(rows, self._endpoint.time)
+        if not cursors or not times:
+            missing = self._endpoint.time if cursors else self._endpoint.cursor
+            self.incomplete = f"{self._endpoint.path}: a page of rows without {missing} cannot be continued"
+            return
+        newest, oldest = max(cursors), min(cursors)
+        if self._after is not None and newest > self._after:
+            if self._was_full:
+                raise ValueError(f"{self._endpoint.path}: the page after {self._after} is not older")
+            return  # this list is not paged: the page before had all of it
+        self._is_inclusive |= newest == self._after
+        self._was_full = len(rows) >= self._endpoint.limit
+        if times[-1] < self._since_ms:
+            return
+        if not self._endpoint.by_time:
+            self._continue_below(oldest)
+        elif newest > oldest:
+            self._continue_below(oldest + 1)  # more rows with the same time may follow on the next page
+        else:
+            # The page has all rows of this time that fit on one, and no parameter requests those that do not.
+            if self._endpoint.limit // 2 <= len(rows) <= self._endpoint.limit:  # a page may be returned less than full
+                self.incomplete = f"{self._endpoint.path}: more rows at {oldest} ms than fit on a page"
+            self._continue_below(oldest)
+
+    def _continue_below(self, bound: int) -> None:
+        """Request rows with a cursor below ``bound`` next."""
+        self._continue(bound - 1 if self._is_inclusive else bound)
+
+    def _continue(self, after: int) -> None:
+        if after > 0:
+            self._after = after
+            self.params = {**self._sweep, "after": str(after)}
 
 
-def _number(row: Mapping[str, object], field: str) -> int:
-    """Return an id or a time as a number, because ids vary in length."""
-    try:
-        return int(str(row[field]))
-    except (KeyError, ValueError):
-        raise ValueError(f"a row without {field}") from None
+def _numbers(rows: Iterable[object], field: str) -> list[int]:
+    """Return an id or a time of each row that has it, as numbers, because ids vary in length."""
+    texts = (str(row.get(field)) for row in rows if isinstance(row, Mapping))
+    return [int(text) for text in texts if text.isascii() and text.isdecimal()]

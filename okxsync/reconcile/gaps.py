@@ -59,7 +59,7 @@ class GapSource:
     def _finish(self, account: str, gaps: Iterable[Gap], report: Report) -> list[GapResult]:
         results = gap_results(gaps, report)
         self._closed.update(result.gap_id for result in results if result.outcome)
-        if report.failed:
+        if report.unfinished:
             pause = self._pauses.setdefault(account, BackOff(random.Random(), cap_s=60.0))
             self._next_at[account] = trio.current_time() + pause.next_delay(0)
         else:

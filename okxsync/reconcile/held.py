@@ -1,7 +1,8 @@
 """What is stored, as far as it decides what to request over REST; and how the event loop reads it."""
 
 from collections.abc import Callable, Collection
-from typing import TypeVar, TypeVarTuple
+from itertools import islice
+from typing import Final, TypeVar, TypeVarTuple
 
 import msgspec
 import trio
@@ -11,6 +12,8 @@ from okxsync.okx.channels import channel_of
 from okxsync.store.database import CHANNEL_NAME, Reader
 from okxsync.store.tables import ALGO_PENDING, PENDING
 
+AT_A_TIME: Final = 500
+"""Values in one query: an engine's limit of parameters is far above."""
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
@@ -103,6 +106,59 @@ class Held:
             [self._account, self._before_us - lag_us],
         )
         return [(name, of or "") for name, of in rows]
+
+    def orders_not_found(self, since_ms: int) -> list[tuple[str, str]]:
+        """Return (ord_id, inst_id) of the orders that REST has not found since a time, and whose end is unknown."""
+        return self._not_found("SELECT ord_id, inst_id FROM orders", since_ms)
+
+    def algo_orders_not_found(self, since_ms: int) -> list[tuple[str, str]]:
+        """Return (algo_id, ord_type) of the algo orders that REST has not found since a time."""
+        return self._not_found("SELECT algo_id, ord_type FROM algo_orders", since_ms)
+
+    def _not_found(self, select: str, since_ms: int) -> list[tuple[str, str]]:
+        rows = self._reader.rows(f"{select} WHERE account = ? AND not_found_at >= ?", [self._account, since_ms])
+        return [(name, of or "") for name, of in rows]
+
+    def orders_missing(self, ids: Collection[str]) -> set[str]:
+        """Return those of some order ids that are not stored."""
+        found: set[str] = set()
+        rest = iter(ids)
+        while some := [*islice(rest, AT_A_TIME)]:
+            marks = ", ".join("?" * len(some))
+            rows = self._reader.rows(
+                f"SELECT ord_id FROM orders WHERE account = ? AND ord_id IN ({marks})", [self._account, *some]
+            )
+            found.update(ord_id for (ord_id,) in rows)
+        return {*ids} - found
+
+    def has_orders_before(self, since_ms: int) -> bool:
+        """Whether the orders that were pending at a time are stored: they were mirrored since before it."""
+        of_orders = "account = ?1 AND channel = 'orders'"
+        ((known,),) = self._reader.rows(
+            f"SELECT EXISTS (SELECT 1 FROM coverage WHERE {of_orders} AND covered_since < ?2 UNION ALL"
+            f" SELECT 1 FROM gaps WHERE {of_orders} AND from_at < ?2 AND outcome IS NOT NULL)"
+            f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_orders} AND from_at < ?3 AND outcome IS NULL)",
+            [self._account, (since_ms + 1) * 1000, since_ms * 1000],  # a window begins in the millisecond of its gap
+        )
+        return bool(known)
+
+    def inst_types(self) -> set[str]:
+        """Return the types of instruments that the account is known to trade."""
+        rows = self._reader.rows(
+            "SELECT DISTINCT inst_type FROM positions WHERE account = ?1"
+            f" UNION SELECT DISTINCT inst_type FROM orders WHERE account = ?1 AND state IN ({PENDING})",
+            [self._account],
+        )
+        return {type for (type,) in rows if type}
+
+    def algo_types(self) -> set[str]:
+        """Return the types of algo orders that any account is known to have."""
+        rows = self._reader.rows(
+            "WITH RECURSIVE types (type) AS (SELECT min(ord_type) FROM algo_orders UNION ALL"
+            " SELECT (SELECT min(ord_type) FROM algo_orders WHERE ord_type > type) FROM types WHERE type IS NOT NULL)"
+            " SELECT type FROM types WHERE type IS NOT NULL"
+        )
+        return {type for (type,) in rows}
 
     def bills_until_ms(self) -> int | None:
         """Return until when all bills were fetched: they are never pushed, so the next request begins there.

@@ -98,7 +98,7 @@ def _surplus(fill: Mapping[str, Any]) -> Decimal:
 
 
 def _algo_order(rows: Query) -> str | None:
-    kinds = ", ".join(f"'{kind}'" for kinds in endpoints.PLAIN_ALGOS for kind in kinds.split(","))
+    kinds = ", ".join(f"'{kind}'" for kind in endpoints.PLAIN_ALGOS)
     what = "algo_id, inst_id, inst_type FROM algo_orders WHERE"
     for row in rows(
         f"SELECT {what} {_IN_WINDOW.format('u_time')} AND ord_type IN ({kinds})"

@@ -1,12 +1,18 @@
 """Pulling one subject of one account in a window of time over REST.
 
 A *subject* is what is pulled as a unit: orders, fills, bills, and so on. State comes first, so that the live state is
-right within seconds; then history, newest first, back to the begin of the window. A subject is complete when every
-request has succeeded; after a single failure the gap stays open.
+right within seconds; then history, newest first, back to the begin of the window.
+
+The result of a subject is one of these:
+
+- An error, if a request failed. It is pulled again later, and a gap stays open.
+- Complete: every request has succeeded, and every row of every reply is stored under a key of its own.
+- Partial, with notes. Either OKX does not report something (*unknown*), as how an order ended that it cannot find. Or
+  OKX rejects one of the requests, or a row cannot be stored (*rejected*): to pull it again would change nothing.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -15,12 +21,15 @@ from okxsync.messages import OrdersNotFound, Rows
 from okxsync.okx import endpoints
 from okxsync.okx.channels import channel_of, covers_row
 from okxsync.okx.codes import Action
-from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered
+from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered, is_optional
 from okxsync.reconcile.held import Held
+from okxsync.reconcile.replies import ReplyCheck
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
+from okxsync.store.decode import milliseconds
+from okxsync.store.envelope import decode_leniently
 
 SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "orders": ("orders", "fills"),
@@ -61,6 +70,14 @@ RECEIVED_US: Final = 5_000_000
 AGAIN_S: Final = 2.0
 """What is not found is requested again so much later, before it counts as not found."""
 
+Row: TypeAlias = Mapping[str, object]
+Take: TypeAlias = Callable[[Row], None]
+_decode_list: Final = msgspec.json.Decoder(list[object]).decode
+
+
+def _ignore(row: Row) -> None:
+    pass
+
 
 class Window(msgspec.Struct, frozen=True):
     """A span of time in milliseconds; it reaches up to now if it has no end."""
@@ -68,13 +85,35 @@ class Window(msgspec.Struct, frozen=True):
     since_ms: int
     until_ms: int | None = None
 
+    def has(self, time_ms: int) -> bool:
+        return self.since_ms <= time_ms and (self.until_ms is None or time_ms <= self.until_ms)
 
-NOW: Final = Window(0)
+
+ALL: Final = Window(0)
 """For what is pending: all of it, however long ago it was placed."""
 
 
+class Pulled(msgspec.Struct, frozen=True):
+    """The notes about a subject whose requests have not failed.
+
+    Attributes:
+        unknown: What OKX does not report of it.
+        rejected: Which requests OKX rejects, and which rows cannot be stored.
+    """
+
+    unknown: str | None = None
+    rejected: str | None = None
+
+
+class Listed(msgspec.Struct):
+    """What the replies to one piece of work list: orders by id, and by id the orders of fills with their instrument."""
+
+    orders: set[str] = msgspec.field(default_factory=set)
+    orders_of_fills: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class Puller:
-    """Pulls subjects of one account.
+    """Pulls a subject of one account.
 
     Args:
         client: The account's.
@@ -84,6 +123,7 @@ class Puller:
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
         overlap_ms: How much more than a window is requested.
+        listed: Collects what the replies list; subjects of one piece of work share it.
     """
 
     def __init__(
@@ -96,15 +136,19 @@ class Puller:
         only: Mapping[str, str] | None = None,
         plain_algos: bool = False,
         overlap_ms: int = endpoints.OVERLAP_MS,
+        listed: Listed | None = None,
     ) -> None:
         self._client = client
         self._send = send
         self._held = held
         self._on_rows = on_rows
         self._only = only or {}
-        self._kinds = endpoints.PLAIN_ALGOS if plain_algos else None
         self._overlap_ms = overlap_ms
-        self._unknown: list[str] = []  # what OKX does not report
+        self._plain_algos = plain_algos
+        self._listed = listed or Listed()
+        self._checks: dict[str, ReplyCheck] = {}  # by channel
+        self._unknown: list[str] = []  # notes
+        self._rejected: list[str] = []
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
             "fills": self._fills,
@@ -118,60 +162,121 @@ class Puller:
             "withdrawals": self._withdrawals,
         }
 
-    async def pull(self, subject: str, window: Window) -> str | None:
-        """Pull all of ``subject`` in a window of time; return what OKX cannot report of it, or None.
+    async def pull(self, subject: str, window: Window) -> Pulled:
+        """Pull all of ``subject`` in a window of time.
 
         Raises:
-            RestError: a request failed. What was received before it is stored; the subject is not complete.
+            RestError: a request failed. What was received before it is stored.
             StoreError: the database cannot be read.
         """
         try:
             await self._subjects[subject](window)
         except RestError as error:
-            if error.code != _NOT_IN_DEMO:
-                raise
-            return f"{subject}: {error}"
-        more = f" (and {len(self._unknown) - 1} more)" if len(self._unknown) > 1 else ""
-        return f"{self._unknown[0]}{more}" if self._unknown else None
+            self._note_rejection(error, {})
+        return self._pulled()
+
+    async def pull_orders_of_fills(self) -> Pulled:
+        """Pull the orders of the fills in the window that neither a list nor the database has.
+
+        An order that was created before the window is in no list that is sorted by creation. Call it after ``orders``
+        and ``fills`` were pulled.
+
+        Raises:
+            RestError: a request failed.
+            StoreError: the database cannot be read.
+        """
+        instruments = self._listed.orders_of_fills
+        missing = self._held.orders_missing(instruments.keys() - self._listed.orders)
+        ids = {ord_id: {"instId": instruments[ord_id], "ordId": ord_id} for ord_id in sorted(missing)}
+        found = await self._look_up("orders", "trade/order", ids)
+        if found.missing:
+            self._unknown.append(
+                _count(found.missing, "order", "with a fill was not found", "with a fill were not found")
+            )
+        return self._pulled()
+
+    def _pulled(self) -> Pulled:
+        return Pulled(_first_of(self._unknown), _first_of(self._rejected))
 
     async def _orders(self, window: Window) -> None:
-        held = self._held.open_orders(RECEIVED_US)  # before the request: an order placed later cannot be missing
-        listed: set[str] = set()
-        await self._sweep(endpoints.ORDERS_PENDING, NOW, listed)
-        await self._sweep(endpoints.ORDERS, window, listed)
-        if self._reach(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, window) is endpoints.ORDERS_ARCHIVE:
-            await self._sweep(endpoints.ORDERS_ARCHIVE, window, listed)  # it lacks orders cancelled without a fill
-        ids = {ord_id: {"instId": inst_id or "", "ordId": ord_id} for ord_id, inst_id in held if ord_id not in listed}
-        await self._look_up("orders", "trade/order", ids)
+        # Before the request: an order that is placed later cannot be missing from its reply.
+        stored = self._held.open_orders(RECEIVED_US)
+        not_found = self._held.orders_not_found(window.since_ms)
+        types = self._held.inst_types()
+        created = window if self._only or self._held.has_orders_before(window.since_ms) else Window(0, window.until_ms)
+        listed = self._listed.orders
+
+        def take(row: Row) -> None:
+            listed.add(_text(row, "ordId"))
+            types.add(_text(row, "instType"))
+
+        await self._sweep(endpoints.ORDERS_PENDING, ALL, take)
+        for endpoint, until_ms in self._lists(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, window):
+            # The archive lacks orders that were cancelled without a fill.
+            await self._sweep(endpoint, Window(created.since_ms, until_ms), take, types)
+        missing = {name: {"instId": of, "ordId": name} for name, of in (*stored, *not_found) if name not in listed}
+        await self._settle("orders", "trade/order", missing, {name for name, _ in not_found})
 
     async def _fills(self, window: Window) -> None:
-        await self._sweep(self._reach(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window), window)
+        types = self._held.inst_types()
+
+        def take(row: Row) -> None:
+            types.add(_text(row, "instType"))
+            ord_id = _text(row, "ordId")
+            if ord_id and window.has(milliseconds(_text(row, "ts"))) and covers_row(self._only, row):
+                self._listed.orders_of_fills[ord_id] = _text(row, "instId")
+
+        await self._sweep_lists(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window, take, types)
 
     async def _algo_orders(self, window: Window) -> None:
-        held = self._held.open_algo_orders(RECEIVED_US)
+        stored = self._held.open_algo_orders(RECEIVED_US)
+        not_found = self._held.algo_orders_not_found(window.since_ms)
+        types = self._held.algo_types()
         listed: set[str] = set()
-        await self._sweep(endpoints.ALGO_PENDING, NOW, listed)
-        await self._sweep(endpoints.ALGO_HISTORY, window, listed)  # by cTime: it may not reach old ones
-        kinds = None if self._kinds is None else {kind for kinds in self._kinds for kind in kinds.split(",")}
-        missing = (name for name, kind in held if name not in listed and (kinds is None or kind in kinds))
-        ids = {algo_id: {"algoId": algo_id} for algo_id in missing}
-        await self._look_up("orders-algo", "trade/order-algo", ids)
 
-    async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> None:
-        """Request orders that no list contains, each by its id. What is not found twice counts as not found.
+        def take(row: Row) -> None:
+            listed.add(_text(row, "algoId"))
+
+        await self._sweep(endpoints.ALGO_PENDING, ALL, take, types)
+        await self._sweep(endpoints.ALGO_HISTORY, window, take, types)  # by cTime: it may not reach old ones
+        missing = {
+            name: {"algoId": name}
+            for name, type in (*stored, *not_found)
+            if name not in listed and (not self._plain_algos or type in endpoints.PLAIN_ALGOS)
+        }
+        await self._settle("orders-algo", "trade/order-algo", missing, {name for name, _ in not_found})
+
+    async def _settle(
+        self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]], not_found: Collection[str]
+    ) -> None:
+        """Request stored orders that no list contains; those that are not found count as gone.
 
         So does an order whose look-up OKX rejects: it is not pending, and otherwise it would keep every gap open.
+
+        Args:
+            not_found: Those that were not found earlier in this window, and are still of an unknown end.
         """
-        missing = [*ids]
+        found = await self._look_up(channel, path, ids)
+        if new := [name for name in found.missing if name not in not_found]:
+            await self._send.send(OrdersNotFound(self._client.name, channel, new, found.began_us, found.as_of_ms))
+        what = "order" if channel == "orders" else "algo order"
+        if gone := [name for name, why in found.missing.items() if not why]:
+            self._unknown.append(
+                _count(gone, what, "was not found: its end is unknown", "were not found: their ends are unknown")
+            )
+        self._unknown += [f"the end of {what} {name}: {why}" for name, why in found.missing.items() if why]
+
+    async def _look_up(self, channel: str, path: str, ids: Mapping[str, Mapping[str, str]]) -> "_LookUp":
+        """Request orders, each by its id. What is not found twice counts as not found."""
+        missing: dict[str, str] = dict.fromkeys(ids, "")
+        began_us = as_of_ms = 0
         for wait_s in (0.0, AGAIN_S):
             if missing:
                 await trio.sleep(wait_s)
             began_us, as_of_ms = now_us(), self._as_of_ms()
             rejected = {name: await self._look_up_one(channel, path, ids[name]) for name in missing}
-            missing = [name for name, why in rejected.items() if why is not None]
-        if missing:
-            self._unknown += [f"the end of order {name}: {why}" for name, why in rejected.items() if why]
-            await self._send.send(OrdersNotFound(self._client.name, channel, missing, began_us, as_of_ms))
+            missing = {name: why for name, why in rejected.items() if why is not None}
+        return _LookUp(missing, began_us, as_of_ms)
 
     async def _look_up_one(self, channel: str, path: str, params: Mapping[str, str]) -> str | None:
         """Request one order; return None if it is found, ``""`` if it is not, or why OKX rejects the look-up."""
@@ -180,7 +285,7 @@ class Puller:
         except RestError as error:
             if error.code in _NO_SUCH_ORDER:
                 return ""
-            if error.action not in (Action.FIX, Action.REJECT):
+            if not error.is_rejection:
                 raise
             return str(error)
 
@@ -193,7 +298,7 @@ class Puller:
         await self._new_bills(window)
 
     async def _new_bills(self, window: Window) -> None:
-        await self._sweep(self._reach(endpoints.BILLS, endpoints.BILLS_ARCHIVE, window), window)
+        await self._sweep_lists(endpoints.BILLS, endpoints.BILLS_ARCHIVE, window)
 
     async def _positions(self, window: Window) -> None:
         await self._fetch("positions", "account/positions", {}, complete=True)
@@ -207,30 +312,55 @@ class Puller:
     async def _withdrawals(self, window: Window) -> None:
         await self._sweep(endpoints.WITHDRAWALS, window)
 
-    def _reach(self, near: Endpoint, archive: Endpoint, window: Window) -> Endpoint:
-        return endpoints.reaching(near, archive, window.since_ms, now_us() // 1000)
+    def _lists(self, near: Endpoint, archive: Endpoint, window: Window) -> list[tuple[Endpoint, int | None]]:
+        return endpoints.lists_since(near, archive, window.since_ms, window.until_ms, now_us() // 1000)
 
-    async def _sweep(self, endpoint: Endpoint, window: Window, listed: set[str] | None = None) -> None:
-        """Read all pages of all sweeps of an endpoint; add the ids that they contain to ``listed``."""
-        for sweep in endpoint.sweeps:
-            if self._kinds and sweep.get("ordType", self._kinds[0]) not in self._kinds:
+    async def _sweep_lists(
+        self, near: Endpoint, archive: Endpoint, window: Window, take: Take = _ignore, types: Collection[str] = ()
+    ) -> None:
+        for endpoint, until_ms in self._lists(near, archive, window):
+            await self._sweep(endpoint, Window(window.since_ms, until_ms), take, types)
+
+    async def _sweep(
+        self, endpoint: Endpoint, window: Window, take: Take = _ignore, types: Collection[str] = ()
+    ) -> None:
+        """Read all pages of all sweeps of an endpoint.
+
+        Args:
+            take: Called with each row.
+            types: Types that the exchange has reported, which the endpoint's own sweeps may lack.
+        """
+        for sweep in endpoint.sweeps_of(types):
+            if self._plain_algos and not {*sweep.get("ordType", "trigger").split(",")} <= {*endpoints.PLAIN_ALGOS}:
                 continue
             walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms, self._overlap_ms)
             while walk.params is not None:
                 try:
                     rows = await self._fetch(endpoint.channel, endpoint.path, walk.params, priority=1)
                 except RestError as error:
-                    if not is_not_offered(sweep, error.code):
-                        raise
-                    if not has_none(error.code):
-                        self._unknown.append(f"{sweep['instType']}: {error}")
+                    self._note_rejection(error, sweep)
                     break
-                if listed is not None:
-                    listed.update(str(row.get(endpoint.cursor, "")) for row in rows)
+                for row in rows:
+                    if isinstance(row, dict):
+                        take(row)
                 try:
                     walk.take(rows)
                 except ValueError as error:
                     raise _broken(endpoint.path, str(error)) from None
+            if walk.incomplete:
+                self._rejected.append(walk.incomplete)
+
+    def _note_rejection(self, error: RestError, sweep: Mapping[str, str]) -> None:
+        """Note that OKX rejects a request; any other error is raised."""
+        note = ": ".join((*sweep.values(), str(error)))
+        if is_not_offered(sweep, error.code):
+            self._unknown += [] if has_none(error.code) else [note]
+        elif error.code == _NOT_IN_DEMO or (error.is_rejection and is_optional(sweep)):
+            self._unknown.append(note)
+        elif error.is_rejection:
+            self._rejected.append(note)
+        else:
+            raise error
 
     def _ahead_ms(self) -> int:
         """Return by how much our clock is ahead of this site's: such times are its future.
@@ -245,7 +375,7 @@ class Puller:
 
     async def _fetch(
         self, channel: str, path: str, params: Mapping[str, str], *, priority: int = 0, complete: bool = False
-    ) -> list[dict[str, object]]:
+    ) -> list[object]:
         """Request one page, and send its rows as of before the request: what is pushed meanwhile is newer.
 
         Args:
@@ -254,16 +384,27 @@ class Puller:
         began_us, as_of_ms = now_us(), self._as_of_ms()
         body = await self._client.get(path, params, priority=priority)
         try:
-            rows = msgspec.json.decode(body, type=list[dict[str, object]])
+            text = body.decode()
+            rows = decode_leniently(_decode_list, text)
         except UNREADABLE:
-            raise _broken(path, "data is not a list of objects") from None
+            raise _broken(path, "data is not a list") from None
+        rejected = self._checks.setdefault(channel, ReplyCheck(channel)).rejected(rows)
+        self._rejected += [f"{path}: a row cannot be stored: {row}" for row in rejected]
         if self._only:
-            reported = [row for row in rows if covers_row(self._only, row)]
-            body, complete = msgspec.json.encode(reported), False
+            reported = [row for row in rows if isinstance(row, dict) and covers_row(self._only, row)]
+            text, complete = msgspec.json.encode(reported).decode(), False
         if rows or complete:
-            await self._send.send(Rows(self._client.name, channel, body.decode(), began_us, as_of_ms, complete))
+            await self._send.send(Rows(self._client.name, channel, text, began_us, as_of_ms, complete))
         self._on_rows(len(rows))
         return rows
+
+
+class _LookUp(msgspec.Struct, frozen=True):
+    """What was not found, with the reason if OKX rejects the request; when it was requested last, and as of when."""
+
+    missing: dict[str, str]
+    began_us: int
+    as_of_ms: int
 
 
 def subjects_of(key: str) -> tuple[str, ...]:
@@ -292,3 +433,17 @@ def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) 
 
 def _broken(path: str, what: str) -> RestError:
     return RestError(f"{path}: {what}", Action.RETRY)
+
+
+def _text(row: Row, field: str) -> str:
+    return str(row.get(field) or "")
+
+
+def _count(names: Collection[str], what: str, one: str, more: str) -> str:
+    first = next(iter(names))
+    return f"1 {what} {one} ({first})" if len(names) == 1 else f"{len(names)} {what}s {more} (the first is {first})"
+
+
+def _first_of(notes: Sequence[str]) -> str | None:
+    more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+    return f"{notes[0]}{more}" if notes else None

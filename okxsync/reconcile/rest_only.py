@@ -142,7 +142,7 @@ class RestOnlySource:
 
     def _finish(self, key: Key, changed_ms: int, report: Report) -> list[Message]:
         self._tried_at[key] = trio.current_time()
-        if not report.failed:
+        if not report.unfinished:
             self._fetched[key] = report.began_ms
             if report.began_ms - changed_ms > self._timings.rest_lag_s * 1000:
                 self._known[key] = max(changed_ms, self._known[key])

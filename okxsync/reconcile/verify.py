@@ -24,7 +24,7 @@ from okxsync.reconcile.pull import UNFILLED_KEPT_MS
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
-from okxsync.rest.pages import read_list, read_page
+from okxsync.rest.pages import read_list, read_lists, read_page
 from okxsync.store import decode
 from okxsync.store.decode import Record
 from okxsync.store.tables import ALGO_PENDING, PENDING
@@ -218,11 +218,8 @@ def _covers(keys: Sequence[str], row: Row) -> bool:
 def _has_kind(key: str, row: Row) -> bool:
     """Whether a channel reports this type of algo order; it is not known which one reports a type that is new."""
     advanced = row.get("ord_type") in endpoints.ADVANCED_ALGOS
-    plain = row.get("ord_type") in _PLAIN_ALGOS
+    plain = row.get("ord_type") in endpoints.PLAIN_ALGOS
     return not (advanced if (channel := channel_of(key)) == "orders-algo" else plain and channel == "algo-advance")
-
-
-_PLAIN_ALGOS: Final = frozenset(",".join(endpoints.PLAIN_ALGOS).split(","))
 
 
 # What REST reports
@@ -231,11 +228,8 @@ _PLAIN_ALGOS: Final = frozenset(",".join(endpoints.PLAIN_ALGOS).split(","))
 async def _their_orders(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
     """Return pending and ended orders; one that ends in between is in the second list, and that row counts."""
     rows = await read_list(client, endpoints.ORDERS_PENDING, 0)
-    rows += await read_list(client, endpoints.ORDERS, scope.since_ms)
-    near, archive = endpoints.ORDERS, endpoints.ORDERS_ARCHIVE
-    if endpoints.reaching(near, archive, scope.since_ms, client.now_ms()) is archive:
-        rows += await read_list(client, archive, scope.since_ms)  # it lacks orders cancelled without a fill
-    return rows
+    # The archive lacks orders that were cancelled without a fill.
+    return rows + await read_lists(client, endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, scope.since_ms)
 
 
 async def _their_algo_orders(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
@@ -251,7 +245,7 @@ async def _their_algo_orders(client: AccountClient, scope: Scope, ours: Sequence
         try:
             rows += await read_list(client, of_kind, 0)
         except RestError as error:
-            if error.action not in (Action.FIX, Action.REJECT):
+            if not error.is_rejection:
                 raise
             for row in pending:
                 if row["ord_type"] == kind:
@@ -263,7 +257,7 @@ async def _look_up_algo_order(client: AccountClient, algo_id: str) -> Rows:
     try:
         return await read_page(client, "trade/order-algo", {"algoId": algo_id})
     except RestError as error:
-        if error.action not in (Action.FIX, Action.REJECT):
+        if not error.is_rejection:
             raise
         return []
 
@@ -282,8 +276,7 @@ async def _their_balances(client: AccountClient, scope: Scope, ours: Sequence[Ro
 
 
 async def _their_fills(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
-    near, archive = endpoints.FILLS, endpoints.FILLS_ARCHIVE
-    return await read_list(client, endpoints.reaching(near, archive, scope.since_ms, client.now_ms()), scope.since_ms)
+    return await read_lists(client, endpoints.FILLS, endpoints.FILLS_ARCHIVE, scope.since_ms)
 
 
 # Which rows both sides must have

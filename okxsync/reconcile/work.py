@@ -5,7 +5,7 @@ I/O what is to be stored.
 """
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ import trio
 from okxsync.messages import GapResult, Message
 from okxsync.okx.endpoints import OVERLAP_MS
 from okxsync.reconcile.held import Gap, Held
-from okxsync.reconcile.pull import Puller, Window, outcome_of, subjects_of
+from okxsync.reconcile.pull import Listed, Pulled, Puller, Window, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
@@ -30,9 +30,10 @@ class Part(msgspec.Struct):
 
     Attributes:
         rows: How many rows REST has returned.
-        done: Whether every request succeeded.
+        done: Whether every request succeeded, and every row is stored.
         error: Why it is not complete.
         rest_failed: Whether the error is REST's.
+        rejected: Whether the error is final: OKX rejects a request, or a row cannot be stored.
         unknown: What OKX cannot report of it; that is no error.
     """
 
@@ -43,6 +44,7 @@ class Part(msgspec.Struct):
     done: bool = False
     error: str | None = None
     rest_failed: bool = False
+    rejected: bool = False
     unknown: str | None = None
 
 
@@ -63,6 +65,11 @@ class Report(msgspec.Struct, frozen=True):
     def failed(self) -> Part | None:
         """The first part with an error."""
         return next((part for part in self.parts if part.error), None)
+
+    @property
+    def unfinished(self) -> Part | None:
+        """The first part with an error that another attempt may not have."""
+        return next((part for part in self.parts if part.error and not part.rejected), None)
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -104,9 +111,9 @@ async def perform(
         send: Where the rows go.
     """
     began_us, began_ms = now_us(), client.now_ms() if client else 0
-    held = Held(reader, work.account, began_us)
+    held, listed = Held(reader, work.account, began_us), Listed()
 
-    async def pull(part: Part) -> None:
+    async def attempt(part: Part, pull: Callable[[Puller], Awaitable[Pulled]]) -> None:
         def count(rows: int) -> None:
             part.rows += rows
             on_progress(part)
@@ -115,15 +122,25 @@ async def perform(
             part.error = NO_CLIENT
         else:
             puller = Puller(
-                client, send, held, count, only=work.only, plain_algos=work.plain_algos, overlap_ms=work.overlap_ms
+                client,
+                send,
+                held,
+                count,
+                only=work.only,
+                plain_algos=work.plain_algos,
+                overlap_ms=work.overlap_ms,
+                listed=listed,
             )
             try:
-                part.unknown = await puller.pull(part.subject, part.window)
-                part.done = True
+                _conclude(part, await pull(puller))
             except (RestError, StoreError) as error:
-                log.warning("%s: %s: %s: %s", work.account, work.about, part.subject, error)
-                part.error, part.rest_failed = str(error), isinstance(error, RestError)
+                part.done, part.error, part.rest_failed = False, str(error), isinstance(error, RestError)
+            if part.error:
+                log.warning("%s: %s: %s: %s", work.account, work.about, part.subject, part.error)
         on_progress(part)
+
+    async def pull(part: Part) -> None:
+        await attempt(part, lambda puller: puller.pull(part.subject, part.window))
 
     if work.side_by_side:
         async with trio.open_nursery() as nursery:
@@ -134,7 +151,22 @@ async def perform(
             await pull(part)
             if part.error:
                 break
+    pulled = {part.subject: part for part in work.parts if part.done}
+    if "orders" in pulled and (fills := pulled.get("fills")):
+        await attempt(fills, Puller.pull_orders_of_fills)
     return Report(work.parts, began_us, began_ms, now_us(), client.now_ms() if client else 0)
+
+
+def _conclude(part: Part, pulled: Pulled) -> None:
+    """Add the result of pulling a part to what is known of it already."""
+    part.unknown = _joined(part.unknown, pulled.unknown)
+    part.error = _joined(part.error, pulled.rejected)
+    part.rejected = part.rest_failed = part.error is not None
+    part.done = part.error is None
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(note for note in notes if note) or None
 
 
 def parts_of(account: str, gaps: Iterable[Gap]) -> list[Part]:
@@ -154,8 +186,8 @@ def gap_results(gaps: Iterable[Gap], report: Report) -> list[GapResult]:
         parts = [part for part in report.parts if part.subject in needed and _spans(part.window, gap)]
         if gap.to_at is None or len(parts) < len(needed):
             continue
-        errors = "; ".join(part.error for part in parts if part.error)
-        unknown = "; ".join(part.unknown for part in parts if part.unknown)
+        errors = _joined(*(part.error for part in parts if not part.rejected))
+        unknown = _joined(*(note for part in parts for note in (part.error, part.unknown)))
         ended = outcome_of(gap.channel, gap.from_at // 1000, report.ended_us // 1000, unknown)
         outcome, note = (None, errors) if errors else ended
         results.append(GapResult(gap.id, report.ended_us, outcome, sum(part.rows for part in parts), note))

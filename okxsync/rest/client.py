@@ -19,7 +19,7 @@ from okxsync.config.reveal import reveal
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import AccountSettings, MarketSettings
 from okxsync.messages import MARKET
-from okxsync.okx.codes import Action, meaning_of
+from okxsync.okx.codes import REJECTIONS, Action, meaning_of_reply
 from okxsync.okx.endpoints import BUDGETS
 from okxsync.okx.rate_limits import Slots
 from okxsync.okx.signing import sign_rest
@@ -32,6 +32,10 @@ from okxsync.runtime.text import sanitize
 
 ATTEMPT_S: Final = 10.0
 ATTEMPTS: Final = 6
+ATTEMPTS_UNLISTED: Final = 3
+"""An error that okxsync does not know may be transient; it is more likely about this one request."""
+_NOT_SERVED: Final = frozenset({404, 405, 410})
+"""HTTP status of an endpoint that a site does not have."""
 SLOW_S: Final = 2.0
 """OKX's rate limits count over two seconds at most. After a "slow down" the next attempt comes that much later."""
 
@@ -43,6 +47,11 @@ class RestError(Exception):
         super().__init__(text)
         self.action = action
         self.code = code
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether OKX rejects this one request, and would reject it again."""
+        return self.action in REJECTIONS
 
 
 class _RestReply(msgspec.Struct):
@@ -135,7 +144,10 @@ class Client:
             except RestError as error:
                 if error.action is Action.RESIGN and was_resigned:  # the clock was right: the secret is wrong
                     raise RestError(str(error), Action.GIVE_UP, error.code) from None
-                if error.action in (Action.FIX, Action.GIVE_UP, Action.REJECT) or attempt == self._attempts:
+                is_unlisted = error.action is Action.UNLISTED
+                if error.action is Action.GIVE_UP or (error.is_rejection and not is_unlisted):
+                    raise
+                if attempt >= (min(ATTEMPTS_UNLISTED, self._attempts) if is_unlisted else self._attempts):
                     raise
                 was_resigned = error.action is Action.RESIGN or was_resigned
                 if error.action in (Action.RESYNC, Action.RESIGN):
@@ -161,10 +173,11 @@ class Client:
         try:
             reply = msgspec.json.decode(body, type=_RestReply)
         except UNREADABLE:
-            raise RestError(f"{path}: HTTP status {status}, and no JSON", Action.RETRY) from None
+            action = Action.UNLISTED if status in _NOT_SERVED else Action.RETRY
+            raise RestError(f"{path}: HTTP status {status}, and no JSON", action) from None
         code = str(reply.code)
         if code != "0":
-            meaning = meaning_of(code)
+            meaning = meaning_of_reply(code, status)
             hint = f"; {meaning.hint}" if meaning.hint else ""
             raise RestError(
                 f"{path}: {sanitize(code)} {meaning.text} ({sanitize(reply.msg)}){hint}", meaning.action, code

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from okxsync.okx.codes import Action
-from okxsync.okx.endpoints import Endpoint, Walk, is_not_offered
+from okxsync.okx.endpoints import Endpoint, Walk, is_not_offered, lists_since
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 
@@ -23,7 +23,12 @@ async def read_page(client: AccountClient, path: str, params: Mapping[str, str])
 
 
 async def read_list(
-    client: AccountClient, endpoint: Endpoint, since_ms: int, only: Mapping[str, Collection[str]] | None = None
+    client: AccountClient,
+    endpoint: Endpoint,
+    since_ms: int,
+    only: Mapping[str, Collection[str]] | None = None,
+    *,
+    until_ms: int | None = None,
 ) -> list[dict[str, object]]:
     """Return all rows of an endpoint back to a time, of all its sweeps that OKX offers for this account.
 
@@ -36,7 +41,7 @@ async def read_list(
     rows: list[dict[str, object]] = []
     wanted = (only or {}).items()
     for sweep in (sweep for sweep in endpoint.sweeps if all(sweep[name] in values for name, values in wanted)):
-        walk = Walk(endpoint, sweep, since_ms)
+        walk = Walk(endpoint, sweep, since_ms, until_ms)
         while walk.params is not None:
             try:
                 page = await read_page(client, endpoint.path, walk.params)
@@ -49,4 +54,20 @@ async def read_list(
                 walk.take(page)
             except ValueError as error:
                 raise RestError(f"{endpoint.path}: {error}", Action.RETRY) from None
+            if walk.incomplete:
+                raise RestError(walk.incomplete, Action.REJECT)
+    return rows
+
+
+async def read_lists(
+    client: AccountClient, near: Endpoint, archive: Endpoint, since_ms: int
+) -> list[dict[str, object]]:
+    """Return all rows back to a time of two lists; what both have is returned twice.
+
+    Raises:
+        RestError: the request for some page failed.
+    """
+    rows: list[dict[str, object]] = []
+    for endpoint, until_ms in lists_since(near, archive, since_ms, None, client.now_ms()):
+        rows += await read_list(client, endpoint, since_ms, until_ms=until_ms)
     return rows

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from okxsync.messages import AccountRemoved, ConfiguredAccount, ConnectionRemoved, Heartbeat, Phase, Run
+from okxsync.okx.account_config import read_config_row
 from okxsync.store.coverage_table import lose_all
 from okxsync.store.database import Connection
 
@@ -51,14 +52,6 @@ def heartbeat(db: Connection, message: Heartbeat, run: Run | None) -> None:
     db.execute(_RUN, (*msgspec.structs.astuple(message.run), message.at, message.stopped_at, message.exit))
 
 
-class _AccountColumns(msgspec.Struct, rename="camel"):
-    uid: str | None = None
-    main_uid: str | None = None
-    acct_lv: str | None = None
-    pos_mode: str | None = None
-    perm: str | None = None
-
-
 def account_configured(db: Connection, message: ConfiguredAccount) -> None:
     """Write an account as configured, and what the exchange says of it once known."""
     db.execute(
@@ -69,10 +62,11 @@ def account_configured(db: Connection, message: ConfiguredAccount) -> None:
         (message.name, message.site, int(message.demo), message.at),
     )
     if message.config:
-        config = msgspec.json.decode(message.config, type=_AccountColumns)
+        config = read_config_row(message.config)
+        known = (config.uid, config.main_uid, config.acct_lv, config.pos_mode, config.perm)
         db.execute(
             "UPDATE accounts SET uid = ?, main_uid = ?, acct_lv = ?, pos_mode = ?, perm = ?, raw = ? WHERE name = ?",
-            (*msgspec.structs.astuple(config), message.config, message.name),
+            (*(text or None for text in known), message.config, message.name),
         )
 
 

@@ -442,3 +442,9 @@ def m015_pushed_sizes(database: Database) -> None:
     database.execute("ALTER TABLE fills ADD COLUMN pushed_sz TEXT")
     for table in ("positions", "balances"):
         database.execute(f"CREATE INDEX {table}_absent ON {table} (account, received_at) WHERE absent_time IS NOT NULL")
+
+
+@migrations()
+def m016_types_of_algo_orders(database: Database) -> None:
+    """Index the few types of algo orders: REST lists each type on its own, and OKX adds new ones."""
+    database.execute("CREATE INDEX algo_orders_type ON algo_orders (ord_type)")

@@ -13,6 +13,7 @@ import msgspec
 from okxsync import events
 from okxsync.messages import OrdersNotFound
 from okxsync.okx import models
+from okxsync.okx.fill_ids import NO_TRADE_ID, trade_id_of
 from okxsync.store import decode, tables
 from okxsync.store.database import Connection
 from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
@@ -49,9 +50,9 @@ Handler: TypeAlias = "Callable[[Staging, IncomingRows], None]"
 class Staging:
     """Stages rows; ``write`` writes them."""
 
-    def __init__(self, pages: Pages, account_of: Callable[[str], str | None], anomaly: OnAnomaly) -> None:
+    def __init__(self, pages: Pages, account_of: Callable[[str, str], str | None], anomaly: OnAnomaly) -> None:
         self._pages = pages
-        self._account_of = account_of  # by uid
+        self._account_of = account_of  # by uid, and by the account that received it
         self._anomaly = anomaly
         self._staged: defaultdict[Table, dict[Hashable, list[Value]]] = defaultdict(dict)
         self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that stay open
@@ -122,7 +123,7 @@ class Staging:
     def _fill_of(self, row: models.Order, of_order: list[Value], push: IncomingRows) -> list[Value]:
         """Return the fill in an order push (OKX docs: order channel, ``fill*`` belong to this push only)."""
         values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
-        if is_synthetic := row.trade_id in ("", "0"):
+        if is_synthetic := row.trade_id in NO_TRADE_ID:
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
             values[_TRADE_ID] = synthetic_id(row.acc_fill_sz, row.fill_time)
         return [*values, int(is_synthetic), "ws", push.account, push.at, ""]
@@ -141,11 +142,15 @@ class Staging:
         if push.source != "rest":
             return
         for raw in push.rows:
-            if (row := decode.FILL.read(raw, self._anomaly)) is None or not row.trade_id:
+            row = decode.FILL.read(raw, self._anomaly)
+            trade_id, is_ours = trade_id_of(row.trade_id, row.bill_id) if row else ("", False)
+            if row is None or not trade_id:
                 self._anomaly(events.INVALID_ROW, "fill")
                 continue
             values = decode.FILL.values(row, self._anomaly)
-            self._put(tables.FILLS, [*values, 0, "rest", push.account, push.at, _text(raw)])
+            values[_TRADE_ID] = trade_id
+            values[_FILL_TIME] = values[_FILL_TIME] or values[_FILL_TS]
+            self._put(tables.FILLS, [*values, int(is_ours), "rest", push.account, push.at, _text(raw)])
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
 
     def account(self, push: IncomingRows) -> None:
@@ -234,9 +239,14 @@ class Staging:
             if not values or not all(values[index] for index in key):
                 self._anomaly(events.INVALID_ROW, table.name)
                 continue
-            uid, p_time = getattr(row, "uid", ""), getattr(row, "p_time", "")
+            uid, sub_acct, p_time = (getattr(row, name, "") for name in ("uid", "sub_acct", "p_time"))
+            account = self._account_of(uid, push.account)
+            # A master account receives its sub-accounts' deposits too; they must not count as its own.
+            if account is None and sub_acct:
+                self._anomaly(events.OTHER_ACCOUNT, table.name)
+                continue
             ours: dict[str, Value] = {
-                "account": self._account_of(uid) or push.account,  # a master account receives its sub-accounts' too
+                "account": account or push.account,
                 "received_at": push.at,
                 "as_of": push.as_of(p_time),
                 "raw": _text(raw),
@@ -279,7 +289,7 @@ _FROM_ORDER: Final = [
     decode.ORDER.columns.index(name) if (name := _OF_THE_FILL.get(column, column)) in decode.ORDER.columns else None
     for column in decode.FILL.columns
 ]
-_TRADE_ID: Final = decode.FILL.columns.index("trade_id")
+_TRADE_ID, _FILL_TIME, _FILL_TS = (decode.FILL.columns.index(name) for name in ("trade_id", "fill_time", "ts"))
 _INST_TYPE: Final = decode.INSTRUMENT.columns.index("inst_type")
 _EVENT_TYPES: Final = frozenset({"", "snapshot", "event_update"})
 

@@ -120,12 +120,19 @@ class State:
                 del self.samples[sampled:]
             raise
 
-    def account_of(self, uid: str) -> str | None:
-        """Return the name of the account with a uid."""
+    def account_of(self, uid: str, receiver: str) -> str | None:
+        """Return the account that a row of ``uid`` belongs to; None if that account is not mirrored.
+
+        Args:
+            receiver: The account that has received it.
+        """
         if not uid:
-            return None
+            return receiver
         found = self.db.execute("SELECT name FROM accounts WHERE uid = ? AND removed_at IS NULL", [uid]).fetchone()
-        return found[0] if found else None
+        if found:
+            return str(found[0])
+        known = self.db.execute("SELECT uid FROM accounts WHERE name = ? AND uid IS NOT NULL", [receiver]).fetchone()
+        return None if known and known[0] != uid else receiver
 
 
 class _Anomalies:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.okx.codes import CLOSES, CODES, Action, Meaning, meaning_of
+from okxsync.okx.codes import CLOSES, CODES, Action, Meaning, meaning_of, meaning_of_reply
 
 FACTS = Path(os.environ.get("OKXSYNC_PAYLOADS", "")).parent / "okx-v5.md"
 WORDS = {
@@ -73,6 +73,22 @@ def test_every_code_has_a_text_of_one_line() -> None:
         assert len(code) == 5, code
         assert meaning.text, code
         assert "\n" not in meaning.text + meaning.hint, code
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        (200, Action.UNLISTED),
+        (400, Action.UNLISTED),
+        (401, Action.GIVE_UP),
+        (403, Action.GIVE_UP),
+        (429, Action.SLOW),
+        (503, Action.RETRY),
+    ],
+)
+def test_the_http_status_decides_about_a_code_of_rest_that_is_not_listed(status: int, action: Action) -> None:
+    assert meaning_of_reply("99999", status).action is action
+    assert meaning_of_reply("50011", status) == CODES["50011"]
 
 
 def test_an_unknown_code_is_retried() -> None:

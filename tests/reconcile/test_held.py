@@ -5,10 +5,10 @@ import time
 import pytest
 
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
-from okxsync.reconcile.held import LiveChannel, last_changes, live_channels
+from okxsync.reconcile.held import Held, LiveChannel, last_changes, live_channels
 from okxsync.reconcile.rest_only import TRIGGERS
 from okxsync.store.database import Reader
-from tests.support.desk import NOW, Desk
+from tests.support.desk import NOW, Desk, order
 
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
 ACCOUNTS = 100
@@ -82,3 +82,39 @@ def test_the_last_change_is_one_look_up_per_account(desk: Desk, reader: Reader) 
         scanned = [step for step in plan if step.startswith(("SCAN positions", "SCAN balances"))]
         assert scanned == []
         assert [step for step in plan if step.startswith("SEARCH") and "(account=?)" not in step] == []
+
+
+def test_orders_were_mirrored_before_a_window_once_the_initial_gap_is_closed(desk: Desk, reader: Reader) -> None:
+    held = Held(reader, "alpha", NOW)
+    began_ms = NOW // 1000 - 86_400_000
+    assert not held.has_orders_before(NOW // 1000)
+    desk.apply(Subscribed(1, "alpha", ["orders"], NOW, 86_400_000_000))
+    assert not held.has_orders_before(NOW // 1000)  # its initial backfill is still pending
+    assert not held.has_orders_before(began_ms)
+    desk.apply(GapResult(1, NOW + S, "partial", 0, "a note"))
+    assert held.has_orders_before(began_ms)
+    assert not held.has_orders_before(began_ms - 1)
+    desk.apply(Lost(1, "alpha", ["orders"], NOW + S, "reset"))
+    assert held.has_orders_before(NOW // 1000)
+    assert not held.has_orders_before(NOW // 1000 + 2000)  # behind a gap that is open
+
+
+def test_an_account_without_an_initial_backfill_is_mirrored_since_its_subscription(desk: Desk, reader: Reader) -> None:
+    desk.apply(Subscribed(1, "alpha", ["orders"], NOW + 1))
+    assert Held(reader, "alpha", NOW).has_orders_before(NOW // 1000)
+    assert not Held(reader, "alpha", NOW).has_orders_before(NOW // 1000 - 1)
+
+
+def test_orders_that_are_not_stored_are_found_among_many(desk: Desk, reader: Reader) -> None:
+    desk.push("orders", *(order(number) for number in range(1200)))
+    ids = {str(number) for number in range(1205)}
+    assert Held(reader, "alpha", NOW).orders_missing(ids) == {"1200", "1201", "1202", "1203", "1204"}
+
+
+def test_the_types_of_algo_orders_are_found_by_an_index(desk: Desk, reader: Reader) -> None:
+    kinds = ["trigger", "oco", "smart_iceberg"]
+    rows = [{"algoId": str(n), "ordType": kinds[n % 3], "state": "canceled"} for n in range(9)]
+    desk.push("orders-algo", *rows, {"algoId": "10"})
+    assert Held(reader, "alpha", NOW).algo_types() == {*kinds}
+    plan = desk.rows("EXPLAIN QUERY PLAN SELECT min(ord_type) FROM algo_orders WHERE ord_type > 'a'")
+    assert "algo_orders_type" in str(plan)

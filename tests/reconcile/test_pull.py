@@ -9,12 +9,13 @@ from trio.testing import MockClock
 
 from okxsync.messages import OrdersNotFound, Rows
 from okxsync.reconcile.held import Held
-from okxsync.reconcile.pull import RECEIVED_US, Puller, Window, outcome_of
+from okxsync.reconcile.pull import RECEIVED_US, Pulled, Puller, Window, outcome_of
+from okxsync.reconcile.work import Part, Work, perform
 from okxsync.rest.client import RestError
 from okxsync.store.database import Reader
 from tests.support.desk import Desk, order
 from tests.support.outbox import queue, queued
-from tests.support.scripted_rest import Exchange
+from tests.support.scripted_rest import Exchange, page
 
 HOUR_MS = 3_600_000
 
@@ -23,14 +24,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | None = None) -> str | None:
+async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | None = None) -> Pulled:
     """Pull a subject, and write the rows."""
     send, receive = queue()
     with send, closing(Reader(desk.path)) as reader:
         held = Held(reader, "alpha", time.time_ns() // 1000)
-        unknown = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
+        pulled = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
     desk.apply(*queued(receive))
-    return unknown
+    return pulled
 
 
 def push(desk: Desk, channel: str, row: object, ago_us: int = 2 * RECEIVED_US) -> None:
@@ -60,7 +61,7 @@ async def test_an_algo_order_that_ended_behind_a_page_of_newer_ones_is_found(
     newer = [algo(9000 - n, "canceled", now_ms() - HOUR_MS - n) for n in range(100)]
     exchange = Exchange({"trade/orders-algo-history": newer, "trade/order-algo": [algo(1, "canceled", uTime="99")]})
     exchange.replies["trade/order-algo"] = [algo(1, "canceled", uTime=str(now_ms()))]
-    assert await pull(exchange, desk, "algo orders") is None
+    assert await pull(exchange, desk, "algo orders") == Pulled()
     assert desk.rows("SELECT state FROM algo_orders WHERE algo_id = '1'") == [("canceled",)]
     assert exchange.paths().count("trade/order-algo") == 1
 
@@ -69,7 +70,8 @@ async def test_an_algo_order_that_is_not_found_is_gone_and_keeps_its_columns(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
     push(desk, "orders-algo", algo(1, triggerPx="100"))
-    assert await pull(Exchange({"trade/order-algo": "51603"}), desk, "algo orders") is None
+    pulled = await pull(Exchange({"trade/order-algo": "51603"}), desk, "algo orders")
+    assert pulled == Pulled(unknown="1 algo order was not found: its end is unknown (1)")
     assert desk.rows("SELECT state, trigger_px, source FROM algo_orders") == [("gone", "100", "rest")]
 
 
@@ -90,7 +92,7 @@ async def test_an_order_that_is_not_found_is_gone_and_keeps_its_columns(desk: De
     row = old(state="partially_filled", accFillSz="5", fillSz="5", tradeId="7", fillTime="1")
     push(desk, "orders", row)
     exchange = Exchange({"trade/order": "51603"})
-    assert await pull(exchange, desk, "orders") is None
+    assert await pull(exchange, desk, "orders") == Pulled(unknown="1 order was not found: its end is unknown (1)")
     assert exchange.paths().count("trade/order") == 2
     columns = "state, px, sz, acc_fill_sz, cl_ord_id, c_time, inst_type, raw IS NOT NULL"
     expected = ("gone", "30000", "10", "5", "c1", int(row["cTime"]), "SWAP", 1)
@@ -115,10 +117,54 @@ async def test_an_order_that_was_just_received_may_be_unknown_to_rest(desk: Desk
 
 async def test_an_order_whose_look_up_is_rejected_keeps_no_gap_open(desk: Desk, autojump_clock: MockClock) -> None:
     push(desk, "orders", old() | {"instId": ""})
-    unknown = await pull(Exchange({"trade/order": "50014"}), desk, "orders")
-    assert unknown is not None
-    assert "the end of order 1: trade/order: 50014" in unknown
+    pulled = await pull(Exchange({"trade/order": "50014"}), desk, "orders")
+    assert "the end of order 1: trade/order: 50014" in str(pulled.unknown)
     assert desk.rows("SELECT state FROM orders") == [("gone",)]
+
+
+async def test_the_orders_that_were_not_found_are_counted(desk: Desk, autojump_clock: MockClock) -> None:
+    push(desk, "orders", old())
+    push(desk, "orders", old() | {"ordId": "2"})
+    pulled = await pull(Exchange({"trade/order": "51603"}), desk, "orders")
+    assert pulled == Pulled(unknown="2 orders were not found: their ends are unknown (the first is 1)")
+
+
+@pytest.mark.parametrize("subject", ["orders", "algo orders"])
+async def test_an_order_that_was_not_found_is_unknown_in_each_attempt_of_its_window(
+    desk: Desk, autojump_clock: MockClock, subject: str
+) -> None:
+    """Else a second attempt, after another request has failed, closes the gap as filled."""
+    push(desk, "orders", old())
+    push(desk, "orders-algo", algo(1))
+    exchange = Exchange({"trade/order": "51603", "trade/order-algo": "51603"})
+    since_ms = now_ms() - 60_000
+    first = await pull(exchange, desk, subject, since_ms)
+    not_found = desk.rows("SELECT not_found_at FROM orders UNION ALL SELECT not_found_at FROM algo_orders")
+    assert await pull(exchange, desk, subject, since_ms) == first != Pulled()
+    assert not_found == desk.rows("SELECT not_found_at FROM orders UNION ALL SELECT not_found_at FROM algo_orders")
+    assert await pull(exchange, desk, subject, now_ms() + 60_000) == Pulled()  # what happened later is not about it
+
+
+async def test_an_order_that_is_found_in_a_later_attempt_is_not_unknown(desk: Desk, autojump_clock: MockClock) -> None:
+    push(desk, "orders", old())
+    exchange = Exchange({"trade/order": "51603"})
+    since_ms = now_ms() - 60_000
+    await pull(exchange, desk, "orders", since_ms)
+    exchange.replies["trade/order"] = [old(state="canceled", uTime=str(now_ms()))]
+    assert await pull(exchange, desk, "orders", since_ms) == Pulled()
+    assert desk.rows("SELECT state FROM orders") == [("canceled",)]
+
+
+@pytest.mark.parametrize("code", ["51527", "99999", "51400"])
+async def test_a_look_up_with_an_unlisted_error_is_rejected_after_a_few_attempts(
+    desk: Desk, autojump_clock: MockClock, code: str
+) -> None:
+    push(desk, "orders-algo", algo(1))
+    exchange = Exchange({"trade/order-algo": code})
+    pulled = await pull(exchange, desk, "algo orders")
+    assert str(pulled.unknown).startswith(f"the end of algo order 1: trade/order-algo: {code}")
+    assert desk.rows("SELECT state FROM algo_orders") == [("gone",)]
+    assert exchange.paths().count("trade/order-algo") <= 6
 
 
 async def test_after_a_failed_look_up_the_subject_is_not_complete(desk: Desk, autojump_clock: MockClock) -> None:
@@ -133,18 +179,18 @@ async def test_after_a_failed_look_up_the_subject_is_not_complete(desk: Desk, au
 
 async def test_events_are_requested_where_they_are_offered(desk: Desk, autojump_clock: MockClock) -> None:
     exchange = Exchange()
-    assert await pull(exchange, desk, "orders") is None
+    assert await pull(exchange, desk, "orders") == Pulled()
     asked = {params.get("instType") for path, params in exchange.asked if path == "trade/orders-history"}
     assert asked == {"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"}
     exchange.replies["trade/orders-history"] = lambda params: "51000" if params["instType"] == "EVENTS" else []
-    assert await pull(exchange, desk, "orders") is None  # an account without this type has no orders of it
+    assert await pull(exchange, desk, "orders") == Pulled()  # an account without this type has no orders of it
 
 
 async def test_where_events_are_disabled_the_result_is_partial_for_they_may_have_been_enabled(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
     exchange = Exchange({"trade/orders-history": lambda params: "50046" if params["instType"] == "EVENTS" else []})
-    unknown = await pull(exchange, desk, "orders")
+    unknown = (await pull(exchange, desk, "orders")).unknown
     assert str(unknown).startswith("EVENTS: trade/orders-history: 50046")
     assert outcome_of("orders", now_ms() - 60_000, now_ms(), unknown) == ("partial", unknown)
 
@@ -156,8 +202,228 @@ async def test_after_any_other_rejection_of_events_the_subject_is_not_complete(
     with pytest.raises(RestError, match="50030"):
         await pull(exchange, desk, "orders")
     exchange = Exchange({"trade/orders-history": lambda params: "51000" if params["instType"] == "SPOT" else []})
-    with pytest.raises(RestError, match="51000"):
-        await pull(exchange, desk, "orders")
+    assert str((await pull(exchange, desk, "orders")).rejected).startswith("SPOT: trade/orders-history: 51000")
+
+
+@pytest.mark.parametrize("inst_type", ["OPTION", "FUTURES", "SWAP", "MARGIN"])
+async def test_a_region_that_does_not_offer_a_type_has_no_orders_of_it(
+    desk: Desk, autojump_clock: MockClock, inst_type: str
+) -> None:
+    exchange = Exchange({"trade/orders-history": lambda params: "51000" if params["instType"] == inst_type else []})
+    assert await pull(exchange, desk, "orders") == Pulled()
+
+
+async def test_an_unlisted_error_rejects_one_list_and_the_others_are_read(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    row = old(ordId="5", instType="SWAP", state="filled")
+
+    def answer(params: dict[str, str]) -> Any:
+        return {"SPOT": "59999", "OPTION": "59998", "SWAP": page([row], params, "ordId")}.get(params["instType"], [])
+
+    pulled = await pull(Exchange({"trade/orders-history": answer}), desk, "orders")
+    assert str(pulled.rejected).startswith("SPOT: trade/orders-history: 59999")
+    assert str(pulled.unknown).startswith("OPTION: trade/orders-history: 59998")
+    assert desk.rows("SELECT ord_id FROM orders") == [("5",)]
+
+
+async def test_types_of_instruments_that_okxsync_does_not_know_are_requested_once_reported(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    exchange = Exchange({"trade/orders-pending": lambda params: page([old(instType="BONDS")], params, "ordId")})
+    await pull(exchange, desk, "orders")
+    assert "BONDS" in {params.get("instType") for path, params in exchange.asked if path == "trade/orders-history"}
+
+
+@pytest.mark.parametrize("kind", ["smart_iceberg", "of next year"])
+async def test_types_of_algo_orders_that_were_pushed_are_requested(
+    desk: Desk, autojump_clock: MockClock, kind: str
+) -> None:
+    push(desk, "algo-advance", algo(1, ordType=kind))
+
+    def answer(params: dict[str, str]) -> list[dict[str, str]]:
+        rows = [algo(2, ordType=kind), algo(1, ordType=kind)]
+        return page([row for row in rows if row["ordType"] == params["ordType"]], params, "algoId")
+
+    exchange = Exchange({"trade/orders-algo-pending": answer})
+    assert await pull(exchange, desk, "algo orders") == Pulled()
+    assert desk.rows("SELECT algo_id FROM algo_orders ORDER BY 1") == [("1",), ("2",)]
+    assert {"ordType": kind, "state": "canceled", "limit": "100"} in [params for _, params in exchange.asked]
+
+
+async def test_a_site_without_a_new_type_of_algo_order_has_none(desk: Desk, autojump_clock: MockClock) -> None:
+    answer = {"smart_iceberg": "51000"}
+    exchange = Exchange({"trade/orders-algo-pending": lambda params: answer.get(params["ordType"], [])})
+    assert await pull(exchange, desk, "algo orders") == Pulled()
+
+
+# Orders from before the window
+
+
+def order_lists(*rows: dict[str, str]) -> dict[str, Any]:
+    """Return the list of ended orders, sorted by creation; begin and end are about creation too."""
+    return {
+        "trade/orders-history": lambda params: page(
+            [
+                row
+                for row in rows
+                if row["instType"] == params["instType"] and int(row["cTime"]) <= int(params.get("end", 1e15))
+            ],
+            params,
+            "ordId",
+        )
+    }
+
+
+async def test_an_empty_database_gets_the_orders_that_were_created_before_the_window(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    rows = [old(ordId=str(number), cTime=str(now_ms() - number * HOUR_MS), state="canceled") for number in range(1, 99)]
+    exchange = Exchange(order_lists(*rows))
+    assert await pull(exchange, desk, "orders", now_ms() - 1000) == Pulled()
+    assert desk.rows("SELECT count(*) FROM orders") == [(98,)]
+
+
+async def test_where_orders_were_mirrored_before_the_window_only_its_own_are_listed(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    desk.at = time.time_ns() // 1000 - HOUR_MS * 1000
+    desk.begin("orders")
+    pages = [
+        [old(ordId=str(900 - number), cTime=str(now_ms() - HOUR_MS), state="canceled") for number in range(100)]
+    ] * 9
+    exchange = Exchange({"trade/orders-history": lambda params: pages.pop() if params["instType"] == "SWAP" else []})
+    await pull(exchange, desk, "orders", now_ms() - 1000)
+    assert len(pages) == 8
+
+
+async def pull_work(exchange: Exchange, desk: Desk, *subjects: str, since_ms: int | None = None) -> list[Part]:
+    """Pull several subjects as one piece of work, and write the rows."""
+    window = Window(since_ms or now_ms() - 60_000)
+    parts = [Part("alpha", subject, window) for subject in subjects]
+    work = Work("alpha", "alpha", "a test", parts, lambda report: [], side_by_side=True)
+    send, receive = queue()
+    with send, closing(Reader(desk.path)) as reader:
+        await perform(work, exchange.client, reader, send)
+    desk.apply(*queued(receive))
+    return parts
+
+
+def fill(number: int, ord_id: str, **fields: str) -> dict[str, str]:
+    at = str(now_ms() - 5000)
+    row = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": ord_id, "tradeId": str(number), "fillSz": "1"}
+    return row | {"billId": str(1000 + number), "ts": at, "fillTime": at} | fields
+
+
+async def test_the_order_of_a_fill_is_looked_up_if_nothing_has_it(desk: Desk, autojump_clock: MockClock) -> None:
+    push(desk, "orders", old(ordId="7", state="filled"))
+    listed = old(ordId="8", state="filled", cTime=str(now_ms()))
+    before = fill(4, "6", ts=str(now_ms() - HOUR_MS))
+    fills = [fill(3, "9"), fill(2, "8"), fill(1, "7"), before, fill(0, "")]
+    replies = order_lists(listed) | {
+        "trade/fills": lambda params: page(fills, params, "billId"),
+        "trade/order": lambda params: [old(ordId=params["ordId"], state="filled", instId=params["instId"])],
+    }
+    exchange = Exchange(replies)
+    parts = await pull_work(exchange, desk, "orders", "fills")
+    looked_up = [params for path, params in exchange.asked if path == "trade/order"]
+    assert looked_up == [{"instId": "BTC-USDT-SWAP", "ordId": "9"}]
+    assert [(part.done, part.error, part.unknown) for part in parts] == [(True, None, None)] * 2
+    assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("7",), ("8",), ("9",)]
+
+
+async def test_a_fill_whose_order_is_not_found_makes_the_result_partial(desk: Desk, autojump_clock: MockClock) -> None:
+    fills = [fill(3, "9"), fill(2, "8")]
+    exchange = Exchange({"trade/fills": lambda params: page(fills, params, "billId"), "trade/order": "51603"})
+    _, of_fills = await pull_work(exchange, desk, "orders", "fills")
+    assert of_fills.done
+    assert of_fills.unknown == "2 orders with a fill were not found (the first is 8)"
+
+
+# Rows that cannot be stored
+
+
+async def test_fills_without_a_trade_id_are_stored_each_once(desk: Desk, autojump_clock: MockClock) -> None:
+    rows = [
+        fill(1, "", tradeId="", subType="112"),
+        fill(2, "", tradeId="0", instId="SHIB-USDT", subType="237"),
+        fill(3, "", tradeId="0", instId="SHIB-USDT", subType="237"),
+        fill(4, "5", tradeId="0"),
+    ]
+    exchange = Exchange({"trade/fills": lambda params: page(rows, params, "billId")})
+    for _ in range(2):
+        assert await pull(exchange, desk, "fills") == Pulled()
+    found = desk.rows("SELECT bill_id, trade_id, trade_id_made FROM fills ORDER BY 1")
+    assert found == [(f"100{number}", f"bill-100{number}", 1) for number in range(1, 5)]
+    assert desk.rows("SELECT * FROM anomalies") == []
+
+
+BROKEN: list[tuple[str, str, object]] = [
+    ("fills", "trade/fills", fill(1, "", tradeId="", billId="", ts="0")),
+    ("fills", "trade/fills", None),
+    ("bills", "account/bills", {"billId": "", "ts": "1"}),
+    ("orders", "trade/orders-pending", {"state": "live"}),
+    ("algo orders", "trade/orders-algo-pending", {"algoId": None, "cTime": "1"}),
+    ("closed positions", "account/positions-history", {"posId": "1", "cTime": "soon", "uTime": "1"}),
+    ("deposits", "asset/deposit-history", {"ts": "1"}),
+    ("withdrawals", "asset/withdrawal-history", {"wdId": "", "ts": "1"}),
+    ("positions", "account/positions", {"pos": "1"}),
+    ("balances", "account/balance", {"details": [{"ccy": ""}]}),
+]
+
+
+@pytest.mark.parametrize(("subject", "path", "row"), BROKEN)
+async def test_a_row_that_cannot_be_stored_makes_the_result_partial(
+    desk: Desk, autojump_clock: MockClock, subject: str, path: str, row: Any
+) -> None:
+    pulled = await pull(Exchange({path: [row]}), desk, subject)
+    assert f"{path}: a row cannot be stored" in str(pulled.rejected)
+    assert desk.rows("SELECT count(*) > 0 FROM anomalies WHERE kind = 'invalid-row'") == [(1,)]
+
+
+@pytest.mark.parametrize("rows_per_page", [1, 2])
+async def test_rows_that_overwrite_each_other_make_the_result_partial(
+    desk: Desk, autojump_clock: MockClock, rows_per_page: int
+) -> None:
+    """Both legs of a trade with oneself have the same trade id, and no order tells them apart."""
+    legs = [fill(3, "", side="buy"), fill(3, "", side="sell", billId="1002")]
+    exchange = Exchange({"trade/fills": lambda params: page(legs, params, "billId")[:rows_per_page]})
+    pulled = await pull(exchange, desk, "fills")
+    assert "trade/fills: a row cannot be stored" in str(pulled.rejected)
+
+
+async def test_a_row_that_two_pages_have_is_stored(desk: Desk, autojump_clock: MockClock) -> None:
+    row = {"depId": "1", "ccy": "BTC", "amt": "1", "ts": "7"}
+    answers: list[Any] = [[row | {"state": "1"}], [row | {"state": "2"}], []]
+    exchange = Exchange({"asset/deposit-history": lambda params: answers.pop(0)})
+    assert await pull(exchange, desk, "deposits", 1) == Pulled()
+
+
+async def test_more_deposits_of_one_time_than_fit_on_a_page_make_the_result_partial(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    at = now_ms() - 1000
+    rows = [{"depId": str(number), "ts": str(at)} for number in range(130)] + [{"depId": "999", "ts": str(at - 1)}]
+    exchange = Exchange({"asset/deposit-history": lambda params: page(rows, params, "ts")})
+    pulled = await pull(exchange, desk, "deposits", at - 10)
+    assert pulled.rejected == f"asset/deposit-history: more rows at {at} ms than fit on a page"
+    assert desk.rows("SELECT count(*) FROM deposits") == [(101,)]
+
+
+async def test_the_newest_fills_are_read_from_the_recent_list_as_well_as_from_the_archive(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    archived = fill(1, "5", ts=str(now_ms() - 4 * 24 * HOUR_MS))
+    exchange = Exchange(
+        {
+            "trade/fills": lambda params: page([fill(2, "5")], params, "billId"),
+            "trade/fills-history": lambda params: (
+                page([archived], params, "billId") if params["instType"] == "SWAP" else []
+            ),
+        }
+    )
+    assert await pull(exchange, desk, "fills", now_ms() - 5 * 24 * HOUR_MS) == Pulled()
+    assert desk.rows("SELECT trade_id FROM fills ORDER BY 1") == [("1",), ("2",)]
 
 
 # Complete states
@@ -188,12 +454,12 @@ async def test_what_was_closed_in_a_gap_is_closed_though_no_channel_reports_the_
     replies["account/balance"] = [{"uTime": str(now_ms() - 4000), "totalEq": "6", "details": details}]
     exchange = Exchange(replies)
     for subject in ("balances", "positions"):
-        assert await pull(exchange, desk, subject) is None
+        assert await pull(exchange, desk, subject) == Pulled()
     assert desk.rows("SELECT pos_id, pos FROM positions ORDER BY 1") == [("1", "0"), ("2", "3")]
     assert desk.rows("SELECT ccy, cash_bal FROM balances ORDER BY 1") == [("BTC", "0"), ("USDT", "6")]
     exchange.replies |= {"account/positions": [], "account/balance": [{"uTime": str(now_ms()), "details": []}]}
     for subject in ("balances", "positions"):
-        assert await pull(exchange, desk, subject) is None
+        assert await pull(exchange, desk, subject) == Pulled()
     assert set(desk.rows("SELECT pos FROM positions")) == {("0",)}
     assert set(desk.rows("SELECT cash_bal FROM balances")) == {("0",)}
 

@@ -36,3 +36,22 @@ def test_a_gap_that_the_window_does_not_span_is_not_closed(window: Window) -> No
 
 def test_a_gap_whose_pull_failed_stays_open_with_the_reason() -> None:
     assert pulled(GAP, Window(0), "HTTP status 503") == [None]
+
+
+def test_a_gap_with_a_rejected_request_ends_as_partial_and_is_not_retried() -> None:
+    part = Part("alpha", "deposits", Window(0), error="asset/deposit-history: 59999", rejected=True, unknown="one more")
+    (result,) = gap_results([GAP], report(part))
+    assert (result.outcome, result.note) == ("partial", "asset/deposit-history: 59999; one more")
+    assert report(part).failed is part  # a channel is not verified by it
+    assert report(part).unfinished is None
+
+
+def test_a_gap_with_a_failed_request_stays_open_though_another_one_was_rejected() -> None:
+    orders = Gap(8, "alpha", "orders", GAP.from_at, GAP.to_at)
+    parts = [
+        Part("alpha", "orders", Window(0), error="HTTP status 503", rest_failed=True),
+        Part("alpha", "fills", Window(0), error="trade/fills: 59999", rest_failed=True, rejected=True),
+    ]
+    (result,) = gap_results([orders], report(*parts))
+    assert (result.outcome, result.note) == (None, "HTTP status 503")
+    assert report(*parts).unfinished is parts[0]

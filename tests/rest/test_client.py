@@ -13,6 +13,7 @@ from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
 from tests.support.replay import Replay, write_config
 from tests.support.replies import reply, serve_reply
+from tests.support.scripted_rest import Exchange
 
 
 async def result(folder: Path, head: str, body: str) -> bytes | RestError:
@@ -69,3 +70,27 @@ async def test_a_rejected_signature_is_sent_twice(tmp_path: Path, autojump_clock
             await client.get("account/positions")
     assert failed.value.action is Action.GIVE_UP
     assert [path.rpartition("/")[2] for path in requests if "positions" in path] == ["positions"] * 2
+
+
+@pytest.mark.parametrize("head", ["200 OK", "400 Bad Request"])
+async def test_a_request_with_an_unlisted_error_is_rejected(tmp_path: Path, head: str) -> None:
+    error = await result(tmp_path, head, '{"code":"59999","msg":"no"}')
+    assert isinstance(error, RestError)
+    assert (error.action, error.is_rejection) == (Action.UNLISTED, True)
+
+
+@pytest.mark.parametrize(("head", "is_rejection"), [("404 Not Found", True), ("403 Forbidden", False)])
+async def test_an_endpoint_that_a_site_does_not_have_rejects_the_request(
+    tmp_path: Path, head: str, is_rejection: bool
+) -> None:
+    error = await result(tmp_path, head, "<html></html>")
+    assert isinstance(error, RestError)
+    assert error.is_rejection is is_rejection
+
+
+@pytest.mark.parametrize(("code", "attempts"), [("59999", 3), ("51000", 1), ("51400", 1), ("50030", 1), ("50001", 6)])
+async def test_only_what_may_be_transient_is_retried(autojump_clock: MockClock, code: str, attempts: int) -> None:
+    exchange = Exchange({"account/positions": code})
+    with pytest.raises(RestError, match=code):
+        await exchange.client.get("account/positions")
+    assert len(exchange.asked) == attempts

@@ -485,6 +485,29 @@ def test_deposits_belong_to_the_account_of_their_uid(desk: Desk) -> None:
     assert desk.rows("SELECT account, dep_id, state FROM deposits") == [("beta", "1", "2"), ("alpha", "2", "0")]
 
 
+def test_a_deposit_of_a_sub_account_that_is_not_mirrored_is_not_the_master_accounts(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, '{"uid":"7001","mainUid":"7001"}'))
+    row = {"ccy": "USDT", "state": "2", "pTime": str(MS)}
+    desk.push("deposit-info", row | {"depId": "1", "uid": "7001", "subAcct": "", "amt": "5"})
+    desk.push("deposit-info", row | {"depId": "2", "uid": "9", "subAcct": "sub1", "amt": "700"})
+    desk.push("withdrawal-info", row | {"wdId": "3", "uid": "9", "subAcct": "sub1", "amt": "7"})
+    assert desk.rows("SELECT account, dep_id FROM deposits") == [("alpha", "1")]
+    assert desk.rows("SELECT * FROM withdrawals") == []
+    assert desk.rows("SELECT event, level FROM journal") == [("other-account", "warning")] * 2
+    assert desk.rows("SELECT count(*) FROM messages") == [(3,)]  # what is not stored is in the raw log
+
+
+def test_a_sub_accounts_own_deposit_is_stored_before_its_uid_is_known(desk: Desk) -> None:
+    desk.push("deposit-info", {"depId": "2", "uid": "9", "subAcct": "alpha", "state": "2", "pTime": str(MS)})
+    assert desk.rows("SELECT account, sub_acct FROM deposits") == [("alpha", "alpha")]
+
+
+def test_a_fill_without_fill_time_has_the_time_of_its_record(desk: Desk) -> None:
+    row = {"instId": "BTC-USDT", "ordId": "1", "tradeId": "7", "billId": "9", "fillSz": "1", "ts": str(MS)}
+    desk.apply(Rows("alpha", "fills", msgspec.json.encode([row | {"fillTime": ""}]).decode(), NOW))
+    assert desk.rows("SELECT fill_time, ts FROM fills") == [(MS, MS)]
+
+
 def test_of_two_mark_prices_of_one_time_the_later_received_wins(desk: Desk) -> None:
     for price, ts in (("100", MS), ("101", MS), ("99", MS - 1)):
         desk.push("mark-price", {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "markPx": price, "ts": str(ts)})

@@ -37,3 +37,10 @@ class Exchange:
         if isinstance(found, str):
             return reply({"code": found, "msg": "as scripted", "data": []})
         return reply({"code": "0", "msg": "", "data": found})
+
+
+def page(rows: Sequence[dict[str, str]], params: Mapping[str, str], cursor: str) -> list[dict[str, str]]:
+    """Return the page that ``after`` and ``limit`` select."""
+    after = int(params.get("after", 10**30))
+    found = sorted(rows, key=lambda row: int(row[cursor]), reverse=True)
+    return [row for row in found if int(row[cursor]) < after][: int(params["limit"])]
