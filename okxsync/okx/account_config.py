@@ -3,9 +3,10 @@
 from typing import Final
 
 import msgspec
+from msgspec.structs import fields
 
 
-class ConfigRow(msgspec.Struct, frozen=True):
+class ConfigRow(msgspec.Struct, frozen=True, rename="camel"):
     """What okxsync reads of it; a field that is absent, null or neither text nor a number is ``""``."""
 
     uid: str = ""
@@ -17,7 +18,8 @@ class ConfigRow(msgspec.Struct, frozen=True):
     level: str = ""
 
 
-_NAMES: Final = {"mainUid": "main_uid", "acctLv": "acct_lv", "posMode": "pos_mode"}
+_NAMES: Final = {field.encode_name: field.name for field in fields(ConfigRow)}
+_decode: Final = msgspec.json.Decoder(dict[str, object]).decode
 
 
 def read_config_row(row: bytes | str) -> ConfigRow:
@@ -26,9 +28,15 @@ def read_config_row(row: bytes | str) -> ConfigRow:
     Raises:
         msgspec.DecodeError: the row is not a JSON object.
     """
-    found = msgspec.json.decode(row, type=dict[str, object])
-    texts = {_NAMES.get(name, name): _text(value) for name, value in found.items()}
-    return ConfigRow(**{name: texts.get(name, "") for name in ConfigRow.__struct_fields__})
+    found = _decode(row)
+    texts = {name: _text(found.get(field)) for field, name in _NAMES.items()}
+    return ConfigRow(**texts)
+
+
+def unexpected_fields(row: bytes | str) -> list[str]:
+    """Return the names of the fields that are read and are neither text nor null."""
+    found = _decode(row)
+    return [field for field in _NAMES if not isinstance(found.get(field), str | None)]
 
 
 def _text(value: object) -> str:

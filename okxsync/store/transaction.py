@@ -37,6 +37,7 @@ from okxsync.messages import (
     Verified,
     WantedChannels,
 )
+from okxsync.okx.account_config import unexpected_fields
 from okxsync.okx.control import EVENTS, read_event
 from okxsync.runtime import clock
 from okxsync.runtime.text import redact
@@ -198,6 +199,12 @@ class Transaction:
     def _clock_offset(self, message: ClockOffset) -> None:
         clock.current.follow(message.to_steady_ns)
         self._db.execute(_SET, ("clock_ahead_us", message.to_wall_us))
+
+    def _account_configured(self, message: ConfiguredAccount) -> None:
+        register.account_configured(self._db, message)
+        self._anomaly.where = (message.name, "account/config")
+        for name in unexpected_fields(message.config) if message.config else ():
+            self._anomaly(events.UNEXPECTED_TYPE, name)
 
     def _retention(self, message: Retention) -> None:
         self._state.retention = message
@@ -375,7 +382,7 @@ _REGISTERED: Final[dict[type[Message], _Take]] = {
     Unverified: _by(coverage_table.unverified),
     GapResult: _by(coverage_table.gap_result),
     ClockOffset: Transaction._clock_offset,
-    ConfiguredAccount: _by(register.account_configured),
+    ConfiguredAccount: Transaction._account_configured,
     AccountRemoved: _by(register.account_removed),
     Note: _by(journal.note),
 }

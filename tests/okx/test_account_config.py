@@ -51,4 +51,7 @@ def test_an_account_is_known_whatever_types_its_configuration_has(desk: Desk) ->
     desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, config))
     expected = ("7001", None, "3", None, "read_only,trade", config)
     assert desk.rows("SELECT uid, main_uid, acct_lv, pos_mode, perm, raw FROM accounts") == [expected]
-    assert desk.rows("SELECT * FROM anomalies") == []
+    assert desk.rows("SELECT what, count FROM anomalies ORDER BY 1") == [
+        ("account/config: acctLv", 1),
+        ("account/config: perm", 1),
+    ]

@@ -138,6 +138,15 @@ def test_a_batch_that_is_rolled_back_adds_no_samples(desk: Desk) -> None:
 
 def test_an_account_config_of_unexpected_types_is_an_anomaly(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "global", False, NOW, '{"uid":7001,"mainUid":[1]}'))
+    assert desk.rows("SELECT name, uid FROM accounts") == [("alpha", "7001")]
+    assert desk.rows("SELECT event, detail FROM journal ORDER BY 2") == [
+        ("unexpected-type", "account/config: mainUid"),
+        ("unexpected-type", "account/config: uid"),
+    ]
+
+
+def test_an_account_config_that_is_no_object_is_an_anomaly(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "global", False, NOW, "[7001]"))
     assert desk.rows("SELECT name FROM accounts UNION SELECT event FROM journal") == [("invalid-message",)]
 
 
