@@ -20,7 +20,8 @@ from okxsync.messages import clock_offset
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
-from okxsync.reconcile.pull import SETTLE_S, SUBJECTS, Window
+from okxsync.reconcile.pull import SETTLE_S, Window
+from okxsync.reconcile.subjects import SUBJECTS
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.reconcile.work import OnProgress, Part, Work, gap_results, parts_of, perform
 from okxsync.rest.client import AccountClient, RestError

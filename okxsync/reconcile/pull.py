@@ -19,7 +19,7 @@ import trio
 
 from okxsync.messages import OrdersNotFound, Rows
 from okxsync.okx import endpoints
-from okxsync.okx.channels import channel_of, covers_row
+from okxsync.okx.channels import covers_row
 from okxsync.okx.codes import Action
 from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered, is_optional
 from okxsync.reconcile.held import Held
@@ -31,32 +31,8 @@ from okxsync.runtime.outbox import Outbox
 from okxsync.store.decode import milliseconds
 from okxsync.store.envelope import decode_leniently
 
-SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "orders": ("orders", "fills"),
-    "fills": ("fills",),
-    "orders-algo": ("algo orders",),
-    "algo-advance": ("algo orders",),
-    "account": ("balances", "bills"),
-    "balance_and_position": ("balances", "bills", "positions", "closed positions"),
-    "positions": ("positions", "closed positions"),
-    "deposit-info": ("deposits",),
-    "withdrawal-info": ("withdrawals",),
-}
-"""What must be pulled to backfill a channel, by its name; other channels cannot be backfilled."""
-TO_VERIFY: Final[Mapping[str, tuple[str, ...]]] = {
-    "orders": ("orders", "fills"),
-    "orders-algo": ("algo orders",),
-    "account": ("balances",),
-    "positions": ("positions",),
-    "balance_and_position": ("new bills", "positions"),
-}
-"""What shows whether a live channel has pushed everything."""
-
-UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
-"""Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""
-DEEPEST_MS: Final = 90 * endpoints.DAY_MS
-NOT_KEPT: Final = "OKX keeps no history of this channel"
-NOT_ASKED: Final = "not backfilled: the complete list is loaded again"
+NEARLY_MS: Final = 3600 * 1000
+"""A new account's first window is often as long as the recent list, and begins some minutes before it is pulled."""
 SETTLE_S: Final = 2.0
 """REST may lag behind the pushes by a second; what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
@@ -203,7 +179,7 @@ class Puller:
         stored = self._held.open_orders(RECEIVED_US)
         not_found = self._held.orders_not_found(window.since_ms)
         types = self._held.inst_types()
-        created = window if self._only or self._held.has_orders_before(window.since_ms) else Window(0, window.until_ms)
+        is_mirrored = bool(self._only) or self._held.has_orders_before(window.since_ms)
         listed = self._listed.orders
 
         def take(row: Row) -> None:
@@ -213,9 +189,20 @@ class Puller:
         await self._sweep(endpoints.ORDERS_PENDING, ALL, take)
         for endpoint, until_ms in self._lists(endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, window):
             # The archive lacks orders that were cancelled without a fill.
-            await self._sweep(endpoint, Window(created.since_ms, until_ms), take, types)
+            since_ms = window.since_ms if is_mirrored else self._created_since_ms(endpoint, window)
+            await self._sweep(endpoint, Window(since_ms, until_ms), take, types)
         missing = {name: {"instId": of, "ordId": name} for name, of in (*stored, *not_found) if name not in listed}
         await self._settle("orders", "trade/order", missing, {name for name, _ in not_found})
+
+    def _created_since_ms(self, endpoint: Endpoint, window: Window) -> int:
+        """Return since when the orders of a window may have been created, if none of before it is stored.
+
+        The lists are sorted by creation, and have what has ended within their depth. So the recent list is read to its
+        end; the archive too, unless the window hardly reaches beyond the recent list: it has orders of three months.
+        """
+        depth_ms = endpoints.ORDERS.depth_ms or 0
+        is_deep = window.since_ms < now_us() // 1000 - depth_ms - NEARLY_MS
+        return 0 if endpoint is endpoints.ORDERS or is_deep else window.since_ms
 
     async def _fills(self, window: Window) -> None:
         types = self._held.inst_types()
@@ -405,30 +392,6 @@ class _LookUp(msgspec.Struct, frozen=True):
     missing: dict[str, str]
     began_us: int
     as_of_ms: int
-
-
-def subjects_of(key: str) -> tuple[str, ...]:
-    """Return what must be pulled to backfill a channel; that may include rows that its arguments leave out."""
-    return SUBJECTS.get(channel_of(key), ())
-
-
-def outcome_of(key: str, from_ms: int, now_ms: int, unknown: str | None = None) -> tuple[str, str | None]:
-    """Return the outcome of a gap whose every request has succeeded: ``filled``, or ``partial`` with a note.
-
-    Args:
-        key: The channel's, as in coverage.
-        unknown: What OKX cannot report.
-    """
-    if unknown:
-        return "partial", unknown
-    channel = channel_of(key)
-    if channel not in SUBJECTS:
-        return "partial", NOT_ASKED if channel == "instruments" else NOT_KEPT
-    if now_ms - from_ms > DEEPEST_MS:
-        return "partial", "beyond OKX's retention of three months"
-    if channel == "orders" and now_ms - from_ms > UNFILLED_KEPT_MS:
-        return "partial", "orders cancelled without a fill are not kept by OKX for more than two hours"
-    return "filled", None
 
 
 def _broken(path: str, what: str) -> RestError:

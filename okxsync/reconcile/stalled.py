@@ -24,7 +24,7 @@ from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile import pull
 from okxsync.reconcile.held import LiveChannel, Reads, live_channels
 from okxsync.reconcile.lost_pushes import LOST, Window, lost_push
-from okxsync.reconcile.pull import TO_VERIFY
+from okxsync.reconcile.subjects import TO_VERIFY
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work
 from okxsync.runtime.clock import earliest_us, now_us

@@ -20,7 +20,7 @@ from okxsync.okx import compare, endpoints
 from okxsync.okx.channels import Subscription, arguments_of, channel_of, covers_row, is_understood
 from okxsync.okx.codes import Action
 from okxsync.okx.compare import Row, Rules, number
-from okxsync.reconcile.pull import UNFILLED_KEPT_MS
+from okxsync.reconcile.subjects import UNFILLED_KEPT_MS
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http

@@ -14,7 +14,8 @@ import trio
 from okxsync.messages import GapResult, Message
 from okxsync.okx.endpoints import OVERLAP_MS
 from okxsync.reconcile.held import Gap, Held
-from okxsync.reconcile.pull import Listed, Pulled, Puller, Window, outcome_of, subjects_of
+from okxsync.reconcile.pull import Listed, Pulled, Puller, Window
+from okxsync.reconcile.subjects import outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox

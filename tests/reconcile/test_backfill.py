@@ -253,14 +253,16 @@ async def test_a_look_up_that_the_key_may_not_make_leaves_the_gap_open(sandbox: 
     assert gaps_of(settings)["orders"][0] is None
 
 
-async def test_an_order_that_is_not_found_is_gone(sandbox: Sandbox, settings: Settings) -> None:
+async def test_a_gap_with_an_order_that_is_not_found_ends_as_partial(sandbox: Sandbox, settings: Settings) -> None:
     await backfill(settings.database, settings.accounts, since(2))
     db = pysqlite3.connect(settings.database)
     with db:
         db.execute("UPDATE orders SET ord_id = '42', received_at = 0 WHERE rowid IN (SELECT rowid FROM orders"
-                   " WHERE state = 'live' LIMIT 1)")  # fmt: skip
-    await backfill(settings.database, settings.accounts, since(2))
+                   " WHERE state = 'live' AND account = 'a0' LIMIT 1)")  # fmt: skip
+    make_gap(settings, "orders", now_us() - 60_000_000, now_us() - 5_000_000)
+    await backfill(settings.database, settings.accounts[:1], None)
     assert db.execute("SELECT state FROM orders WHERE ord_id = '42'").fetchall() == [("gone",)]
+    assert gaps_of(settings)["orders"] == ("partial", "1 order was not found: its end is unknown (42)")
     db.close()
 
 

@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from okxsync.messages import OrdersNotFound, Rows
 from okxsync.reconcile.held import Held
-from okxsync.reconcile.pull import RECEIVED_US, Pulled, Puller, Window, outcome_of
+from okxsync.reconcile.pull import RECEIVED_US, Pulled, Puller, Window
+from okxsync.reconcile.subjects import outcome_of
 from okxsync.reconcile.work import Part, Work, perform
 from okxsync.rest.client import RestError
 from okxsync.store.database import Reader
@@ -282,6 +283,21 @@ async def test_an_empty_database_gets_the_orders_that_were_created_before_the_wi
     exchange = Exchange(order_lists(*rows))
     assert await pull(exchange, desk, "orders", now_ms() - 1000) == Pulled()
     assert desk.rows("SELECT count(*) FROM orders") == [(98,)]
+
+
+@pytest.mark.parametrize(("days", "is_read"), [(7.01, False), (8, True)])
+async def test_the_archive_is_read_to_its_end_if_the_window_reaches_beyond_the_recent_list(
+    desk: Desk, autojump_clock: MockClock, days: float, is_read: bool
+) -> None:
+    at = str(now_ms() - 60 * 24 * HOUR_MS)
+    rows = [old(ordId=str(number), cTime=at, state="filled") for number in range(150)]
+
+    def answer(params: dict[str, str]) -> list[dict[str, str]]:
+        return page(rows, params, "ordId") if params["instType"] == "SWAP" else []
+
+    exchange = Exchange({"trade/orders-history-archive": answer})
+    assert await pull(exchange, desk, "orders", now_ms() - int(days * 24 * HOUR_MS)) == Pulled()
+    assert desk.rows("SELECT count(*) FROM orders") == [(150 if is_read else 100,)]
 
 
 async def test_where_orders_were_mirrored_before_the_window_only_its_own_are_listed(
