@@ -131,16 +131,37 @@ class Held:
             found.update(ord_id for (ord_id,) in rows)
         return {*ids} - found
 
-    def has_orders_before(self, since_ms: int) -> bool:
-        """Whether the orders that were pending at a time are stored: they were mirrored since before it."""
-        of_orders = "account = ?1 AND channel = 'orders'"
+    def has_orders_before(self, since_ms: int, channels: Collection[str] = ("orders",)) -> bool:
+        """Whether the orders that were pending at a time are stored: they were mirrored since before it.
+
+        Args:
+            channels: Those that report them; one without limiting arguments suffices.
+        """
+        marks = ", ".join("?" * len(channels))
+        of_orders = f"account = ? AND channel IN ({marks}) AND"
+        mine = [self._account, *channels]
+        begins_us, ends_us = since_ms * 1000, (since_ms + 1) * 1000  # a window begins in the millisecond of its gap
         ((known,),) = self._reader.rows(
-            f"SELECT EXISTS (SELECT 1 FROM coverage WHERE {of_orders} AND covered_since < ?2 UNION ALL"
-            f" SELECT 1 FROM gaps WHERE {of_orders} AND from_at < ?2 AND outcome IS NOT NULL)"
-            f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_orders} AND from_at < ?3 AND outcome IS NULL)",
-            [self._account, (since_ms + 1) * 1000, since_ms * 1000],  # a window begins in the millisecond of its gap
+            f"SELECT EXISTS (SELECT 1 FROM coverage WHERE {of_orders} covered_since < ? UNION ALL"
+            f" SELECT 1 FROM gaps WHERE {of_orders} from_at < ? AND outcome IS NOT NULL)"
+            f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_orders} from_at < ? AND outcome IS NULL)",
+            [*mine, ends_us, *mine, ends_us, *mine, begins_us],
         )
         return bool(known)
+
+    def unfinished_since_ms(self, table: str, final: Collection[str], at_ms: int) -> int:
+        """Return when the oldest deposit or withdrawal was made whose state may still change, if before ``at_ms``.
+
+        Args:
+            table: ``deposits`` or ``withdrawals``.
+            final: Its states that do not change any more.
+        """
+        marks = ", ".join("?" * len(final))
+        ((oldest,),) = self._reader.rows(
+            f"SELECT min(ts) FROM {table} WHERE account = ? AND ts < ? AND state NOT IN ({marks})",
+            [self._account, at_ms, *final],
+        )
+        return at_ms if oldest is None else int(oldest)
 
     def inst_types(self) -> set[str]:
         """Return the types of instruments that the account is known to trade."""

@@ -37,6 +37,9 @@ SETTLE_S: Final = 2.0
 """REST may lag behind the pushes by a second; what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
 """Demo trading has no deposits and withdrawals (OKX docs: overview-demo-trading-services)."""
+UNFINISHED_MS: Final = 7 * endpoints.DAY_MS
+"""A deposit or withdrawal that is not stored may take so long. One that is stored is followed however long it takes."""
+ALGO_CHANNELS: Final = ("orders-algo", "algo-advance")
 _NO_SUCH_ORDER: Final = ("51603", "51001")
 LAG_MS: Final = 2000
 """A reply of REST may show the state of so long ago. No gap is backfilled sooner after its end, so the reply includes
@@ -225,7 +228,9 @@ class Puller:
             listed.add(_text(row, "algoId"))
 
         await self._sweep(endpoints.ALGO_PENDING, ALL, take, types)
-        await self._sweep(endpoints.ALGO_HISTORY, window, take, types)  # by cTime: it may not reach old ones
+        # This list is sorted by creation too, and has three months.
+        is_mirrored = self._plain_algos or self._held.has_orders_before(window.since_ms, ALGO_CHANNELS)
+        await self._sweep(endpoints.ALGO_HISTORY, window if is_mirrored else Window(0, window.until_ms), take, types)
         missing = {
             name: {"algoId": name}
             for name, type in (*stored, *not_found)
@@ -294,10 +299,15 @@ class Puller:
         await self._sweep(endpoints.CLOSED_POSITIONS, window)
 
     async def _deposits(self, window: Window) -> None:
-        await self._sweep(endpoints.DEPOSITS, window)
+        await self._sweep(endpoints.DEPOSITS, self._since_unfinished("deposits", ("2",), window))
 
     async def _withdrawals(self, window: Window) -> None:
-        await self._sweep(endpoints.WITHDRAWALS, window)
+        await self._sweep(endpoints.WITHDRAWALS, self._since_unfinished("withdrawals", ("2", "-1", "-2"), window))
+
+    def _since_unfinished(self, table: str, final: Collection[str], window: Window) -> Window:
+        """Return a window that includes what was made before it and may have ended in it; lists are by creation."""
+        made_ms = self._held.unfinished_since_ms(table, final, window.since_ms)
+        return Window(min(made_ms, window.since_ms - UNFINISHED_MS), window.until_ms)
 
     def _lists(self, near: Endpoint, archive: Endpoint, window: Window) -> list[tuple[Endpoint, int | None]]:
         return endpoints.lists_since(near, archive, window.since_ms, window.until_ms, now_us() // 1000)

@@ -285,6 +285,23 @@ async def test_an_empty_database_gets_the_orders_that_were_created_before_the_wi
     assert desk.rows("SELECT count(*) FROM orders") == [(98,)]
 
 
+@pytest.mark.parametrize("is_mirrored", [False, True])
+async def test_an_empty_database_gets_the_algo_orders_that_were_created_before_the_window(
+    desk: Desk, autojump_clock: MockClock, is_mirrored: bool
+) -> None:
+    if is_mirrored:
+        desk.at = time.time_ns() // 1000 - HOUR_MS * 1000
+        desk.begin("orders-algo")
+    rows = [algo(number, "canceled") for number in range(150)]
+
+    def answer(params: dict[str, str]) -> list[dict[str, str]]:
+        return page(rows, params, "algoId") if (params["ordType"], params["state"]) == ("trigger", "canceled") else []
+
+    exchange = Exchange({"trade/orders-algo-history": answer})
+    assert await pull(exchange, desk, "algo orders", now_ms() - 1000) == Pulled()
+    assert desk.rows("SELECT count(*) FROM algo_orders") == [(100 if is_mirrored else 150,)]
+
+
 @pytest.mark.parametrize(("days", "is_read"), [(7.01, False), (8, True)])
 async def test_the_archive_is_read_to_its_end_if_the_window_reaches_beyond_the_recent_list(
     desk: Desk, autojump_clock: MockClock, days: float, is_read: bool
@@ -311,6 +328,19 @@ async def test_where_orders_were_mirrored_before_the_window_only_its_own_are_lis
     exchange = Exchange({"trade/orders-history": lambda params: pages.pop() if params["instType"] == "SWAP" else []})
     await pull(exchange, desk, "orders", now_ms() - 1000)
     assert len(pages) == 8
+
+
+@pytest.mark.parametrize(("days", "is_stored"), [(3, False), (30, True)])
+async def test_a_deposit_of_before_the_window_that_was_credited_in_it_is_read(
+    desk: Desk, autojump_clock: MockClock, days: int, is_stored: bool
+) -> None:
+    row = {"depId": "1", "ccy": "BTC", "amt": "1", "state": "0", "ts": str(now_ms() - days * 24 * HOUR_MS)}
+    if is_stored:
+        push(desk, "deposit-info", row | {"pTime": row["ts"]})
+    newer = [{"depId": str(9 + n), "ts": str(now_ms() - HOUR_MS - n), "state": "2"} for n in range(150)]
+    exchange = Exchange({"asset/deposit-history": lambda params: page([*newer, row | {"state": "2"}], params, "ts")})
+    assert await pull(exchange, desk, "deposits") == Pulled()
+    assert desk.rows("SELECT state FROM deposits WHERE dep_id = '1'") == [("2",)]
 
 
 async def pull_work(exchange: Exchange, desk: Desk, *subjects: str, since_ms: int | None = None) -> list[Part]:
