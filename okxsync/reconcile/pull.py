@@ -343,7 +343,7 @@ class Puller:
                 try:
                     walk.take(rows)
                 except ValueError as error:
-                    raise _broken(endpoint.path, str(error)) from None
+                    raise RestError(str(error), Action.RETRY) from None
             if walk.incomplete:
                 self._rejected.append(walk.incomplete)
 

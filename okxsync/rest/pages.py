@@ -53,7 +53,7 @@ async def read_list(
             try:
                 walk.take(page)
             except ValueError as error:
-                raise RestError(f"{endpoint.path}: {error}", Action.RETRY) from None
+                raise RestError(str(error), Action.RETRY) from None
             if walk.incomplete:
                 raise RestError(walk.incomplete, Action.REJECT)
     return rows

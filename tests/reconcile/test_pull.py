@@ -60,8 +60,12 @@ async def test_an_algo_order_that_ended_behind_a_page_of_newer_ones_is_found(
 ) -> None:
     push(desk, "orders-algo", algo(1))
     newer = [algo(9000 - n, "canceled", now_ms() - HOUR_MS - n) for n in range(100)]
-    exchange = Exchange({"trade/orders-algo-history": newer, "trade/order-algo": [algo(1, "canceled", uTime="99")]})
-    exchange.replies["trade/order-algo"] = [algo(1, "canceled", uTime=str(now_ms()))]
+    exchange = Exchange(
+        {
+            "trade/orders-algo-history": lambda params: page(newer, params, "algoId"),
+            "trade/order-algo": [algo(1, "canceled", uTime=str(now_ms()))],
+        }
+    )
     assert await pull(exchange, desk, "algo orders") == Pulled()
     assert desk.rows("SELECT state FROM algo_orders WHERE algo_id = '1'") == [("canceled",)]
     assert exchange.paths().count("trade/order-algo") == 1
