@@ -27,8 +27,9 @@ from okxsync.reconcile.work import OnProgress, Part, Work, gap_results, parts_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
-from okxsync.runtime.clock import now_us
+from okxsync.runtime.clock import earliest_us
 from okxsync.runtime.outbox import Outbox, open_outbox
+from okxsync.store.coverage import FUTURE_US
 from okxsync.store.database import Reader, engine_of, open_database
 from okxsync.store.handover import run_writer
 
@@ -120,7 +121,8 @@ async def _why_blocked(client: AccountClient, account: AccountSettings, known: M
 def _unsettled_s(gaps: Iterable[Gap]) -> float:
     """Return how long to wait until REST knows everything that happened before the last of the gaps ended."""
     ended_s = max((gap.to_at / 1e6 for gap in gaps if gap.to_at is not None), default=0.0)
-    return min(max(ended_s + SETTLE_S - now_us() / 1e6, 0.0), SETTLE_S)
+    wait_s = ended_s + SETTLE_S - earliest_us() / 1e6
+    return min(max(wait_s, 0.0), SETTLE_S + FUTURE_US / 1e6)  # a clock that was further ahead does not count
 
 
 def deeper_than_kept(since_ms: int, now_ms: int) -> list[str]:

@@ -17,7 +17,7 @@ from okxsync.reconcile.pull import SETTLE_S
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Report, Work, gap_results, parts_of
 from okxsync.runtime.backoff import BackOff
-from okxsync.runtime.clock import now_us
+from okxsync.runtime.clock import earliest_us
 
 MOST: Final = 64
 """Accounts that one search returns: more than can be backfilled until the next one."""
@@ -38,7 +38,8 @@ class GapSource:
         self._next_at: dict[str, float] = {}  # of the same: when to try again, in trio's seconds
 
     async def search(self, busy: Set[object]) -> list[Work]:
-        found = await self._reads.in_thread(live_gaps, now_us() - int(SETTLE_S * 1e6))
+        # REST must show what happened up to the end of the gap: the last of it may still be on its way as a push.
+        found = await self._reads.in_thread(live_gaps, earliest_us() - int(SETTLE_S * 1e6))
         return self.due(found, busy, trio.current_time())
 
     def due(self, found: Sequence[Gap], busy: Set[object], now_s: float) -> list[Work]:

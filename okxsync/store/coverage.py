@@ -59,8 +59,9 @@ The proof, by induction over the transactions. The first one claims nothing, bec
 ``until`` moves in two ways. By evidence: each event before the new ``until`` was read or fetched before the evidence;
 the messages of one socket, and the rows and the verdict of one check, are stored in that order, so it is stored in
 this transaction or an earlier one. By an acknowledgement: a gap spans the time in between. If the channel is lost, the
-gap begins at ``until``, where the claim ended. A gap is closed by REST replies to requests that began ``SETTLE_S``
-after the acknowledgement was read, so they show all that happened before the channel worked.
+gap begins at ``until``, where the claim ended. A gap that ends at L(r) is closed by REST replies to
+requests that began at ``b``, with L(r) <= E(b) - ``SETTLE_S``. So they show all that happened before L(r), even if the
+push of the last of it is still on its way.
 
 ``until`` moves back only if it lies in the future. The clock of a process never goes back (see ``runtime.clock``), but
 the clock of an earlier process may have been ahead of it. Where its coverage ended on the new clock is unknown. So at

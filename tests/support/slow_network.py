@@ -312,7 +312,7 @@ class Daemon:
         gaps = desk.rows(
             "SELECT id, gaps.channel, from_at FROM gaps JOIN coverage USING (account, channel) WHERE outcome IS NULL"
             " AND live = 1 AND to_at < ?",
-            now_us - int(SETTLE_S * 1e6),
+            self.clock.earliest_us() - int(SETTLE_S * 1e6),
         )
         for number, channel, from_at in gaps:
             self._once(number, channel, from_at, lambda number=number: self._close(number))  # type: ignore[misc]
