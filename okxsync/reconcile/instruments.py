@@ -13,7 +13,6 @@ import trio
 
 from okxsync.messages import MARKET, Rows
 from okxsync.okx.channels import arguments_of
-from okxsync.okx.codes import Action
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.pull import LAG_MS
 from okxsync.rest.client import Client, RestError
@@ -112,7 +111,7 @@ class InstrumentLoader:
             try:
                 body = await client.get("public/instruments", params)
             except RestError as error:
-                has_none = family != listing.family and error.action in (Action.FIX, Action.REJECT)
+                has_none = family != listing.family and error.is_rejection
                 if not has_none:
                     log.warning("instruments of type %s cannot be loaded: %s", listing.inst_type, error)
                     loaded = False
