@@ -9,7 +9,20 @@ if TYPE_CHECKING:
     from okxsync.mirror.changes import Changes, FillKey, Watch
     from okxsync.mirror.freshness import Answer, Freshness, Gap
     from okxsync.mirror.reader import Account, Mirror, open_mirror
-    from okxsync.mirror.rows import AlgoOrder, Balance, Bill, Equity, Fill, Order, Position
+    from okxsync.mirror.rows import (
+        AlgoOrder,
+        Balance,
+        Bill,
+        ClosedPosition,
+        Deposit,
+        Equity,
+        Fill,
+        Instrument,
+        MarkPrice,
+        Order,
+        Position,
+        Withdrawal,
+    )
     from okxsync.mirror.status import Status
     from okxsync.store.database import StoreError
 
@@ -22,17 +35,22 @@ __all__ = [
     "Balance",
     "Bill",
     "Changes",
+    "ClosedPosition",
+    "Deposit",
     "Equity",
     "Fill",
     "FillKey",
     "Freshness",
     "Gap",
+    "Instrument",
+    "MarkPrice",
     "Mirror",
     "Order",
     "Position",
     "Status",
     "StoreError",
     "Watch",
+    "Withdrawal",
     "__version__",
     "open_mirror",
 ]
@@ -41,7 +59,11 @@ _HOME = {
     **dict.fromkeys(["Changes", "FillKey", "Watch"], "okxsync.mirror.changes"),
     **dict.fromkeys(["Answer", "Freshness", "Gap"], "okxsync.mirror.freshness"),
     **dict.fromkeys(["Account", "Mirror", "open_mirror"], "okxsync.mirror.reader"),
-    **dict.fromkeys(["AlgoOrder", "Balance", "Bill", "Equity", "Fill", "Order", "Position"], "okxsync.mirror.rows"),
+    **dict.fromkeys(
+        "AlgoOrder Balance Bill ClosedPosition Deposit Equity Fill Instrument MarkPrice Order Position"
+        " Withdrawal".split(),
+        "okxsync.mirror.rows",
+    ),
     "Status": "okxsync.mirror.status",
     "StoreError": "okxsync.store.database",
 }

@@ -99,7 +99,8 @@ async def run(
                         if for_s is not None:
                             producers.cancel_scope.deadline = trio.current_time() + for_s
                         await around.start(_handle_signals, producers.cancel_scope, nursery.cancel_scope)
-                        await producers.start(_send_heartbeats, lock, dialers, send, this_run)
+                        producers.start_soon(_touch_regularly, lock, dialers)
+                        await producers.start(_send_heartbeats, send, this_run)
                         await send.send(Retention(settings.log.keep, settings.log.max_size))
                         await send.send(wanted_channels(settings))
                         for name in removed:
@@ -244,8 +245,6 @@ async def _watch(
 
 
 async def _send_heartbeats(
-    lock: Membership,
-    dialers: Dialers,
     send: Outbox,
     this_run: Run,
     *,
@@ -260,8 +259,14 @@ async def _send_heartbeats(
         await send.send(offset)
         reported_s = await _report_clock("this machine's clock", -offset.to_wall_us / 1e6, reported_s, send)
         await trio.sleep(HEARTBEAT_S)
-        lock.touch(dialers.counted_s())
         await send.send(_heartbeat_of(send, this_run))
+
+
+async def _touch_regularly(lock: Membership, dialers: Dialers) -> None:
+    """Show every second that the daemon is alive, also while the queue is full because nothing can be written."""
+    while True:
+        lock.touch(dialers.counted_s())
+        await trio.sleep(HEARTBEAT_S)
 
 
 def _heartbeat_of(send: Outbox, this_run: Run, *, stopped: bool = False) -> Heartbeat:

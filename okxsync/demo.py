@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from rich.live import Live
@@ -16,10 +16,13 @@ from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.console.status import console, render
 from okxsync.mirror.queries import account_names, row_counts
-from okxsync.mirror.status import Status, read_status
+from okxsync.mirror.reader import Mirror
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError, engine_of
+
+if TYPE_CHECKING:
+    from okxsync.mirror.status import Status
 
 RATE: Final = 10.0
 """Operations per second over all accounts, enough to see the tables change."""
@@ -64,7 +67,8 @@ class Show:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 with suppress(StoreError):  # the daemon has not created it yet
-                    found = read_status(self._location, time.time_ns() // 1000)
+                    with Mirror(self._location) as mirror:
+                        found = mirror.status()
                     if found.daemon.alive:  # the final status is the last one before the daemon stopped
                         self.last = found
                     if self.console.is_terminal:

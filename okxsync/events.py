@@ -137,6 +137,12 @@ WAL_CHECKPOINT_BLOCKED: Final = Event(
     "a long-running read transaction blocks checkpoints, so the `-wal` file grows",
     "end that transaction; the file shrinks by itself",
 )
+WRITE_FAILED: Final = Event(
+    "write-failed",
+    ERROR,
+    "nothing could be written for a while, because of a full disk or another program's lock; it can be again",
+    "free some space or stop that program; what was not received meanwhile is a gap that is backfilled",
+)
 INTERNAL_ERROR: Final = Event(
     "internal-error",
     ERROR,

@@ -191,6 +191,15 @@ class GapResult(msgspec.Struct, tag=True, array_like=True):
     note: str | None
 
 
+class Fetched(msgspec.Struct, tag=True, array_like=True):
+    """All rows of ``subject`` in a window of time (the exchange's milliseconds) were fetched over REST and sent."""
+
+    listener: str
+    subject: str
+    since_ms: int
+    until_ms: int
+
+
 class ClockOffset(msgspec.Struct, tag=True, array_like=True):
     """How far the sender's clock, by which all times here are recorded, is ahead of the machine's two clocks.
 
@@ -254,6 +263,7 @@ Message: TypeAlias = (
     | Rows
     | OrdersNotFound
     | GapResult
+    | Fetched
     | ClockOffset
     | Note
     | Retention

@@ -15,12 +15,11 @@ from rich.console import Console
 from okxsync.config.settings import load
 from okxsync.console.status import render
 from okxsync.messages import ConfiguredAccount
-from okxsync.mirror.accounts import read_details
-from okxsync.mirror.status import read_status
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
 from okxsync.store.database import StoreError, reading
 from tests.support.desk import NOW, Desk, order
+from tests.support.reading import read_details, read_status
 from tests.support.replay import until, write_config
 
 ROOT = Path(__file__).parent.parent
@@ -152,7 +151,7 @@ def test_the_status_shown_is_what_the_command_prints(desk: Desk) -> None:
     desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
     desk.begin("orders")
     desk.push("orders", order())
-    status, details = read_status(desk.path, NOW), read_details(desk.path, NOW, alive=True)
+    status, details = read_status(desk.path, NOW), read_details(desk.path, NOW, storing=True)
     output = io.StringIO()
     Console(width=160, file=output).print(render(status, details=details))
     (shown,) = blocks("text", README)

@@ -48,7 +48,8 @@ def log(
 
     from okxsync.config.units import moment_ms
     from okxsync.console.frames import as_json, as_text
-    from okxsync.mirror.frames import FrameFilter, FrameReader
+    from okxsync.mirror.frames import FrameFilter
+    from okxsync.mirror.reader import Mirror
     from okxsync.store.database import StoreError
 
     location = find_database(config, db)
@@ -68,7 +69,8 @@ def log(
     line = as_json if json else as_text
     try:
         reject_unknown(location, wanted.accounts)
-        with suppress(KeyboardInterrupt), FrameReader(location, wanted, only_new=follow and not since) as reader:
+        with suppress(KeyboardInterrupt), Mirror(location) as mirror:
+            reader = mirror.frames(wanted, only_new=follow and not since)
             while True:
                 for frames in reader.pages():
                     sys.stdout.writelines(f"{line(frame)}\n" for frame in frames)

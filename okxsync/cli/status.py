@@ -40,17 +40,15 @@ def status(
     from rich.live import Live
 
     from okxsync.console.status import console, render
-    from okxsync.mirror.accounts import read_details
-    from okxsync.mirror.status import read_status
+    from okxsync.mirror.reader import Mirror
     from okxsync.store.database import StoreError
 
     path = find_database(config, db)
     out = console()
 
     def read() -> tuple[int, RenderableType]:
-        now_us = time.time_ns() // 1000
-        found = read_status(path, now_us)
-        details = read_details(path, now_us, alive=found.daemon.alive)
+        with Mirror(path) as mirror, mirror.snapshot():
+            found, details = mirror.status(), mirror.details()
         height = out.height - 1 if watch and out.is_terminal else None
         shown = render(found, details=details, width=out.width, height=height, only=account or (), problems=problems)
         return found.exit_code, shown
@@ -58,7 +56,8 @@ def status(
     try:
         reject_unknown(path, account or ())
         if json:
-            full = read_status(path, time.time_ns() // 1000)
+            with Mirror(path) as mirror:
+                full = mirror.status()
             if account:
                 full.connections = [one for one in full.connections if one.listener in account]
             typer.echo(msgspec.json.encode(full))

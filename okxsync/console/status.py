@@ -78,8 +78,10 @@ def _daemon(status: Status, details: Details | None) -> Text:
     daemon = status.daemon
     if daemon.pid is None:
         return Text("no daemon has ever run on this database", "yellow")
+    why = status.writer.trouble
     if not daemon.alive and details and details.trouble is not None:
         why = details.trouble or "the process is suspended, or the disk does not respond"
+    if why is not None:
         return Text(f"daemon    pid {daemon.pid} has stored nothing for {age(daemon.heartbeat_age_s)}: {why}", "red")
     if not daemon.alive:
         return Text(f"no daemon alive (pid {daemon.pid}, last heartbeat {age(daemon.heartbeat_age_s)} ago)", "red")

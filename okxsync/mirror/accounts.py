@@ -10,10 +10,10 @@ import msgspec
 
 from okxsync.config.location import Location
 from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
-from okxsync.mirror.status import LAST_RUN, clock_ahead_us, is_running
+from okxsync.mirror.status import LAST_RUN, is_running
 from okxsync.okx.channels import channel_of
 from okxsync.store.coverage_table import UNVERIFIED
-from okxsync.store.database import Connection, engine_of, reading
+from okxsync.store.database import Connection, engine_of
 
 
 class ChannelState(msgspec.Struct, frozen=True):
@@ -82,18 +82,14 @@ class Details(msgspec.Struct):
         return sum(one.gaps_being_filled for one in self.accounts)
 
 
-def read_details(location: Location, now_us: int, *, alive: bool) -> Details:
-    """Read the accounts' states at ``now_us`` microseconds UTC of the wall clock.
+def read_details(db: Connection, location: Location, now_us: int, *, storing: bool) -> Details:
+    """Read the accounts' states at ``now_us`` microseconds UTC by the clock of the database's times.
 
-    Without a daemon ``alive`` nothing is live.
-
-    Raises:
-        StoreError: there is no such database, or it is not ours.
+    Nothing is live unless a daemon is ``storing`` what it receives.
     """
     engine = engine_of(location)
-    with reading(location) as db, db.snapshot():
-        accounts = _accounts(db, now_us + clock_ahead_us(db), alive)
-        last = db.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
+    accounts = _accounts(db, now_us, storing)
+    last = db.execute(f"SELECT host, pid, stopped_at FROM {LAST_RUN}").fetchone()
     space = engine.space()
     return Details(
         sorted(accounts, key=lambda one: one.rank),
@@ -104,7 +100,7 @@ def read_details(location: Location, now_us: int, *, alive: bool) -> Details:
     )
 
 
-def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
+def _accounts(db: Connection, now_us: int, storing: bool) -> list[AccountState]:
     names = db.execute(ACTIVE_ACCOUNTS).fetchall()
     found = {name: AccountState(name, []) for (name,) in names}
     rows = db.execute("SELECT account, channel, live, covered_until, last_push_at, connection_id FROM coverage"
@@ -112,7 +108,7 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     for name, channel, live, covered, pushed, number in rows:
         if one := found.get(name):
             push_age_s = (now_us - pushed) / 1e6 if pushed is not None else None
-            state = ChannelState(channel, bool(live) and alive, (now_us - covered) / 1e6, push_age_s, number)
+            state = ChannelState(channel, bool(live) and storing, (now_us - covered) / 1e6, push_age_s, number)
             one.channels.append(state)
     for name, total in db.execute("SELECT account, total_eq FROM equity").fetchall():
         if one := found.get(name):
@@ -135,9 +131,9 @@ def _accounts(db: Connection, now_us: int, alive: bool) -> list[AccountState]:
     )
     for name, count, filling in still.fetchall():
         if one := found.get(name):
-            one.gaps_open, one.gaps_being_filled = count, filling if alive else 0
+            one.gaps_open, one.gaps_being_filled = count, filling if storing else 0
     unverified = db.execute(f"SELECT account, count(*) FROM {UNVERIFIED} GROUP BY account")
-    for name, count in unverified.fetchall() if alive else ():
+    for name, count in unverified.fetchall() if storing else ():
         if one := found.get(name):
             one.gaps_open += count
     partial = db.execute("SELECT account, count(*) FROM gaps WHERE outcome = 'partial' GROUP BY account")

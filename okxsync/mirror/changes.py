@@ -11,7 +11,18 @@ from dataclasses import dataclass, fields
 from typing import Final, NamedTuple, Self
 
 from okxsync.mirror.freshness import Freshness
-from okxsync.mirror.rows import AlgoOrder, Balance, Bill, Equity, Fill, Order, Position
+from okxsync.mirror.rows import (
+    AlgoOrder,
+    Balance,
+    Bill,
+    ClosedPosition,
+    Deposit,
+    Equity,
+    Fill,
+    Order,
+    Position,
+    Withdrawal,
+)
 
 POLL_S: Final = 0.01
 """How often a watch looks for commits: 3 us each, without reading a table unless there was one."""
@@ -43,9 +54,12 @@ class Changes:
     algo_orders: tuple[AlgoOrder, ...] = ()
     fills: tuple[Fill, ...] = ()
     positions: tuple[Position, ...] = ()
+    closed_positions: tuple[ClosedPosition, ...] = ()
     balances: tuple[Balance, ...] = ()
     equity: tuple[Equity, ...] = ()
     bills: tuple[Bill, ...] = ()
+    deposits: tuple[Deposit, ...] = ()
+    withdrawals: tuple[Withdrawal, ...] = ()
     replaced_fills: tuple[FillKey, ...] = ()
 
     def __bool__(self) -> bool:

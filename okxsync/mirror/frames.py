@@ -7,15 +7,13 @@ consumer (``less``) never blocks a checkpoint of the write-ahead log.
 
 import re
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 import zstandard
 
-from okxsync.config.location import Location
 from okxsync.messages import MARKET
-from okxsync.store.database import Connection, open_reader
+from okxsync.store.database import Connection
 from okxsync.store.raw_log import Codec
 
 FIRST_PAGE: Final = 20
@@ -50,14 +48,10 @@ class FrameFilter(msgspec.Struct, frozen=True):
 
 
 class FrameReader:
-    """Reads the frames that match, and on a later call those stored since; a context manager.
+    """Reads the frames that match, and on a later call those stored since, over a connection of ``Mirror``."""
 
-    Raises:
-        StoreError: (when made) there is no such database, or it is not ours.
-    """
-
-    def __init__(self, location: Location, wanted: FrameFilter, *, only_new: bool = False) -> None:
-        self._db = open_reader(location)
+    def __init__(self, db: Connection, wanted: FrameFilter, *, only_new: bool = False) -> None:
+        self._db = db
         self._wanted = wanted
         self._where, self._values = _condition(wanted)
         self._size = FIRST_PAGE
@@ -67,14 +61,6 @@ class FrameReader:
                 self._after = _ends(self._db)[1]
             else:
                 self._after = 0 if wanted.since_us is None else _before(self._db, wanted.since_us - DISORDER_US)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._db.close()
 
     def pages(self) -> Iterator[list[LoggedFrame]]:
         """Yield pages up to the newest frame, or the end of the filter; the next call continues from there.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
-from okxsync.mirror.rows import Row, moment, moment_or_none
+from okxsync.mirror.kinds import moment, moment_or_none
+from okxsync.mirror.rows import Row
 from okxsync.store.coverage_table import UNVERIFIED
 from okxsync.store.database import CHANNEL_NAME, Connection
 
@@ -24,6 +25,7 @@ ACTIVE_ACCOUNTS: Final = (
 IS_WANTED: Final = "(account, channel) NOT IN (SELECT account, channel FROM coverage WHERE wanted = 0)"
 """SQL: whether a channel is still configured; the gaps of others do not count."""
 NO_DAEMON: Final = "no daemon is running"
+NOT_STORED: Final = "the daemon cannot write"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -118,7 +120,7 @@ def read_freshness(
     db: Connection,
     now_us: int,
     *,
-    alive: bool,
+    not_stored: str | None,
     accounts: Collection[str],
     channels: Collection[str] | None = None,
     pushed: bool = True,
@@ -126,7 +128,7 @@ def read_freshness(
     """Return how fresh some accounts are, as of ``now_us`` microseconds UTC.
 
     Args:
-        alive: Whether a daemon is running.
+        not_stored: Why no daemon stores what it receives; None if one does.
         accounts: By name.
         channels: Names of channels; None: all.
         pushed: False for rows that these channels do not push: they are covered only up to the last closed gap.
@@ -154,24 +156,24 @@ def read_freshness(
     every = [one for of_account in covered.values() for one in of_account]
     return Freshness(
         covered_until=moment(min(until for until, _ in every)) if every and not uncovered else None,
-        live=alive and bool(every) and not uncovered and all(is_live for _, is_live in every),
-        gaps=open_gaps(db, where, values, alive=alive),
+        live=not_stored is None and bool(every) and not uncovered and all(is_live for _, is_live in every),
+        gaps=open_gaps(db, where, values, not_stored=not_stored),
         uncovered=uncovered,
     )
 
 
-def open_gaps(db: Connection, where: str, values: Sequence[object], *, alive: bool) -> tuple[Gap, ...]:
+def open_gaps(db: Connection, where: str, values: Sequence[object], *, not_stored: str | None) -> tuple[Gap, ...]:
     """Return the open gaps of channels that are wanted, the earliest first; ``where`` is trusted SQL."""
     found = stored_gaps(db, f"outcome IS NULL AND {IS_WANTED} AND {where}", values)
-    not_stored = (
+    select = (
         f"SELECT account, channel, covered_until, why FROM {UNVERIFIED} AND wanted = 1 AND {where}"
-        if alive
-        else f"SELECT account, channel, covered_until, '{NO_DAEMON}' FROM coverage"
+        if not_stored is None
+        else f"SELECT account, channel, covered_until, '{not_stored}' FROM coverage"
         f" WHERE live = 1 AND wanted = 1 AND {where}"
     )
     found += [
         Gap(None, account, channel, moment(since), None, reason)
-        for account, channel, since, reason in db.execute(not_stored, values).fetchall()
+        for account, channel, since, reason in db.execute(select, values).fetchall()
     ]
     return tuple(sorted(found, key=lambda gap: gap.from_at))
 

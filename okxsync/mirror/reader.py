@@ -13,10 +13,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from okxsync.config.location import Location, location_of
-from okxsync.mirror import rows, status
+from okxsync.messages import MARKET
+from okxsync.mirror import kinds, rows
+from okxsync.mirror.accounts import Details, read_details
 from okxsync.mirror.changes import Changes, FillKey, Watch
+from okxsync.mirror.frames import FrameFilter, FrameReader
 from okxsync.mirror.freshness import (
     ACTIVE_ACCOUNTS,
+    NO_DAEMON,
+    NOT_STORED,
     Answer,
     Freshness,
     Gap,
@@ -24,8 +29,10 @@ from okxsync.mirror.freshness import (
     read_freshness,
     stored_gaps,
 )
-from okxsync.mirror.rows import Kind, Row, moment, moment_or_none
-from okxsync.mirror.status import Status
+from okxsync.mirror.kinds import Kind, moment, moment_or_none
+from okxsync.mirror.known import Known, read_known
+from okxsync.mirror.rows import Row
+from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
 from okxsync.runtime.clock import now_us
 from okxsync.store.database import open_reader
 
@@ -96,7 +103,7 @@ class Mirror:
     def accounts(self) -> tuple[Account, ...]:
         """Return all accounts, also those that are no longer mirrored, each with its freshness."""
         with self._moment() as now:
-            alive = self._is_alive(now)
+            not_stored = self._not_stored(now)
             found = self._db.execute(
                 "SELECT name, uid, main_uid, site, demo, acct_lv, pos_mode, perm, first_seen_at, removed_at"
                 " FROM accounts ORDER BY name"
@@ -106,7 +113,7 @@ class Mirror:
                     *(name, uid, main_uid, site, bool(demo), acct_lv, pos_mode, perm),
                     first_seen_at=moment(seen),
                     removed_at=moment_or_none(removed),
-                    freshness=read_freshness(self._db, now, alive=alive, accounts=[name]),
+                    freshness=read_freshness(self._db, now, not_stored=not_stored, accounts=[name]),
                 )
                 for name, uid, main_uid, site, demo, acct_lv, pos_mode, perm, seen, removed in found
             )
@@ -115,31 +122,31 @@ class Mirror:
         self, *, account: str | None = None, open: bool | None = None, since: datetime | None = None
     ) -> Answer[rows.Order]:
         """Return orders by time of their last update."""
-        return self._answer(rows.ORDERS, account, open, since)
+        return self._answer(kinds.ORDERS, account, open, since)
 
     def algo_orders(
         self, *, account: str | None = None, open: bool | None = None, since: datetime | None = None
     ) -> Answer[rows.AlgoOrder]:
         """Return algo orders (TP/SL, trigger, trailing, TWAP ...) by time of their last update."""
-        return self._answer(rows.ALGO_ORDERS, account, open, since)
+        return self._answer(kinds.ALGO_ORDERS, account, open, since)
 
     def fills(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Fill]:
         """Return executions by their time."""
-        return self._answer(rows.FILLS, account, None, since)
+        return self._answer(kinds.FILLS, account, None, since)
 
     def positions(
         self, *, account: str | None = None, open: bool | None = True, since: datetime | None = None
     ) -> Answer[rows.Position]:
         """Return positions, by default only open ones, by time of their last change."""
-        return self._answer(rows.POSITIONS, account, open, since)
+        return self._answer(kinds.POSITIONS, account, open, since)
 
     def balances(self, *, account: str | None = None) -> Answer[rows.Balance]:
         """Return the balance of each currency."""
-        return self._answer(rows.BALANCES, account, None, None)
+        return self._answer(kinds.BALANCES, account, None, None)
 
     def equity(self, *, account: str | None = None) -> Answer[rows.Equity]:
         """Return the totals of each account in USD."""
-        return self._answer(rows.EQUITY, account, None, None)
+        return self._answer(kinds.EQUITY, account, None, None)
 
     def bills(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Bill]:
         """Return the ledger by time.
@@ -147,7 +154,32 @@ class Mirror:
         OKX does not push bills: they are fetched within 30 s of a change, and verified complete only when a gap of the
         account is closed. ``covered_until`` is the end of the last closed gap.
         """
-        return self._answer(rows.BILLS, account, None, since)
+        return self._answer(kinds.BILLS, account, None, since)
+
+    def closed_positions(
+        self, *, account: str | None = None, since: datetime | None = None
+    ) -> Answer[rows.ClosedPosition]:
+        """Return positions that were closed, at least in part, by time of their last change.
+
+        OKX does not push these records: ``covered_until`` is the end of the last closed gap, as for bills.
+        """
+        return self._answer(kinds.CLOSED_POSITIONS, account, None, since)
+
+    def deposits(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Deposit]:
+        """Return deposits by time; they are covered where the channel ``deposit-info`` is configured."""
+        return self._answer(kinds.DEPOSITS, account, None, since)
+
+    def withdrawals(self, *, account: str | None = None, since: datetime | None = None) -> Answer[rows.Withdrawal]:
+        """Return withdrawals by time; they are covered where the channel ``withdrawal-info`` is configured."""
+        return self._answer(kinds.WITHDRAWALS, account, None, since)
+
+    def mark_prices(self, *, inst_id: str | None = None) -> Answer[rows.MarkPrice]:
+        """Return the latest mark price of each instrument that ``[market]`` names, or of one."""
+        return self._market_answer(kinds.MARK_PRICES, {"inst_id": inst_id})
+
+    def instruments(self, *, inst_type: str | None = None, inst_id: str | None = None) -> Answer[rows.Instrument]:
+        """Return instruments, where ``[market]`` has the channel ``instruments``."""
+        return self._market_answer(kinds.INSTRUMENTS, {"inst_type": inst_type, "inst_id": inst_id})
 
     def gaps(self, *, account: str | None = None, open: bool | None = True) -> tuple[Gap, ...]:
         """Return the gaps of coverage, by default only open ones, the earliest first."""
@@ -155,13 +187,43 @@ class Mirror:
             where, values = ("account = ?", [self._known(account)]) if account is not None else ("true", [])
             found = stored_gaps(self._db, f"outcome IS NOT NULL AND {where}", values) if not open else []
             if open is not False:
-                found += open_gaps(self._db, where, values, alive=self._is_alive(now))
+                found += open_gaps(self._db, where, values, not_stored=self._not_stored(now))
             return tuple(sorted(found, key=lambda gap: gap.from_at))
 
     def status(self) -> Status:
         """Return what ``okxsync status --json`` prints."""
         with self._moment() as now:
-            return status._read(self._db, now)
+            return read_status(self._db, self._location, now)
+
+    def details(self) -> Details:
+        """Return what ``okxsync status`` prints about accounts and the disk; not public."""
+        with self._moment() as now:
+            return read_details(self._db, self._location, now, storing=self._not_stored(now) is None)
+
+    def frames(self, wanted: FrameFilter, *, only_new: bool = False) -> FrameReader:
+        """Return a reader of the raw log, as ``okxsync log`` prints it; not public."""
+        return FrameReader(self._db, wanted, only_new=only_new)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[datetime]:
+        """Hold one moment of the database: all that is read in the block is of that moment, which is yielded.
+
+        Leave the block soon: the daemon's write-ahead log grows while a moment is held.
+        """
+        with self._moment() as now:
+            yield moment(now)
+
+    def each(self, kind: Kind, account: str) -> Iterator[Any]:
+        """Yield the rows of one account in the order of time, for tables that are too large to hold; not public.
+
+        Use it within ``snapshot``.
+        """
+        return self._rows(kind, f"account = ? ORDER BY {kind.time}", [account])
+
+    def known(self, account: str) -> Known:
+        """Return the times of which everything of an account is stored; not public."""
+        with self._moment():
+            return read_known(self._db, account)
 
     def revision(self) -> int:
         """Return the revision of the last transaction that stored rows of the exchange."""
@@ -169,7 +231,7 @@ class Mirror:
             return self._revision()
 
     def changes(self, since: int, *, account: str | None = None) -> Changes:
-        """Return what changed after a revision, of all accounts or of one; ``since=0`` returns everything.
+        """Return which rows of all accounts, or of one, changed after a revision; ``since=0`` returns everything.
 
         Raises:
             ValueError: this database has not reached that revision: it belongs to another database.
@@ -185,15 +247,15 @@ class Mirror:
             )  # fmt: skip
             found: dict[str, Any] = {}
             if since < revision:
-                for kind in rows.KINDS:
-                    found[kind.table] = tuple(self._rows(kind, f"{where} ORDER BY revision", values))
+                for kind in kinds.KINDS:
+                    found[kind.name] = tuple(self._rows(kind, f"{where} ORDER BY revision", values))
                 replaced = self._db.execute(
                     f"SELECT account, inst_id, ord_id, trade_id FROM replaced_fills WHERE {where} ORDER BY revision",
                     values,
                 )
                 found["replaced_fills"] = tuple(FillKey(*row) for row in replaced.fetchall())
             named = {row.account for of_kind in found.values() for row in of_kind}
-            fresh = read_freshness(self._db, now, alive=self._is_alive(now), accounts=named)
+            fresh = read_freshness(self._db, now, not_stored=self._not_stored(now), accounts=named)
             return Changes(since=since, revision=revision, freshness=fresh, **found)
 
     def watch(self, since: int | None = None, *, account: str | None = None) -> Watch:
@@ -227,7 +289,22 @@ class Mirror:
                 values.append(_milliseconds(since))
             found = self._rows(kind, f"{where} ORDER BY {kind.time}", values)
             fresh = read_freshness(
-                self._db, now, alive=self._is_alive(now), accounts=accounts, channels=kind.channels, pushed=kind.pushed
+                self._db,
+                now,
+                not_stored=self._not_stored(now),
+                accounts=accounts,
+                channels=kind.channels,
+                pushed=kind.pushed,
+            )
+            return Answer(found, fresh)
+
+    def _market_answer(self, kind: Kind, wanted: dict[str, str | None]) -> Answer[Any]:
+        given = {column: value for column, value in wanted.items() if value is not None}
+        where = " AND ".join([f"{column} = ?" for column in given] or ["true"])
+        with self._moment() as now:
+            found = self._rows(kind, f"{where} ORDER BY inst_type, inst_id", [*given.values()])
+            fresh = read_freshness(
+                self._db, now, not_stored=self._not_stored(now), accounts=[MARKET], channels=kind.channels
             )
             return Answer(found, fresh)
 
@@ -244,18 +321,20 @@ class Mirror:
             )
         return account
 
-    def _is_alive(self, now: int) -> bool:
-        return status._daemon(self._db, now).alive
+    def _not_stored(self, now: int) -> str | None:
+        """Return why no daemon stores what it receives; None if one does."""
+        daemon = daemon_state(self._db, self._location, now)
+        return None if daemon.is_storing else NOT_STORED if daemon.alive else NO_DAEMON
 
     @contextmanager
     def _moment(self) -> Iterator[int]:
-        """Read one moment of the database; yields the local time in microseconds UTC.
+        """Read one moment of the database; yields the time in microseconds UTC, by the clock of its times.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        with self._db.snapshot():
-            yield self._now_us()
+        with self._db.translated() if self._db.in_transaction else self._db.snapshot():
+            yield self._now_us() + clock_ahead_us(self._db)
 
 
 def _milliseconds(since: datetime) -> int:

@@ -5,22 +5,15 @@ that is not a number; it never means zero. Two rows are equal if the exchange re
 they were reported (``received_at``, ``raw``) does not count.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, Final, TypeAlias, get_type_hints
-
-from okxsync.store.decode import read_number
-from okxsync.store.tables import ALGO_PENDING, PENDING
+from typing import TypeAlias
 
 Text: TypeAlias = str | None
 Amount: TypeAlias = Decimal | None
 Time: TypeAlias = datetime | None
 Flag: TypeAlias = bool | None
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Row:
@@ -152,7 +145,7 @@ class Fill(Reported):
     """One execution of an order (OKX docs: order channel, ``fill*``; GET trade/fills).
 
     Attributes:
-        bill_id: Known once REST has reported the fill.
+        bill_id: Known once REST has reported the fill, like ``sub_type`` (OKX docs: bill subtypes).
         trade_id_made: OKX pushed no trade id (liquidation, ADL): this one is made, until REST reports the real one.
     """
 
@@ -163,6 +156,7 @@ class Fill(Reported):
     inst_type: Text
     cl_ord_id: Text
     bill_id: Text
+    sub_type: Text
     side: Text
     pos_side: Text
     fill_px: Amount
@@ -298,88 +292,110 @@ class Bill(Reported):
     ts: Time
 
 
-@dataclass(frozen=True)
-class Kind:
-    """How the rows of one table are read.
+@dataclass(frozen=True, slots=True, repr=False)
+class ClosedPosition(Reported):
+    """A position that was closed, at least in part (OKX docs: GET account/positions-history).
 
     Attributes:
-        table: Its name; ``row`` is the class of its rows.
-        channels: What feeds it.
-        time: The column that ``since`` compares and rows are ordered by.
-        is_open: SQL: whether a row has not ended.
-        pushed: Whether ``channels`` push these rows; others are only fetched over REST.
+        type: How it was closed last: 1 partly, 2 fully, 3 liquidated, 4 partly liquidated, 5 or 6 by ADL.
     """
 
-    table: str
-    row: type[Any]
-    channels: tuple[str, ...]
-    time: str = "u_time"
-    is_open: str = "true"
-    pushed: bool = True
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that ``build`` expects, in order."""
-        return tuple(one.name for one in fields(self.row))
-
-    def build(self, stored: Sequence[Any]) -> Any:
-        """Return the row of the values of its columns."""
-        values = list(stored)
-        for index, convert in self._conversions:
-            if values[index] is not None:
-                values[index] = convert(values[index])
-        return self.row(*values)
-
-    @cached_property
-    def _conversions(self) -> list[tuple[int, Callable[[Any], Any]]]:
-        hints = get_type_hints(self.row)
-        found = [(index, _converter(name, hints[name])) for index, name in enumerate(self.columns)]
-        return [(index, convert) for index, convert in found if convert]
+    account: str
+    pos_id: str
+    inst_id: Text
+    inst_type: Text
+    mgn_mode: Text
+    pos_side: Text
+    direction: Text
+    type: Text
+    ccy: Text
+    lever: Amount
+    open_avg_px: Amount
+    close_avg_px: Amount
+    open_max_pos: Amount
+    close_total_pos: Amount
+    realized_pnl: Amount
+    pnl: Amount
+    pnl_ratio: Amount
+    fee: Amount
+    funding_fee: Amount
+    liq_penalty: Amount
+    settled_pnl: Amount
+    c_time: Time
+    u_time: Time
 
 
-ORDERS: Final = Kind("orders", Order, ("orders",), is_open=f"state IN ({PENDING})")
-ALGO_ORDERS: Final = Kind(
-    "algo_orders", AlgoOrder, ("orders-algo", "algo-advance"), is_open=f"state IN ({ALGO_PENDING})"
-)
-FILLS: Final = Kind("fills", Fill, ("orders", "fills"), "fill_time")
-POSITIONS: Final = Kind(
-    "positions",
-    Position,
-    ("positions", "balance_and_position"),
-    is_open="coalesce(CAST(pos AS DOUBLE PRECISION), 1) <> 0",
-)
-BALANCES: Final = Kind("balances", Balance, ("account", "balance_and_position"))
-EQUITY: Final = Kind("equity", Equity, ("account",))
-BILLS: Final = Kind("bills", Bill, ("account", "balance_and_position"), "ts", pushed=False)
-KINDS: Final = (ORDERS, ALGO_ORDERS, FILLS, POSITIONS, BALANCES, EQUITY, BILLS)
+@dataclass(frozen=True, slots=True, repr=False)
+class Deposit(Reported):
+    """A deposit and its latest state (OKX docs: deposit-info channel, which lists the states)."""
+
+    account: str
+    dep_id: str
+    uid: Text
+    sub_acct: Text
+    ccy: Text
+    chain: Text
+    amt: Amount
+    state: Text
+    to: Text
+    tx_id: Text
+    from_wd_id: Text
+    ts: Time
 
 
-def moment(at_us: int) -> datetime:
-    """Return a local time of the database (microseconds UTC)."""
-    return _EPOCH + timedelta(microseconds=at_us)
+@dataclass(frozen=True, slots=True, repr=False)
+class Withdrawal(Reported):
+    """A withdrawal and its latest state (OKX docs: withdrawal-info channel, which lists the states)."""
+
+    account: str
+    wd_id: str
+    uid: Text
+    sub_acct: Text
+    ccy: Text
+    chain: Text
+    amt: Amount
+    fee: Amount
+    fee_ccy: Text
+    state: Text
+    to: Text
+    tx_id: Text
+    client_id: Text
+    ts: Time
 
 
-def moment_or_none(at_us: int | None) -> datetime | None:
-    return None if at_us is None else moment(at_us)
+@dataclass(frozen=True, slots=True, repr=False)
+class MarkPrice(Row):
+    """The latest mark price of an instrument (OKX docs: mark-price channel)."""
+
+    inst_id: str
+    inst_type: Text
+    mark_px: Amount
+    ts: Time = field(compare=False)  # OKX sends it anew with every push
+    received_at: datetime = field(compare=False, repr=False)
+    revision: int = field(compare=False, repr=False)
 
 
-def _converter(name: str, hint: object) -> Callable[[Any], Any] | None:
-    if hint == Amount:
-        return read_number  # None for text that is not a number: it is in ``raw``
-    if hint in (Time, datetime):
-        return moment if name.endswith("_at") else _exchange_moment
-    if hint in (Flag, bool):
-        return _flag
-    return None
+@dataclass(frozen=True, slots=True, repr=False)
+class Instrument(Reported):
+    """An instrument (OKX docs: GET public/instruments); ``exp_time`` is None unless it expires."""
 
-
-def _exchange_moment(at_ms: int) -> datetime | None:
-    """Return a time of the exchange; None if it is beyond the years that Python knows."""
-    try:
-        return _EPOCH + timedelta(milliseconds=at_ms)
-    except OverflowError:
-        return None
-
-
-def _flag(stored: object) -> bool | None:
-    return stored in ("true", 1) if stored in ("true", "false", 1, 0) else None
+    inst_id: str
+    inst_type: Text
+    inst_family: Text
+    uly: Text
+    base_ccy: Text
+    quote_ccy: Text
+    settle_ccy: Text
+    ct_type: Text
+    ct_val: Amount
+    ct_mult: Amount
+    ct_val_ccy: Text
+    opt_type: Text
+    stk: Amount
+    lever: Amount
+    tick_sz: Amount
+    lot_sz: Amount
+    min_sz: Amount
+    state: Text
+    list_time: Time
+    exp_time: Time

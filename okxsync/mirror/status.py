@@ -1,8 +1,9 @@
 """The state of a daemon, read from its database, for ``okxsync status``.
 
-A daemon is alive if its heartbeat is fresh and its process exists. If it is not alive, no connection counts as live,
-whatever its row says, and each channel that was live counts as an open gap since its coverage ended, although no gap
-is stored yet. A live channel that REST could not verify counts as an open gap too.
+A daemon is alive if its process exists and its heartbeat is fresh, or that of its lock file while it cannot write to
+the database. If it is not alive, no connection counts as live, whatever its row says. If nothing is stored, each
+channel that was live counts as an open gap since its coverage ended, although no gap is stored yet. A live channel that
+REST could not verify counts as an open gap too.
 """
 
 import os
@@ -15,7 +16,7 @@ import msgspec
 from okxsync.config.location import Location
 from okxsync.messages import CHANNEL_PROBLEMS
 from okxsync.store.coverage_table import UNVERIFIED
-from okxsync.store.database import Connection, reading
+from okxsync.store.database import Connection, engine_of
 
 FRESH_S: Final = 5.0
 """An older heartbeat does not count; the daemon sends one a second."""
@@ -24,11 +25,17 @@ LAST_RUN: Final = "runs ORDER BY id DESC LIMIT 1"
 
 
 class DaemonState(msgspec.Struct):
+    """``heartbeat_age_s`` is of the last heartbeat that is stored."""
+
     alive: bool
     pid: int | None
     started_at: str | None
     heartbeat_age_s: float | None
     version: str | None
+
+    @property
+    def is_storing(self) -> bool:
+        return self.alive and is_fresh(self.heartbeat_age_s)
 
 
 class ConnectionState(msgspec.Struct):
@@ -64,10 +71,13 @@ class GapCounts(msgspec.Struct):
 
 
 class WriterState(msgspec.Struct):
+    """``trouble`` is why a daemon that is alive cannot write to the database; None if it can."""
+
     queue: int
     lag_ms: float
     rows: int
     errors: int
+    trouble: str | None
 
 
 class LogState(msgspec.Struct):
@@ -88,21 +98,11 @@ class Status(msgspec.Struct):
 
     @property
     def exit_code(self) -> int:
-        """0: all live and no open gap, 1: something is down or open, 3: no daemon is alive on this database."""
+        """0: all live and no open gap, 1: something is down, open or cannot be written, 3: no daemon is alive."""
         if not self.daemon.alive:
             return 3
-        all_live = all(connection.phase == "live" for connection in self.connections)
-        return 0 if all_live and self.connections and not self.gaps.open else 1
-
-
-def read_status(location: Location, now_us: int) -> Status:
-    """Read the status of the database, at ``now_us`` microseconds UTC of the wall clock.
-
-    Raises:
-        StoreError: the database does not exist, or is not an okxsync database.
-    """
-    with reading(location) as db, db.snapshot():
-        return _read(db, now_us + clock_ahead_us(db))
+        all_live = bool(self.connections) and all(connection.phase == "live" for connection in self.connections)
+        return 0 if all_live and not self.gaps.open and self.writer.trouble is None else 1
 
 
 def clock_ahead_us(db: Connection) -> int:
@@ -114,19 +114,21 @@ def clock_ahead_us(db: Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def _read(db: Connection, now_us: int) -> Status:
-    daemon = _daemon(db, now_us)
+def read_status(db: Connection, location: Location, now_us: int) -> Status:
+    """Read the status of the database at ``location``, at ``now_us`` microseconds UTC by the clock of its times."""
+    daemon = daemon_state(db, location, now_us)
     counters = dict(db.execute("SELECT name, value FROM counters"))
     oldest = db.execute("SELECT received_at FROM messages ORDER BY id LIMIT 1").fetchone()
     return Status(
         daemon,
         _connections(db, now_us, daemon.alive),
-        _gaps(db, now_us, daemon.alive),
+        _gaps(db, now_us, daemon.is_storing),
         WriterState(
             counters.get("queue", 0) if daemon.alive else 0,
             round(counters.get("lag_us", 0) / 1000, 1),
             counters.get("rows", 0),
             counters.get("errors", 0),
+            _trouble(location, daemon),
         ),
         LogState(
             counters.get("messages", 0),
@@ -137,15 +139,31 @@ def _read(db: Connection, now_us: int) -> Status:
     )
 
 
-def _daemon(db: Connection, now_us: int) -> DaemonState:
+def _trouble(location: Location, daemon: DaemonState) -> str | None:
+    if not daemon.alive:
+        return None
+    return engine_of(location).trouble() or (None if daemon.is_storing else "the disk does not respond")
+
+
+def daemon_state(db: Connection, location: Location, now_us: int) -> DaemonState:
+    """Read whether a daemon is alive, and which one ran last."""
     found = db.execute(f"SELECT host, pid, started_at, heartbeat_at, version, stopped_at FROM {LAST_RUN}").fetchone()
     if found is None:
         return DaemonState(False, None, None, None, None)
     host, pid, started_at, heartbeat_at, version, stopped_at = found
     age_s = round((now_us - heartbeat_at) / 1e6, 3)
-    # A heartbeat in the future is from before the wall clock was set back; a daemon that is alive has sent a new one.
-    alive = stopped_at is None and abs(age_s) <= FRESH_S and is_running(host, pid) is not False
+    running = None if stopped_at is not None else is_running(host, pid)
+    beats = is_fresh(age_s) or (running is True and is_fresh(engine_of(location).beat_age_s()))
+    alive = stopped_at is None and running is not False and beats
     return DaemonState(alive, pid, _iso(started_at), age_s, version)
+
+
+def is_fresh(age_s: float | None) -> bool:
+    """Whether a heartbeat of that age counts.
+
+    One in the future is from before the wall clock was set back; a daemon that is alive has sent a new one.
+    """
+    return age_s is not None and abs(age_s) <= FRESH_S
 
 
 def is_running(host: str | None, pid: int) -> bool | None:
@@ -192,7 +210,7 @@ def _connections(db: Connection, now_us: int, alive: bool) -> list[ConnectionSta
     return states
 
 
-def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
+def _gaps(db: Connection, now_us: int, storing: bool) -> GapCounts:
     """Count the gaps. Those of channels and accounts that are no longer configured do not count."""
     filled, partial = db.execute(
         "SELECT count(*) FILTER (WHERE outcome = 'filled'), count(*) FILTER (WHERE outcome = 'partial') FROM gaps"
@@ -207,7 +225,7 @@ def _gaps(db: Connection, now_us: int, alive: bool) -> GapCounts:
         [now_us],
     ).fetchone()
     not_stored = db.execute(
-        f"SELECT count(*), sum(? - covered_until) FROM {UNVERIFIED if alive else 'coverage WHERE live = 1'}"
+        f"SELECT count(*), sum(? - covered_until) FROM {UNVERIFIED if storing else 'coverage WHERE live = 1'}"
         f" AND {wanted}",
         [now_us],
     ).fetchone()

@@ -16,14 +16,14 @@ from okxsync.accounts.identity import find_blocked
 from okxsync.accounts.registry import fetch_account_config
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import clock_offset
+from okxsync.messages import Message, clock_offset
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
 from okxsync.reconcile.pull import SETTLE_S, Window
 from okxsync.reconcile.subjects import SUBJECTS
 from okxsync.reconcile.timings import TIMINGS, Timings
-from okxsync.reconcile.work import OnProgress, Part, Work, gap_results, parts_of, perform
+from okxsync.reconcile.work import OnProgress, Part, Report, Work, fetched_windows, gap_results, parts_of, perform
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
@@ -96,7 +96,7 @@ async def _backfill_all(
                     part.error = why
                     on_progress(part)
                 return
-            work = Work(name, None, "backfill", wanted, partial(gap_results, gaps), side_by_side=True)
+            work = Work(name, None, "backfill", wanted, partial(_finish, gaps), side_by_side=True)
             for result in work.finish(await perform(work, client, reader, send, on_progress)):
                 await send.send(result)
 
@@ -104,6 +104,10 @@ async def _backfill_all(
         for account in accounts:
             nursery.start_soon(backfill_one, account, open_gaps(reader, account.name))
     return parts
+
+
+def _finish(gaps: Sequence[Gap], report: Report) -> list[Message]:
+    return [*gap_results(gaps, report), *fetched_windows(report)]
 
 
 async def _why_blocked(client: AccountClient, account: AccountSettings, known: Mapping[str, Identity]) -> str | None:

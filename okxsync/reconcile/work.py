@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 import trio
 
-from okxsync.messages import GapResult, Message
+from okxsync.messages import Fetched, GapResult, Message
 from okxsync.okx.endpoints import OVERLAP_MS
 from okxsync.reconcile.held import Gap, Held
-from okxsync.reconcile.pull import Listed, Pulled, Puller, Window
-from okxsync.reconcile.subjects import outcome_of, subjects_of
+from okxsync.reconcile.pull import LAG_MS, Listed, Pulled, Puller, Window
+from okxsync.reconcile.subjects import DEEPEST_MS, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
@@ -193,6 +193,21 @@ def gap_results(gaps: Iterable[Gap], report: Report) -> list[GapResult]:
         outcome, note = (None, errors) if errors else ended
         results.append(GapResult(gap.id, report.ended_us, outcome, sum(part.rows for part in parts), note))
     return results
+
+
+def fetched_windows(report: Report) -> list[Fetched]:
+    """Return the windows that were fetched completely, as far back as OKX keeps data.
+
+    What happened shortly before the requests may not have been in REST's lists yet.
+    """
+    deepest_ms, newest_ms = report.began_ms - DEEPEST_MS, report.began_ms - LAG_MS
+    found = []
+    for part in report.parts:
+        since_ms = max(part.window.since_ms, deepest_ms)
+        until_ms = newest_ms if part.window.until_ms is None else min(part.window.until_ms, newest_ms)
+        if part.done and since_ms < until_ms:
+            found.append(Fetched(part.account, part.subject, since_ms, until_ms))
+    return found
 
 
 def _spans(window: Window, gap: Gap) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from okxsync import events
 from okxsync.messages import (
     ConnectionRemoved,
+    Fetched,
     GapResult,
     Lost,
     Subscribed,
@@ -191,4 +192,22 @@ def gap_result(db: Connection, message: GapResult) -> None:
         "UPDATE gaps SET outcome = ?, filled_at = ?, rows = rows + ?, attempts = attempts + 1,"
         " note = ? WHERE id = ? AND outcome IS NULL",
         (message.outcome, message.at if message.outcome else None, message.rows, message.note, message.gap_id),
+    )
+
+
+def fetched(db: Connection, message: Fetched) -> None:
+    """Add a window to those that were fetched; windows that touch become one."""
+    touching = "account = ? AND subject = ? AND since_ms <= ? AND until_ms >= ?"
+    values = (message.listener, message.subject, message.until_ms, message.since_ms)
+    since_ms, until_ms = db.execute(
+        f"SELECT min(since_ms), max(until_ms) FROM fetched WHERE {touching}", values
+    ).fetchone()
+    db.execute(f"DELETE FROM fetched WHERE {touching}", values)
+    db.execute(
+        "INSERT INTO fetched (account, subject, since_ms, until_ms) VALUES (?, ?, ?, ?)",
+        (
+            *(message.listener, message.subject),
+            message.since_ms if since_ms is None else min(since_ms, message.since_ms),
+            message.until_ms if until_ms is None else max(until_ms, message.until_ms),
+        ),
     )

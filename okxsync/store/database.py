@@ -251,6 +251,10 @@ class Engine(Protocol):
         """Return when it was last written, in seconds since 1970; 0 if never."""
         ...
 
+    def beat_age_s(self) -> float:
+        """Return how long ago the holder was last alive (see ``Membership.touch``), in seconds; infinite: unknown."""
+        ...
+
     def trouble(self) -> str:
         """Return what the holder has reported (see ``Membership.report``)."""
         ...

@@ -448,3 +448,9 @@ def m015_pushed_sizes(database: Database) -> None:
 def m016_types_of_algo_orders(database: Database) -> None:
     """Index the few types of algo orders: REST lists each type on its own, and OKX adds new ones."""
     database.execute("CREATE INDEX algo_orders_type ON algo_orders (ord_type)")
+
+
+@migrations()
+def m019_fetched(database: Database) -> None:
+    """The windows of time that ``backfill --since`` has fetched completely, by subject."""
+    _create(database, "fetched", "account subject since_ms", "account! subject! since_ms:i! until_ms:i!")

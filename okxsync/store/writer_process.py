@@ -6,12 +6,14 @@ import socket
 import sys
 import time
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from okxsync import events
 from okxsync.config.location import Location, location_of
-from okxsync.messages import Message
+from okxsync.messages import Message, Note
 from okxsync.store.database import DatabaseError, StoreError, TransientError, Upkeep, engine_of
 from okxsync.store.pipe import LENGTH, receive
 from okxsync.store.transaction import Written
@@ -42,7 +44,7 @@ def main(location: Location, parent: socket.socket) -> int:
 
 
 def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> None:
-    """Write batches until the parent's end closes.
+    """Write batches until the parent's end closes; the first one after a failure is written with a journal entry.
 
     Raises:
         DatabaseError: the error is permanent.
@@ -50,10 +52,12 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> Non
     decode = msgspec.msgpack.Decoder(list[Message]).decode
     while (body := _receive_next(parent, upkeep, writer)) is not None:
         messages = decode(body)
+        failed: tuple[int, str] | None = None  # since when, and why at first
         while True:
             try:
-                written = writer.apply(messages)
+                written = writer.apply([*messages, _failure(*failed, writer.state.now_us())] if failed else messages)
             except TransientError as error:
+                failed = failed or (writer.state.now_us(), str(error))
                 _answer(parent, Written(error=str(error)))
                 if _has_hung_up(parent, RETRY_S):
                     return
@@ -61,6 +65,15 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> Non
                 _answer(parent, written)
                 break
         upkeep.committed()
+
+
+def _failure(since_us: int, why: str, now_us: int) -> Note:
+    """Return the journal entry about a time in which nothing could be written."""
+    since, until = (
+        datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        for at in (since_us, now_us)
+    )
+    return events.WRITE_FAILED.note(now_us, None, f"from {since} to {until}: {why}")
 
 
 def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> bytes | None:

@@ -13,10 +13,11 @@ from typer.testing import CliRunner, Result
 
 from okxsync.cli import app
 from okxsync.config.location import Location
-from okxsync.mirror.status import Status, read_status
+from okxsync.mirror.status import Status
 from okxsync.okx.rate_limits import UNANSWERED_S
 from okxsync.store.database import open_database
 from tests.support.processes import daemon, finish
+from tests.support.reading import read_status
 from tests.support.replay import WITHIN_S, Replay, replay, until, write_config
 
 pytestmark = pytest.mark.slow

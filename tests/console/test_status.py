@@ -19,7 +19,7 @@ def shown(*connections: ConnectionState, problems: bool = False) -> str:
         DaemonState(True, 1, "2026-11-20T08:00:00.000Z", 0.4, "0.1"),
         list(connections),
         GapCounts(0, 0, 0, 0.0),
-        WriterState(0, 1.0, 1, 0),
+        WriterState(0, 1.0, 1, 0, None),
         LogState(1, 1, 1, None),
     )
     out = Console(file=StringIO(), width=160)

@@ -1,6 +1,7 @@
 """Faults of the machine, produced for real: what was acknowledged stays, the status says what is wrong, it heals."""
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -46,11 +47,18 @@ async def test_a_full_disk_stops_only_the_writer_which_catches_up(tmp_path: Path
         await until(lambda: "stored nothing for" in said_by_status(daemon.database))
         said = said_by_status(daemon.database)
         assert "cannot be written" in said
+        await until(lambda: not status_of(daemon.database).daemon.is_storing)  # its heartbeat is not stored either
+        status = status_of(daemon.database)
+        assert (status.daemon.alive, status.exit_code) == (True, 1)
+        assert (status.writer.trouble or "").startswith("cannot be written: ")
         assert rows(daemon.database, "SELECT count(*) AS n FROM orders")[0]["n"] >= stored
         daemon.trade()
         resource.prlimit(daemon.writer, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
         await daemon.is_complete()
         assert "cannot be written" not in said_by_status(daemon.database)
+        assert status_of(daemon.database).writer.trouble is None
+        (failed,) = rows(daemon.database, "SELECT * FROM journal WHERE event = 'write-failed'")
+        assert re.fullmatch(r"from 20\S+Z to 20\S+Z: (disk I/O error|database or disk is full)", failed["detail"])
         assert "the database can be written again" in await daemon.stops()
 
 

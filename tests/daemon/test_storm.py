@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from okxsync.mirror.frames import FrameFilter, FrameReader
+from okxsync.mirror.frames import FrameFilter
+from okxsync.mirror.reader import open_mirror
 from okxsync.sandbox.faults.script import Fault, play
 from okxsync.sandbox.server.server import Sandbox
 from tests.support.running import Running, running
@@ -36,8 +37,8 @@ def all_that_is_kept(daemon: Running) -> str:
     """The files as bytes, and what is compressed in them as text."""
     folder = daemon.database.parent
     kept = [path.read_bytes().decode("latin-1") for path in folder.glob(f"{daemon.database.name}*")]
-    with FrameReader(daemon.database, FrameFilter()) as reader:
-        kept += [frame.text for page in reader.pages() for frame in page]
+    with open_mirror(daemon.database) as mirror:
+        kept += [frame.text for page in mirror.frames(FrameFilter()).pages() for frame in page]
     return "\n".join(kept)
 
 

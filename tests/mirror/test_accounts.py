@@ -8,9 +8,9 @@ from rich.console import Console
 
 from okxsync.console.status import render
 from okxsync.messages import ConfiguredAccount, Lost, Subscribed, WantedChannels
-from okxsync.mirror.accounts import AccountState, ChannelState, Details, by_number, read_details
-from okxsync.mirror.status import read_status
+from okxsync.mirror.accounts import AccountState, ChannelState, Details, by_number
 from tests.support.desk import NOW, Desk, order, phase
+from tests.support.reading import read_details, read_status
 
 S = 1_000_000
 
@@ -25,7 +25,7 @@ def desk(desk: Desk) -> Desk:
 
 
 def states(desk: Desk, *, alive: bool = True, later_s: int = 1) -> dict[str, AccountState]:
-    return {one.name: one for one in read_details(desk.path, NOW + later_s * S, alive=alive).accounts}
+    return {one.name: one for one in read_details(desk.path, NOW + later_s * S, storing=alive).accounts}
 
 
 def test_what_an_account_holds(desk: Desk) -> None:

@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from okxsync import Changes, FillKey, Mirror, open_mirror
 from okxsync.messages import ConfiguredAccount, Message, OrdersNotFound, Rows
-from okxsync.mirror.rows import KINDS
+from okxsync.mirror.kinds import KINDS
 from okxsync.store.database import open_database
 from tests.support.desk import MS, NOW, Desk, order
 
@@ -31,9 +32,12 @@ KEYS: Final = {
     "algo_orders": ("algo_id",),
     "fills": ("inst_id", "ord_id", "trade_id"),
     "positions": ("pos_id",),
+    "positions_history": ("pos_id", "c_time"),
     "balances": ("ccy",),
     "equity": (),
     "bills": ("bill_id",),
+    "deposits": ("dep_id",),
+    "withdrawals": ("wd_id",),
 }
 Content: TypeAlias = dict[tuple[str, ...], dict[str, Any]]
 """What the tables hold, by table and key."""
@@ -64,11 +68,15 @@ def content(desk: Desk) -> Content:
 
 def reported(changes: Changes) -> set[tuple[str, ...]]:
     rows = {
-        (kind.table, *(getattr(row, column) for column in KEYS[kind.table]))
+        (kind.table, *(_stored(getattr(row, column)) for column in KEYS[kind.table]))
         for kind in KINDS
-        for row in getattr(changes, kind.table)
+        for row in getattr(changes, kind.name)
     }
     return rows | {("fills", *key[1:]) for key in changes.replaced_fills}
+
+
+def _stored(value: object) -> str:
+    return str(int(value.timestamp() * 1000)) if isinstance(value, datetime) else str(value)
 
 
 def by_rest(channel: str, *rows: object, as_of_ms: int = 0, complete: bool = False) -> Rows:
@@ -120,6 +128,8 @@ fills: Final = st.fixed_dictionaries(
     {"instId": st.just("BTC-USDT-SWAP"), "ordId": names, "tradeId": st.sampled_from(["-5", "7"]),
      "billId": st.just("9"), "fillSz": amounts, "fillTime": times}
 )  # fmt: skip
+closed: Final = st.fixed_dictionaries({"posId": names, "cTime": st.just("7"), "uTime": times, "pnl": amounts})
+deposits: Final = st.fixed_dictionaries({"depId": names, "state": names, "pTime": times})
 makers: Final[st.SearchStrategy[Make]] = st.one_of(
     order_rows().map(lambda row: lambda desk: desk.frame("orders", row)),
     order_rows().map(lambda row: lambda desk: by_rest("orders", row, as_of_ms=int(row["uTime"]))),
@@ -136,6 +146,8 @@ makers: Final[st.SearchStrategy[Make]] = st.one_of(
     ),
     fills.map(lambda row: lambda desk: by_rest("fills", row)),
     amounts.map(lambda amount: lambda desk: by_rest("bills", {"billId": f"b{amount}", "balChg": amount})),
+    closed.map(lambda row: lambda desk: by_rest("positions-history", row)),
+    deposits.map(lambda row: lambda desk: desk.frame("deposit-info", row)),
 )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from okxsync.cli import app
 from okxsync.console.frames import as_json, as_text
 from okxsync.messages import Frames
 from okxsync.mirror import frames
-from okxsync.mirror.frames import FrameFilter, FrameReader
+from okxsync.mirror.frames import FrameFilter
+from okxsync.mirror.reader import open_mirror
 from tests.support.desk import NOW, Desk, order
 
 runner = CliRunner()
@@ -27,8 +28,8 @@ def push(channel: str, number: int = 1) -> str:
 
 
 def read(desk: Desk, wanted: FrameFilter) -> list[str]:
-    with FrameReader(desk.path, wanted) as reader:
-        return [frame.text for page in reader.pages() for frame in page]
+    with open_mirror(desk.path) as mirror:
+        return [frame.text for page in mirror.frames(wanted).pages() for frame in page]
 
 
 def test_a_frame_is_found_among_later_ones_that_have_an_earlier_time(desk: Desk) -> None:
@@ -66,7 +67,8 @@ def test_by_time_even_if_frames_are_out_of_order(desk: Desk) -> None:
 
 
 def test_it_follows_across_a_new_dictionary(desk: Desk) -> None:
-    with FrameReader(desk.path, FrameFilter(), only_new=True) as reader:
+    with open_mirror(desk.path) as mirror:
+        reader = mirror.frames(FrameFilter(), only_new=True)
         assert list(reader.pages()) == []
         sent = [push("orders", number) for number in range(4000)]
         for start in range(0, 4000, 500):

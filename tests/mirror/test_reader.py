@@ -24,7 +24,8 @@ from okxsync.messages import (
     Verified,
     WantedChannels,
 )
-from okxsync.mirror.rows import KINDS
+from okxsync.mirror.kinds import INSTRUMENTS, KINDS, MARK_PRICES
+from okxsync.store.sqlite.lock import hold
 from tests.support.desk import MS, NOW, Desk, order
 
 S = 1_000_000
@@ -60,9 +61,10 @@ def test_amounts_are_exact_and_what_is_not_known_is_none(desk: Desk, mirror: Mir
         found.px = Decimal(1)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
+@pytest.mark.parametrize("kind", [*KINDS, MARK_PRICES, INSTRUMENTS], ids=lambda kind: kind.table)
 def test_every_field_of_a_row_is_a_column_of_its_table(desk: Desk, kind: object) -> None:
-    desk.rows(f"SELECT {', '.join(kind.columns)} FROM {kind.table}")  # type: ignore[attr-defined]
+    columns = ", ".join(f'"{name}"' for name in kind.columns)  # type: ignore[attr-defined]
+    desk.rows(f"SELECT {columns} FROM {kind.table}")  # type: ignore[attr-defined]
 
 
 def test_open_orders_and_orders_since(desk: Desk, mirror: Mirror) -> None:
@@ -206,3 +208,60 @@ def test_the_public_names_are_there_and_cost_nothing_until_used() -> None:
     code = "import sys, okxsync; print([name for name in sys.modules if name.startswith('okxsync.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_deposits_withdrawals_and_closed_positions(desk: Desk, mirror: Mirror) -> None:
+    deposit = {"depId": "1", "ccy": "USDT", "amt": "0.10", "state": "2", "ts": str(MS)}
+    desk.push("deposit-info", deposit, deposit | {"depId": "2", "ts": str(MS + 5)})
+    desk.push("withdrawal-info", {"wdId": "3", "ccy": "BTC", "amt": "1", "fee": "0.0001", "state": "0", "ts": str(MS)})
+    closed = '[{"posId":"7","cTime":"1799999999000","uTime":"1800000000000","realizedPnl":"-0.5","type":"2"}]'
+    desk.apply(Rows("alpha", "positions-history", closed, NOW))
+    assert [one.dep_id for one in mirror.deposits()] == ["1", "2"]
+    (later,) = mirror.deposits(account="alpha", since=AT + timedelta(milliseconds=5))
+    assert (later.amt, later.state, later.ts) == (Decimal("0.10"), "2", AT + timedelta(milliseconds=5))
+    assert [(one.wd_id, one.fee) for one in mirror.withdrawals()] == [("3", Decimal("0.0001"))]
+    (position,) = mirror.closed_positions()
+    assert (position.pos_id, position.realized_pnl, position.c_time) == (
+        "7",
+        Decimal("-0.5"),
+        AT - timedelta(seconds=1),
+    )
+    assert mirror.deposits().freshness.uncovered == ("alpha",)  # the channel is not subscribed
+    changes = mirror.changes(0)
+    assert (len(changes.deposits), len(changes.withdrawals), len(changes.closed_positions)) == (2, 1, 1)
+
+
+def test_mark_prices_and_instruments_belong_to_the_market(desk: Desk, mirror: Mirror) -> None:
+    desk.apply(Subscribed(2, "market", ["mark-price:instId=BTC-USDT-SWAP"], NOW))
+    price = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "markPx": "1.50", "ts": str(MS)}
+    desk.push("mark-price", price, price | {"instId": "ETH-USDT-SWAP", "markPx": "0.1"})
+    desk.push("instruments", {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ctVal": "0.01", "expTime": ""})
+    assert [(one.inst_id, one.mark_px) for one in mirror.mark_prices()] == [
+        ("BTC-USDT-SWAP", Decimal("1.50")),
+        ("ETH-USDT-SWAP", Decimal("0.1")),
+    ]
+    (one,) = prices = mirror.mark_prices(inst_id="BTC-USDT-SWAP")
+    assert (one.ts, prices.freshness.complete, prices.covered_until) == (AT, True, AT)
+    (instrument,) = mirror.instruments(inst_type="SWAP")
+    assert (instrument.ct_val, instrument.exp_time) == (Decimal("0.01"), None)
+    assert mirror.instruments(inst_id="none") == ()
+    assert mirror.instruments().freshness.covered_until is None  # the channel is not subscribed
+
+
+def test_a_snapshot_is_one_moment(desk: Desk, mirror: Mirror) -> None:
+    desk.push("orders", order(1))
+    with mirror.snapshot() as at:
+        assert at == AT + timedelta(seconds=1)
+        before = mirror.orders()
+        desk.push("orders", order(2))
+        assert mirror.orders() == before
+    assert len(mirror.orders()) == 2
+
+
+def test_while_the_daemon_cannot_write_nothing_is_live(desk: Desk) -> None:
+    with hold(desk.path) as lock:
+        lock.report("cannot be written: database or disk is full")
+        with Mirror(desk.path, now_us=lambda: NOW + 60 * S) as mirror:
+            orders = mirror.orders()
+            assert not orders.freshness.live
+            assert [gap.reason for gap in orders.gaps] == ["the daemon cannot write"]

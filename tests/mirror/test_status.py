@@ -19,10 +19,10 @@ from okxsync.messages import (
     Verified,
     WantedChannels,
 )
-from okxsync.mirror.accounts import read_details
-from okxsync.mirror.status import read_status
 from okxsync.store.database import StoreError
+from okxsync.store.sqlite.lock import hold
 from tests.support.desk import NOW, Desk, order, phase
+from tests.support.reading import read_details, read_status
 
 S = 1_000_000
 
@@ -52,7 +52,7 @@ def test_the_document_has_the_fields_of_the_contract() -> None:
             *("reconnects", "channels", "last_error"),
         ],
         "gaps": ["open", "filled", "partial", "seconds_open"],
-        "writer": ["queue", "lag_ms", "rows", "errors"],
+        "writer": ["queue", "lag_ms", "rows", "errors", "trouble"],
         "log": ["messages", "bytes", "bytes_received", "oldest"],
     }
     from okxsync.mirror import status
@@ -156,7 +156,7 @@ def test_ages_are_right_whatever_the_wall_clock_says(desk: Desk, wall_ahead_s: i
     status = read_status(desk.path, wall_us)
     assert status.daemon.alive
     assert status.daemon.heartbeat_age_s == pytest.approx(3.0, abs=0.01)
-    details = read_details(desk.path, wall_us, alive=True)
+    details = read_details(desk.path, wall_us, storing=True)
     assert all(one.age_s == pytest.approx(3.0, abs=0.01) for one in details.accounts)
 
 
@@ -170,7 +170,7 @@ def test_a_run_whose_clock_was_ahead_does_not_hide_the_one_that_runs(make_desk: 
     desk = make_desk()
     desk.begin("orders", pid=os.getpid())
     daemon = read_status(desk.path, NOW + S).daemon
-    details = read_details(desk.path, NOW + S, alive=daemon.alive)
+    details = read_details(desk.path, NOW + S, storing=daemon.alive)
     desk.database.close()
     assert (daemon.alive, daemon.pid, daemon.heartbeat_age_s) == (True, os.getpid(), 1.0)
     assert details.trouble == ""  # the daemon's process exists
@@ -182,11 +182,11 @@ def test_a_live_channel_that_cannot_be_verified_is_open_since_it_was_verified_la
     desk.apply(Unverified("alpha", "orders", NOW + 60 * S, "trade/orders-pending: no answer within 10 s"))
     status = read_status(desk.path, NOW + 62 * S)
     assert (status.exit_code, status.gaps.open, status.gaps.seconds_open) == (1, 1, 60.0)
-    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    (alpha,) = read_details(desk.path, NOW + 62 * S, storing=True).accounts
     assert (alpha.gaps_open, alpha.is_well) == (1, False)
     desk.apply(Verified("alpha", "orders", NOW + 61 * S))
     assert read_status(desk.path, NOW + 62 * S).exit_code == 0
-    (alpha,) = read_details(desk.path, NOW + 62 * S, alive=True).accounts
+    (alpha,) = read_details(desk.path, NOW + 62 * S, storing=True).accounts
     assert alpha.is_well
 
 
@@ -225,4 +225,24 @@ def test_the_heartbeat_alone_counts_for_a_run_on_another_host(desk: Desk) -> Non
     desk.db.execute("UPDATE runs SET host = 'elsewhere'")
     assert read_status(desk.path, NOW + S).daemon.alive
     assert not read_status(desk.path, NOW + 61 * S).daemon.alive
-    assert read_details(desk.path, NOW + S, alive=True).trouble is None  # its lock file cannot be judged from here
+    assert read_details(desk.path, NOW + S, storing=True).trouble is None  # its lock file cannot be judged from here
+
+
+def test_a_daemon_that_cannot_write_is_alive(desk: Desk) -> None:
+    with hold(desk.path) as lock:
+        assert read_status(desk.path, NOW + S).writer.trouble is None
+        lock.report("cannot be written: database or disk is full")
+        status = read_status(desk.path, NOW + 60 * S)  # the last heartbeat that is stored
+        assert (status.daemon.alive, status.exit_code) == (True, 1)
+        assert status.writer.trouble == "cannot be written: database or disk is full"
+        assert status.connections[0].phase == "live"
+        assert (status.gaps.open, status.gaps.seconds_open) == (1, 60.0)
+        assert read_status(desk.path, NOW + S).exit_code == 1
+        lock.report("")
+        assert read_status(desk.path, NOW + 60 * S).writer.trouble == "the disk does not respond"
+        os.utime(f"{desk.path}-lock", (0, 0))  # suspended: it does not even touch its lock
+        status = read_status(desk.path, NOW + 60 * S)
+        assert (status.daemon.alive, status.exit_code, status.writer.trouble) == (False, 3, None)
+    os.utime(f"{desk.path}-lock")
+    desk.apply(desk.heartbeat(NOW + S, stopped_at=NOW + S))
+    assert not read_status(desk.path, NOW + S).daemon.alive

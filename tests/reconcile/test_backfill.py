@@ -102,6 +102,13 @@ async def test_a_part_that_fails_is_named_and_the_others_are_done(sandbox: Sandb
     failed = [part for part in parts if part.error]
     assert [part.subject for part in failed] == ["bills"]
     assert "50030" in str(failed[0].error)
+    reader = open_reader(settings.database)
+    fetched = {name: span for name, *span in reader.execute("SELECT subject, since_ms, until_ms FROM fetched")}
+    reader.close()
+    assert set(fetched) == {part.subject for part in parts} - {"bills"}
+    since_ms, until_ms = fetched["fills"]
+    assert since_ms == parts[0].window.since_ms
+    assert until_ms <= now_us() // 1000
 
 
 @pytest.mark.parametrize(

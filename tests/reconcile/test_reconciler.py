@@ -11,7 +11,6 @@ import trio.testing
 from trio.testing import MockClock
 
 from okxsync.messages import Lost, Subscribed, Verified
-from okxsync.mirror.status import read_status
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
@@ -19,6 +18,7 @@ from okxsync.reconcile.timings import TIMINGS
 from tests.support.desk import MS, NOW, Desk
 from tests.support.live_accounts import Exchange, LiveAccounts, nothing, silence, virtual_time
 from tests.support.outbox import queued
+from tests.support.reading import read_status
 
 S = 1_000_000
 ONE_REQUEST_S = 150.0

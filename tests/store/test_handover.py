@@ -1,12 +1,14 @@
 """The writer process: a normal end loses nothing, its death is reported, and errors of the disk are retried."""
 
 import os
+import re
 import resource
 import select
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -41,7 +43,9 @@ def notes(count: int) -> list[Message]:
 def written(path: Path) -> list[int]:
     reader = open_reader(path)
     try:
-        return [int(detail) for (detail,) in reader.execute("SELECT detail FROM journal ORDER BY id")]
+        return [
+            int(detail) for (detail,) in reader.execute("SELECT detail FROM journal WHERE event = 'note' ORDER BY id")
+        ]
     finally:
         reader.close()
 
@@ -103,6 +107,38 @@ async def test_a_full_disk_costs_time_but_no_row(path: Path) -> None:
             resource.prlimit(only_child(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
     assert written(path) == [0, 1]
     assert not any(one.permanent for one in answers)
+    assert len(failures(path)) == 1
+
+
+def failures(path: Path) -> list[str]:
+    """Return what the journal says about times in which nothing could be written."""
+    with closing(open_reader(path)) as db:
+        return [detail for (detail,) in db.execute("SELECT detail FROM journal WHERE event = 'write-failed'")]
+
+
+def test_the_journal_says_from_when_to_when_nothing_could_be_written_and_why(path: Path) -> None:
+    parent, child = socket.socketpair()
+    parent.settimeout(WITHIN_S)
+    body = msgspec.msgpack.encode(notes(1))
+    parent.sendall(len(body).to_bytes(4, "big") + body)
+    times = count(NOW, 5_000_000)
+    with child, closing(open_database(path)) as database, ThreadPoolExecutor(1) as thread:
+        database.execute("PRAGMA busy_timeout = 0")
+        blocker = sqlite3.connect(path, isolation_level=None)
+        with engine_of(path).upkeep(database) as upkeep, closing(blocker):
+            blocker.execute("BEGIN IMMEDIATE")
+            writer = Writer(database, now_us=lambda: next(times))
+            ended = thread.submit(_write_batches, child, writer, upkeep)
+            parent.recv(1)  # the error
+            blocker.execute("ROLLBACK")
+            while written(path) != [0]:
+                parent.recv(100)  # the rest of it, and the acknowledgement
+            parent.close()
+            ended.result(timeout=WITHIN_S)
+    (said,) = failures(path)
+    found = re.fullmatch(r"from (2027-01-15T08:\S+Z) to (2027-01-15T08:\S+Z): database is locked", said)
+    assert found
+    assert found[1] < found[2]
 
 
 async def end_of_writer(path: Path, *messages: Message) -> str:

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from okxsync.cli import app
 from okxsync.messages import GapResult, Lost, Note, Pong, Subscribed
-from okxsync.mirror.status import read_status
 from okxsync.reconcile.held import live_channels
 from okxsync.store import prune as pruning
 from okxsync.store.database import Reader
@@ -27,6 +26,7 @@ from okxsync.store.prune import (
 )
 from okxsync.store.sqlite.vacuum import PageVacuum
 from tests.support.desk import NOW, Desk, order
+from tests.support.reading import read_status
 
 runner = CliRunner()
 

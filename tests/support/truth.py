@@ -13,11 +13,12 @@ import trio
 from okxsync import daemon
 from okxsync.config.location import Location
 from okxsync.config.settings import load
-from okxsync.mirror.status import Status, read_status
+from okxsync.mirror.status import Status
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError, open_reader
+from tests.support.reading import read_status
 from tests.support.replay import until, write_config
 
 ACCOUNTS = 8

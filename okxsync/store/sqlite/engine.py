@@ -54,6 +54,9 @@ class SqliteEngine:
     def written_at(self) -> float:
         return files.written_at(self._path)
 
+    def beat_age_s(self) -> float:
+        return lock.beat_age_s(self._path)
+
     def trouble(self) -> str:
         return lock.trouble(self._path)
 

@@ -77,6 +77,18 @@ def hold(database: Path) -> Iterator[Lock]:
         os.close(descriptor)
 
 
+def beat_age_s(database: Path) -> float:
+    """Return how long ago the holder of the database was last alive, in seconds; infinite if that is not known.
+
+    The file's time is up to ``MAX_COUNTED_S`` ahead of when it was touched (see ``Lock.touch``).
+    """
+    try:
+        age_s = time.time() - beside(database, "-lock").stat().st_mtime
+    except OSError:
+        return math.inf
+    return max(age_s, 0.0) if age_s >= -MAX_COUNTED_S else math.inf
+
+
 def trouble(database: Path) -> str:
     """Return why the holder of the database cannot write it; "" if it can."""
     try:
