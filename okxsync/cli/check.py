@@ -29,13 +29,9 @@ def check(
     Exit codes: 0 no check failed (there may be warnings), 1 a check failed, 2 invalid configuration.
     """
     import msgspec
-    import trio
 
-    from okxsync.accounts.preflight import check_all
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import accounts_named, load, missing_secrets
-    from okxsync.console.preflight import render_findings
-    from okxsync.console.status import console
 
     try:
         settings = load(find_config(config))
@@ -46,6 +42,12 @@ def check(
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
+    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+
+    from okxsync.accounts.preflight import check_all
+    from okxsync.console.preflight import render_findings
+    from okxsync.console.status import console
+
     log_to_stderr(logging.ERROR)
     missing = missing_secrets(settings)
     findings = trio.run(check_all, settings, choose_database(db, settings), missing)

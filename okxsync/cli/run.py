@@ -27,13 +27,9 @@ def run(
 
     Exit codes: 0 stopped on request, 1 fatal error, 2 invalid configuration, 4 already running.
     """
-    import trio
-
-    from okxsync import daemon
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import load, missing_secrets
     from okxsync.config.units import duration_s
-    from okxsync.store.database import StoreError
 
     try:
         settings = load(find_config(config))
@@ -44,6 +40,11 @@ def run(
         fail(2, *error.lines)
     except ValueError as error:
         fail(2, f"--for: {error}")
+    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+
+    from okxsync import daemon
+    from okxsync.store.database import StoreError
+
     log_to_stderr(form=log_format)
     fatal: list[str] = []
     running: list[str] = []

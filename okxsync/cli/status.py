@@ -33,6 +33,8 @@ def status(
     Exit codes: 0 all live and no open gap, 1 a connection is down, a gap is open or nothing can be written,
     2 invalid configuration, 3 no daemon is alive.
     """
+    path = find_database(config, db)  # a mistake in it is reported before the imports, which take longer
+
     import time
 
     import msgspec
@@ -43,7 +45,6 @@ def status(
     from okxsync.mirror.reader import Mirror
     from okxsync.store.database import StoreError
 
-    path = find_database(config, db)
     out = console()
 
     def read() -> tuple[int, RenderableType]:

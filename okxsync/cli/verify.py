@@ -35,15 +35,9 @@ def verify(
 
     Exit codes: 0 identical, 1 differences, 2 invalid input, 5 could not query OKX.
     """
-    import trio
-
     from okxsync.config.secret import ConfigError
     from okxsync.config.settings import accounts_named, load, missing_secrets
     from okxsync.config.units import moment_ms
-    from okxsync.console.differences import report
-    from okxsync.mirror.ledger import check_ledger
-    from okxsync.reconcile.verify import verify_all
-    from okxsync.store.database import StoreError
 
     try:
         settings = load(find_config(config))
@@ -60,6 +54,13 @@ def verify(
         fail(2, str(error))
     if since_ms >= now_ms:
         fail(2, f"--since {since} is in the future")
+    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+
+    from okxsync.console.differences import report
+    from okxsync.mirror.ledger import check_ledger
+    from okxsync.reconcile.verify import verify_all
+    from okxsync.store.database import StoreError
+
     log_to_stderr(logging.ERROR)
     path = choose_database(db, settings)
     failed: list[str] = []
