@@ -1,8 +1,9 @@
 """The times of which everything of one account is stored.
 
 A channel was received while it was covered. Its gaps were backfilled once they are closed, as far back as OKX keeps
-data. ``okxsync backfill --since`` adds windows of its own. What is in an open gap, or between two such windows, is not
-known: rows may be missing there, and nothing can be concluded from what is stored.
+data, unless a note says that rows are missing. ``okxsync backfill --since`` adds windows of its own. What is in an open
+gap, or between two such windows, is not known: rows may be missing there, and nothing can be concluded from what is
+stored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,18 @@ from okxsync.store.database import Connection
 
 KEPT: Final = timedelta(days=90)
 """For how long OKX keeps orders, fills and bills (three months); a gap's backfill reaches no further."""
+NOT_NEEDED: Final = ("beyond OKX's retention", "orders cancelled without a fill")
+"""How the notes of partial gaps begin that lack only what OKX does not keep (``reconcile.subjects.outcome_of``): data
+from before ``KEPT``, and orders without fills. In a gap with another note, rows may be missing that OKX has."""
 END: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class StoredGap(NamedTuple):
+    from_at: int
+    to_at: int | None
+    outcome: str | None
+    filled_at: int | None
+    note: str | None
 
 
 class Span(NamedTuple):
@@ -93,11 +105,11 @@ class Known:
 def read_known(db: Connection, account: str) -> Known:
     """Read what is known of an account."""
     known = Known()
-    gaps: dict[str, list[tuple[int, int | None, str | None, int | None]]] = {}
+    gaps: dict[str, list[StoredGap]] = {}
     for channel, *gap in db.execute(
-        "SELECT channel, from_at, to_at, outcome, filled_at FROM gaps WHERE account = ?", [account]
+        "SELECT channel, from_at, to_at, outcome, filled_at, note FROM gaps WHERE account = ?", [account]
     ).fetchall():
-        gaps.setdefault(channel, []).append((gap[0], gap[1], gap[2], gap[3]))
+        gaps.setdefault(channel, []).append(StoredGap(*gap))
     covered = {
         channel: Span(moment(since), END if live else moment(until))
         for channel, since, until, live in db.execute(
@@ -114,13 +126,13 @@ def read_known(db: Connection, account: str) -> Known:
     return known
 
 
-def _channel(key: str, covered: Span | None, gaps: Iterable[tuple[int, int | None, str | None, int | None]]) -> Channel:
+def _channel(key: str, covered: Span | None, gaps: Iterable[StoredGap]) -> Channel:
     spans = [covered] if covered else []
     holes: list[Span] = []
     fetched_until = None
-    for from_at, to_at, outcome, filled_at in gaps:
+    for from_at, to_at, outcome, filled_at, note in gaps:
         gap = Span(moment(from_at), END if to_at is None else moment(to_at))
-        if outcome is None or filled_at is None:
+        if outcome is None or filled_at is None or (outcome == "partial" and not (note or "").startswith(NOT_NEEDED)):
             holes.append(gap)
             continue
         kept_since = min(max(gap.begin, moment(max(filled_at, 0)) - KEPT), gap.end)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from okxsync.messages import Fetched, GapResult, Lost, Subscribed
 from okxsync.mirror.kinds import BILLS, FILLS, ORDERS, moment
 from okxsync.mirror.known import END, KEPT, Span, joined, read_known, without
+from okxsync.reconcile.subjects import outcome_of
 from tests.support.desk import MS, NOW, Desk
 
 S = 1_000_000
@@ -43,14 +44,23 @@ def test_an_open_gap_is_not_known_and_a_closed_one_is(desk: Desk) -> None:
     assert read_known(desk.db, "alpha").spans(ORDERS, SWAP) == ()
     desk.apply(Subscribed(1, "alpha", ["orders"], NOW + S))
     assert read_known(desk.db, "alpha").spans(ORDERS, SWAP) == (Span(moment(NOW + S), END),)
-    desk.apply(GapResult(1, NOW + S, "partial", 0, "orders cancelled without a fill are not kept"))
+    outcome, note = outcome_of("orders", MS - DAY_MS, MS)
+    assert outcome == "partial"
+    desk.apply(GapResult(1, NOW + S, outcome, 0, note))
     assert read_known(desk.db, "alpha").spans(FILLS, SWAP) == (Span(moment(NOW), END),)
 
 
 def test_a_gap_is_known_as_far_back_as_okx_keeps_data(desk: Desk) -> None:
     desk.apply(Subscribed(1, "alpha", ["orders"], NOW, 200 * DAY_MS * 1000))
-    desk.apply(GapResult(1, NOW + S, "partial", 0, "beyond OKX's retention of three months"))
+    outcome, note = outcome_of("orders", MS - 200 * DAY_MS, MS)
+    desk.apply(GapResult(1, NOW + S, outcome, 0, note))
     assert read_known(desk.db, "alpha").spans(ORDERS, SWAP) == (Span(moment(NOW + S) - KEPT, END),)
+
+
+def test_a_gap_with_rows_that_are_missing_is_not_known(desk: Desk) -> None:
+    desk.apply(Subscribed(1, "alpha", ["orders"], NOW, DAY_MS * 1000))
+    desk.apply(GapResult(1, NOW + S, "partial", 0, "1 row cannot be stored"))
+    assert read_known(desk.db, "alpha").spans(ORDERS, SWAP) == (Span(moment(NOW), END),)
 
 
 def test_a_channel_with_arguments_makes_only_its_rows_known(desk: Desk) -> None:
