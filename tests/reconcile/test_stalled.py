@@ -389,6 +389,7 @@ async def test_income_that_has_no_event_never_makes_its_channel_look_stalled(
 ) -> None:
     """Hour after hour, as auto-earn pays: ``account`` reports the cash, and ``balance_and_position`` nothing."""
     async with start("account", "balance_and_position") as accounts:
+        accounts.push("account", totals("5", now_ms()))
         accounts.push("balance_and_position", change("5", now_ms()))
         for hour in range(4):
             await trio.sleep(120)

@@ -159,16 +159,24 @@ async def test_a_message_over_64_kb_closes_with_1009(sandbox: Sandbox) -> None:
         assert (await client.closed())[0] == 1009
 
 
+def end_silence_since(sandbox: Sandbox, at_s: float) -> None:
+    """End the connections that were silent since then, as if that were too long."""
+    usual_s, now = sandbox.terms.idle_s, trio.current_time()
+    sandbox.terms.idle_s = now - at_s
+    for connection in sandbox.connections:
+        connection.check_deadlines(now)
+    sandbox.terms.idle_s = usual_s
+
+
 async def test_silence_closes_with_4004(sandbox: Sandbox, alpha: Member) -> None:
     async with talk(sandbox, member=alpha) as silent, talk(sandbox, member=alpha) as lively:
         heard_s = trio.current_time()
         await lively.send("ping")
         assert await lively.text() == "pong"
-        for connection in list(sandbox.connections):
-            connection.check_deadlines(heard_s + sandbox.terms.idle_s)
+        end_silence_since(sandbox, heard_s)
         code, reason = await silent.closed()
         assert code == 4004
-        assert "No data received in 30s" in reason
+        assert "No data received in" in reason
         await lively.send("ping")
         assert await lively.text() == "pong"
 
@@ -176,12 +184,11 @@ async def test_silence_closes_with_4004(sandbox: Sandbox, alpha: Member) -> None
 async def test_pushes_keep_a_connection_unless_only_clients_count(sandbox: Sandbox) -> None:
     async with talk(sandbox, "public") as client:
         await client.subscribe({"channel": "tickers", "instId": "BTC-USDT"})
-        (connection,) = sandbox.connections
         subscribed_s = trio.current_time()
         for _ in range(2):  # the first may have been sent before
             await client.text()
-        connection.check_deadlines(subscribed_s + sandbox.terms.idle_s)
+        end_silence_since(sandbox, subscribed_s)
         await client.text()
         sandbox.terms.idle_counts_pushes = False
-        connection.check_deadlines(subscribed_s + sandbox.terms.idle_s)
+        end_silence_since(sandbox, subscribed_s)
         assert (await client.closed())[0] == 4004
