@@ -378,3 +378,26 @@ def test_bills_add_up_and_positions_are_their_fills_in_every_mode(acct_lv: str, 
         assert {inst_type for inst_type, _ in kinds} == {"", "SPOT"}
     else:
         assert {("SWAP", "8"), ("FUTURES", "3"), ("OPTION", "3"), ("MARGIN", "2"), ("SPOT", "2")} <= kinds
+
+
+@pytest.mark.parametrize("inst_type", ["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION"])
+def test_a_trader_of_one_type_trades_nothing_else(world: World, inst_type: str) -> None:
+    exchange, uid = world.exchange, world.member("2").uid
+    trader = Trader(exchange, 3, {inst_type})
+    for _ in range(100):
+        trader.step()
+        world.now += 50
+        exchange.tick()
+    assert {row["instType"] for row in exchange.fill_rows(uid)} == {inst_type}
+
+
+def test_nothing_moves_while_the_market_is_closed(world: World) -> None:
+    exchange, uid = world.exchange, world.member("2").uid
+    exchange.place_order(uid, market("buy", "1"))
+    exchange.closed = True
+    before = exchange.position_rows(uid), exchange.bill_rows(uid)
+    exchange.take_pushes()
+    world.now += 30 * 86_400_000
+    exchange.tick()
+    assert (exchange.position_rows(uid), exchange.bill_rows(uid)) == before
+    assert exchange.take_pushes() == []
