@@ -46,7 +46,7 @@ KINDS = {
     "spelled": ("3", set(TYPES)),
 }
 """By name: the account's mode, and what it trades. ``spelled`` is 3-all with `Faults.spellings`."""
-_DELIVERIES = "two deliveries of one contract are stored as one: their tradeId is 0, and only their billId differs"
+_DELIVERIES = "verify compares the mirror's own trade id of a delivery or an exercise with OKX's 0"
 _MODES = "--ledger sums fills by instrument, although a cross and an isolated position may share it"
 DIFFERS = {
     "2-margin": _MODES,
@@ -54,7 +54,11 @@ DIFFERS = {
     "2-futures": _DELIVERIES,
     "2-spread": _DELIVERIES,
     "2-long-short": _DELIVERIES,
+    "2-option": _DELIVERIES,
+    "3-all": _DELIVERIES,
     "3-long-short": _DELIVERIES,
+    "4-all": _DELIVERIES,
+    "spelled": _DELIVERIES,
 }
 """Kinds that are not identical yet, each with the reason."""
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")

@@ -92,8 +92,9 @@ async def test_too_many_requests_get_429_and_50011_until_the_window_is_over(
     await caller.rows("account/bills")
 
 
-@pytest.mark.usefixtures("limits_clock")
-async def test_budgets_of_orders_are_by_instrument_and_a_batch_of_one_is_single(caller: Caller) -> None:
+async def test_budgets_of_orders_are_by_instrument_and_a_batch_of_one_is_single(
+    caller: Caller, limits_clock: HeldClock
+) -> None:
     gone = {"instId": "BTC-USDT", "ordId": "1"}
     for _ in range(30):
         assert (await caller.post("trade/cancel-order", gone))["data"][0]["sCode"] == "51400"
@@ -103,8 +104,9 @@ async def test_budgets_of_orders_are_by_instrument_and_a_batch_of_one_is_single(
     assert (await caller.post("trade/cancel-order", gone | {"instId": "ETH-USDT"}))["code"] == "1"
 
 
-@pytest.mark.usefixtures("limits_clock")
-async def test_more_than_1000_orders_in_2_s_of_an_account(caller: Caller, sandbox: Sandbox) -> None:
+async def test_more_than_1000_orders_in_2_s_of_an_account(
+    caller: Caller, sandbox: Sandbox, limits_clock: HeldClock
+) -> None:
     bad = {**SWAP, "side": "buy", "ordType": "market", "sz": "nothing", "ordId": "1", "newSz": "1"}
     swaps = [bad, bad | {"instId": "ETH-USDT-SWAP"}]
     for path, times in (("trade/batch-orders", 15), ("trade/amend-batch-orders", 10)):
@@ -117,14 +119,14 @@ async def test_more_than_1000_orders_in_2_s_of_an_account(caller: Caller, sandbo
     assert (await caller.post("trade/amend-order", {**bad, **SPOT}))["code"] == "1"
 
 
-@pytest.mark.usefixtures("limits_clock")
-async def test_public_calls_are_counted_by_ip(client: httpx.AsyncClient) -> None:
+async def test_public_calls_are_counted_by_ip(client: httpx.AsyncClient, limits_clock: HeldClock) -> None:
     codes = [(await client.get("/api/v5/public/time")).status_code for _ in range(11)]
     assert codes == [200] * 10 + [429]
 
 
-@pytest.mark.usefixtures("limits_clock")
-async def test_status_is_answered_once_in_5_s(sandbox: Sandbox, client: httpx.AsyncClient) -> None:
+async def test_status_is_answered_once_in_5_s(
+    sandbox: Sandbox, client: httpx.AsyncClient, limits_clock: HeldClock
+) -> None:
     sandbox.faults.status.append({"title": "upgrade", "state": "ongoing", "begin": "1", "end": "2"})
     sandbox.faults.status.append({"title": "past", "state": "completed", "begin": "1", "end": "2"})
     answer = body_of(await client.get("/api/v5/system/status"))

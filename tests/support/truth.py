@@ -85,6 +85,8 @@ def comparable(value: object, name: str = "") -> object:
     text = "" if value is None else str(value)
     if name == "avgPx" and not Decimal(text or 0):
         return ""  # without fills REST reports no average, and pushes report "0"
+    if name == "tradeId" and (text in ("", "0") or text.startswith("bill-")):
+        return ""  # the exchange has no id for it, and the mirror has its own
     try:
         return Decimal(text).normalize()
     except ArithmeticError:
