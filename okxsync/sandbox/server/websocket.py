@@ -105,14 +105,14 @@ class ClientConnection:
         """Close after too long a silence or for the upgrade; reset if the client does not answer the close frame."""
         if self.half_open:
             return
+        if now >= self._reset_at:
+            self._reset_at = math.inf
+            self.reset()
         if now >= self._upgrade_at:
             self.close(1001, "Service upgrade")
         last = max(self._received_at, self._sent_at) if self._hub.terms.idle_counts_pushes else self._received_at
         if now - last >= self._hub.terms.idle_s:
             self.close(4004, f"No data received in {self._hub.terms.idle_s:g}s.")
-        if now >= self._reset_at:
-            self._reset_at = math.inf
-            self.reset()
 
     async def run(self) -> None:
         """Serve the client until either side ends it."""
