@@ -25,7 +25,7 @@ from okxsync.config.settings import Settings, load, stamps
 from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, wanted_channels
-from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run, clock_offset
+from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
@@ -37,11 +37,12 @@ from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime import clock
-from okxsync.runtime.clock import now_us
+from okxsync.runtime.clock import clock_offset, now_us
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
-from okxsync.store.database import AlreadyRunning, Membership, StoreError, engine_of
+from okxsync.store.database import AlreadyRunning, Membership, StoreError
+from okxsync.store.engines import engine_of
 from okxsync.store.handover import run_writer
 from okxsync.store.transaction import Written
 

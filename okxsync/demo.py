@@ -19,7 +19,8 @@ from okxsync.mirror.queries import account_names, row_counts
 from okxsync.mirror.reader import Mirror
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.database import StoreError, engine_of
+from okxsync.store.database import StoreError
+from okxsync.store.engines import engine_of
 
 if TYPE_CHECKING:
     from okxsync.mirror.status import Status

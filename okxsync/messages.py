@@ -8,8 +8,6 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from okxsync.runtime import clock
-
 MARKET = "market"
 """The listener's name of the public connection, beside the accounts' names."""
 
@@ -269,8 +267,3 @@ Message: TypeAlias = (
     | Retention
     | Heartbeat
 )
-
-
-def clock_offset() -> ClockOffset:
-    """Return the offset of this process's clock now."""
-    return ClockOffset(clock.current.offset_ns, clock.current.ahead_us())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from okxsync.runtime import clock
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 from tests.support.desk import Desk
 
 # The duration of an example depends on the machine more than on the code.

@@ -17,7 +17,8 @@ from okxsync.console.status import render
 from okxsync.messages import ConfiguredAccount
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.database import StoreError, reading
+from okxsync.store.database import StoreError
+from okxsync.store.engines import reading
 from tests.support.desk import NOW, Desk, order
 from tests.support.reading import read_details, read_status
 from tests.support.replay import until, write_config

@@ -28,7 +28,8 @@ from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE, open_http
 from okxsync.runtime.rate_limiter import RateLimiter
-from okxsync.store.database import StoreError, engine_of
+from okxsync.store.database import StoreError
+from okxsync.store.engines import engine_of
 
 AT_ONCE: Final = 10
 ATTEMPTS: Final = 3  # per address, while other programs use up the limit

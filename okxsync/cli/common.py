@@ -96,7 +96,8 @@ def recorded_now_us(database: "Location") -> int:
     It is the exchange's, as far as the last run has measured it; without a readable database it is the wall clock's.
     """
     from okxsync.mirror.status import clock_ahead_us
-    from okxsync.store.database import StoreError, reading
+    from okxsync.store.database import StoreError
+    from okxsync.store.engines import reading
 
     ahead_us = 0
     with suppress(StoreError), reading(database) as opened:

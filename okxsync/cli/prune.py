@@ -41,7 +41,8 @@ def prune(
     from okxsync.config.settings import load
     from okxsync.config.units import duration_s, size_bytes
     from okxsync.console.format import size
-    from okxsync.store.database import DatabaseError, StoreError, TransientError, engine_of, reading
+    from okxsync.store.database import DatabaseError, StoreError, TransientError
+    from okxsync.store.engines import engine_of, reading
     from okxsync.store.prune import PruneLimits, prune_now, would_free
 
     try:
@@ -68,7 +69,7 @@ def prune(
             return
         engine = engine_of(location)
         before = engine.space()
-        done = prune_now(location, limits)
+        done = prune_now(engine_of(location), limits)
         after = engine.space()
     except StoreError as error:
         fail(1, str(error))

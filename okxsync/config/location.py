@@ -23,7 +23,7 @@ class Url(msgspec.Struct, frozen=True):
 
 
 Location: TypeAlias = Path | Url
-"""Names a database. Which of the two it is decides the engine (``store.database.engine_of``) and nothing else."""
+"""Names a database. Which of the two it is decides the engine (``store.engines.engine_of``) and nothing else."""
 
 
 def location_of(text: str | os.PathLike[str]) -> Location:

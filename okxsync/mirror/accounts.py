@@ -13,7 +13,8 @@ from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
 from okxsync.mirror.status import LAST_RUN, is_running
 from okxsync.okx.channels import channel_of
 from okxsync.store.coverage_table import UNVERIFIED
-from okxsync.store.database import Connection, engine_of
+from okxsync.store.database import Connection
+from okxsync.store.engines import engine_of
 
 
 class ChannelState(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from okxsync.config.location import Location
 from okxsync.messages import MARKET
-from okxsync.store.database import reading
+from okxsync.store.engines import reading
 
 
 def connection_ids(location: Location) -> dict[tuple[str, str], int]:

@@ -34,7 +34,7 @@ from okxsync.mirror.known import Known, read_known
 from okxsync.mirror.rows import Row
 from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
 from okxsync.runtime.clock import now_us
-from okxsync.store.database import open_reader
+from okxsync.store.engines import open_reader
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -16,7 +16,8 @@ import msgspec
 from okxsync.config.location import Location
 from okxsync.messages import CHANNEL_PROBLEMS
 from okxsync.store.coverage_table import UNVERIFIED
-from okxsync.store.database import Connection, engine_of
+from okxsync.store.database import Connection
+from okxsync.store.engines import engine_of
 
 FRESH_S: Final = 5.0
 """An older heartbeat does not count; the daemon sends one a second."""

@@ -16,7 +16,7 @@ from okxsync.accounts.identity import find_blocked
 from okxsync.accounts.registry import fetch_account_config
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
-from okxsync.messages import Message, clock_offset
+from okxsync.messages import Message
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
@@ -27,10 +27,10 @@ from okxsync.reconcile.work import OnProgress, Part, Report, Work, fetched_windo
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
-from okxsync.runtime.clock import earliest_us
+from okxsync.runtime.clock import clock_offset, earliest_us
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.store.coverage import FUTURE_US
-from okxsync.store.database import Reader, engine_of, open_database
+from okxsync.store.engines import Reader, engine_of, open_database
 from okxsync.store.handover import run_writer
 
 ALL: Final = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))

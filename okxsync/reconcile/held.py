@@ -9,7 +9,8 @@ import trio
 
 from okxsync.config.location import Location
 from okxsync.okx.channels import channel_of
-from okxsync.store.database import CHANNEL_NAME, Reader
+from okxsync.store.database import CHANNEL_NAME
+from okxsync.store.engines import Reader
 from okxsync.store.tables import ALGO_PENDING, PENDING
 
 AT_A_TIME: Final = 500

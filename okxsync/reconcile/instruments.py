@@ -19,7 +19,8 @@ from okxsync.rest.client import Client, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
-from okxsync.store.database import CHANNEL_NAME, Reader, keep_going
+from okxsync.store.database import CHANNEL_NAME
+from okxsync.store.engines import Reader, keep_going
 
 log = logging.getLogger("okxsync.reconcile")
 

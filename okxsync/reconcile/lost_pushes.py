@@ -17,8 +17,8 @@ from okxsync.okx import endpoints
 from okxsync.okx.channels import arguments_of, covers_row
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.held import LiveChannel
-from okxsync.store.database import Reader
 from okxsync.store.decode import number
+from okxsync.store.engines import Reader
 
 Query: TypeAlias = Callable[[str], list[dict[str, Any]]]
 """Takes SQL, and returns those of its rows that the subscription reports."""

@@ -18,7 +18,7 @@ from okxsync.reconcile.work import Work, perform
 from okxsync.rest.client import AccountClient
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
-from okxsync.store.database import keep_going
+from okxsync.store.engines import keep_going
 
 log = logging.getLogger("okxsync.reconcile")
 

@@ -12,7 +12,7 @@ from okxsync.okx.fill_ids import trade_id_of
 from okxsync.runtime.text import sanitize
 from okxsync.store import tables
 from okxsync.store.decode import is_moment
-from okxsync.store.tables import Table
+from okxsync.store.table import Table
 
 Key: TypeAlias = tuple[str, ...]
 

@@ -27,7 +27,8 @@ from okxsync.reconcile.pull import Window
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work
 from okxsync.rest.client import AccountClient
-from okxsync.store.database import CHANNEL_NAME, Reader
+from okxsync.store.database import CHANNEL_NAME
+from okxsync.store.engines import Reader
 
 
 class Trigger(msgspec.Struct, frozen=True):

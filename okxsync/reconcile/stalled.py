@@ -29,7 +29,7 @@ from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Part, Report, Work
 from okxsync.runtime.clock import earliest_us, now_us
 from okxsync.runtime.outbox import Outbox
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 
 SELF_REPEATING: Final = frozenset({"account", "positions"})
 """They repeat their complete state every five seconds, even if nothing changes (OKX docs:

@@ -19,7 +19,8 @@ from okxsync.reconcile.subjects import DEEPEST_MS, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
-from okxsync.store.database import Reader, StoreError
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader
 
 log = logging.getLogger("okxsync.reconcile")
 

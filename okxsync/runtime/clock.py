@@ -28,6 +28,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from okxsync.messages import ClockOffset
+
 
 class ExchangeClock(Protocol):
     """The exchange's clock, as far as it is known."""
@@ -177,3 +179,8 @@ def earliest_us() -> int:
 def latest_us() -> int:
     """Return what the exchange's clock shows at most, in microseconds UTC."""
     return current.latest_us()
+
+
+def clock_offset() -> ClockOffset:
+    """Return the offset of this process's clock now."""
+    return ClockOffset(current.offset_ns, current.ahead_us())

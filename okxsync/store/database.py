@@ -1,8 +1,8 @@
 """The seam between the product and the database that it stores in.
 
-All modules use the database through what is here: ``open_database`` and ``open_reader`` return a ``Connection``, and
-``engine_of`` returns the ``Engine`` that does what depends on the machine: files, locks, checkpoints, disk space. SQL
-is written once, in what SQLite and PostgreSQL both accept (``tests/store/test_dialect.py`` checks it).
+All modules use the database through what is here: a ``Connection`` reads and writes, and an ``Engine`` does what
+depends on the machine: files, locks, checkpoints, disk space. ``store.engines`` opens both. SQL is written once, in
+what SQLite and PostgreSQL both accept (``tests/store/test_dialect.py`` checks it).
 
 Errors:
 
@@ -12,10 +12,8 @@ Errors:
       RejectedValueError    a value that its column cannot hold; other rows can be stored without it
 """
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -24,7 +22,7 @@ from okxsync.config.location import Location
 
 if TYPE_CHECKING:
     from okxsync.runtime.outbox import Outbox
-    from okxsync.store.tables import Table
+    from okxsync.store.table import Table
 
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 """Of ``?``, ``?1`` or ``:name`` in a statement; never a bool, which PostgreSQL does not store as an integer."""
@@ -208,7 +206,7 @@ class Engine(Protocol):
     """A kind of database, at one location.
 
     Methods raise ``StoreError`` if the database cannot be used. A new engine is a module that has one, and a line in
-    ``engine_of``.
+    ``store.engines``.
     """
 
     def writer(self) -> Connection:
@@ -262,97 +260,3 @@ class Engine(Protocol):
     def checks(self, log_max_bytes: int | None) -> Sequence[Check]:
         """Check what the database needs on this machine, without changing anything."""
         ...
-
-
-def engine_of(location: Location) -> Engine:
-    """Return the engine of a location.
-
-    Raises:
-        StoreError: there is none.
-    """
-    if isinstance(location, Path):
-        from okxsync.store.sqlite.engine import SqliteEngine  # here: only the engine that is used is imported
-
-        return SqliteEngine(location)
-    raise StoreError(f"{location}: not supported; give the path of a database file")
-
-
-def open_database(location: Location) -> Connection:
-    """Open the database for writing, see ``Engine.writer``."""
-    return engine_of(location).writer()
-
-
-def open_reader(location: Location) -> Connection:
-    """Open the database for reading, see ``Engine.reader``."""
-    return engine_of(location).reader()
-
-
-@contextmanager
-def reading(location: Location) -> Iterator[Connection]:
-    """Read a database for as long as the block runs.
-
-    Raises:
-        StoreError: it cannot be opened, or the file or the disk makes a read in the block fail.
-    """
-    db = open_reader(location)
-    try:
-        with db.translated():
-            yield db
-    finally:
-        db.close()
-
-
-@contextmanager
-def keep_going(log: logging.Logger, what: str) -> Iterator[None]:
-    """Log that the database could not be read, and go on; for loops that read it again soon."""
-    try:
-        yield
-    except StoreError as error:
-        log.warning("%s: %s", what, error)
-
-
-class Reader:
-    """Reads over one connection that is kept, for opening one takes longer than most queries.
-
-    It is opened by the first query, and again by the first one after an error. Between two queries it holds no
-    snapshot: each sees what was committed last, and no checkpoint waits for it. One thread at a time may use it.
-    """
-
-    def __init__(self, location: Location) -> None:
-        self.location = location
-        self._opened: tuple[ExitStack, Connection] | None = None
-
-    def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query as tuples.
-
-        Raises:
-            StoreError: the database cannot be opened or read.
-        """
-        return self._read(lambda db: db.execute(sql, values).fetchall())
-
-    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
-        """Return the rows of a query as columns by name.
-
-        Raises:
-            StoreError: the database cannot be opened or read.
-        """
-        return self._read(lambda db: db.query(sql, values))
-
-    def close(self) -> None:
-        """Close the connection; the next query opens another one."""
-        if self._opened is not None:
-            stack, _ = self._opened
-            self._opened = None
-            stack.close()
-
-    def _read(self, read: Callable[[Connection], list[Any]]) -> list[Any]:
-        if self._opened is None:
-            stack = ExitStack()
-            self._opened = stack, stack.enter_context(reading(self.location))
-        stack, db = self._opened
-        try:
-            return read(db)
-        except BaseException as error:
-            self._opened = None
-            stack.__exit__(type(error), error, error.__traceback__)  # closes it, and raises a StoreError in its place
-            raise

@@ -13,8 +13,7 @@ from typing import Final
 
 import msgspec
 
-from okxsync.config.location import Location
-from okxsync.store.database import Connection, TransientError, Vacuum, engine_of
+from okxsync.store.database import Connection, Engine, TransientError, Vacuum
 
 STEP_S: Final = 0.005
 """The target duration of a step, well under the 50 ms that another writer may wait."""
@@ -218,14 +217,13 @@ def _delete_old_gaps(db: Connection, kept: int, at_once: int) -> bool:
     return len(rows_due) == at_once
 
 
-def prune_now(location: Location, limits: PruneLimits) -> Freed:
+def prune_now(engine: Engine, limits: PruneLimits) -> Freed:
     """Prune everything that is due, with or without a running daemon, and free the space; return what was pruned.
 
     Raises:
         StoreError: the database cannot be opened.
         DatabaseError: what earlier steps have deleted stays deleted.
     """
-    engine = engine_of(location)
     with closing(engine.writer()) as db:
         vacuum = engine.vacuum(db)
         pruner = Pruner(db, vacuum)

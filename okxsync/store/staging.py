@@ -20,7 +20,7 @@ from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
 from okxsync.store.envelope import Arg
 from okxsync.store.fills import OrderKey, replace_synthetic, synthetic_id
 from okxsync.store.snapshots import Pages, Snapshot
-from okxsync.store.tables import Table
+from okxsync.store.table import Table
 
 
 class IncomingRows(msgspec.Struct):
@@ -78,7 +78,9 @@ class Staging:
             return
         revision = self._begin_revision(db)
         for table, staged in self._staged.items():
-            table.write(db, staged, revision)
+            for row in staged.values():
+                row.append(revision)
+            db.upsert(table, staged.values())
         for statement, values, named in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
         replace_synthetic(db, self._synthetic)

@@ -14,7 +14,8 @@ import msgspec
 from okxsync import events
 from okxsync.config.location import Location, location_of
 from okxsync.messages import Message, Note
-from okxsync.store.database import DatabaseError, StoreError, TransientError, Upkeep, engine_of
+from okxsync.store.database import DatabaseError, StoreError, TransientError, Upkeep
+from okxsync.store.engines import engine_of
 from okxsync.store.pipe import LENGTH, receive
 from okxsync.store.transaction import Written
 from okxsync.store.writer import Writer

@@ -19,7 +19,7 @@ from okxsync.config.settings import AccountSettings, load
 from okxsync.okx.sites import ENDPOINTS, built_in_site
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.replay import WITHIN_S, Replay, write_config
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from okxsync.messages import Frames
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from okxsync.store.raw_log import open_codec
 from okxsync.store.writer import Writer
 from tests.bench.measure import DATABASE, okxsync, running

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.store.database import open_database, open_reader
+from okxsync.store.engines import open_database, open_reader
 from tests.support.replay import Replay, write_config
 
 runner = CliRunner()

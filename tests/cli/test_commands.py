@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from okxsync.cli import app
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.replay import Replay, write_config
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,7 +15,7 @@ from okxsync.cli import app
 from okxsync.config.location import Location
 from okxsync.mirror.status import Status
 from okxsync.okx.rate_limits import UNANSWERED_S
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.processes import daemon, finish
 from tests.support.reading import read_status
 from tests.support.replay import WITHIN_S, Replay, replay, until, write_config

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from okxsync.cli import app
 from okxsync.config.location import Url, location_of
 from okxsync.config.settings import load
-from okxsync.store.database import StoreError, engine_of
+from okxsync.store.database import StoreError
+from okxsync.store.engines import engine_of
 from tests.support.replay import Replay, write_config
 
 URL = "postgresql://okxsync:secret@db.example/desk?sslmode=verify-full"

@@ -21,7 +21,8 @@ from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.database import StoreError, open_reader
+from okxsync.store.database import StoreError
+from okxsync.store.engines import open_reader
 from tests.support.replay import until, write_config
 from tests.support.truth import TRUTH, differences, rows, status_of
 

@@ -32,7 +32,7 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Terms
 from okxsync.sandbox.server.channels import CHANNELS
 from okxsync.sandbox.server.hub import Hub, Subscription
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 from tests.support.desk import MS, Desk
 from tests.support.truth import differences
 

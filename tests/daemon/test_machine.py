@@ -25,7 +25,8 @@ from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from okxsync.store.database import StoreError, open_database
+from okxsync.store.database import StoreError
+from okxsync.store.engines import open_database
 from tests.support import processes
 from tests.support.replay import WITHIN_S, Replay, until, write_config
 from tests.support.running import is_live, running, said_by_status

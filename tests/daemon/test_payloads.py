@@ -15,7 +15,7 @@ from okxsync import daemon
 from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.messages import Rows
-from okxsync.store.database import engine_of, open_database, open_reader
+from okxsync.store.engines import engine_of, open_database, open_reader
 from okxsync.store.writer import Writer
 from tests.support.replay import replay, until, write_config
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from okxsync import Changes, FillKey, Mirror, open_mirror
 from okxsync.messages import ConfiguredAccount, Message, OrdersNotFound, Rows
 from okxsync.mirror.kinds import KINDS
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.desk import MS, NOW, Desk, order
 
 REPORT: Final = frozenset(

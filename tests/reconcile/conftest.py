@@ -8,7 +8,7 @@ from okxsync.config.settings import Settings, load
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.replay import write_config
 
 

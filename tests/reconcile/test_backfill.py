@@ -22,7 +22,7 @@ from okxsync.reconcile.timings import TIMINGS
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import ScriptedReply
 from okxsync.sandbox.server.server import Sandbox
-from okxsync.store.database import open_database, open_reader
+from okxsync.store.engines import open_database, open_reader
 from tests.support.traded import DAY_MS, backfill, now_us, since
 from tests.support.truth import differences
 

@@ -7,7 +7,7 @@ import pytest
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
 from okxsync.reconcile.held import Held, LiveChannel, last_changes, live_channels
 from okxsync.reconcile.rest_only import TRIGGERS
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 from tests.support.desk import NOW, Desk, order
 
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")

@@ -25,7 +25,7 @@ from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime import clock
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import phase
 from tests.support.outbox import queue, received

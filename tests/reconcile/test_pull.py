@@ -13,7 +13,7 @@ from okxsync.reconcile.pull import RECEIVED_US, Pulled, Puller, Window
 from okxsync.reconcile.subjects import outcome_of
 from okxsync.reconcile.work import Part, Work, perform
 from okxsync.rest.client import RestError
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 from tests.support.desk import Desk, order
 from tests.support.outbox import queue, queued
 from tests.support.scripted_rest import Exchange, page

@@ -16,7 +16,7 @@ from okxsync.messages import GapResult, Lost, Subscribed, Unverified, Verified
 from okxsync.mirror.ledger import check_ledger
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
-from okxsync.store.database import open_reader
+from okxsync.store.engines import open_reader
 from tests.support.desk import MS, Desk, order
 from tests.support.live_accounts import Exchange, LiveAccounts, virtual_time
 from tests.support.replies import reply

@@ -24,7 +24,8 @@ from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.channels import channel_of, subscription
 from okxsync.store.coverage import MARGIN_US, Change, Coverage, Gap, first_rejected
 from okxsync.store.coverage_table import LOAD, VERIFIED_OVER_REST, answered, load, pushed, save, snapshots
-from okxsync.store.database import CHANNEL_NAME, Connection, open_database
+from okxsync.store.database import CHANNEL_NAME, Connection
+from okxsync.store.engines import open_database
 from tests.support.desk import NOW, Desk, order, phase
 
 S = 1_000_000

@@ -15,7 +15,7 @@ import okxsync
 from okxsync.messages import Subscribed
 from okxsync.mirror import freshness
 from okxsync.store import tables
-from okxsync.store.tables import Table
+from okxsync.store.table import Table
 from tests.support.desk import NOW, Desk, order, phase
 
 PRODUCT = Path(okxsync.__file__).parent

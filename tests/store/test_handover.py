@@ -17,7 +17,8 @@ import trio
 from pysqlite3 import dbapi2 as sqlite3
 
 from okxsync.messages import Frames, Message, Note, Retention
-from okxsync.store.database import Connection, engine_of, open_database, open_reader
+from okxsync.store.database import Connection
+from okxsync.store.engines import engine_of, open_database, open_reader
 from okxsync.store.handover import WriterDied, run_writer
 from okxsync.store.transaction import Written
 from okxsync.store.writer import Writer

@@ -12,7 +12,7 @@ from okxsync.cli import app
 from okxsync.messages import GapResult, Lost, Note, Pong, Subscribed
 from okxsync.reconcile.held import live_channels
 from okxsync.store import prune as pruning
-from okxsync.store.database import Reader
+from okxsync.store.engines import Reader
 from okxsync.store.prune import (
     POLL_S,
     ROW_BYTES,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from okxsync.messages import Subscribed
-from okxsync.store.database import Reader, StoreError, open_database
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader, open_database
 from tests.support.desk import NOW, Desk
 
 CHANNELS = "SELECT channel FROM coverage ORDER BY channel"

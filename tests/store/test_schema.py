@@ -10,10 +10,11 @@ from sqlite_utils import Database
 from okxsync import events
 from okxsync.mirror.queries import rows_of
 from okxsync.store import schema, tables
-from okxsync.store.database import StoreError, open_database, open_reader
+from okxsync.store.database import StoreError
+from okxsync.store.engines import open_database, open_reader
 from okxsync.store.schema import migrations
 from okxsync.store.sqlite.connection import APPLICATION_ID
-from okxsync.store.tables import Table
+from okxsync.store.table import Table
 from tests.support.desk import Desk
 
 ALL = [value for value in vars(tables).values() if isinstance(value, Table)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from okxsync.messages import ConfiguredAccount, Frames, Message, Note, OrdersNotFound, Rows
 from okxsync.store import decode
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import MS, NOW, Desk, order
 

@@ -4,14 +4,17 @@ import socket
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from okxsync.messages import Frames, Heartbeat, Message, Phase, Run, Subscribed
 from okxsync.mirror.queries import next_run_id
-from okxsync.store.database import Connection, open_database
+from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
+
+if TYPE_CHECKING:
+    from okxsync.store.database import Connection
 
 NOW = 1_800_000_000_000_000  # microseconds
 MS = NOW // 1000

@@ -5,7 +5,7 @@ from okxsync.mirror import accounts
 from okxsync.mirror.accounts import Details
 from okxsync.mirror.reader import Mirror
 from okxsync.mirror.status import Status, clock_ahead_us
-from okxsync.store.database import reading
+from okxsync.store.engines import reading
 
 
 def read_status(location: Location, now_us: int) -> Status:

@@ -17,7 +17,8 @@ from okxsync.mirror.status import Status
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from okxsync.store.database import StoreError, open_reader
+from okxsync.store.database import StoreError
+from okxsync.store.engines import open_reader
 from tests.support.reading import read_status
 from tests.support.replay import until, write_config
 

@@ -13,17 +13,10 @@ from typing import Any, Final, Self
 import pysqlite3 as sqlite3
 from sqlite_utils import Database
 
-from okxsync.store.database import (
-    LOG_COLUMNS,
-    DatabaseError,
-    RejectedValueError,
-    StoreError,
-    TransientError,
-    Values,
-)
+from okxsync.store.database import LOG_COLUMNS, DatabaseError, RejectedValueError, StoreError, TransientError, Values
 from okxsync.store.schema import migrations
 from okxsync.store.sqlite.files import keep_private, make_private
-from okxsync.store.tables import Table, quoted
+from okxsync.store.table import Table, quoted
 
 _TRANSIENT: Final = frozenset(
     {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.database import Connection, open_database, open_reader
+from okxsync.store.database import Connection
+from okxsync.store.engines import open_database, open_reader
 from okxsync.store.sqlite.checkpoint import PAGES, PAGES_OF_A_FLOOD, Checkpoints, checkpointing
 from okxsync.store.sqlite.connection import WAL_BYTES
 from okxsync.store.sqlite.files import wal_of

@@ -8,15 +8,8 @@ from pathlib import Path
 import pysqlite3
 import pytest
 
-from okxsync.store.database import (
-    Connection,
-    DatabaseError,
-    RejectedValueError,
-    StoreError,
-    TransientError,
-    open_database,
-    open_reader,
-)
+from okxsync.store.database import Connection, DatabaseError, RejectedValueError, StoreError, TransientError
+from okxsync.store.engines import open_database, open_reader
 from okxsync.store.sqlite import connection
 from okxsync.store.sqlite.connection import unsafe_sqlite
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.database import AlreadyRunning, StoreError, open_database
+from okxsync.store.database import AlreadyRunning, StoreError
+from okxsync.store.engines import open_database
 from okxsync.store.sqlite.files import wal_of
 from okxsync.store.sqlite.lock import MAX_COUNTED_S, hold, trouble
 
