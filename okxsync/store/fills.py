@@ -23,7 +23,7 @@ import msgspec
 
 from okxsync.store.database import Connection
 from okxsync.store.decode import number
-from okxsync.store.tables import REVISION
+from okxsync.store.tables import REVISION, case
 
 OrderKey: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""
@@ -40,10 +40,12 @@ _REPORTED: Final = (
 )
 _REPLACED: Final = (
     "INSERT INTO replaced_fills (account, inst_id, ord_id, trade_id, revision)"
-    f" VALUES (?, ?, ?, ?, {REVISION}) ON CONFLICT (account, inst_id, ord_id, trade_id)"
-    " DO UPDATE SET revision = excluded.revision"
+    f" SELECT account, inst_id, ord_id, trade_id, {case(f'revision < {REVISION}', REVISION, '0')}"
+    f" FROM fills {_OF_ORDER} AND trade_id = ? ON CONFLICT (account, inst_id, ord_id, trade_id)"
+    " DO UPDATE SET revision = excluded.revision WHERE excluded.revision > replaced_fills.revision"
 )
-"""A reader that follows the changes learns from it that a fill does not exist any more."""
+"""A reader that follows the changes learns from it that a fill does not exist any more. A fill that this transaction
+has added was never visible to a reader: it is stored only so that its repeated push is recognized."""
 
 
 class Fill(msgspec.Struct, frozen=True):

@@ -236,6 +236,21 @@ def test_a_fill_whose_made_id_is_replaced_is_named(desk: Desk, mirror: Mirror) -
     assert found.replaced_fills == (FillKey("alpha", "BTC-USDT-SWAP", "1", made.trade_id),)
 
 
+def test_a_fill_that_is_replaced_in_the_transaction_that_adds_it_is_not_named(desk: Desk, mirror: Mirror) -> None:
+    def push() -> Message:
+        row = order(accFillSz="2", fillSz="2", tradeId="0", fillTime=str(MS), state="filled")
+        return desk.frame("orders", row)
+
+    real = {"instId": "BTC-USDT-SWAP", "ordId": "1", "tradeId": "-5", "billId": "9", "fillSz": "2", "fillTime": str(MS)}
+    desk.apply(push(), by_rest("fills", real))
+    found = mirror.changes(0)
+    assert [fill.trade_id for fill in found.fills] == ["-5"]
+    assert not found.replaced_fills
+    desk.apply(push())  # repeated: it is the same fill, and no second one
+    assert [fill.trade_id for fill in mirror.fills()] == ["-5"]
+    assert not mirror.changes(0).replaced_fills
+
+
 def test_a_transaction_that_fails_leaves_no_revision_behind(desk: Desk, mirror: Mirror) -> None:
     desk.push("orders", order(1))
     since = mirror.revision()
