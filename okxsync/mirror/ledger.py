@@ -19,14 +19,11 @@ from okxsync.mirror.known import Known, Span
 from okxsync.mirror.position_sums import APART, Execution, difference, own_fills, side_of
 from okxsync.mirror.reader import Mirror
 from okxsync.mirror.rows import Balance, Bill, Fill, Order, Position
+from okxsync.okx.fill_ids import belongs_to_order
 from okxsync.store.tables import NOT_FOUND
 
 LAG: Final = timedelta(seconds=10)
 """Channels and REST report one event at different times; what is newer than this is not compared."""
-TRADES: Final = frozenset({None, *"1 2 3 4 5 6 100 101 102 103 104 105 106 107".split()})
-"""``subType`` of fills that have an order: trades and liquidations (OKX docs: bill subtypes). Block trades, deliveries
-and conversions have none. Pushed fills have no ``subType``; they come with their order."""
-
 DIGITS: Final = 100
 """Sums are exact: an amount of a token with 18 decimal places has more digits than the 28 of Python's default."""
 
@@ -132,9 +129,12 @@ class _Sums:
     def fills_without_order(self) -> Iterator[Difference]:
         """Yield an order for each that has fills and is not stored; call it after all orders were checked."""
         for (inst_id, ord_id), filled in sorted(self._filled.items()):
-            has_order = ord_id.isdecimal() and int(ord_id) and filled.sub_type in TRADES
             at = filled.last
-            if has_order and at and _within(self._known(ORDERS, filled.inst_type, inst_id), at, at):
+            if (
+                belongs_to_order(ord_id, filled.sub_type)
+                and at
+                and _within(self._known(ORDERS, filled.inst_type, inst_id), at, at)
+            ):
                 yield Difference(self._account, "orders", ord_id, "", None, "present")
 
     def executions(self, inst_id: str) -> list[Execution]:

@@ -22,6 +22,7 @@ from okxsync.okx import endpoints
 from okxsync.okx.channels import covers_row
 from okxsync.okx.codes import Action
 from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered, is_optional
+from okxsync.okx.fill_ids import belongs_to_order, names_order
 from okxsync.reconcile.held import Held
 from okxsync.reconcile.replies import ReplyCheck
 from okxsync.rest.client import AccountClient, RestError
@@ -85,10 +86,17 @@ class Pulled(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct):
-    """What the replies to one piece of work list: orders by id, and by id the orders of fills with their instrument."""
+    """What the replies to one piece of work list.
+
+    Attributes:
+        orders: Their ids.
+        orders_of_fills: By id, the instruments of the orders that fills name.
+        expected: Those of them that OKX must have.
+    """
 
     orders: set[str] = msgspec.field(default_factory=set)
     orders_of_fills: dict[str, str] = msgspec.field(default_factory=dict)
+    expected: set[str] = msgspec.field(default_factory=set)
 
 
 class Puller:
@@ -168,10 +176,8 @@ class Puller:
         missing = self._held.orders_missing(instruments.keys() - self._listed.orders)
         ids = {ord_id: {"instId": instruments[ord_id], "ordId": ord_id} for ord_id in sorted(missing)}
         found = await self._look_up("orders", "trade/order", ids)
-        if found.missing:
-            self._unknown.append(
-                _count(found.missing, "order", "with a fill was not found", "with a fill were not found")
-            )
+        if lacking := [name for name in found.missing if name in self._listed.expected]:
+            self._unknown.append(_count(lacking, "order", "with a fill was not found", "with a fill were not found"))
         return self._pulled()
 
     def _pulled(self) -> Pulled:
@@ -213,8 +219,11 @@ class Puller:
         def take(row: Row) -> None:
             types.add(_text(row, "instType"))
             ord_id = _text(row, "ordId")
-            if ord_id and window.has(milliseconds(_text(row, "ts"))) and covers_row(self._only, row):
+            in_window = window.has(milliseconds(_text(row, "ts"))) and covers_row(self._only, row)
+            if in_window and names_order(ord_id):
                 self._listed.orders_of_fills[ord_id] = _text(row, "instId")
+                if belongs_to_order(ord_id, _text(row, "subType")):
+                    self._listed.expected.add(ord_id)
 
         await self._sweep_lists(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window, take, types)
 

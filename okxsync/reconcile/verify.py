@@ -20,6 +20,7 @@ from okxsync.okx import compare, endpoints
 from okxsync.okx.channels import Subscription, arguments_of, channel_of, covers_row, is_understood
 from okxsync.okx.codes import Action
 from okxsync.okx.compare import Row, Rules, number
+from okxsync.okx.fill_ids import belongs_to_order, trade_id_of
 from okxsync.reconcile.subjects import UNFILLED_KEPT_MS
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clients import Clients
@@ -158,14 +159,7 @@ def _by_key(subject: Subject, rows: Sequence[Row]) -> Records:
 
 
 def _key(subject: Subject, row: Row) -> str:
-    """Return the key of a row. A fill without a trade id is known to both sides by its bill."""
-    if subject.table == "fills" and row.get("bill_id") and (row.get("trade_id_made") or not _has_id(row, "trade_id")):
-        return f"{row.get('inst_id')}/{row.get('ord_id') or ''}/bill {row['bill_id']}"
     return "/".join(str(row.get(name)) for name in subject.key)
-
-
-def _has_id(row: Row, column: str) -> bool:
-    return row.get(column) not in (None, "", "0")
 
 
 def _differences(account: str, subject: Subject, scope: Scope, ours: Records, theirs: Records) -> set[Difference]:
@@ -197,15 +191,18 @@ def _reports(row: Row, record: Record[Any], column: str) -> bool:
 def _fills_without_order(
     database: Location, account: str, reported_by: Mapping[Subject, Sequence[str]], since_ms: int
 ) -> set[Difference]:
-    """Return the orders that our fills name and that we do not have. Block trades and conversions have no order."""
+    """Return the orders of our fills that we do not have."""
     orders = next(keys for subject, keys in reported_by.items() if subject.table == "orders")
     lacking = (
-        f"fill_time >= {since_ms} AND ord_id NOT IN ('', '0')"
+        f"fill_time >= {since_ms}"
         " AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.account = fills.account AND orders.ord_id = fills.ord_id)"
     )
-    rows = rows_of(database, "fills", account, lacking, "DISTINCT ord_id, inst_id, inst_type") if orders else []
+    columns = "DISTINCT ord_id, inst_id, inst_type, sub_type"
+    rows = rows_of(database, "fills", account, lacking, columns) if orders else []
     return {
-        Difference(account, "orders", str(row["ord_id"]), "", None, "present") for row in rows if _covers(orders, row)
+        Difference(account, "orders", ord_id, "", None, "present")
+        for row in rows
+        if belongs_to_order(ord_id := str(row["ord_id"]), _text(row["sub_type"])) and _covers(orders, row)
     }
 
 
@@ -276,7 +273,15 @@ async def _their_balances(client: AccountClient, scope: Scope, ours: Sequence[Ro
 
 
 async def _their_fills(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
-    return await read_lists(client, endpoints.FILLS, endpoints.FILLS_ARCHIVE, scope.since_ms)
+    """Return fills with the trade id and the time under which they are stored (see ``store.staging``)."""
+    return [
+        {
+            **row,
+            "tradeId": trade_id_of(str(row.get("tradeId") or ""), str(row.get("billId") or ""))[0],
+            "fillTime": row.get("fillTime") or row.get("ts"),
+        }
+        for row in await read_lists(client, endpoints.FILLS, endpoints.FILLS_ARCHIVE, scope.since_ms)
+    ]
 
 
 # Which rows both sides must have
@@ -304,7 +309,7 @@ def _balance_is_listed(row: Row, scope: Scope) -> bool:
 def _fill_is_listed(row: Row, scope: Scope) -> bool:
     """REST reports a fill that was pushed without a trade id under an id of its own, which is compared then."""
     is_synthetic = row.get("trade_id_made") and not row.get("bill_id")
-    return not is_synthetic and number(row.get("fill_time") or row.get("ts")) >= scope.since_ms
+    return not is_synthetic and number(row.get("fill_time")) >= scope.since_ms
 
 
 SUBJECTS: Final = (

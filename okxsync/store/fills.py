@@ -23,7 +23,8 @@ import msgspec
 
 from okxsync.store.database import Connection
 from okxsync.store.decode import number
-from okxsync.store.tables import REVISION, case
+from okxsync.store.table import case
+from okxsync.store.tables import REVISION
 
 OrderKey: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""

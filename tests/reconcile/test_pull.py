@@ -390,6 +390,16 @@ async def test_a_fill_whose_order_is_not_found_makes_the_result_partial(desk: De
     assert of_fills.unknown == "2 orders with a fill were not found (the first is 8)"
 
 
+async def test_a_fill_that_needs_no_order_does_not_make_the_result_partial(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    fills = [fill(3, "9", subType="210"), fill(2, "0", subType="237", tradeId="0"), fill(1, "", subType="204")]
+    exchange = Exchange({"trade/fills": lambda params: page(fills, params, "billId"), "trade/order": "51603"})
+    _, of_fills = await pull_work(exchange, desk, "orders", "fills")
+    assert (of_fills.done, of_fills.unknown) == (True, None)
+    assert {params["ordId"] for path, params in exchange.asked if path == "trade/order"} == {"9"}
+
+
 # Rows that cannot be stored
 
 

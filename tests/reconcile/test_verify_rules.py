@@ -203,11 +203,23 @@ async def test_a_fill_without_its_order_is_reported(desk: Desk) -> None:
     assert await differences(desk, {"trade/fills": [fill()]}) == []
 
 
-async def test_a_fill_that_has_no_order_lacks_none(desk: Desk) -> None:
-    """Block trades and conversions (OKX docs: GET trade/fills)."""
-    block = fill(ordId="")
-    desk.apply(by_rest("fills", block))
-    assert await differences(desk, {"trade/fills": [block]}) == []
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ordId": "", "subType": "204"},
+        {"ordId": "0", "subType": "237", "tradeId": "0"},
+        {"ordId": "77001", "subType": "210"},
+        {"ordId": "", "subType": "112", "tradeId": ""},
+        {"ordId": "", "subType": "112", "tradeId": "", "fillTime": ""},
+    ],
+    ids=["block trade", "conversion", "leg of a spread", "delivery", "a delivery without a time"],
+)
+async def test_a_fill_that_has_no_order_lacks_none(desk: Desk, fields: dict[str, str]) -> None:
+    """OKX docs: GET trade/fills."""
+    row = fill(**fields)
+    desk.apply(by_rest("fills", row))
+    assert await differences(desk, {"trade/fills": [row]}) == []
+    assert {(table, column) for table, _, column in await differences(desk, {})} == {("fills", "")}
 
 
 async def test_a_fill_whose_execution_has_no_time_is_compared_by_the_time_of_its_record(desk: Desk) -> None:
@@ -215,7 +227,8 @@ async def test_a_fill_whose_execution_has_no_time_is_compared_by_the_time_of_its
     del row["fillTime"]
     desk.push("orders", order(1, state="filled", accFillSz="1"))
     desk.apply(by_rest("fills", row))
-    assert await differences(desk, {"trade/fills": [row], "trade/orders-history": [now_filled()]}) == []
+    for fields in ({}, {"fillTime": ""}):
+        assert await differences(desk, {"trade/fills": [row | fields], "trade/orders-history": [now_filled()]}) == []
     assert await differences(desk, {"trade/fills": [], "trade/orders-history": [now_filled()]}) == [
         ("fills", "BTC-USDT-SWAP/1/91", "")
     ]
