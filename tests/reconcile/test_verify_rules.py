@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from trio.testing import MockClock
 
 from okxsync.messages import Rows
 from okxsync.okx.channels import subscription
@@ -17,8 +16,7 @@ CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-al
 
 
 @pytest.fixture
-def desk(desk: Desk, autojump_clock: MockClock) -> Desk:
-    """A virtual clock: a difference is requested again after a while."""
+def desk(desk: Desk) -> Desk:
     desk.begin(*CHANNELS)
     return desk
 
@@ -27,7 +25,7 @@ async def differences(
     desk: Desk, replies: Mapping[str, Reply], channels: Sequence[str] = CHANNELS, since_ms: int = MS - 3_600_000
 ) -> list[tuple[str, str, str]]:
     exchange = Exchange({"account/balance": [{"details": []}], **replies})
-    found = await verify(desk.path, exchange.client, [subscription(one) for one in channels], since_ms, 1.0)
+    found = await verify(desk.path, exchange.client, [subscription(one) for one in channels], since_ms, 0.0)
     return [(one.table, one.key, one.column) for one in found]
 
 

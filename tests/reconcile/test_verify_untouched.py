@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from trio.testing import MockClock
 
 from okxsync.okx import compare
 from okxsync.okx.channels import subscription
@@ -69,14 +68,14 @@ def respelled(row: dict[str, Any], table: compare.Rules) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(desk: Desk, autojump_clock: MockClock) -> Desk:
+def desk(desk: Desk) -> Desk:
     desk.begin("account", "positions", "orders", "orders-algo")
     return desk
 
 
 async def differences(desk: Desk, channel: str, path: str, *rows: dict[str, Any]) -> list[tuple[str, str]]:
     exchange = Exchange({"account/balance": [{"details": []}], path: list(rows)})
-    found = await verify(desk.path, exchange.client, [subscription(channel)], 0, 1.0)
+    found = await verify(desk.path, exchange.client, [subscription(channel)], 0, 0.0)
     return [(one.key, one.column) for one in found]
 
 

@@ -105,7 +105,7 @@ def test_only_one_package_imports_the_sqlite_library() -> None:
 
 def test_only_the_seam_imports_the_package_of_an_engine() -> None:
     users = {path for path in MODULES if "okxsync.store.sqlite" in path.read_text() and SQLITE not in path.parents}
-    assert users == {PRODUCT / "store" / "database.py"}
+    assert users == {PRODUCT / "store" / "engines.py"}
 
 
 def test_a_flag_is_bound_as_an_integer(desk: Desk) -> None:
