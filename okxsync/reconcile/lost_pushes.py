@@ -63,9 +63,17 @@ _PRESENT: Final = "absent_time IS NULL AND (CAST({0} AS DOUBLE PRECISION) <> 0 O
 _UNREPORTED: Final = "account = :account AND {0} > max(:since, :reported) AND {0} <= :until"
 
 
+_NEVER_PUSHED: Final = ("adl", "delivery", "auto_conversion")
+"""Categories of orders that OKX executes by itself, and may not push (see ``reconcile.rest_only``). The docs list them
+for the channel, and list their fills among those without an order (OKX docs: order channel; GET trade/fills)."""
+
+
 def _order(rows: Query) -> str | None:
     what = "ord_id, inst_id, inst_type FROM orders WHERE"
-    for row in rows(f"SELECT {what} {_IN_WINDOW.format('u_time')} UNION ALL SELECT {what} {_NOT_FOUND}"):
+    unpushed = f"coalesce(category, '') IN ({', '.join(map(_quoted, _NEVER_PUSHED))})"
+    for row in rows(
+        f"SELECT {what} {_IN_WINDOW.format('u_time')} AND NOT {unpushed} UNION ALL SELECT {what} {_NOT_FOUND}"
+    ):
         return f"order {row['ord_id']}"
     return _fill(rows)
 
@@ -82,11 +90,12 @@ def _fill(rows: Query) -> str | None:
         by_rest[row["inst_id"], row["ord_id"]] += number(row["fill_sz"])
     for (inst_id, ord_id), unpushed in by_rest.items():
         of_order = f"account = :account AND inst_id = {_quoted(inst_id)} AND ord_id = {_quoted(ord_id)}"
-        orders = rows(f"SELECT acc_fill_sz, inst_id, inst_type FROM orders WHERE {of_order}")
+        orders = rows(f"SELECT acc_fill_sz, category, inst_id, inst_type FROM orders WHERE {of_order}")
         fills = rows(f"SELECT fill_sz, pushed_sz, source, inst_id, inst_type FROM fills WHERE {of_order}")
         stored = sum((number(row["fill_sz"]) for row in fills), Decimal(0))
         room = sum((_surplus(row) for row in fills), Decimal(0))
-        if orders and unpushed > room and stored == number(orders[0]["acc_fill_sz"]):
+        pushes = orders and orders[0]["category"] not in _NEVER_PUSHED
+        if pushes and unpushed > room and stored == number(orders[0]["acc_fill_sz"]):
             return f"a fill of order {ord_id}"
     return None
 

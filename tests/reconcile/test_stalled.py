@@ -221,6 +221,22 @@ async def test_a_fill_without_an_order_is_not_a_push_of_this_channel(start: Star
         assert accounts.asking.desk.rows("SELECT trade_id FROM fills") == [("8",)]
 
 
+@pytest.mark.parametrize("category", ["adl", "delivery", "auto_conversion"])
+async def test_an_order_that_okx_executes_by_itself_need_not_have_been_pushed(
+    start: Start, autojump_clock: MockClock, category: str
+) -> None:
+    async with start("orders") as accounts:
+        await trio.sleep(10)
+        at = str(now_ms())
+        ended = order(7, category=category, state="filled", accFillSz="5", uTime=at)
+        fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "7", "ts": at, "fillTime": at}
+        accounts.report("trade/orders-history", ended)
+        accounts.report("trade/fills", fill | {"tradeId": "-8", "billId": "2", "fillSz": "5"})
+        assert await accounts.stalled() is None
+        desk = accounts.asking.desk
+        assert desk.rows("SELECT source FROM orders") == desk.rows("SELECT source FROM fills") == [("rest",)]
+
+
 async def test_only_what_a_subscription_reports_can_be_a_lost_push(start: Start, autojump_clock: MockClock) -> None:
     async with start("orders:instType=SWAP") as accounts:
         spot = order(7, uTime=str(now_ms())) | {"instType": "SPOT", "instId": "BTC-USDT"}
