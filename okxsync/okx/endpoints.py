@@ -32,8 +32,8 @@ PLAIN_ALGOS: Final = ("conditional", "oco", "trigger", "chase")
 """The types that ``orders-algo`` reports."""
 ADVANCED_ALGOS: Final = ("move_order_stop", "iceberg", "twap", "smart_iceberg")
 """The types that ``algo-advance`` reports."""
-_NEW_ALGOS: Final = ("smart_iceberg",)
-"""Types that not every site has yet."""
+_OPTIONAL_ALGOS: Final = ("chase", *ADVANCED_ALGOS)
+"""Types that not every site and account has: they are new, or need derivatives."""
 _ALGO_TYPES: Final = ("conditional,oco", "trigger", "chase", *ADVANCED_ALGOS)
 """As they are requested: only these two may be requested together (OKX docs: GET trade/orders-algo-pending)."""
 _ALGO_ENDS: Final = ("effective", "canceled", "order_failed")
@@ -178,7 +178,7 @@ def lists_since(
 
 def is_optional(sweep: Mapping[str, str]) -> bool:
     """Whether a sweep is about a type that is not offered in every region and to every account."""
-    return sweep.get("instType", _EVERYWHERE) != _EVERYWHERE or sweep.get("ordType") in _NEW_ALGOS
+    return sweep.get("instType", _EVERYWHERE) != _EVERYWHERE or sweep.get("ordType") in _OPTIONAL_ALGOS
 
 
 def is_not_offered(sweep: Mapping[str, str], code: str) -> bool:
@@ -219,6 +219,7 @@ class Walk:
         self._sweep = {**sweep, "limit": str(endpoint.limit)}
         self._after: int | None = None
         self._is_inclusive = self._was_full = False
+        self._only_ms: int | None = None  # the one time of the last page's rows, if it had no other
         if until_ms is not None and endpoint.ends:
             self._sweep["end"] = str(until_ms + overlap_ms)
         self.params: dict[str, str] | None = dict(self._sweep)
@@ -246,6 +247,9 @@ class Walk:
             if self._was_full:
                 raise ValueError(f"{self._endpoint.path}: the page after {self._after} is not older")
             return  # this list is not paged: the page before had all of it
+        if self._only_ms is not None and oldest < self._only_ms:
+            # A page that has room for other times and does not show them is shorter than the limit: it may be cut.
+            self.incomplete = f"{self._endpoint.path}: more rows at {self._only_ms} ms than fit on a page"
         self._is_inclusive |= newest == self._after
         self._was_full = len(rows) >= self._endpoint.limit
         if times[-1] < self._since_ms:
@@ -253,10 +257,13 @@ class Walk:
         if not self._endpoint.by_time:
             self._continue_below(oldest)
         elif newest > oldest:
+            self._only_ms = None
             self._continue_below(oldest + 1)  # more rows with the same time may follow on the next page
         else:
             # The page has all rows of this time that fit on one, and no parameter requests those that do not.
-            if self._endpoint.limit // 2 <= len(rows) <= self._endpoint.limit:  # a page may be returned less than full
+            is_whole = len(rows) > self._endpoint.limit  # such an exchange does not divide the rows of one time
+            self._only_ms = None if is_whole else oldest
+            if not is_whole and len(rows) >= self._endpoint.limit // 2:  # a page may be returned less than full
                 self.incomplete = f"{self._endpoint.path}: more rows at {oldest} ms than fit on a page"
             self._continue_below(oldest)
 

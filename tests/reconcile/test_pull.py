@@ -256,10 +256,16 @@ async def test_types_of_algo_orders_that_were_pushed_are_requested(
     assert {"ordType": kind, "state": "canceled", "limit": "100"} in [params for _, params in exchange.asked]
 
 
-async def test_a_site_without_a_new_type_of_algo_order_has_none(desk: Desk, autojump_clock: MockClock) -> None:
-    answer = {"smart_iceberg": "51000"}
+@pytest.mark.parametrize("kind", ["smart_iceberg", "twap", "chase"])
+async def test_a_site_without_a_type_of_algo_order_has_none(desk: Desk, autojump_clock: MockClock, kind: str) -> None:
+    answer: dict[str, Any] = {kind: "51000"}
     exchange = Exchange({"trade/orders-algo-pending": lambda params: answer.get(params["ordType"], [])})
     assert await pull(exchange, desk, "algo orders") == Pulled()
+    answer[kind] = "58999"
+    unlisted = await pull(exchange, desk, "algo orders")
+    assert unlisted.rejected is None, "the other types are verified"
+    assert unlisted.unknown is not None
+    assert kind in unlisted.unknown
 
 
 # Orders from before the window
