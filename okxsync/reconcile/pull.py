@@ -422,7 +422,7 @@ def _text(row: Row, field: str) -> str:
 
 
 def _count(names: Collection[str], what: str, one: str, more: str) -> str:
-    first = next(iter(names))
+    first = min(names, key=lambda name: (len(name), name))  # ids grow: the oldest
     return f"1 {what} {one} ({first})" if len(names) == 1 else f"{len(names)} {what}s {more} (the first is {first})"
 
 

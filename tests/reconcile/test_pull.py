@@ -128,10 +128,10 @@ async def test_an_order_whose_look_up_is_rejected_keeps_no_gap_open(desk: Desk, 
 
 
 async def test_the_orders_that_were_not_found_are_counted(desk: Desk, autojump_clock: MockClock) -> None:
-    push(desk, "orders", old())
-    push(desk, "orders", old() | {"ordId": "2"})
+    for ord_id in ("10", "9", "11"):
+        push(desk, "orders", old() | {"ordId": ord_id})
     pulled = await pull(Exchange({"trade/order": "51603"}), desk, "orders")
-    assert pulled == Pulled(unknown="2 orders were not found: their ends are unknown (the first is 1)")
+    assert pulled == Pulled(unknown="3 orders were not found: their ends are unknown (the first is 9)")
 
 
 @pytest.mark.parametrize("subject", ["orders", "algo orders"])
