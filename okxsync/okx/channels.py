@@ -44,12 +44,6 @@ CHANNELS: Final[Mapping[str, Mapping[str, Mapping[str, str] | None]]] = {
 }
 DEFAULT_CHANNELS: Final = ("account", "positions", "balance_and_position", "orders", "orders-algo")
 
-COUNTED: Final = frozenset(
-    {"orders", "account", "positions", "balance_and_position", "liquidation-warning", "account-greeks"}
-)
-"""At most 30 connections of an account may subscribe to each (OKX docs: overview-websocket-connection-count-limit)."""
-
-
 NOT_REPEATED: Final = frozenset({"extraParams"})
 """Arguments that do not filter rows but set how often they are pushed. Pushes do not repeat them (OKX docs: account
 channel)."""

@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from okxsync.okx.compare import ASIDE_MS
 from okxsync.store.database import Connection
 from okxsync.store.decode import number
 from okxsync.store.table import case
@@ -29,8 +30,6 @@ from okxsync.store.tables import REVISION
 OrderKey: TypeAlias = tuple[str, str, str]
 """Account, instrument and order id."""
 
-ASIDE_MS: Final = 1000
-"""A push and REST may give the same fill times that differ by so much at most."""
 _OF_ORDER: Final = "WHERE account = ? AND inst_id = ? AND ord_id = ?"
 _SYNTHETIC: Final = (
     f"SELECT trade_id, fill_sz, fill_time FROM fills {_OF_ORDER} AND trade_id_made = 1 AND bill_id IS NULL"
