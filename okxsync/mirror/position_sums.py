@@ -97,22 +97,26 @@ def _is_size(position: Position, size: Decimal) -> bool:
 
 def _sizes(position: Position, fills: Sequence[Execution]) -> Iterator[Decimal]:
     """Yield the sizes that a position with these fills since it was opened may have; nothing if none is known."""
+    for parts in _parts(position, fills):
+        yield sum(parts, Decimal(0))
+        if parts and fills[0].closes and side_of(position.pos_side) == "net" and position.pos is not None:
+            # The first fill has closed an opposite position; only its rest opened this one.
+            rest = position.pos - sum(parts[1:], Decimal(0))
+            if parts[0] and 0 < rest / parts[0] < 1:
+                yield position.pos
+
+
+def _parts(position: Position, fills: Sequence[Execution]) -> Iterator[list[Decimal]]:
+    """Yield what each fill adds to the size of a position, in each way that it may be counted."""
     if position.inst_type == "MARGIN":
-        yield from _margin_sizes(position, fills)
-        return
-    sign = -1 if side_of(position.pos_side) == "short" else 1
-    signed = [fill.sz if fill.buys else -fill.sz for fill in fills]
-    total = sign * sum(signed, Decimal(0))
-    yield total
-    if fills and fills[0].closes and side_of(position.pos_side) == "net" and position.pos is not None:
-        # The first fill has closed an opposite position; only its rest opened this one.
-        rest = position.pos - sum(signed[1:], Decimal(0))
-        if 0 < rest / signed[0] < 1:
-            yield position.pos
+        yield from _margin_parts(position, fills)
+    else:
+        sign = -1 if side_of(position.pos_side) == "short" else 1
+        yield [sign * _signed(fill) for fill in fills]
 
 
-def _margin_sizes(position: Position, fills: Sequence[Execution]) -> Iterator[Decimal]:
-    """Yield the sizes of a margin position, which is counted in ``posCcy``: long in the base currency, short in the
+def _margin_parts(position: Position, fills: Sequence[Execution]) -> Iterator[list[Decimal]]:
+    """Yield the same of a margin position, which is counted in ``posCcy``: long in the base currency, short in the
     quote currency.
 
     A fee in that currency reduces the size; a reported example of a short position has the size without it. How a
@@ -120,10 +124,15 @@ def _margin_sizes(position: Position, fills: Sequence[Execution]) -> Iterator[De
     """
     base, _, quote = (position.inst_id or "").partition("-")
     if position.pos_ccy == base:
-        size = sum((fill.sz if fill.buys else -fill.sz for fill in fills), Decimal(0))
+        parts = [_signed(fill) for fill in fills]
     elif position.pos_ccy == quote and not any(fill.buys or fill.px is None for fill in fills):
-        size = sum((fill.sz * (fill.px or 0) for fill in fills), Decimal(0))
+        parts = [fill.sz * (fill.px or 0) for fill in fills]
     else:
         return
-    yield size
-    yield size + sum((fill.fee for fill in fills if fill.fee_ccy == position.pos_ccy), Decimal(0))
+    yield parts
+    fees = [fill.fee if fill.fee_ccy == position.pos_ccy else Decimal(0) for fill in fills]
+    yield [part + fee for part, fee in zip(parts, fees, strict=True)]
+
+
+def _signed(fill: Execution) -> Decimal:
+    return fill.sz if fill.buys else -fill.sz

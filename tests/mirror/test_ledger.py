@@ -267,6 +267,24 @@ def test_a_short_margin_position_is_what_was_paid_for_it(desk: Desk, check: Chec
     assert check() == []
 
 
+@pytest.mark.parametrize(
+    ("side", "pos_ccy", "pos", "wrong"),
+    [("buy", "ETH", "2.4", "3.1"), ("sell", "USDT", "240", "310")],
+)
+def test_a_fill_that_turns_a_margin_position_around(
+    desk: Desk, check: Check, trade: Trades, side: str, pos_ccy: str, pos: str, wrong: str
+) -> None:
+    """How much of that fill has closed the opposite position is not known."""
+    of = {**MARGIN, "fillPx": "100"}
+    trade(side, "1", MS - HOUR, **of, fillPnl="-0.2")
+    trade(side, "2", MS - HOUR + 5, **of)
+    desk.push("positions", position("1", pos, MS - HOUR, **MARGIN, posCcy=pos_ccy, ccy="USDT"))
+    assert check() == []
+    changed = position("1", wrong, MS - HOUR, **MARGIN, posCcy=pos_ccy, ccy="USDT", pTime=str(MS + HOUR))
+    desk.push("positions", changed)
+    assert [found[2] for found in check()] == [wrong]
+
+
 def test_margin_positions_of_one_pair_differ_by_currency(desk: Desk, check: Check, trade: Trades) -> None:
     trade("buy", "1", MS - HOUR, **MARGIN, ccy="USDT")
     trade("buy", "4", MS - HOUR, **MARGIN, ccy="ETH")
