@@ -127,7 +127,7 @@ class Staging:
         values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
         if is_synthetic := row.trade_id in NO_TRADE_ID:
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
-            values[_TRADE_ID] = synthetic_id(row.acc_fill_sz, row.fill_time)
+            values[_TRADE_ID] = synthetic_id(row.acc_fill_sz, row.fill_sz, row.fill_time)
         return [*values, int(is_synthetic), "ws", push.account, push.at, ""]
 
     def algo_orders(self, push: IncomingRows) -> None:

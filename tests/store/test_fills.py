@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from okxsync.messages import Message, Rows
-from okxsync.store.fills import Fill, find_replaced, spread, synthetic_id
+from okxsync.store.fills import Fill, find_replaced, synthetic_id
 from tests.support.desk import MS, NOW, Desk, order
 
 OF_ORDER = {"ordId": "1", "instId": "BTC-USDT-SWAP", "instType": "SWAP"}
@@ -104,9 +104,49 @@ def test_a_liquidation_in_progress_is_stored_once_though_rest_gives_it_a_later_t
     assert stored(desk) == {"-1": "2"}
     desk.push("orders", second)
     desk.push("orders", first)  # once more: it stays replaced
-    assert stored(desk) == {"-1": "2", synthetic_id("5", str(MS + 200)): "3"}
+    assert stored(desk) == {"-1": "2", synthetic_id("5", "3", str(MS + 200)): "3"}
     desk.apply(by_rest(reported[1]))
     assert stored(desk) == {"-1": "2", "-2": "3"}
+
+
+@pytest.mark.parametrize("sizes", [(12, 12, 14), (14, 12, 12), (1, 2, 3, 6), (5, 5), (6, 3, 2, 1)])
+@pytest.mark.parametrize("seed", range(6))
+def test_pages_of_a_liquidation_within_one_millisecond_lose_nothing(desk: Desk, sizes: list[int], seed: int) -> None:
+    """REST's lists arrive page by page, the newest first; a part of them must not replace what it does not hold."""
+    rng = Random(seed)
+    desk.apply(*(desk.frame("orders", row) for row in pushes(sizes, ["0"] * len(sizes), [MS] * len(sizes))))
+    rows = report(sizes, [f"-{number}" for number in range(8, 8 + len(sizes))], [MS] * len(sizes))
+    rows = rows if seed == 0 else rng.sample(rows, len(rows))
+    while rows:
+        cut = rng.randint(1, len(rows)) if seed else 1
+        desk.apply(by_rest(*rows[-cut:]))
+        rows = rows[:-cut]
+        assert sum(int(size) for size in stored(desk).values()) >= sum(sizes)
+    assert list(stored(desk).values()).count("12") == list(sizes).count(12)
+    assert sum(int(size) for size in stored(desk).values()) == sum(sizes)
+    assert desk.rows("SELECT DISTINCT source, pushed_sz FROM fills") == [("ws", None)]
+
+
+@pytest.mark.parametrize("lost", range(4))
+@pytest.mark.parametrize("apart", [0, 1, 5000])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_only_the_fill_that_was_not_pushed_counts_as_not_pushed(desk: Desk, lost: int, apart: int, pages: int) -> None:
+    """It was filled in a gap, for instance: then those after it must not look like lost pushes."""
+    sizes, trade_ids = [12, 7, 14, 12], ["-1", "-2", "-3", "-4"]
+    at = [MS + apart * number for number in range(4)]
+    told = pushes(sizes, ["0"] * 4, at)
+    rows = report(sizes, trade_ids, at)
+    del told[lost]
+    if pages == 2 and lost == 0:
+        desk.apply(by_rest(rows[0]))
+        desk.apply(desk.frame("orders", told[-1]))  # REST has no other row yet, and this one's size is the same
+    desk.apply(*(desk.frame("orders", row) for row in told))
+    desk.apply(by_rest(*rows))
+    if lost == 3:  # the order's end was reported by REST alone
+        desk.apply(Rows("alpha", "orders", msgspec.json.encode(pushes(sizes, ["0"] * 4, at)[3:]).decode(), NOW))
+        desk.apply(by_rest(*rows))
+    assert stored(desk) == {row["tradeId"]: row["fillSz"] for row in rows}
+    assert desk.rows("SELECT trade_id, pushed_sz FROM fills WHERE source = 'rest'") == [(trade_ids[lost], None)]
 
 
 def fill(trade_id: str, size: int, at: int, pushed: int = 0) -> Fill:
@@ -114,12 +154,32 @@ def fill(trade_id: str, size: int, at: int, pushed: int = 0) -> Fill:
 
 
 def test_one_row_of_rest_replaces_one_synthetic_fill_of_its_size() -> None:
-    synthetic = [fill("12@1", 2, 1), fill("14@2", 2, 2)]  # 10 were filled before all that is stored
-    assert find_replaced(synthetic, [fill("-1", 2, 3)], Decimal(14)) == synthetic[:1]
-    assert find_replaced(synthetic, [fill("-1", 2, 5000)], Decimal(14)) == []
-    assert find_replaced(synthetic, [fill("7", 2, 3, pushed=2)], Decimal(14)) == []  # pushed under its own id
+    synthetic = [fill("12:2@1", 2, 1), fill("14:2@2", 2, 2)]  # 10 were filled before all that is stored
+    assert find_replaced(synthetic, [fill("-1", 2, 1)], Decimal(14)) == (synthetic[:1], [fill("-1", 2, 1, pushed=2)])
+    assert find_replaced(synthetic, [fill("-1", 2, 5000)], Decimal(14)) == ([], [])
+    assert find_replaced(synthetic, [fill("7", 2, 3, pushed=2)], Decimal(14)) == ([], [])  # pushed under its own id
+
+
+def test_the_nearest_row_of_the_size_of_a_fill_replaces_it() -> None:
+    reported = [fill("-1", 2, 1), fill("-2", 2, 900)]
+    found = find_replaced([fill("14:2@890", 2, 890)], reported, Decimal(14))
+    assert found == ([fill("14:2@890", 2, 890)], [fill("-2", 2, 900, pushed=2)])
+
+
+def test_rows_that_hold_a_fill_replace_it_only_as_far_as_they_were_not_pushed() -> None:
+    first, second = fill("2:2@1", 2, 1), fill("5:3@1", 3, 1)
+    newest = fill("-2", 3, 1)
+    assert find_replaced([first, second], [newest], Decimal(9)) == ([second], [fill("-2", 3, 1, pushed=3)])
+    assert find_replaced([first], [fill("-2", 3, 1, pushed=3)], Decimal(9)) == ([], [])
+
+
+def test_a_fill_counts_as_pushed_in_its_place_among_the_rows() -> None:
+    reported = [fill("-1", 4, 1), fill("-2", 1, 1), fill("-3", 5, 1)]
+    found = find_replaced([fill("7:4@1", 4, 1)], reported, Decimal(10))  # from 3 to 7
+    assert found[1] == [fill("-1", 4, 1, pushed=1), fill("-2", 1, 1, pushed=1), fill("-3", 5, 1, pushed=2)]
 
 
 def test_no_more_counts_as_pushed_than_was_pushed() -> None:
     reported = [fill("-1", 2, 1), fill("-2", 3, 2, pushed=1), fill("-3", 2, 3)]
-    assert spread(Decimal(3), reported) == [fill("-1", 2, 1, pushed=2), fill("-2", 3, 2, pushed=2)]
+    found = find_replaced([fill("3:3@1", 3, 1)], reported, Decimal(7))
+    assert found[1] == [fill("-1", 2, 1, pushed=2), fill("-2", 3, 2, pushed=2)]
