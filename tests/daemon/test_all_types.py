@@ -1,11 +1,9 @@
 """Accounts of every mode and instrument type: after much trade, ``verify`` and ``verify --ledger`` find nothing.
 
 Each kind is one account that trades one kind of thing, so that a difference names its kind. Most run in virtual time
-(`tests.support.wire`), and one real daemon mirrors all of them at once. `DIFFERS` has the kinds that are not identical
-yet; with ``OKXSYNC_ALL_TYPES=1`` they are checked too.
+(`tests.support.wire`), and one real daemon mirrors all of them at once.
 """
 
-import os
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -46,21 +44,6 @@ KINDS = {
     "spelled": ("3", set(TYPES)),
 }
 """By name: the account's mode, and what it trades. ``spelled`` is 3-all with `Faults.spellings`."""
-_DELIVERIES = "verify compares the mirror's own trade id of a delivery or an exercise with OKX's 0"
-_MODES = "--ledger sums fills by instrument, although a cross and an isolated position may share it"
-DIFFERS = {
-    "2-margin": _MODES,
-    "2-swap": _MODES,
-    "2-futures": _DELIVERIES,
-    "2-spread": _DELIVERIES,
-    "2-long-short": _DELIVERIES,
-    "2-option": _DELIVERIES,
-    "3-all": _DELIVERIES,
-    "3-long-short": _DELIVERIES,
-    "4-all": _DELIVERIES,
-    "spelled": _DELIVERIES,
-}
-"""Kinds that are not identical yet, each with the reason."""
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
 STEPS = 120
 SETTLED_S = 240
@@ -82,9 +65,6 @@ def open_account(exchange: Exchange, name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_account_of_one_kind_is_identical(tmp_path: Path, kind: str) -> None:
-    if kind in DIFFERS and not os.environ.get("OKXSYNC_ALL_TYPES"):
-        pytest.skip(DIFFERS[kind])
-
     async def live() -> None:
         exchange = open_exchange()
         open_account(exchange, "a0", kind)
@@ -131,8 +111,7 @@ async def test_a_daemon_mirrors_all_kinds_at_once(tmp_path: Path) -> None:
                     await trio.sleep(5)
             nursery.cancel_scope.cancel(reason="the test is over")
         assert sandbox.violations == []
-    wanted = KINDS if os.environ.get("OKXSYNC_ALL_TYPES") else KINDS.keys() - DIFFERS.keys()
-    assert {kind: found[kind] for kind in wanted if kind in found} == {}
+    assert found == {}
 
 
 async def trade(sandbox: Sandbox) -> None:
