@@ -85,9 +85,9 @@ def difference(position: Position, fills: Sequence[Execution]) -> Decimal | None
     first = sum(1 for fill in fills if fill.at < position.c_time - APART)
     last = sum(1 for fill in fills if fill.at <= position.c_time + APART)
     for index in (begin, *range(first, last)):
-        if any(_is_size(position, size) for size in _sizes(position, fills[index:])):
+        if any(_is_size(position, size) for size in _sizes(position, fills, index)):
             return None
-    return next(_sizes(position, fills[begin:]), None)
+    return next(_sizes(position, fills, begin), None)
 
 
 def _is_size(position: Position, size: Decimal) -> bool:
@@ -95,15 +95,22 @@ def _is_size(position: Position, size: Decimal) -> bool:
     return position.pos == size if in_net_mode else abs(position.pos or 0) == size
 
 
-def _sizes(position: Position, fills: Sequence[Execution]) -> Iterator[Decimal]:
-    """Yield the sizes that a position with these fills since it was opened may have; nothing if none is known."""
-    for parts in _parts(position, fills):
+def _sizes(position: Position, fills: Sequence[Execution], begin: int) -> Iterator[Decimal]:
+    """Yield the sizes that a position may have that the fill at ``begin`` has opened; nothing if none is known."""
+    for parts in _parts(position, fills[begin:]):
         yield sum(parts, Decimal(0))
-        if parts and fills[0].closes and side_of(position.pos_side) == "net" and position.pos is not None:
+        if parts and position.pos is not None and side_of(position.pos_side) == "net" and _may_turn(fills, begin):
             # The first fill has closed an opposite position; only its rest opened this one.
             rest = position.pos - sum(parts[1:], Decimal(0))
             if parts[0] and 0 < rest / parts[0] < 1:
                 yield position.pos
+
+
+def _may_turn(fills: Sequence[Execution], index: int) -> bool:
+    """Whether a fill may have closed an opposite position: at a profit or loss, or at the price of its opening."""
+    fill = fills[index]
+    at_its_price = (one for one in fills[:index] if one.px is not None and one.px == fill.px)
+    return fill.closes or any(one.buys != fill.buys for one in at_its_price)
 
 
 def _parts(position: Position, fills: Sequence[Execution]) -> Iterator[list[Decimal]]:

@@ -222,6 +222,18 @@ def test_a_fill_that_turns_a_long_position_into_a_short_one(
     assert len(check()) == 1
 
 
+def test_a_fill_that_turns_a_position_around_at_the_price_of_its_opening(
+    desk: Desk, check: Check, trade: Trades
+) -> None:
+    """It has no profit or loss."""
+    trade("buy", "5", MS - 3 * HOUR)
+    trade("sell", "7", MS - HOUR, fillPnl="0")
+    desk.push("positions", position("1", "-2", MS - HOUR))
+    assert check() == []
+    desk.db.execute("UPDATE positions SET pos = '-8'")
+    assert check() == [("positions", "1", "-8", "-7")]
+
+
 def test_a_position_from_before_coverage_began_is_not_compared(desk: Desk, check: Check, trade: Trades) -> None:
     trade("buy", "5", MS - HOUR)
     desk.push("positions", position("1", "105", MS - 3 * DAY))
