@@ -138,9 +138,12 @@ class _Sums:
                 yield Difference(self._account, "orders", ord_id, "", None, "present")
 
     def executions(self, inst_id: str) -> list[Execution]:
-        """Return the fills of an instrument, each with what its order says about the position."""
+        """Return the fills of an instrument, each with what its order says about the position.
+
+        They are in the order of trade ids, which tells those of one millisecond apart: a close, and what opens again.
+        """
         found = []
-        for fill in self._fills.get(inst_id, ()):
+        for fill in sorted(self._fills.get(inst_id, ()), key=_trade_number):
             order, at = self._orders.get(fill.ord_id), _time_of(fill)
             if at and fill.fill_sz:
                 mode = order.td_mode if order else None
@@ -252,6 +255,12 @@ def _span_of(spans: Iterable[Span], at: datetime) -> Span | None:
 
 def _time_of(fill: Fill) -> datetime | None:
     return fill.fill_time or fill.ts
+
+
+def _trade_number(fill: Fill) -> tuple[int, str]:
+    """The ids of liquidations are negative."""
+    digits = fill.trade_id.lstrip("-")
+    return len(digits), digits
 
 
 def _text(amount: Decimal | None) -> str | None:

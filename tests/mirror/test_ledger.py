@@ -222,6 +222,25 @@ def test_a_fill_that_turns_a_long_position_into_a_short_one(
     assert len(check()) == 1
 
 
+def test_a_position_that_was_closed_and_opened_again_in_one_millisecond(desk: Desk, check: Check) -> None:
+    """The order that opened it is older than the one that closed it."""
+    long = {**SWAP, "posSide": "long"}
+    for ord_id, trade_id, side, size, at in (
+        ("12", "7", "buy", "2", MS - 3 * HOUR),
+        ("13", "8", "sell", "2", MS - HOUR),
+        ("11", "9", "buy", "5", MS - HOUR),
+        ("14", "10", "buy", "1", MS - HOUR),
+    ):
+        row = {**long, "ordId": ord_id, "side": side, "sz": size, "accFillSz": size, "tdMode": "cross"}
+        by_rest(desk, "orders", {**row, "state": "filled", "uTime": str(at), "cTime": str(at)})
+        fill = {**long, "ordId": ord_id, "tradeId": trade_id, "billId": trade_id, "side": side, "fillSz": size}
+        by_rest(desk, "fills", {**fill, "fillPx": "100", "fillTime": str(at), "ts": str(at), "subType": "1"})
+    desk.push("positions", position("1", "6", MS - HOUR, posSide="long"))
+    assert check() == []
+    desk.db.execute("UPDATE positions SET pos = '7'")
+    assert len(check()) == 1
+
+
 def test_a_fill_that_turns_a_position_around_at_the_price_of_its_opening(
     desk: Desk, check: Check, trade: Trades
 ) -> None:
