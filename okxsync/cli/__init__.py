@@ -1,4 +1,9 @@
-"""The commands, one file each: parse, call, print. A command imports the heavy modules that it needs."""
+"""The commands, one file each: parse, call, print.
+
+A command reads its options and the configuration first, and reports each mistake in them; only then it imports what it
+runs. So this module, and whatever a command imports before it has read the configuration, imports no package other than
+typer and msgspec, and a mistake is reported within a second of CPU time.
+"""
 
 import logging
 import sys
@@ -18,9 +23,11 @@ from okxsync.cli.prune import prune
 from okxsync.cli.run import run
 from okxsync.cli.sandbox import sandbox
 from okxsync.cli.status import status
+from okxsync.cli.typer_patch import skip_pydantic
 from okxsync.cli.verify import verify
 from okxsync.runtime.text import CONTROL_ESCAPES
 
+skip_pydantic()
 app = typer.Typer(
     help="Keep an exact local copy of many OKX accounts, and prove that it is complete.",
     no_args_is_help=True,

@@ -12,9 +12,9 @@ from okxsync.cli.common import (
     JsonOption,
     choose_database,
     fail,
-    find_config,
     leaves,
     log_to_stderr,
+    read_settings,
     recorded_now_us,
 )
 
@@ -38,27 +38,24 @@ def backfill(
 
     Exit codes: 0 complete, 1 a part failed, 2 invalid input.
     """
+    from okxsync.config.units import moment_ms
+
+    settings = read_settings(config, account, secrets=True)
+
     import trio
 
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import accounts_named, load, missing_secrets
-    from okxsync.config.units import moment_ms
     from okxsync.console.backfill import Progress, report
     from okxsync.reconcile.backfill import backfill as fill_all
     from okxsync.reconcile.backfill import deeper_than_kept
     from okxsync.reconcile.pull import Window
     from okxsync.store.database import StoreError
 
+    path = choose_database(db, settings)
+    chosen = [one for one in settings.accounts if one.enabled]
+    now_ms = recorded_now_us(path) // 1000
     try:
-        settings = load(find_config(config))
-        now_ms = recorded_now_us(choose_database(db, settings)) // 1000
-        chosen = accounts_named(settings, account or [])
-        if missing := missing_secrets(settings):
-            fail(2, *missing)
         ends = moment_ms(until, now_ms) if until else None
         window = Window(moment_ms(since, now_ms), ends) if since else None
-    except ConfigError as error:
-        fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
     if window and window.since_ms >= now_ms:
@@ -74,7 +71,7 @@ def backfill(
     failed: list[str] = []
     try:
         with Progress() as progress:
-            parts = trio.run(lambda: fill_all(choose_database(db, settings), chosen, window, progress.update))
+            parts = trio.run(lambda: fill_all(path, chosen, window, progress.update))
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

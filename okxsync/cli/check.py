@@ -10,9 +10,8 @@ from okxsync.cli.common import (
     DatabaseOption,
     JsonOption,
     choose_database,
-    fail,
-    find_config,
     log_to_stderr,
+    read_settings,
 )
 
 
@@ -28,23 +27,13 @@ def check(
 
     Exit codes: 0 no check failed (there may be warnings), 1 a check failed, 2 invalid configuration.
     """
+    settings = read_settings(config, account)
+
     import msgspec
-
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import accounts_named, load, missing_secrets
-
-    try:
-        settings = load(find_config(config))
-        if account:
-            chosen = accounts_named(settings, account)
-            settings = msgspec.structs.replace(settings, accounts=tuple(chosen))
-    except ConfigError as error:
-        fail(2, *error.lines)
-    except ValueError as error:
-        fail(2, str(error))
-    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+    import trio
 
     from okxsync.accounts.preflight import check_all
+    from okxsync.config.settings import missing_secrets
     from okxsync.console.preflight import render_findings
     from okxsync.console.status import console
 

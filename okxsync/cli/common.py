@@ -26,12 +26,13 @@ __all__ = [
     "find_database",
     "leaves",
     "log_to_stderr",
+    "read_settings",
     "recorded_now_us",
     "reject_unknown",
 ]
 
 ConfigOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--config",
         envvar="OKXSYNC_CONFIG",
@@ -60,13 +61,39 @@ def fail(code: int, *lines: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def find_config(given: Path | None) -> Path:
+def find_config(given: str | None) -> Path:
     """Return the configuration file: as given, else ./accounts.toml, else the one in the user's config folder."""
     if given:
-        return given
+        return Path(given)
     here = Path("accounts.toml")
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "okxsync" / "accounts.toml"
     return here if here.exists() or not home.exists() else home
+
+
+def read_settings(config: str | None, accounts: Sequence[str] | None = None, *, secrets: bool = False) -> "Settings":
+    """Return the configuration; print each mistake in it and exit.
+
+    Args:
+        config: The path of the file; by default see ``find_config``.
+        accounts: Names of enabled accounts; only these are returned. None or empty: all accounts.
+        secrets: Whether the secrets of the returned accounts are needed.
+    """
+    from msgspec.structs import replace
+
+    from okxsync.config.secret import ConfigError
+    from okxsync.config.settings import accounts_named, load, missing_secrets
+
+    try:
+        settings = load(find_config(config))
+        if accounts:
+            settings = replace(settings, accounts=tuple(accounts_named(settings, accounts)))
+    except ConfigError as error:
+        fail(2, *error.lines)
+    except ValueError as error:
+        fail(2, str(error))
+    if secrets and (missing := missing_secrets(settings)):
+        fail(2, *missing)
+    return settings
 
 
 def choose_database(db: str | None, settings: "Settings") -> "Location":
@@ -76,18 +103,11 @@ def choose_database(db: str | None, settings: "Settings") -> "Location":
     return location_of(db) if db else settings.database
 
 
-def find_database(config: Path | None, db: str | None) -> "Location":
+def find_database(config: str | None, db: str | None) -> "Location":
     """Return the database to read: as given, else as set in the configuration, which is read only then."""
     from okxsync.config.location import location_of
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import load
 
-    if db:
-        return location_of(db)
-    try:
-        return load(find_config(config)).database
-    except ConfigError as error:
-        fail(2, *error.lines)
+    return location_of(db) if db else read_settings(config).database
 
 
 def recorded_now_us(database: "Location") -> int:

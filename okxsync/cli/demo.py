@@ -24,18 +24,20 @@ def demo(
 
     Exit codes: 0 stopped, 1 the database cannot be used, 2 invalid input.
     """
-    import trio
-
-    from okxsync import daemon
     from okxsync.config.location import location_of
     from okxsync.config.units import duration_s
-    from okxsync.demo import demo as run_demo
-    from okxsync.store.database import StoreError
 
     try:
         for_s = duration_s(for_) if for_ else None
     except ValueError as error:
         fail(2, f"--for: {error}")
+
+    import trio
+
+    from okxsync import daemon
+    from okxsync.demo import demo as run_demo
+    from okxsync.store.database import StoreError
+
     log_to_stderr(logging.ERROR)
     failed: list[str] = []
     try:

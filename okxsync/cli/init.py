@@ -18,7 +18,7 @@ def init(config: ConfigOption = None) -> None:
     """
     from okxsync.config.example import write_example
 
-    path = config or Path("accounts.toml")
+    path = Path(config or "accounts.toml")
     try:
         write_example(path)
     except FileExistsError:

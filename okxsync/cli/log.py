@@ -40,6 +40,8 @@ def log(
 
     Exit codes: 0 done, 1 the database cannot be read, 2 invalid input.
     """
+    location = find_database(config, db)
+
     import os
     import re
     import sys
@@ -52,7 +54,6 @@ def log(
     from okxsync.mirror.reader import Mirror
     from okxsync.store.database import StoreError
 
-    location = find_database(config, db)
     now_ms = recorded_now_us(location) // 1000
     try:
         since_us, until_us = (moment_ms(at, now_ms) * 1000 if at else None for at in (since, until))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_config, find_database, recorded_now_us
+from okxsync.cli.common import ConfigOption, DatabaseOption, fail, find_database, read_settings, recorded_now_us
 
 
 def prune(
@@ -37,27 +37,25 @@ def prune(
 
     Exit codes: 0 done, 1 the database cannot be used, 2 invalid input.
     """
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import load
     from okxsync.config.units import duration_s, size_bytes
+
+    try:
+        keep_s = duration_s(older_than) if older_than is not None else None
+        most = size_bytes(max_size) if max_size is not None else None
+    except ValueError as error:
+        fail(2, str(error))
+    if older_than is None and max_size is None:
+        log = read_settings(config).log
+        keep_s, most = log.keep, log.max_size
+    if keep_s is None and most is None:
+        fail(2, "no limit: use --older-than or --max-size, or set keep or max_size in [log]")
+    location = find_database(config, db)
+
     from okxsync.console.format import size
     from okxsync.store.database import DatabaseError, StoreError, TransientError
     from okxsync.store.engines import engine_of, reading
     from okxsync.store.prune import PruneLimits, prune_now, would_free
 
-    try:
-        keep_s = duration_s(older_than) if older_than is not None else None
-        most = size_bytes(max_size) if max_size is not None else None
-        if older_than is None and max_size is None:
-            log = load(find_config(config)).log
-            keep_s, most = log.keep, log.max_size
-    except ConfigError as error:
-        fail(2, *error.lines)
-    except ValueError as error:
-        fail(2, str(error))
-    if keep_s is None and most is None:
-        fail(2, "no limit: use --older-than or --max-size, or set keep or max_size in [log]")
-    location = find_database(config, db)
     limits = PruneLimits(recorded_now_us(location) - keep_s * 1_000_000 if keep_s is not None else None, most)
     try:
         with reading(location) as reader:  # reports what is wrong with the database, and does not create it

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from okxsync.cli.common import ConfigOption, DatabaseOption, choose_database, fail, find_config, leaves, log_to_stderr
+from okxsync.cli.common import ConfigOption, DatabaseOption, choose_database, fail, leaves, log_to_stderr, read_settings
 
 
 def run(
@@ -27,20 +27,15 @@ def run(
 
     Exit codes: 0 stopped on request, 1 fatal error, 2 invalid configuration, 4 already running.
     """
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import load, missing_secrets
     from okxsync.config.units import duration_s
 
+    settings = read_settings(config, secrets=True)
     try:
-        settings = load(find_config(config))
-        if missing := missing_secrets(settings):
-            fail(2, *missing)
         for_s = duration_s(for_) if for_ else None
-    except ConfigError as error:
-        fail(2, *error.lines)
     except ValueError as error:
         fail(2, f"--for: {error}")
-    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+
+    import trio
 
     from okxsync import daemon
     from okxsync.store.database import StoreError

@@ -33,7 +33,7 @@ def status(
     Exit codes: 0 all live and no open gap, 1 a connection is down, a gap is open or nothing can be written,
     2 invalid configuration, 3 no daemon is alive.
     """
-    path = find_database(config, db)  # a mistake in it is reported before the imports, which take longer
+    path = find_database(config, db)
 
     import time
 

@@ -12,9 +12,9 @@ from okxsync.cli.common import (
     JsonOption,
     choose_database,
     fail,
-    find_config,
     leaves,
     log_to_stderr,
+    read_settings,
     recorded_now_us,
 )
 
@@ -35,26 +35,22 @@ def verify(
 
     Exit codes: 0 identical, 1 differences, 2 invalid input, 5 could not query OKX.
     """
-    from okxsync.config.secret import ConfigError
-    from okxsync.config.settings import accounts_named, load, missing_secrets
     from okxsync.config.units import moment_ms
 
+    settings = read_settings(config, account, secrets=not ledger)
+    chosen = [one for one in settings.accounts if one.enabled]
+    if not chosen:
+        fail(2, f"{settings.path}: no account is enabled, so there is nothing to compare")
+    path = choose_database(db, settings)
+    now_ms = recorded_now_us(path) // 1000
     try:
-        settings = load(find_config(config))
-        chosen = accounts_named(settings, account or [])
-        now_ms = recorded_now_us(choose_database(db, settings)) // 1000
         since_ms = moment_ms(since, now_ms)
-        if not chosen:
-            fail(2, f"{settings.path}: no account is enabled, so there is nothing to compare")
-        if not ledger and (missing := missing_secrets(settings)):
-            fail(2, *missing)
-    except ConfigError as error:
-        fail(2, *error.lines)
     except ValueError as error:
         fail(2, str(error))
     if since_ms >= now_ms:
         fail(2, f"--since {since} is in the future")
-    import trio  # this and what follows take longer to import than all before; a mistake is reported first
+
+    import trio
 
     from okxsync.console.differences import report
     from okxsync.mirror.ledger import check_ledger
@@ -62,7 +58,6 @@ def verify(
     from okxsync.store.database import StoreError
 
     log_to_stderr(logging.ERROR)
-    path = choose_database(db, settings)
     failed: list[str] = []
     try:
         if ledger:

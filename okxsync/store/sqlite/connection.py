@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import pysqlite3 as sqlite3
-from sqlite_utils import Database
 
 from okxsync.store.database import LOG_COLUMNS, DatabaseError, RejectedValueError, StoreError, TransientError, Values
-from okxsync.store.schema import migrations
 from okxsync.store.sqlite.files import keep_private, make_private
 from okxsync.store.table import Table, quoted
 
@@ -138,6 +136,10 @@ class SqliteReader(SqliteConnection):
 
     def _is_older(self) -> bool:
         """Whether migrations are pending, so that this version's queries may fail."""
+        from sqlite_utils import Database  # to import it takes longer than to read the whole status
+
+        from okxsync.store.schema import migrations
+
         with suppress(sqlite3.DatabaseError):
             return bool(migrations.pending(Database(self, execute_plugins=False)))
         return False
@@ -228,6 +230,10 @@ def _code(error: BaseException) -> int:
 
 def _migrate(db: SqliteConnection) -> None:
     """Migrate the database in one transaction: a reader sees all of it or nothing."""
+    from sqlite_utils import Database  # as above: no reader needs it
+
+    from okxsync.store.schema import migrations
+
     database = Database(db, execute_plugins=False)
     known = {migration.name for migration in migrations._migrations}
     if newer := {migration.name for migration in migrations.applied(database)} - known:

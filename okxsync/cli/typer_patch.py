@@ -1,0 +1,21 @@
+"""Typer without pydantic, where nothing is converted.
+
+Typer 0.29 passes every value except a flag's to pydantic, also text and None. To import pydantic takes as long as all
+else that a command does until it reports a mistake in ``accounts.toml``: 0.4 s of CPU time on a busy machine.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperOption
+
+
+def skip_pydantic() -> None:
+    """Take defaults and text as they are; Typer converts the other values."""
+    convert = TyperOption.process_value
+
+    def process_value(option: TyperOption, ctx: typer.Context, value: Any) -> Any:
+        as_it_is = value == option.default or option.type_descriptor.annotation in (str, list[str])
+        return value if as_it_is else convert(option, ctx, value)
+
+    TyperOption.process_value = process_value  # type: ignore[method-assign, assignment]
