@@ -228,7 +228,6 @@ async def _watch(
             log.error("accounts.toml is invalid and ignored: %s", why)
             await send.send(events.CONFIG_INVALID.note(now_us(), None, why))
             continue
-        log.info("accounts.toml has changed")
         if new.database != settings.database:
             change = f"database: {new.database} is used after a restart"
             log.warning("accounts.toml: %s", change)
@@ -238,9 +237,11 @@ async def _watch(
         clients.configure(new.accounts, new.market)
         old = {account.name: account for account in settings.accounts}
         others = [one for one in new.accounts if old.get(one.name) != one]
+        removed = old.keys() - {account.name for account in new.accounts}
+        log.info("configuration read again: accounts changed: %d, removed: %d", len(others), len(removed))
         registry.configure(others)
         await changed.send(new)
-        await registry.remove(old.keys() - {account.name for account in new.accounts})
+        await registry.remove(removed)
         nursery.start_soon(registry.identify, others)
         settings, seen = new, new.seen
 

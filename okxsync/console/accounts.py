@@ -19,7 +19,7 @@ def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) 
     """Return a table of the first ``most`` accounts, in the given order."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("account", overflow="ellipsis", no_wrap=True)
-    table.add_column("fresh", no_wrap=True)
+    table.add_column("complete up to", no_wrap=True)
     for name in ("equity USD", "orders", "positions", "gaps"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
@@ -28,7 +28,7 @@ def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) 
         dim = "" if one.stale_s is None else "dim"
         cells = [
             Text(one.name),
-            _freshness(one),
+            _complete_up_to(one),
             Text(_money(one.equity), dim),
             Text(_number(one.open_orders), dim),
             Text(_number(one.positions), dim),
@@ -38,12 +38,13 @@ def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) 
     return Group(table, *and_more([one.is_well for one in accounts[most:]], "live and complete"))
 
 
-def _freshness(one: AccountState) -> Text:
+def _complete_up_to(one: AccountState) -> Text:
+    """Return what is proved: new rows are there within milliseconds, and the proof of `orders` about a minute later."""
     if one.age_s is None:
         return Text("never covered", "red")
     if one.stale_s is not None:
-        return Text(f"STALE {age(one.stale_s)}", "red")
-    return Text(f"live {age(one.age_s)}", "yellow" if one.gaps_open else "green")
+        return Text(f"STALE {age(one.stale_s)} ago", "red")
+    return Text(f"{age(one.age_s)} ago", "yellow" if one.gaps_open else "green")
 
 
 def _channels(channels: Sequence[ChannelState]) -> Text:

@@ -25,7 +25,7 @@ _OTHER_LINES = 16
 def console() -> Console:
     """Return a console for results: as wide as the terminal; in a pipe, wide enough for all columns."""
     out = Console()
-    return out if out.is_terminal else Console(width=160)
+    return out if out.is_terminal else Console(width=200)
 
 
 def render(

@@ -6,9 +6,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from okxsync.console.status import render
+from okxsync.console.status import console, render
 from okxsync.messages import ConfiguredAccount, Lost, Subscribed, WantedChannels
 from okxsync.mirror.accounts import AccountState, ChannelState, Details, by_number
+from okxsync.okx.channels import DEFAULT_CHANNELS
 from tests.support.desk import NOW, Desk, order, phase
 from tests.support.reading import read_details, read_status
 
@@ -120,6 +121,16 @@ def test_the_page_fits_the_terminal(desk: Desk, width: int, count: int, height: 
     assert lines[1].startswith("gaps ")
     assert any("STALE" in line for line in lines)
     assert count < 20 or len(lines) >= height - 3
+
+
+def test_the_row_of_an_account_says_up_to_when_it_is_complete_and_is_one_line_in_a_pipe(desk: Desk) -> None:
+    channels = [ChannelState(name, True, 65.0 if name == "orders" else 6.0, 3600.0, 1) for name in DEFAULT_CHANNELS]
+    lines = picture(desk, [AccountState("account-001", channels, "1000000.1", 12, 3)], console().width).splitlines()
+    (header,) = (line for line in lines if line.startswith(" account "))
+    row = lines[lines.index(header) + 2]
+    start = header.index("complete up to")
+    assert row[start:].startswith("65.0 s ago ")
+    assert all(f"{channel} 60 min" in row for channel in DEFAULT_CHANNELS)
 
 
 def test_names_sort_by_the_numbers_in_them() -> None:
