@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.database import open_database
+from okxsync.store.engines import open_database
 from tests.support.replay import write_config
 
 ROOT = Path(__file__).parent.parent.parent
