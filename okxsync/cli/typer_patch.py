@@ -15,7 +15,7 @@ def skip_pydantic() -> None:
     convert = TyperOption.process_value
 
     def process_value(option: TyperOption, ctx: typer.Context, value: Any) -> Any:
-        as_it_is = value == option.default or option.type_descriptor.annotation in (str, list[str])
-        return value if as_it_is else convert(option, ctx, value)
+        kind = getattr(getattr(option, "type_descriptor", None), "annotation", None)  # another Typer may lack them
+        return value if value == option.default or kind in (str, list[str]) else convert(option, ctx, value)
 
     TyperOption.process_value = process_value  # type: ignore[method-assign, assignment]
