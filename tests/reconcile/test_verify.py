@@ -126,12 +126,18 @@ async def test_verify_finds_each_row_that_is_wrong(sandbox: Sandbox, settings: S
     assert Counter(table for _, table, _ in wrong) == Counter(WRONG.values())
 
 
+OF_ITS_CURRENCY = "SELECT 1 FROM bills WHERE account = one.account AND ccy = one.ccy AND ts"
+IN_THE_MIDDLE = (
+    f"CAST(bal_chg AS REAL) <> 0 AND EXISTS ({OF_ITS_CURRENCY} < one.ts) AND EXISTS ({OF_ITS_CURRENCY} > one.ts)"
+)
+
+
 @pytest.mark.parametrize(
     ("change", "table"),
     [
         ("DELETE FROM fills WHERE rowid = (SELECT max(rowid) FROM fills)", "orders"),
         ("DELETE FROM orders WHERE rowid = (SELECT max(rowid) FROM orders WHERE state = 'filled')", "orders"),
-        ("DELETE FROM bills WHERE rowid = (SELECT max(rowid) - 9 FROM bills)", "bills"),
+        (f"DELETE FROM bills WHERE rowid = (SELECT max(rowid) FROM bills AS one WHERE {IN_THE_MIDDLE})", "bills"),
         (
             "DELETE FROM bills WHERE rowid = (SELECT rowid FROM bills ORDER BY ts DESC, bill_id DESC LIMIT 1)",
             "balances",
