@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from trio.testing import MockClock
 
 from okxsync.messages import Rows
 from okxsync.okx.channels import subscription
@@ -70,7 +71,7 @@ SPELLINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("state", ["live", "filled"])
 @pytest.mark.parametrize("inst", [{}, SPOT], ids=["swap", "spot"])
 async def test_two_spellings_of_one_value_are_identical(
-    desk: Desk, name: str, state: str, inst: dict[str, str]
+    desk: Desk, autojump_clock: MockClock, name: str, state: str, inst: dict[str, str]
 ) -> None:
     pushed, by_rest = ({**order(1), **inst, "state": state, **fields} for fields in SPELLINGS[name])
     path = "trade/orders-pending"
@@ -81,7 +82,7 @@ async def test_two_spellings_of_one_value_are_identical(
     assert await differences(desk, {path: [by_rest]}) == []
 
 
-async def test_an_end_that_is_reported_again_is_the_same_end(desk: Desk) -> None:
+async def test_an_end_that_is_reported_again_is_the_same_end(desk: Desk, autojump_clock: MockClock) -> None:
     ended = order(1, state="filled", accFillSz="10", fillSz="10", tradeId="91")
     again = {**ended, "uTime": str(MS + 60_000)}
     desk.push("orders", ended, again)
@@ -112,13 +113,15 @@ DIFFERENT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-async def test_two_values_are_not_identical(desk: Desk, name: str) -> None:
+async def test_two_values_are_not_identical(desk: Desk, autojump_clock: MockClock, name: str) -> None:
     ours, theirs, column = DIFFERENT[name]
     desk.push("orders", {**order(1), **ours})
     assert await differences(desk, {"trade/orders-pending": [{**order(1), **theirs}]}) == [("orders", "1", column)]
 
 
-async def test_a_balance_whose_change_another_channel_reported_later_is_identical(desk: Desk) -> None:
+async def test_a_balance_whose_change_another_channel_reported_later_is_identical(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
     row = {"ccy": "USDT", "cashBal": "5", "eq": "5", "uTime": str(MS)}
     desk.push("account", {"uTime": str(MS), "details": [row]})
     cash = {"ccy": "USDT", "cashBal": "5.00", "uTime": str(MS + 20_000)}
@@ -141,7 +144,9 @@ LISTED: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize("name", LISTED)
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_a_row_that_one_side_need_not_list_is_missing_on_neither(desk: Desk, name: str, is_ours: bool) -> None:
+async def test_a_row_that_one_side_need_not_list_is_missing_on_neither(
+    desk: Desk, autojump_clock: MockClock, name: str, is_ours: bool
+) -> None:
     channel, row, missing = LISTED[name]
     path = "account/balance" if channel == "account" else "account/positions"
     content = {"uTime": str(MS), "details": [row]} if channel == "account" else row
@@ -153,7 +158,9 @@ async def test_a_row_that_one_side_need_not_list_is_missing_on_neither(desk: Des
 
 
 @pytest.mark.parametrize("u_time", [MS, MS - 10 * 3_600_000])
-async def test_an_order_that_ended_here_and_is_pending_there_differs_in_its_state(desk: Desk, u_time: int) -> None:
+async def test_an_order_that_ended_here_and_is_pending_there_differs_in_its_state(
+    desk: Desk, autojump_clock: MockClock, u_time: int
+) -> None:
     created = {"cTime": str(MS - 86_400_000)}
     desk.push("orders", {**order(1, state="canceled", uTime=str(u_time)), **created})
     pending = {**order(1, uTime=str(u_time)), **created}
@@ -162,7 +169,9 @@ async def test_an_order_that_ended_here_and_is_pending_there_differs_in_its_stat
 
 
 @pytest.mark.parametrize("accFillSz", ["0", "0.00", ""])
-async def test_an_order_that_was_cancelled_unfilled_long_ago_need_not_be_listed(desk: Desk, accFillSz: str) -> None:
+async def test_an_order_that_was_cancelled_unfilled_long_ago_need_not_be_listed(
+    desk: Desk, autojump_clock: MockClock, accFillSz: str
+) -> None:
     """OKX keeps it for two hours."""
     times = {"cTime": str(LONG_AGO_MS), "uTime": str(LONG_AGO_MS)}
     desk.push("orders", order(1, state="canceled", accFillSz=accFillSz) | times)
@@ -174,7 +183,7 @@ async def test_an_order_that_was_cancelled_unfilled_long_ago_need_not_be_listed(
 LONG_AGO_MS = 1_700_000_000_000
 
 
-async def test_an_order_that_ends_between_the_lists_counts_as_ended(desk: Desk) -> None:
+async def test_an_order_that_ends_between_the_lists_counts_as_ended(desk: Desk, autojump_clock: MockClock) -> None:
     ended = order(1, state="filled", accFillSz="10")
     desk.push("orders", ended)
     replies = {"trade/orders-pending": [order(1)], "trade/orders-history": [ended]}
@@ -193,7 +202,7 @@ def by_rest(channel: str, *rows: object) -> Rows:
     return Rows("alpha", channel, msgspec.json.encode(rows).decode(), MS * 1000, MS)
 
 
-async def test_a_fill_without_its_order_is_reported(desk: Desk) -> None:
+async def test_a_fill_without_its_order_is_reported(desk: Desk, autojump_clock: MockClock) -> None:
     desk.apply(by_rest("fills", fill()))
     assert await differences(desk, {"trade/fills": [fill()]}) == [("orders", "1", "")]
     assert await differences(desk, {"trade/fills": [fill()]}, ["fills"]) == [], "no channel reports its order"
@@ -212,7 +221,9 @@ async def test_a_fill_without_its_order_is_reported(desk: Desk) -> None:
     ],
     ids=["block trade", "conversion", "leg of a spread", "delivery", "a delivery without a time"],
 )
-async def test_a_fill_that_has_no_order_lacks_none(desk: Desk, fields: dict[str, str]) -> None:
+async def test_a_fill_that_has_no_order_lacks_none(
+    desk: Desk, autojump_clock: MockClock, fields: dict[str, str]
+) -> None:
     """OKX docs: GET trade/fills."""
     row = fill(**fields)
     desk.apply(by_rest("fills", row))
@@ -220,7 +231,9 @@ async def test_a_fill_that_has_no_order_lacks_none(desk: Desk, fields: dict[str,
     assert {(table, column) for table, _, column in await differences(desk, {})} == {("fills", "")}
 
 
-async def test_a_fill_whose_execution_has_no_time_is_compared_by_the_time_of_its_record(desk: Desk) -> None:
+async def test_a_fill_whose_execution_has_no_time_is_compared_by_the_time_of_its_record(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
     row = fill()
     del row["fillTime"]
     desk.push("orders", order(1, state="filled", accFillSz="1"))
@@ -244,7 +257,9 @@ NEW = {"algoId": "4", "instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordType": 
 
 @pytest.mark.parametrize("channel", ["orders-algo", "algo-advance"])
 @pytest.mark.parametrize("rejects", [False, True], ids=["listed", "looked up"])
-async def test_an_algo_order_of_an_unknown_type_is_compared(desk: Desk, channel: str, rejects: bool) -> None:
+async def test_an_algo_order_of_an_unknown_type_is_compared(
+    desk: Desk, autojump_clock: MockClock, channel: str, rejects: bool
+) -> None:
     def pending(params: dict[str, str]) -> Reply:
         if params["ordType"] != "brand_new":
             return []

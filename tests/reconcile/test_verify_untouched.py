@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from trio.testing import MockClock
 
 from okxsync.okx import compare
 from okxsync.okx.channels import subscription
@@ -81,7 +82,7 @@ async def differences(desk: Desk, channel: str, path: str, *rows: dict[str, Any]
 
 @pytest.mark.parametrize("inst_type", INSTRUMENTS)
 @pytest.mark.parametrize("state", ["live", "partially_filled", "filled", "canceled"])
-async def test_orders(desk: Desk, inst_type: str, state: str) -> None:
+async def test_orders(desk: Desk, autojump_clock: MockClock, inst_type: str, state: str) -> None:
     pushed_side, side = SIDES.get(inst_type, ("net", "net"))
     key = {"instType": inst_type, "instId": INSTRUMENTS[inst_type], "ordId": "1", "state": state}
     row = complete(Order, **key, fillSz="0", tradeId="", posSide=pushed_side)
@@ -93,7 +94,7 @@ async def test_orders(desk: Desk, inst_type: str, state: str) -> None:
 
 @pytest.mark.parametrize("inst_type", INSTRUMENTS)
 @pytest.mark.parametrize("kind", ["conditional", "oco", "trigger", "chase"])
-async def test_algo_orders(desk: Desk, inst_type: str, kind: str) -> None:
+async def test_algo_orders(desk: Desk, autojump_clock: MockClock, inst_type: str, kind: str) -> None:
     key = {"instType": inst_type, "instId": INSTRUMENTS[inst_type], "algoId": "1", "state": "live", "ordType": kind}
     row = complete(AlgoOrder, **key, posSide="net", triggerPxType="last")
     desk.push("orders-algo", row)
@@ -106,7 +107,7 @@ async def test_algo_orders(desk: Desk, inst_type: str, kind: str) -> None:
 @pytest.mark.parametrize("inst_type", ["MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"])
 @pytest.mark.parametrize("side", ["net", "long", "short"])
 @pytest.mark.parametrize("mgn_mode", ["cross", "isolated"])
-async def test_positions(desk: Desk, inst_type: str, side: str, mgn_mode: str) -> None:
+async def test_positions(desk: Desk, autojump_clock: MockClock, inst_type: str, side: str, mgn_mode: str) -> None:
     key = {"instType": inst_type, "instId": INSTRUMENTS[inst_type], "posId": "1"}
     row = complete(Position, **key, posSide=side, mgnMode=mgn_mode, pTime=str(MS))
     desk.push("positions", row)
@@ -127,7 +128,7 @@ EMPTY = {
 
 @pytest.mark.parametrize("mode", EMPTY)
 @pytest.mark.parametrize("zero", ["", "0", "0.00"])
-async def test_balances(desk: Desk, mode: str, zero: str) -> None:
+async def test_balances(desk: Desk, autojump_clock: MockClock, mode: str, zero: str) -> None:
     empty = EMPTY[mode].split()
     row = complete(Balance, ccy="USDT", **dict.fromkeys(empty, ""))
     desk.push("account", {"uTime": str(MS), "details": [row]})
