@@ -122,6 +122,7 @@ async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_oth
     assert max(asked.values()) <= 2 * most
 
 
+@pytest.mark.slow
 async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
     asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
