@@ -43,7 +43,7 @@ _STEPS: Final = {
     "https": "resolve, TCP and TLS succeed",
     "http": "resolve and TCP succeed",
 }
-_TODO: Final = {
+_REMEDIES: Final = {
     "resolve": "check the name, DNS and the network",
     "TCP": "check the address and the firewall; OKX's port is 443",
     "TLS": "check this machine's date and certificates, and whether a proxy or firewall intercepts the connection",
@@ -133,7 +133,7 @@ async def _addresses(settings: Settings) -> list[Finding]:
         except* SocketError as group:
             error = first_error(group)
             step = error.step if isinstance(error, ConnectError) else ""
-            todo = "wait until other programs have connected" if error.code == TOO_MANY else _TODO.get(step, "")
+            todo = "wait until other programs have connected" if error.code == TOO_MANY else _REMEDIES.get(step, "")
             found.append(Finding("fail", url, str(error), todo, step))
         else:
             found.append(Finding("ok", url, _STEPS[scheme]))

@@ -196,7 +196,7 @@ def _bills(account: str, bills: Iterable[Bill], balances: Iterable[Balance], kno
     for ccy, of_one in by_ccy.items():
         of_one.sort(key=lambda bill: (bill.ts, len(bill.bill_id), bill.bill_id))
         for span in known.spans(BILLS, {"ccy": ccy}):
-            for changes in _complete_runs(bill for bill in of_one if span.contains(bill.ts, bill.ts)):  # type: ignore[arg-type]
+            for changes in _complete_runs(bill for bill in of_one if bill.ts and span.contains(bill.ts, bill.ts)):
                 chain = Chain()
                 for found in breaks_of(changes, chain):
                     yield _difference(account, found)

@@ -119,6 +119,16 @@ async def test_status_is_correct_after_kill_9_and_the_next_run_finds_the_gap(tmp
             assert status_of(database).gaps.open == 1
 
 
+async def a_heartbeat(lock: Path) -> None:
+    """Wait until the daemon marks its lock file again, with whatever time."""
+
+    def marked_at() -> int:
+        return lock.stat().st_ctime_ns
+
+    before = marked_at()
+    await until(lambda: marked_at() != before)
+
+
 async def test_a_dial_that_kill_9_leaves_unanswered_counts_for_the_next_run(tmp_path: Path) -> None:
     """The exchange may count it late, together with the dials of the next run."""
     accepted: list[float] = []
@@ -137,13 +147,13 @@ async def test_a_dial_that_kill_9_leaves_unanswered_counts_for_the_next_run(tmp_
         config = write_config(tmp_path, f'{site}[market]\nsite = "replay"\n{market}\n')
         with daemon(config) as process:
             await until(lambda: len(accepted) == 1)
-            await trio.sleep(1.5)  # a heartbeat later
+            await a_heartbeat(tmp_path / "okxsync.db-lock")
             process.kill()
             killed_at, killed_wall_s = trio.current_time(), time.time()
             await finish(process)
         with daemon(config) as process:  # killed before it dials
             await until(lambda: status_of(tmp_path / "okxsync.db").daemon.pid == process.pid)
-            await trio.sleep(1.5)
+            await a_heartbeat(tmp_path / "okxsync.db-lock")
             process.kill()
             await finish(process)
         assert (tmp_path / "okxsync.db-lock").stat().st_mtime > killed_wall_s + UNANSWERED_S - 0.5

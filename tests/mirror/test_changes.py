@@ -24,7 +24,7 @@ from okxsync.store.engines import open_database
 from tests.support.desk import MS, NOW, Desk, order
 
 REPORT: Final = frozenset(
-    "received_at raw revision source rank full_time absent_time as_of p_time not_found_at".split()
+    "received_at raw revision source pushed_sz rank full_time absent_time as_of p_time not_found_at".split()
 )
 """Columns that say when and how a row was reported."""
 KEYS: Final = {

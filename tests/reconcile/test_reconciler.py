@@ -38,7 +38,7 @@ def exchange() -> Exchange:
 
 
 @pytest.fixture
-async def asking(
+async def live_accounts(
     tmp_path: Path, desk: Desk, exchange: Exchange, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> Callable[..., LiveAccounts]:
     """Returns what makes accounts whose exchange is asked in virtual time."""
@@ -46,9 +46,9 @@ async def asking(
     return lambda accounts, *channels: LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
 
 
-async def verifying(asking: LiveAccounts, nursery: trio.Nursery) -> None:
-    nursery.start_soon(asking.write)
-    nursery.start_soon(asking.reconciler(asking.stalled_source()).run)
+async def verifying(accounts: LiveAccounts, nursery: trio.Nursery) -> None:
+    nursery.start_soon(accounts.write)
+    nursery.start_soon(accounts.reconciler(accounts.stalled_source()).run)
     await trio.lowlevel.checkpoint()
 
 
@@ -56,10 +56,10 @@ async def verifying(asking: LiveAccounts, nursery: trio.Nursery) -> None:
 
 
 async def test_verifications_that_are_not_answered_for_hours_pile_up_no_tasks(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
-    accounts = asking(20, "orders", "orders-algo", "balance_and_position")
+    accounts = live_accounts(20, "orders", "orders-algo", "balance_and_position")
     async with trio.open_nursery() as nursery:
         await verifying(accounts, nursery)
         await trio.sleep(900)
@@ -71,10 +71,10 @@ async def test_verifications_that_are_not_answered_for_hours_pile_up_no_tasks(
 
 
 async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
-    accounts = asking(60, "orders")
+    accounts = live_accounts(60, "orders")
     async with trio.open_nursery() as nursery:
         await verifying(accounts, nursery)
         await trio.sleep(1800)
@@ -92,9 +92,9 @@ async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
 
 
 async def test_each_channel_is_verified_once_at_a_time_and_in_turn(
-    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
-    accounts = asking(40, "balance_and_position")
+    accounts = live_accounts(40, "balance_and_position")
     async with trio.open_nursery() as nursery:
         await verifying(accounts, nursery)
         await trio.sleep(500)
@@ -106,9 +106,9 @@ async def test_each_channel_is_verified_once_at_a_time_and_in_turn(
 
 @pytest.mark.parametrize("channel", ["orders", "balance_and_position"])
 async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_other(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, channel: str, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, channel: str, autojump_clock: MockClock
 ) -> None:
-    accounts = asking(200, channel)
+    accounts = live_accounts(200, channel)
     async with trio.open_nursery() as nursery:
         await verifying(accounts, nursery)
         verified_at: list[float] = []
@@ -124,9 +124,9 @@ async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_oth
 
 @pytest.mark.slow
 async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    accounts = asking(200, "orders")
+    accounts = live_accounts(200, "orders")
 
     def now_us() -> int:
         accounts.received()
@@ -161,10 +161,10 @@ def change_cash(accounts: LiveAccounts) -> None:
 
 
 async def test_bills_that_are_not_reported_for_hours_pile_up_no_tasks(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
-    accounts = asking(20, "account")
+    accounts = live_accounts(20, "account")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.reconciler(accounts.rest_only_source()).run)
         for minute in range(60):
@@ -178,9 +178,9 @@ async def test_bills_that_are_not_reported_for_hours_pile_up_no_tasks(
 
 
 async def test_what_happened_while_rest_did_not_answer_is_fetched_afterwards_by_each(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    accounts = asking(20, "account")
+    accounts = live_accounts(20, "account")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.reconciler(accounts.rest_only_source()).run)
         await trio.sleep(10)
@@ -213,10 +213,10 @@ def open_gap_count(accounts: LiveAccounts) -> int:
 
 
 async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are_filled_at_last(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     exchange.answer = silence
-    accounts = asking(50, "orders")
+    accounts = live_accounts(50, "orders")
     interrupt(accounts, 1.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.write)
@@ -235,9 +235,9 @@ async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are
 
 
 async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    accounts = asking(1, "orders")
+    accounts = live_accounts(1, "orders")
     interrupt(accounts, 1.0)
     accounts.clients.configure([])  # so it fails at once
     async with trio.open_nursery() as nursery:
@@ -251,12 +251,12 @@ async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
 
 
 async def test_verifications_that_are_not_answered_hold_up_no_gap(
-    asking: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
     async def trade_is_silent(request: httpx.Request) -> httpx.Response:
         return await (silence if "/trade/" in request.url.path else nothing)(request)
 
-    accounts = asking(40, "orders", "deposit-info")
+    accounts = live_accounts(40, "orders", "deposit-info")
     exchange.answer = trade_is_silent
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.write)
@@ -273,9 +273,9 @@ async def test_verifications_that_are_not_answered_hold_up_no_gap(
 
 
 async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
-    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
-    accounts = asking(1, "orders")
+    accounts = live_accounts(1, "orders")
     interrupt(accounts, 1.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)  # and nothing writes
@@ -285,13 +285,13 @@ async def test_a_gap_is_not_backfilled_again_while_its_result_is_not_stored(
 
 
 async def test_an_internal_error_of_a_search_ends_no_other_source(
-    asking: Callable[..., LiveAccounts], autojump_clock: MockClock
+    live_accounts: Callable[..., LiveAccounts], autojump_clock: MockClock
 ) -> None:
     class Broken(GapSource):
         async def search(self, busy: object) -> list[object]:  # type: ignore[override]
             raise ZeroDivisionError
 
-    accounts = asking(2, "orders")
+    accounts = live_accounts(2, "orders")
     broken = Broken(accounts.reads, TIMINGS)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(accounts.write)

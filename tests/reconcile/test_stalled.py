@@ -34,14 +34,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 class Accounts:
     """Accounts that are live, and what REST reports of them, by path."""
 
-    def __init__(self, asking: LiveAccounts, rest: Rows) -> None:
-        self.asking = asking
+    def __init__(self, live: LiveAccounts, rest: Rows) -> None:
+        self.live = live
         self.rest = rest
 
     def push(self, channel: str, *rows: object, account: str = "a0") -> None:
-        number = self.asking.names.index(account) + 1
-        frame = self.asking.desk.frame(channel, *rows)
-        self.asking.send.send_nowait(msgspec.structs.replace(frame, connection_id=number, listener=account))
+        number = self.live.names.index(account) + 1
+        frame = self.live.desk.frame(channel, *rows)
+        self.live.send.send_nowait(msgspec.structs.replace(frame, connection_id=number, listener=account))
 
     def report(self, path: str, *rows: dict[str, Any]) -> None:
         self.rest[path] = list(rows)
@@ -49,8 +49,8 @@ class Accounts:
     async def stalled(self, within_s: float = 150.0) -> str | None:
         """Return why a channel was found to be stalled, or None if none was."""
         with trio.move_on_after(within_s):
-            await until(lambda: bool(self.asking.stale))
-        return self.asking.stale[0][2] if self.asking.stale else None
+            await until(lambda: bool(self.live.stale))
+        return self.live.stale[0][2] if self.live.stale else None
 
 
 Start = Callable[..., Any]
@@ -72,12 +72,12 @@ async def start(
             return reply({"code": "0", "data": rest.get(request.url.path.removeprefix("/api/v5/"), [])})
 
         exchange = Exchange(answer)
-        asking = LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
+        live = LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(asking.write)
-            nursery.start_soon(asking.reconciler(asking.stalled_source()).run)
+            nursery.start_soon(live.write)
+            nursery.start_soon(live.reconciler(live.stalled_source()).run)
             await trio.sleep(10)
-            yield Accounts(asking, rest)
+            yield Accounts(live, rest)
             nursery.cancel_scope.cancel()
 
     return started
@@ -94,7 +94,7 @@ def now_ms() -> int:
 
 
 def verified(accounts: Accounts) -> int:
-    return sum(isinstance(one, Verified) for one in accounts.asking.received())
+    return sum(isinstance(one, Verified) for one in accounts.live.received())
 
 
 # Orders and fills
@@ -106,7 +106,7 @@ async def test_an_order_that_only_rest_knows_shows_that_orders_is_stalled(
     async with start("orders") as accounts:
         accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
         assert await accounts.stalled() == ("orders: channel stalled on a live connection (order 7 was missed)")
-        assert [row[0] for row in accounts.asking.desk.rows("SELECT ord_id FROM orders")] == ["7"]  # repaired at once
+        assert [row[0] for row in accounts.live.desk.rows("SELECT ord_id FROM orders")] == ["7"]  # repaired at once
 
 
 async def test_an_order_whose_only_push_is_its_cancellation_is_complete(
@@ -119,21 +119,21 @@ async def test_an_order_whose_only_push_is_its_cancellation_is_complete(
         accounts.report("trade/orders-history", order(7, **cancelled))
         assert await accounts.stalled(600) is None
         assert verified(accounts) > 0
-        desk = accounts.asking.desk
+        desk = accounts.live.desk
         assert desk.rows("SELECT ord_id, state, source FROM orders") == [("7", "canceled", "ws")]
         assert desk.rows("SELECT * FROM anomalies") == desk.rows("SELECT * FROM gaps") == []
         assert desk.rows("SELECT event FROM journal") == []
-        assert check_ledger(desk.path, accounts.asking.names) == []
+        assert check_ledger(desk.path, accounts.live.names) == []
 
 
 async def test_a_reconnect_while_a_verdict_is_pending_ends_the_verdict(start: Start, autojump_clock: MockClock) -> None:
     """What the old connection missed is in its gap, and says nothing about the new one."""
     async with start("orders") as accounts:
         accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
-        stored = accounts.asking.desk.rows
+        stored = accounts.live.desk.rows
         await until(lambda: bool(stored("SELECT 1 FROM orders")))  # REST has reported it: the verdict is pending
-        accounts.asking.send.send_nowait(Lost(1, "a0", ["orders"], now_ms() * 1000, "closed with 1001"))
-        accounts.asking.send.send_nowait(Subscribed(1, "a0", ["orders"], now_ms() * 1000))
+        accounts.live.send.send_nowait(Lost(1, "a0", ["orders"], now_ms() * 1000, "closed with 1001"))
+        accounts.live.send.send_nowait(Subscribed(1, "a0", ["orders"], now_ms() * 1000))
         assert await accounts.stalled(600) is None
 
 
@@ -143,7 +143,7 @@ async def test_an_order_that_rest_reports_before_its_push_arrives_is_not_a_lost_
     async with start("orders") as accounts:
         row = order(7, uTime=str(now_ms()))
         accounts.report("trade/orders-pending", row)
-        await until(lambda: bool(accounts.asking.desk.rows("SELECT 1 FROM orders")))
+        await until(lambda: bool(accounts.live.desk.rows("SELECT 1 FROM orders")))
         await trio.sleep(TIMINGS.settle_s - 1)
         accounts.push("orders", row | {"uTime": str(int(row["uTime"]) - 3)})  # and gives it another time
         assert await accounts.stalled() is None
@@ -218,7 +218,7 @@ async def test_a_fill_without_an_order_is_not_a_push_of_this_channel(start: Star
         fill = {"instId": "BTC-USDT-SWAP", "instType": "SWAP", "ordId": "77", "ts": at, "fillTime": at}
         accounts.report("trade/fills", fill | {"tradeId": "8", "billId": "2", "fillSz": "5"})
         assert await accounts.stalled() is None
-        assert accounts.asking.desk.rows("SELECT trade_id FROM fills") == [("8",)]
+        assert accounts.live.desk.rows("SELECT trade_id FROM fills") == [("8",)]
 
 
 @pytest.mark.parametrize("category", ["adl", "delivery", "auto_conversion"])
@@ -233,7 +233,7 @@ async def test_an_order_that_okx_executes_by_itself_need_not_have_been_pushed(
         accounts.report("trade/orders-history", ended)
         accounts.report("trade/fills", fill | {"tradeId": "-8", "billId": "2", "fillSz": "5"})
         assert await accounts.stalled() is None
-        desk = accounts.asking.desk
+        desk = accounts.live.desk
         assert desk.rows("SELECT source FROM orders") == desk.rows("SELECT source FROM fills") == [("rest",)]
 
 
@@ -242,7 +242,7 @@ async def test_only_what_a_subscription_reports_can_be_a_lost_push(start: Start,
         spot = order(7, uTime=str(now_ms())) | {"instType": "SPOT", "instId": "BTC-USDT"}
         accounts.report("trade/orders-pending", spot)
         assert await accounts.stalled() is None
-        assert accounts.asking.desk.rows("SELECT ord_id FROM orders") == []
+        assert accounts.live.desk.rows("SELECT ord_id FROM orders") == []
         accounts.report("trade/orders-pending", spot, order(8, uTime=str(now_ms())))
         assert "order 8" in (await accounts.stalled() or "")
 
@@ -275,7 +275,7 @@ async def test_an_end_that_is_pushed_twice_with_different_times_is_no_lost_push(
 
         if rest_is_first:
             report()
-            await until(lambda: bool(accounts.asking.desk.rows("SELECT 1 FROM orders")))
+            await until(lambda: bool(accounts.live.desk.rows("SELECT 1 FROM orders")))
         accounts.push("orders", once)
         await trio.sleep(0.1)
         accounts.push("orders", again)
@@ -324,7 +324,7 @@ async def test_a_liquidation_that_rest_reports_under_another_id_is_no_lost_push(
         accounts.report("trade/orders-history", order(1, **step, **last))
         accounts.report("trade/fills", fill | {"fillSz": "5", "ts": time, "fillTime": time})
         assert await accounts.stalled() is None
-        assert accounts.asking.desk.rows("SELECT trade_id, fill_sz FROM fills") == [("-1", "5")]
+        assert accounts.live.desk.rows("SELECT trade_id, fill_sz FROM fills") == [("-1", "5")]
 
 
 # Algo orders
@@ -476,19 +476,19 @@ async def test_busy_accounts_are_never_found_stalled_however_late_the_writer_is(
     lock, and for a minute by a full disk.
     """
     async with start("account", "positions", "balance_and_position", "orders", accounts=BUSY) as accounts:
-        write, behind = accounts.asking._write, [(60.0, 80.0), (200.0, 260.0), (400.0, 420.0)]
+        write, behind = accounts.live._write, [(60.0, 80.0), (200.0, 260.0), (400.0, 420.0)]
 
         def hold_up() -> None:
             if not any(begin <= trio.current_time() < end for begin, end in behind):
                 write()
 
-        accounts.asking._write = hold_up
+        accounts.live._write = hold_up
         number = 0
         while trio.current_time() < MINUTES * 60:
             number += 1
             at = now_ms()
             amount = str(number)
-            name = accounts.asking.names[number % BUSY]
+            name = accounts.live.names[number % BUSY]
             accounts.push("balance_and_position", change(amount, at), account=name)
             accounts.push("account", totals(amount, at), account=name)
             filled = order(
@@ -497,23 +497,23 @@ async def test_busy_accounts_are_never_found_stalled_however_late_the_writer_is(
             accounts.report("account/balance", totals(amount, at))
             await trio.sleep(0.05)
             accounts.push("orders", filled, account=name)
-        assert accounts.asking.stale == []
-        received = accounts.asking.received()
+        assert accounts.live.stale == []
+        received = accounts.live.received()
         assert not any(isinstance(one, Unverified) for one in received)
-        assert {one.listener for one in received if isinstance(one, Verified)} == set(accounts.asking.names)
+        assert {one.listener for one in received if isinstance(one, Verified)} == set(accounts.live.names)
 
 
 async def test_a_stalled_writer_delays_a_verdict_and_does_not_falsify_it(
     start: Start, desk: Desk, autojump_clock: MockClock
 ) -> None:
     async with start("orders") as accounts:
-        write = accounts.asking._write
-        accounts.asking._write = lambda: None
+        write = accounts.live._write
+        accounts.live._write = lambda: None
         row = order(7, uTime=str(now_ms()))
         accounts.push("orders", row)
         accounts.report("trade/orders-pending", row)
         assert await accounts.stalled(600) is None
-        accounts.asking._write = write
+        accounts.live._write = write
         assert await accounts.stalled() is None
         assert verified(accounts)
 
@@ -524,7 +524,7 @@ async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped
 ) -> None:
     """What was not pushed before belongs to the gap, whether that is backfilled before or after the verdict is due."""
     async with start("orders") as accounts:
-        desk = accounts.asking.desk
+        desk = accounts.live.desk
         accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
         await until(lambda: bool(desk.rows("SELECT 1 FROM orders")))  # the verdict waits for a ping
         assert not verified(accounts)
@@ -538,7 +538,7 @@ async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped
         assert not verified(accounts)
         desk.apply(close_gap)
         assert await accounts.stalled(200) is None
-        until_us = [one.at for one in accounts.asking.received() if isinstance(one, Verified)]
+        until_us = [one.at for one in accounts.live.received() if isinstance(one, Verified)]
         assert until_us
         assert min(until_us) > live_us
 

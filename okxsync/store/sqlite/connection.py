@@ -83,7 +83,7 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        begin, commit, rollback = _PART if self.in_transaction else _ALL
+        begin, commit, *undo = _PART if self.in_transaction else _ALL
         with self.translated():
             self.execute(begin)
             try:
@@ -91,7 +91,8 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
                 self.execute(commit)
             except BaseException:
                 if self.in_transaction:  # some errors of the disk have rolled back all of it already
-                    self.execute(rollback)
+                    for statement in undo:
+                        self.execute(statement)
                 raise
 
     @contextmanager
@@ -115,7 +116,8 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
 
 
 _ALL: Final = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
-_PART: Final = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part")
+_PART: Final = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part", "RELEASE part")
+"""Rolled back, a savepoint still exists: without its release each failed row would nest the next ones deeper."""
 
 
 class SqliteReader(SqliteConnection):
@@ -158,7 +160,7 @@ def open_writer(path: Path) -> SqliteConnection:
     except OSError as error:
         raise StoreError(f"{path}: cannot be opened ({error.strerror})") from None
     db = SqliteConnection.connect(path, path, isolation_level=None, cached_statements=256)
-    try:
+    with _closed_unless_usable(db, "cannot be used ({}); is it an okxsync database?"):
         db.execute("PRAGMA busy_timeout = 10000")
         if _is_new(db):
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table; locks
@@ -168,12 +170,6 @@ def open_writer(path: Path) -> SqliteConnection:
         db.execute("PRAGMA foreign_keys = ON")
         _migrate(db)
         keep_private(path)
-    except sqlite3.Error as error:
-        db.close()
-        raise StoreError(f"{path}: cannot be used ({error}); is it an okxsync database?") from None
-    except StoreError:
-        db.close()
-        raise
     return db
 
 
@@ -188,17 +184,24 @@ def open_reader(path: Path) -> SqliteReader:
     if path.is_dir():
         raise StoreError(f"{path}: a folder, not a database; give its path with --db")
     db = SqliteReader.connect(path, f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    with _closed_unless_usable(db, "cannot be read ({})"):
         db.execute("PRAGMA busy_timeout = 10000")
         if not _is_ours(db):
             raise StoreError(f"{path}: not an okxsync database")
+    return db
+
+
+@contextmanager
+def _closed_unless_usable(db: SqliteConnection, problem: str) -> Iterator[None]:
+    """Close a new connection if the block fails; raise SQLite's error as the ``problem`` that names it."""
+    try:
+        yield
     except sqlite3.Error as error:
         db.close()
-        raise StoreError(f"{path}: cannot be read ({error})") from None
-    except StoreError:
+        raise StoreError(f"{db.path}: {problem.format(error)}") from None
+    except BaseException:
         db.close()
         raise
-    return db
 
 
 @cache

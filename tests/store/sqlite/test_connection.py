@@ -167,3 +167,16 @@ def test_an_unsafe_sqlite_opens_no_database_for_writing(tmp_path: Path, monkeypa
     with pytest.raises(StoreError, match=r"^SQLite 3\.40\.1 can corrupt .*; install SQLite 3\.51\.3 or later"):
         open_database(tmp_path / "okxsync.db")
     assert not (tmp_path / "okxsync.db").exists()
+
+
+def test_a_part_that_fails_leaves_no_savepoint_behind(tmp_path: Path) -> None:
+    """Else each of thousands of failed rows would nest the next one deeper."""
+    with closing(open_database(tmp_path / "okxsync.db")) as db:
+        with db.transaction():
+            with suppress(ValueError), db.transaction():
+                db.execute("INSERT INTO codecs (name, body) VALUES ('lost', x'')")
+                raise ValueError
+            with pytest.raises(DatabaseError, match="no such savepoint"), db.translated():
+                db.execute("RELEASE part")
+            db.execute("INSERT INTO codecs (name, body) VALUES ('kept', x'')")
+        assert db.query("SELECT name FROM codecs WHERE name IN ('lost', 'kept')") == [{"name": "kept"}]
