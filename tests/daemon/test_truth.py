@@ -270,7 +270,8 @@ async def test_a_busy_machine_makes_no_connection_look_silent(tmp_path: Path) ->
         await until(lambda: status_of(run.database).exit_code == 0)
         with busy_machine(run.database):
             began_us = time.time_ns() // 1000
-            proved = "SELECT min(covered_until) AS at FROM coverage WHERE channel IN ('account', 'positions')"  # by pings
+            pinged = "channel IN ('account', 'positions')"  # what the answers to pings prove at once
+            proved = f"SELECT min(covered_until) AS at FROM coverage WHERE {pinged}"
             await until(lambda: rows(run.database, proved)[0]["at"] > began_us + LOADED_S * 1_000_000, 2 * WITHIN_S)
             assert {one.reconnects for one in status_of(run.database).connections} == {0}
         assert rows(run.database, "SELECT * FROM gaps WHERE reason <> 'initial backfill'") == []
