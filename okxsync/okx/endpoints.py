@@ -12,6 +12,13 @@ import msgspec
 from okxsync.okx.rate_limits import Budget
 
 DAY_MS: Final = 86_400_000
+REST_LAG_S: Final = 10.0
+"""How far a reply may lag behind the pushes: REST shows each change at most so much later than it happened.
+
+OKX documents no limit. Replies come from replicas; a lag of a second is expected, and ten leave room for a busy
+exchange. It cannot be much longer: bills are promised within 30 s, and one fetch in that time must come after the lag.
+Everything that depends on the lag is derived from this value (see ``Timings.rest_lag_s``).
+"""
 OVERLAP_MS: Final = 150_000
 """How much more than a gap is requested. Storing a row twice has no effect.
 

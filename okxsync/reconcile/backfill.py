@@ -20,7 +20,7 @@ from okxsync.messages import Message
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
 from okxsync.reconcile.held import Gap, open_gaps
-from okxsync.reconcile.pull import SETTLE_S, Window
+from okxsync.reconcile.pull import Window
 from okxsync.reconcile.subjects import SUBJECTS
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.reconcile.work import OnProgress, Part, Report, Work, fetched_windows, gap_results, parts_of, perform
@@ -64,7 +64,7 @@ async def backfill(
                 await clients.measure_clocks()
                 await send.send(clock_offset())
                 await trio.sleep(wait_s)
-                return await _backfill_all(reader, clients, accounts, window, send, on_progress)
+                return await _backfill_all(reader, clients, accounts, window, send, on_progress, timings.rest_lag_s)
 
 
 def _others_window_s(database: Location, window_s: float) -> float:
@@ -79,13 +79,14 @@ async def _backfill_all(
     window: Window | None,
     send: Outbox,
     on_progress: OnProgress,
+    rest_lag_s: float,
 ) -> list[Part]:
     limit = trio.CapacityLimiter(AT_ONCE)
     parts: list[Part] = []
     known = identities(reader.location)
 
     async def backfill_one(account: AccountSettings, gaps: Sequence[Gap]) -> None:
-        await trio.sleep(_unsettled_s(gaps))
+        await trio.sleep(_lag_left_s(gaps, rest_lag_s))
         async with limit:
             name = account.name
             wanted = [Part(name, subject, window) for subject in ALL] if window else parts_of(name, gaps)
@@ -96,7 +97,8 @@ async def _backfill_all(
                     part.error = why
                     on_progress(part)
                 return
-            work = Work(name, None, "backfill", wanted, partial(_finish, gaps), side_by_side=True)
+            finish = partial(_finish, gaps, rest_lag_s)
+            work = Work(name, None, "backfill", wanted, finish, side_by_side=True, rest_lag_s=rest_lag_s)
             for result in work.finish(await perform(work, client, reader, send, on_progress)):
                 await send.send(result)
 
@@ -106,8 +108,8 @@ async def _backfill_all(
     return parts
 
 
-def _finish(gaps: Sequence[Gap], report: Report) -> list[Message]:
-    return [*gap_results(gaps, report), *fetched_windows(report)]
+def _finish(gaps: Sequence[Gap], rest_lag_s: float, report: Report) -> list[Message]:
+    return [*gap_results(gaps, report), *fetched_windows(report, rest_lag_s)]
 
 
 async def _why_blocked(client: AccountClient, account: AccountSettings, known: Mapping[str, Identity]) -> str | None:
@@ -122,11 +124,11 @@ async def _why_blocked(client: AccountClient, account: AccountSettings, known: M
     return blocked.why if blocked else None
 
 
-def _unsettled_s(gaps: Iterable[Gap]) -> float:
+def _lag_left_s(gaps: Iterable[Gap], rest_lag_s: float) -> float:
     """Return how long to wait until REST knows everything that happened before the last of the gaps ended."""
     ended_s = max((gap.to_at / 1e6 for gap in gaps if gap.to_at is not None), default=0.0)
-    wait_s = ended_s + SETTLE_S - earliest_us() / 1e6
-    return min(max(wait_s, 0.0), SETTLE_S + FUTURE_US / 1e6)  # a clock that was further ahead does not count
+    wait_s = ended_s + rest_lag_s - earliest_us() / 1e6
+    return min(max(wait_s, 0.0), rest_lag_s + FUTURE_US / 1e6)  # a clock that was further ahead does not count
 
 
 def deeper_than_kept(since_ms: int, now_ms: int) -> list[str]:

@@ -13,7 +13,6 @@ import trio
 
 from okxsync.messages import GapResult
 from okxsync.reconcile.held import Gap, Reads, live_gaps
-from okxsync.reconcile.pull import SETTLE_S
 from okxsync.reconcile.timings import Timings
 from okxsync.reconcile.work import Report, Work, gap_results, parts_of
 from okxsync.runtime.backoff import BackOff
@@ -24,14 +23,20 @@ MOST: Final = 64
 
 
 class GapSource:
-    """Finds the accounts that have gaps to backfill."""
+    """Finds the accounts that have gaps to backfill.
+
+    Args:
+        rng: Draws the pauses after failures.
+    """
 
     name = "open gaps"
     at_once = 32
     """Accounts; each has rate limits of its own."""
 
-    def __init__(self, reads: Reads, timings: Timings) -> None:
+    def __init__(self, reads: Reads, timings: Timings, rng: random.Random | None = None) -> None:
         self._reads = reads
+        self._timings = timings
+        self._rng = rng or random.Random()
         self.poll_s = timings.gap_poll_s
         self._closed: set[int] = set()  # gaps; the database may still have them as open for a moment
         self._pauses: dict[str, BackOff] = {}  # of accounts whose last backfill failed
@@ -39,7 +44,7 @@ class GapSource:
 
     async def search(self, busy: Set[object]) -> list[Work]:
         # REST must show what happened up to the end of the gap: the last of it may still be on its way as a push.
-        found = await self._reads.in_thread(live_gaps, earliest_us() - int(SETTLE_S * 1e6))
+        found = await self._reads.in_thread(live_gaps, earliest_us() - self._timings.rest_lag_us)
         return self.due(found, busy, trio.current_time())
 
     def due(self, found: Sequence[Gap], busy: Set[object], now_s: float) -> list[Work]:
@@ -55,13 +60,21 @@ class GapSource:
 
     def _work(self, account: str, gaps: Sequence[Gap]) -> Work:
         finish = partial(self._finish, account, gaps)
-        return Work(account, account, "backfilling gaps", parts_of(account, gaps), finish, side_by_side=True)
+        return Work(
+            account,
+            account,
+            "backfilling gaps",
+            parts_of(account, gaps),
+            finish,
+            side_by_side=True,
+            rest_lag_s=self._timings.rest_lag_s,
+        )
 
     def _finish(self, account: str, gaps: Iterable[Gap], report: Report) -> list[GapResult]:
         results = gap_results(gaps, report)
         self._closed.update(result.gap_id for result in results if result.outcome)
         if report.unfinished:
-            pause = self._pauses.setdefault(account, BackOff(random.Random(), cap_s=60.0))
+            pause = self._pauses.setdefault(account, BackOff(self._rng, cap_s=60.0))
             self._next_at[account] = trio.current_time() + pause.next_delay(0)
         else:
             self._pauses.pop(account, None)

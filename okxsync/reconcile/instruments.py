@@ -13,8 +13,8 @@ import trio
 
 from okxsync.messages import MARKET, Rows
 from okxsync.okx.channels import arguments_of
+from okxsync.okx.endpoints import REST_LAG_S
 from okxsync.reconcile.held import Reads
-from okxsync.reconcile.pull import LAG_MS
 from okxsync.rest.client import Client, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
@@ -25,8 +25,9 @@ from okxsync.store.engines import Reader, keep_going
 log = logging.getLogger("okxsync.reconcile")
 
 POLL_S: Final = 5.0
-SETTLE_US: Final = 5_000_000
-"""A list that is requested so much later than a push surely includes it."""
+LAG_MS: Final = int(REST_LAG_S * 1000)
+CURRENT_US: Final = LAG_MS * 1000 + 1_000_000
+"""A list that is requested so much later than a push includes it, even if clocks differ by up to a second."""
 PAUSE_US: Final = 60_000_000
 """A type of instrument is loaded at most so often, however much is pushed and whatever fails."""
 DAY_US: Final = 86_400_000_000
@@ -91,7 +92,7 @@ class InstrumentLoader:
         found = []
         for channel, changed_us in changes.items():
             loaded_us = self._loaded_us.get(channel, 0)
-            is_old = loaded_us < changed_us + SETTLE_US <= now_us or 0 < loaded_us <= now_us - DAY_US
+            is_old = loaded_us < changed_us + CURRENT_US <= now_us or 0 < loaded_us <= now_us - DAY_US
             if is_old and now_us - self._requested_us.get(channel, 0) >= PAUSE_US:
                 found.append(channel)
         return found

@@ -34,19 +34,12 @@ from okxsync.store.envelope import decode_leniently
 
 NEARLY_MS: Final = 3600 * 1000
 """A new account's first window is often as long as the recent list, and begins some minutes before it is pulled."""
-SETTLE_S: Final = 2.0
-"""REST may lag behind the pushes by a second; what happened just before a subscription must be visible."""
 _NOT_IN_DEMO: Final = "50038"
 """Demo trading has no deposits and withdrawals (OKX docs: overview-demo-trading-services)."""
 UNFINISHED_MS: Final = 7 * endpoints.DAY_MS
 """A deposit or withdrawal that is not stored may take so long. One that is stored is followed however long it takes."""
 ALGO_CHANNELS: Final = ("orders-algo", "algo-advance")
 _NO_SUCH_ORDER: Final = ("51603", "51001")
-LAG_MS: Final = 2000
-"""A reply of REST may show the state of so long ago. No gap is backfilled sooner after its end, so the reply includes
-everything that has changed in it."""
-RECEIVED_US: Final = 5_000_000
-"""What was received so shortly before the request may not be in REST's lists yet, nor be found by its id."""
 AGAIN_S: Final = 2.0
 """What is not found is requested again so much later, before it counts as not found."""
 
@@ -110,6 +103,7 @@ class Puller:
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
         overlap_ms: How much more than a window is requested.
+        rest_lag_s: How far a reply may lag behind the pushes.
         listed: Collects what the replies list; subjects of one piece of work share it.
     """
 
@@ -123,6 +117,7 @@ class Puller:
         only: Mapping[str, str] | None = None,
         plain_algos: bool = False,
         overlap_ms: int = endpoints.OVERLAP_MS,
+        rest_lag_s: float = endpoints.REST_LAG_S,
         listed: Listed | None = None,
     ) -> None:
         self._client = client
@@ -131,6 +126,7 @@ class Puller:
         self._on_rows = on_rows
         self._only = only or {}
         self._overlap_ms = overlap_ms
+        self._lag_ms = int(rest_lag_s * 1000)
         self._plain_algos = plain_algos
         self._listed = listed or Listed()
         self._checks: dict[str, ReplyCheck] = {}  # by channel
@@ -185,7 +181,7 @@ class Puller:
 
     async def _orders(self, window: Window) -> None:
         # Before the request: an order that is placed later cannot be missing from its reply.
-        stored = self._held.open_orders(RECEIVED_US)
+        stored = self._held.open_orders(self._lag_ms * 1000)
         not_found = self._held.orders_not_found(window.since_ms)
         types = self._held.inst_types()
         is_mirrored = bool(self._only) or self._held.has_orders_before(window.since_ms)
@@ -228,7 +224,7 @@ class Puller:
         await self._sweep_lists(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window, take, types)
 
     async def _algo_orders(self, window: Window) -> None:
-        stored = self._held.open_algo_orders(RECEIVED_US)
+        stored = self._held.open_algo_orders(self._lag_ms * 1000)
         not_found = self._held.algo_orders_not_found(window.since_ms)
         types = self._held.algo_types()
         listed: set[str] = set()
@@ -377,7 +373,7 @@ class Puller:
 
     def _as_of_ms(self) -> int:
         """Return as of when the reply to a request of now is true, by the exchange's clock."""
-        return self._client.now_ms() - LAG_MS
+        return self._client.now_ms() - self._lag_ms
 
     async def _fetch(
         self, channel: str, path: str, params: Mapping[str, str], *, priority: int = 0, complete: bool = False

@@ -138,8 +138,15 @@ class RestOnlySource:
         subject, account = key
         part = Part(account, subject, Window(self._fetched[key]))
         finish = partial(self._finish, key, changed_ms)
-        overlap_ms = int(self._timings.overlap_s * 1000)
-        return Work(account, key, f"fetching {subject}", [part], finish, overlap_ms=overlap_ms)
+        return Work(
+            account,
+            key,
+            f"fetching {subject}",
+            [part],
+            finish,
+            overlap_ms=self._timings.overlap_ms,
+            rest_lag_s=self._timings.rest_lag_s,
+        )
 
     def _finish(self, key: Key, changed_ms: int, report: Report) -> list[Message]:
         self._tried_at[key] = trio.current_time()

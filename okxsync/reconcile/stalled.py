@@ -49,14 +49,14 @@ class Fetched(msgspec.Struct, frozen=True):
         until_ms: The same by the exchange's clock: what happened later may be missing from REST's reply, so the next
             window begins there.
         window: What the verdict is about.
-        settled_at: When all pushes of the window must have been sent; local microseconds.
+        pushed_at: When all pushes of the window must have been sent; local microseconds.
     """
 
     since_at: int
     until_at: int
     until_ms: int
     window: Window
-    settled_at: int
+    pushed_at: int
 
 
 class StalledSource:
@@ -139,7 +139,8 @@ class StalledSource:
             partial(self._finish, one, verified_at, earliest_us()),
             only=arguments_of(one.channel),
             plain_algos=one.name == "orders-algo",
-            overlap_ms=int(self._timings.overlap_s * 1000),
+            overlap_ms=self._timings.overlap_ms,
+            rest_lag_s=self._timings.rest_lag_s,
         )
 
     def _finish(self, one: LiveChannel, verified_at: int, began_at: int, report: Report) -> list[Message]:
@@ -159,13 +160,13 @@ class StalledSource:
         # What happened just before the subscription was not pushed, and a site's clock may differ from ours.
         ahead_ms = report.began_us // 1000 - report.began_ms
         since_ms = until_ms if verified_at == until_us else verified_at // 1000 - ahead_ms + ASIDE_MS
-        settle_us = int(self._timings.settle_s * 1e6)
+        lag_us = self._timings.rest_lag_us
         self._fetched[one.key] = Fetched(
             since_at=one.since_at,
-            until_at=began_at - settle_us,
-            until_ms=report.began_ms - settle_us // 1000,
+            until_at=began_at - lag_us,
+            until_ms=report.began_ms - lag_us // 1000,
             window=Window(since_ms, report.ended_ms),
-            settled_at=report.ended_us + settle_us,
+            pushed_at=report.ended_us + int(self._timings.push_lag_s * 1e6),
         )
         return []
 
@@ -178,7 +179,7 @@ class StalledSource:
         fetched = self._fetched[key]
         if one is None or one.since_at != fetched.since_at:
             del self._fetched[key]  # lost meanwhile: its gap is backfilled
-        elif one.answered_at >= fetched.settled_at:
+        elif one.answered_at >= fetched.pushed_at:
             missing = await self._reads.in_thread(lost_push, one, fetched.window)
             del self._fetched[key]
             if missing:

@@ -12,9 +12,9 @@ import msgspec
 import trio
 
 from okxsync.messages import Fetched, GapResult, Message
-from okxsync.okx.endpoints import OVERLAP_MS
+from okxsync.okx.endpoints import OVERLAP_MS, REST_LAG_S
 from okxsync.reconcile.held import Gap, Held
-from okxsync.reconcile.pull import LAG_MS, Listed, Pulled, Puller, Window
+from okxsync.reconcile.pull import Listed, Pulled, Puller, Window
 from okxsync.reconcile.subjects import DEEPEST_MS, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
@@ -86,6 +86,7 @@ class Work(msgspec.Struct, frozen=True):
         side_by_side: Pull all parts at the same time, for each endpoint has a rate limit of its own. Otherwise they are
             pulled in order, up to the first error.
         overlap_ms: How much more than the windows is requested.
+        rest_lag_s: How far a reply may lag behind the pushes.
     """
 
     account: str
@@ -97,6 +98,7 @@ class Work(msgspec.Struct, frozen=True):
     plain_algos: bool = False
     side_by_side: bool = False
     overlap_ms: int = OVERLAP_MS
+    rest_lag_s: float = REST_LAG_S
 
 
 async def perform(
@@ -131,6 +133,7 @@ async def perform(
                 only=work.only,
                 plain_algos=work.plain_algos,
                 overlap_ms=work.overlap_ms,
+                rest_lag_s=work.rest_lag_s,
                 listed=listed,
             )
             try:
@@ -196,12 +199,12 @@ def gap_results(gaps: Iterable[Gap], report: Report) -> list[GapResult]:
     return results
 
 
-def fetched_windows(report: Report) -> list[Fetched]:
+def fetched_windows(report: Report, rest_lag_s: float) -> list[Fetched]:
     """Return the windows that were fetched completely, as far back as OKX keeps data.
 
     What happened shortly before the requests may not have been in REST's lists yet.
     """
-    deepest_ms, newest_ms = report.began_ms - DEEPEST_MS, report.began_ms - LAG_MS
+    deepest_ms, newest_ms = report.began_ms - DEEPEST_MS, report.began_ms - int(rest_lag_s * 1000)
     found = []
     for part in report.parts:
         since_ms = max(part.window.since_ms, deepest_ms)

@@ -30,7 +30,7 @@ The assumptions:
              is read in that order or not at all. Delays differ each way and have no bound. The pages of a snapshot
              are not mixed with those of another one.
     lag      An event is sent at most ``MARGIN_US`` after its time, and a snapshot is at most that old when it is sent.
-             REST shows an event at most ``reconcile.pull.SETTLE_S`` after its time.
+             REST shows an event at most ``okx.endpoints.REST_LAG_S`` after its time.
     stall    A subscription may lose pushes at any time while its socket lives, and may work again later. OKX numbers
              no pushes. (Channels that REST cannot verify, like ``deposit-info``, are assumed to live as long as their
              sockets: nothing else can be known of them.)
@@ -49,8 +49,8 @@ What each piece of evidence proves:
     complete          The state as of its making is stored, whatever was lost before. It was sent after the last ping
     snapshot          that was answered before its first page on the same socket: covered up to E of that ping -
                       ``MARGIN_US``. Only the regular snapshots of ``account`` and ``positions`` are complete.
-    REST check that   All that happened before E(b) - ``Timings.settle_s``, which is longer, is stored: the rows of the
-    began at b        reply are, whether or not the channel has pushed them. Covered up to there.
+    REST check that   All that happened before E(b) - ``REST_LAG_S`` is stored: the rows of the reply are, whether or
+    began at b        not the channel has pushed them. Covered up to there.
 
 So ``until`` is always a lower bound, behind the present by some seconds: by a ping interval, a round trip and
 ``MARGIN_US`` at best, and by the interval of REST checks for channels without snapshots.
@@ -60,8 +60,8 @@ The proof, by induction over the transactions. The first one claims nothing, bec
 the messages of one socket, and the rows and the verdict of one check, are stored in that order, so it is stored in
 this transaction or an earlier one. By an acknowledgement: a gap spans the time in between. If the channel is lost, the
 gap begins at ``until``, where the claim ended. A gap that ends at L(r) is closed by REST replies to
-requests that began at ``b``, with L(r) <= E(b) - ``SETTLE_S``. So they show all that happened before L(r), even if the
-push of the last of it is still on its way.
+requests that began at ``b``, with L(r) <= E(b) - ``REST_LAG_S``. So they show all that happened before L(r), even if
+the push of the last of it is still on its way.
 
 ``until`` moves back only if it lies in the future. The clock of a process never goes back (see ``runtime.clock``), but
 the clock of an earlier process may have been ahead of it. Where its coverage ended on the new clock is unknown. So at

@@ -28,7 +28,9 @@ from tests.support.truth import TRUTH, differences, rows, status_of
 
 pytestmark = pytest.mark.slow
 
-TIMINGS: Final = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, settle_s=2.0)
+TIMINGS: Final = Timings(
+    verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, push_lag_s=2.0, rest_lag_s=2.0
+)
 AHEAD_MS: Final = 4000
 """How far the exchange's clock is ahead of this machine's."""
 PHASES: Final[list[tuple[float, str]]] = [

@@ -15,7 +15,7 @@ from okxsync import daemon
 from okxsync.config.settings import MarketSettings, load
 from okxsync.messages import MARKET, Frames, Subscribed
 from okxsync.reconcile.held import Reads
-from okxsync.reconcile.instruments import DAY_US, PAUSE_US, SETTLE_US, InstrumentLoader, Listing
+from okxsync.reconcile.instruments import CURRENT_US, DAY_US, PAUSE_US, InstrumentLoader, Listing
 from okxsync.rest.client import MarketClient
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime.clock import now_us
@@ -181,7 +181,7 @@ def test_a_channel_that_pushes_all_the_time_is_loaded_once_a_minute(desk: Desk) 
     loader = Market(desk).loader
     begun = 0
     for now in range(NOW, NOW + 10 * PAUSE_US, 1_000_000):
-        if loader.due({"instruments": now - SETTLE_US}, now):
+        if loader.due({"instruments": now - CURRENT_US}, now):
             begun += 1
             loader._requested_us["instruments"] = loader._loaded_us["instruments"] = last = now
     assert 9 <= begun <= 11

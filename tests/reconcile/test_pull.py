@@ -9,8 +9,9 @@ from trio.testing import MockClock
 
 from okxsync.messages import OrdersNotFound, Rows
 from okxsync.reconcile.held import Held
-from okxsync.reconcile.pull import RECEIVED_US, Pulled, Puller, Window
+from okxsync.reconcile.pull import Pulled, Puller, Window
 from okxsync.reconcile.subjects import outcome_of
+from okxsync.reconcile.timings import TIMINGS
 from okxsync.reconcile.work import Part, Work, perform
 from okxsync.rest.client import RestError
 from okxsync.store.engines import Reader
@@ -35,7 +36,7 @@ async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | Non
     return pulled
 
 
-def push(desk: Desk, channel: str, row: object, ago_us: int = 2 * RECEIVED_US) -> None:
+def push(desk: Desk, channel: str, row: object, ago_us: int = 2 * TIMINGS.rest_lag_us) -> None:
     """Push a row as of a while ago."""
     desk.at = time.time_ns() // 1000 - ago_us
     desk.push(channel, row)
@@ -509,15 +510,15 @@ def cash_and_positions(at_ms: int, *positions: object, **cash: str) -> dict[str,
 async def test_what_was_closed_in_a_gap_is_closed_though_no_channel_reports_the_complete_state(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
-    before = now_ms() - 10_000
+    before = now_ms() - 30_000
     push(
         desk,
         "balance_and_position",
         cash_and_positions(before, position(1, before), position(2, before), USDT="5", BTC="1"),
     )
-    details = [{"ccy": "USDT", "cashBal": "6", "eq": "6", "uTime": str(now_ms() - 5000)}]
+    details = [{"ccy": "USDT", "cashBal": "6", "eq": "6", "uTime": str(now_ms() - 20_000)}]
     replies: dict[str, Any] = {"account/positions": [position(2, before)]}
-    replies["account/balance"] = [{"uTime": str(now_ms() - 4000), "totalEq": "6", "details": details}]
+    replies["account/balance"] = [{"uTime": str(now_ms() - 15_000), "totalEq": "6", "details": details}]
     exchange = Exchange(replies)
     for subject in ("balances", "positions"):
         assert await pull(exchange, desk, subject) == Pulled()

@@ -15,10 +15,11 @@ from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
-from tests.support.desk import MS, NOW, Desk
+from tests.support.desk import MS, NOW, Desk, order
 from tests.support.live_accounts import Exchange, LiveAccounts, nothing, silence, virtual_time
 from tests.support.outbox import queued
 from tests.support.reading import read_status
+from tests.support.replies import reply
 
 S = 1_000_000
 ONE_REQUEST_S = 150.0
@@ -87,7 +88,7 @@ async def test_what_is_verified_after_a_long_silence_is_verified_up_to_now(
             late_s += [(NOW - at) / S + trio.current_time() for at in verified_at]
         nursery.cancel_scope.cancel()
     assert len(late_s) >= 60
-    assert max(late_s) < ONE_REQUEST_S + 2 * TIMINGS.settle_s + 2 * TIMINGS.poll_s
+    assert max(late_s) < ONE_REQUEST_S + 2 * TIMINGS.push_lag_s + 2 * TIMINGS.poll_s
     assert accounts.stale == []
 
 
@@ -143,7 +144,7 @@ async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
         assert read_status(accounts.desk.path, now_us()).gaps.open > 50
         exchange.answer = nothing
         per_s = TIMINGS.verifications_per_s("orders")
-        await trio.sleep(ONE_REQUEST_S + 200 / per_s + TIMINGS.settle_s + 3 * TIMINGS.poll_s)
+        await trio.sleep(ONE_REQUEST_S + 200 / per_s + TIMINGS.push_lag_s + 3 * TIMINGS.poll_s)
         assert read_status(accounts.desk.path, now_us()).gaps.open == 0
         nursery.cancel_scope.cancel()
 
@@ -234,6 +235,32 @@ async def test_gaps_that_cannot_be_backfilled_for_hours_pile_up_no_tasks_and_are
         nursery.cancel_scope.cancel()
 
 
+async def test_no_gap_is_filled_without_a_row_that_rest_shows_late(
+    live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    lag_s, happened_s = TIMINGS.rest_lag_s - 0.1, 0.9
+    at = str(MS + int(happened_s * 1000))
+
+    async def lagging(request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        is_shown = request.url.path.endswith("/orders-history") and trio.current_time() >= happened_s + lag_s
+        rows = (
+            [order(77, state="canceled", cTime=at, uTime=at)] if is_shown and "after" not in request.url.params else []
+        )
+        return reply({"code": "0", "msg": "", "data": rows})
+
+    exchange.answer = lagging
+    accounts = live_accounts(1, "orders")
+    interrupt(accounts, 1.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accounts.write)
+        nursery.start_soon(accounts.reconciler(accounts.gap_source()).run)
+        await trio.sleep(2 * TIMINGS.rest_lag_s)
+        nursery.cancel_scope.cancel()
+    assert accounts.desk.rows("SELECT outcome FROM gaps") == [("filled",)]
+    assert accounts.desk.rows("SELECT ord_id FROM orders") == [("77",)]
+
+
 async def test_a_backfill_that_fails_is_repeated_less_and_less_often(
     live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
@@ -263,7 +290,7 @@ async def test_verifications_that_are_not_answered_hold_up_no_gap(
         nursery.start_soon(accounts.reconciler(accounts.gap_source(), accounts.stalled_source()).run)
         await trio.sleep(300)
         interrupt(accounts, trio.current_time(), "deposit-info")
-        await trio.sleep(10)
+        await trio.sleep(TIMINGS.rest_lag_s + 8)
         assert exchange.waiting > 0
         assert open_gap_count(accounts) == 0
         nursery.cancel_scope.cancel()

@@ -311,7 +311,7 @@ async def test_pages_are_read_back_to_the_last_fetch_and_no_further(start: Start
         first, second, *_ = sorted(newest)
         page_ms, last_ms = 100 * 200, MS + first * 1000
         assert min(newest[second]) - page_ms <= last_ms - TIMINGS.rest_lag_s * 1000
-        assert min(newest[second]) >= last_ms - TIMINGS.overlap_s * 1000 - 200
+        assert min(newest[second]) >= last_ms - TIMINGS.overlap_ms - 200
 
 
 async def test_an_account_with_the_channel_fills_alone_has_all_fills(tmp_path: Path) -> None:

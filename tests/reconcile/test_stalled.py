@@ -144,7 +144,7 @@ async def test_an_order_that_rest_reports_before_its_push_arrives_is_not_a_lost_
         row = order(7, uTime=str(now_ms()))
         accounts.report("trade/orders-pending", row)
         await until(lambda: bool(accounts.live.desk.rows("SELECT 1 FROM orders")))
-        await trio.sleep(TIMINGS.settle_s - 1)
+        await trio.sleep(TIMINGS.push_lag_s - 1)
         accounts.push("orders", row | {"uTime": str(int(row["uTime"]) - 3)})  # and gives it another time
         assert await accounts.stalled() is None
         assert verified(accounts)
@@ -534,7 +534,7 @@ async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped
         close_gap = GapResult(1, live_us, "filled", 1, None)
         if filled:
             desk.apply(close_gap)
-        await trio.sleep(2 * TIMINGS.settle_s + 2 * TIMINGS.poll_s)
+        await trio.sleep(2 * TIMINGS.push_lag_s + 2 * TIMINGS.poll_s)
         assert not verified(accounts)
         desk.apply(close_gap)
         assert await accounts.stalled(200) is None

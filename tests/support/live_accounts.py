@@ -1,6 +1,7 @@
 """Accounts that are live in a real database, their clients, and an exchange with scripted replies, in virtual time."""
 
 import os
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ class LiveAccounts:
         return Reconciler(sources, self.reads, self.clients.of, self.send)
 
     def gap_source(self) -> GapSource:
-        return GapSource(self.reads, TIMINGS)
+        return GapSource(self.reads, TIMINGS, random.Random(1))
 
     def rest_only_source(self) -> RestOnlySource:
         return RestOnlySource(self.reads, self.clients.of, TIMINGS)

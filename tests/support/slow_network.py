@@ -22,7 +22,7 @@ import pytest
 from okxsync.feed.liveness import PING_S, Liveness, Moment
 from okxsync.messages import Frames, GapResult, Lost, Message, Pong, Rows, Subscribed, Verified
 from okxsync.okx.control import PONG
-from okxsync.reconcile.pull import SETTLE_S
+from okxsync.okx.endpoints import REST_LAG_S
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.runtime.clock import CONFIRMATIONS, Clock
 from okxsync.store.coverage import MARGIN_US
@@ -195,7 +195,7 @@ class World:
         """Send a request; call ``answered`` with the time as of which the reply is."""
 
         def answer() -> None:
-            as_of_s = self.now - self.random.uniform(0, SETTLE_S)
+            as_of_s = self.now - self.random.uniform(0, REST_LAG_S)
             self.later(self.random.uniform(*self.plan.back_s), lambda: answered(as_of_s))
 
         self.later(self.random.uniform(*self.plan.out_s), answer)
@@ -312,7 +312,7 @@ class Daemon:
         gaps = desk.rows(
             "SELECT id, gaps.channel, from_at FROM gaps JOIN coverage USING (account, channel) WHERE outcome IS NULL"
             " AND live = 1 AND to_at < ?",
-            self.clock.earliest_us() - int(SETTLE_S * 1e6),
+            self.clock.earliest_us() - TIMINGS.rest_lag_us,
         )
         for number, channel, from_at in gaps:
             self._once(number, channel, from_at, lambda number=number: self._close(number))  # type: ignore[misc]
@@ -325,9 +325,9 @@ class Daemon:
         self.after(1.0, self._reconcile)
 
     def _verify(self, channel: str, since: int) -> None:
-        settle_us = int(TIMINGS.settle_s * 1e6)
-        until = self.clock.earliest_us() - settle_us
-        self._once(channel, channel, since, lambda: self._judge(channel, until, self.clock.now_us() + settle_us))
+        until = self.clock.earliest_us() - TIMINGS.rest_lag_us
+        push_lag_us = int(TIMINGS.push_lag_s * 1e6)
+        self._once(channel, channel, since, lambda: self._judge(channel, until, self.clock.now_us() + push_lag_us))
 
     def _once(self, key: object, channel: str, from_at: int, then: Callable[[], None]) -> None:
         """Fetch a channel since a time, without the overlap that is there in addition, and then do something."""
@@ -353,15 +353,15 @@ class Daemon:
     def _close(self, number: int) -> None:
         self.send(GapResult(number, self.clock.now_us(), "filled", 0, None))
 
-    def _judge(self, channel: str, until: int, settled_at: int) -> None:
+    def _judge(self, channel: str, until: int, pushed_at: int) -> None:
         """Verify once everything is stored that was pushed before; now and then find a channel stalled."""
         ((answered_at, live),) = self.world.desk.rows(
             "SELECT coalesce(answered_at, 0), live FROM connections, coverage WHERE channel = ?", channel
         )
         if not live or not self._session:
             return
-        if answered_at < settled_at:
-            self.after(0.5, lambda: self._judge(channel, until, settled_at))
+        if answered_at < pushed_at:
+            self.after(0.5, lambda: self._judge(channel, until, pushed_at))
         elif self.world.random.random() < 0.05:
             self.disconnect(f"{channel}: channel stalled")
         else:

@@ -10,7 +10,7 @@ from okxsync.reconcile.timings import Timings
 DAY_MS = 86_400_000
 
 
-backfill = partial(command.backfill, timings=Timings(window_s=0.0))
+backfill = partial(command.backfill, timings=Timings(window_s=0.0, rest_lag_s=2.0))
 """Does not wait for rate limits that others may have used: the exchange of each test is new."""
 
 

@@ -14,7 +14,7 @@ from okxsync import daemon
 from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.mirror.status import Status
-from okxsync.reconcile.timings import TIMINGS, Timings
+from okxsync.reconcile.timings import Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError
@@ -23,13 +23,15 @@ from tests.support.reading import read_status
 from tests.support.replay import until, write_config
 
 ACCOUNTS = 8
-QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, settle_s=0.5)
+SHORT_LAG = Timings(rest_lag_s=2.0)
+"""For an exchange whose REST lags by a second at most: gaps are closed sooner."""
+QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, push_lag_s=0.5, rest_lag_s=2.0)
 """Each channel is verified every few seconds."""
 
 
 @asynccontextmanager
 async def trading(
-    folder: Path, *, rate: float = 0.0, dials_per_second: int = 0, timings: Timings = TIMINGS
+    folder: Path, *, rate: float = 0.0, dials_per_second: int = 0, timings: Timings = SHORT_LAG
 ) -> AsyncIterator[tuple[Sandbox, Location]]:
     """A sandbox whose accounts trade, and a daemon on it that is live; both end with the block."""
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
