@@ -4,6 +4,8 @@ One condition, the same for both sides, says which rows the other side must have
 the rules of ``okx.compare``. Both sides may change meanwhile. So our rows are read before and after the request, and a
 value that agrees with either is correct. What differs is requested again, and counts only if it is stable: the same on
 both sides three times in a row.
+
+If OKX rejects a request, all else is compared: the result names the table, or the type of instrument or algo order.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,6 +36,9 @@ Rows: TypeAlias = list[dict[str, object]]
 Records: TypeAlias = dict[str, Row]
 """Rows by key; the key is text for people, its parts with slashes between."""
 
+Rejected: TypeAlias = dict[str, str]
+"""Types of instruments or algo orders that could not be compared, each with the error."""
+
 STABLE_ROUNDS: Final = 3
 MOST_ROUNDS: Final = 10
 AGAIN_S: Final = 1.0
@@ -59,7 +64,7 @@ class Subject(msgspec.Struct, frozen=True):
         channels: Those that report it.
         where: SQL: our rows that may be listed, and more.
         is_listed: Whether the other side must have a row; the same for both sides.
-        theirs: Returns the rows that REST reports; takes ours too.
+        theirs: Returns the rows that REST reports; takes ours too, and where to add the types that OKX rejects.
     """
 
     table: str
@@ -69,13 +74,13 @@ class Subject(msgspec.Struct, frozen=True):
     rules: Rules
     where: str
     is_listed: Callable[[Row, Scope], bool]
-    theirs: Callable[[AccountClient, Scope, Sequence[Row]], Awaitable[Rows]]
+    theirs: Callable[[AccountClient, Scope, Sequence[Row], Rejected], Awaitable[Rows]]
 
 
 async def verify_all(
     database: Location, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
 ) -> tuple[list[Difference], dict[str, str]]:
-    """Return what differs, and for each account that could not be compared the reason.
+    """Return what differs, and for each account that could not be compared completely what, and the reason.
 
     Raises:
         StoreError: the database cannot be read.
@@ -87,7 +92,9 @@ async def verify_all(
     async def one(client: AccountClient, subscriptions: Sequence[Subscription]) -> None:
         try:
             async with limit:
-                found[client.name] = await verify(database, client, subscriptions, since_ms, again_s)
+                found[client.name], notes = await verify(database, client, subscriptions, since_ms, again_s)
+            if notes:
+                uncompared[client.name] = "; ".join(notes)
         except RestError as error:
             uncompared[client.name] = str(error)
 
@@ -103,11 +110,13 @@ async def verify_all(
 
 async def verify(
     database: Location, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
-) -> list[Difference]:
-    """Return what differs for one account, of what its subscriptions report; fills are compared since a time.
+) -> tuple[list[Difference], list[str]]:
+    """Return what differs for one account, of what its subscriptions report, and notes of what was not compared.
+
+    Fills are compared since a time.
 
     Raises:
-        RestError: a request failed, or there is nothing to compare.
+        RestError: a request failed that OKX did not reject, or there is nothing to compare.
         StoreError: the database cannot be read.
     """
     reported_by = {
@@ -117,24 +126,41 @@ async def verify(
         raise RestError("none of its channels can be compared", Action.FIX)
     before: set[Difference] | None = None
     stood = 1
+    notes: dict[str, None] = {}  # in order, each once
     for _ in range(MOST_ROUNDS):
         found = set()
         for subject, keys in reported_by.items():
             if keys:
-                found |= await _compare(database, client, subject, keys, since_ms)
+                rejected: Rejected = {}
+                try:
+                    found |= await _compare(database, client, subject, keys, since_ms, rejected)
+                except RestError as error:
+                    if not error.is_rejection:
+                        raise
+                    notes[f"{subject.table} not compared: {error}"] = None
+                notes |= dict.fromkeys(f"{subject.table} {type} not compared: {why}" for type, why in rejected.items())
         found |= _fills_without_order(database, client.name, reported_by, since_ms)
         stood = stood + 1 if found == before else 1
         if not found or stood == STABLE_ROUNDS:
             break
         before = found
         await trio.sleep(again_s)
-    return sorted(found, key=lambda one: (one.table, one.key, one.column))
+    return sorted(found, key=lambda one: (one.table, one.key, one.column)), [*notes]
 
 
 async def _compare(
-    database: Location, client: AccountClient, subject: Subject, reported_by: Sequence[str], since_ms: int
+    database: Location,
+    client: AccountClient,
+    subject: Subject,
+    reported_by: Sequence[str],
+    since_ms: int,
+    rejected: Rejected,
 ) -> set[Difference]:
-    """Return what differs of one subject, of what the subscriptions with these keys report."""
+    """Return what differs of one subject, of what the subscriptions with these keys report.
+
+    Args:
+        rejected: Takes the types that OKX rejects; their rows are left out on both sides.
+    """
     scope = Scope(since_ms, client.now_ms() - KEPT_MS)
 
     def ours() -> Rows:
@@ -145,17 +171,18 @@ async def _compare(
     names = subject.record.column_of_name
     reported = [
         {names[name]: value for name, value in row.items() if name in names}
-        for row in await subject.theirs(client, scope, before)
+        for row in await subject.theirs(client, scope, before, rejected)
     ]
-    theirs = _by_key(subject, [row for row in reported if _covers(reported_by, row)])
     after = ours()
-    return _differences(client.name, subject, scope, _by_key(subject, before), theirs) & _differences(
-        client.name, subject, scope, _by_key(subject, after), theirs
+
+    def by_key(rows: Sequence[Row]) -> Records:
+        compared = (row for row in rows if not rejected.keys() & {row.get("inst_type"), row.get("ord_type")})
+        return {_key(subject, row): row for row in compared}
+
+    theirs = by_key([row for row in reported if _covers(reported_by, row)])
+    return _differences(client.name, subject, scope, by_key(before), theirs) & _differences(
+        client.name, subject, scope, by_key(after), theirs
     )
-
-
-def _by_key(subject: Subject, rows: Sequence[Row]) -> Records:
-    return {_key(subject, row): row for row in rows}
 
 
 def _key(subject: Subject, row: Row) -> str:
@@ -222,19 +249,19 @@ def _has_kind(key: str, row: Row) -> bool:
 # What REST reports
 
 
-async def _their_orders(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
+async def _their_orders(client: AccountClient, scope: Scope, ours: Sequence[Row], rejected: Rejected) -> Rows:
     """Return pending and ended orders; one that ends in between is in the second list, and that row counts."""
     rows = await read_list(client, endpoints.ORDERS_PENDING, 0)
     # The archive lacks orders that were cancelled without a fill.
-    return rows + await read_lists(client, endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, scope.since_ms)
+    return rows + await read_lists(client, endpoints.ORDERS, endpoints.ORDERS_ARCHIVE, scope.since_ms, rejected)
 
 
-async def _their_algo_orders(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
+async def _their_algo_orders(client: AccountClient, scope: Scope, ours: Sequence[Row], rejected: Rejected) -> Rows:
     """Return the pending algo orders of all types that are documented or stored.
 
     REST lists one type at a time. The orders of a type that it does not list are looked up one by one.
     """
-    rows = await read_list(client, endpoints.ALGO_PENDING, 0)
+    rows = await read_list(client, endpoints.ALGO_PENDING, 0, rejected=rejected)
     listed = {kind for sweep in endpoints.ALGO_PENDING.sweeps for kind in sweep["ordType"].split(",")}
     pending = [row for row in ours if _algo_order_is_listed(row, scope)]
     for kind in sorted({str(row["ord_type"]) for row in pending if row["ord_type"]} - listed):
@@ -259,11 +286,11 @@ async def _look_up_algo_order(client: AccountClient, algo_id: str) -> Rows:
         return []
 
 
-async def _their_positions(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
+async def _their_positions(client: AccountClient, scope: Scope, ours: Sequence[Row], rejected: Rejected) -> Rows:
     return await read_page(client, "account/positions", {})
 
 
-async def _their_balances(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
+async def _their_balances(client: AccountClient, scope: Scope, ours: Sequence[Row], rejected: Rejected) -> Rows:
     totals = await read_page(client, "account/balance", {})
     try:
         (account,) = totals
@@ -272,7 +299,7 @@ async def _their_balances(client: AccountClient, scope: Scope, ours: Sequence[Ro
         raise RestError("account/balance: unexpected response", Action.RETRY) from None
 
 
-async def _their_fills(client: AccountClient, scope: Scope, ours: Sequence[Row]) -> Rows:
+async def _their_fills(client: AccountClient, scope: Scope, ours: Sequence[Row], rejected: Rejected) -> Rows:
     """Return fills with the trade id and the time under which they are stored (see ``store.staging``)."""
     return [
         {
@@ -280,7 +307,7 @@ async def _their_fills(client: AccountClient, scope: Scope, ours: Sequence[Row])
             "tradeId": trade_id_of(str(row.get("tradeId") or ""), str(row.get("billId") or ""))[0],
             "fillTime": row.get("fillTime") or row.get("ts"),
         }
-        for row in await read_lists(client, endpoints.FILLS, endpoints.FILLS_ARCHIVE, scope.since_ms)
+        for row in await read_lists(client, endpoints.FILLS, endpoints.FILLS_ARCHIVE, scope.since_ms, rejected)
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from okxsync.okx.codes import Action
-from okxsync.okx.endpoints import Endpoint, Walk, is_not_offered, lists_since
+from okxsync.okx.endpoints import Endpoint, Walk, is_not_offered, is_optional, lists_since
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
 
@@ -29,11 +29,14 @@ async def read_list(
     only: Mapping[str, Collection[str]] | None = None,
     *,
     until_ms: int | None = None,
+    rejected: dict[str, str] | None = None,
 ) -> list[dict[str, object]]:
     """Return all rows of an endpoint back to a time, of all its sweeps that OKX offers for this account.
 
     Args:
         only: Leaves out the sweeps that have another value of these parameters.
+        rejected: Takes the types whose request OKX rejects with another code, each with the error, if it is optional
+            (see ``endpoints.is_optional``). None: that raises.
 
     Raises:
         RestError: the request for some page failed.
@@ -48,6 +51,9 @@ async def read_list(
             except RestError as error:
                 if is_not_offered(sweep, error.code):
                     break
+                if rejected is not None and error.is_rejection and is_optional(sweep):
+                    rejected |= dict.fromkeys(sweep.values(), str(error))
+                    break
                 raise
             rows += page
             try:
@@ -60,14 +66,21 @@ async def read_list(
 
 
 async def read_lists(
-    client: AccountClient, near: Endpoint, archive: Endpoint, since_ms: int
+    client: AccountClient,
+    near: Endpoint,
+    archive: Endpoint,
+    since_ms: int,
+    rejected: dict[str, str] | None = None,
 ) -> list[dict[str, object]]:
     """Return all rows back to a time of two lists; what both have is returned twice.
+
+    Args:
+        rejected: As for ``read_list``.
 
     Raises:
         RestError: the request for some page failed.
     """
     rows: list[dict[str, object]] = []
     for endpoint, until_ms in lists_since(near, archive, since_ms, None, client.now_ms()):
-        rows += await read_list(client, endpoint, since_ms, until_ms=until_ms)
+        rows += await read_list(client, endpoint, since_ms, until_ms=until_ms, rejected=rejected)
     return rows

@@ -81,7 +81,7 @@ def test_an_account_of_one_kind_is_identical(tmp_path: Path, kind: str) -> None:
             await trio.sleep(120)
             path = account.desk.path
             subscriptions = [subscription(name) for name in CHANNELS]
-            found = await verify(path, account.client, subscriptions, since_ms, 1.0)
+            found, _ = await verify(path, account.client, subscriptions, since_ms, 1.0)
             assert account.stalled == []
             assert by_kind([*found, *check_ledger(path, ["a0"])]) == {}
             assert differences(exchange, path) == {}

@@ -26,7 +26,7 @@ async def differences(
     desk: Desk, replies: Mapping[str, Reply], channels: Sequence[str] = CHANNELS, since_ms: int = MS - 3_600_000
 ) -> list[tuple[str, str, str]]:
     exchange = Exchange({"account/balance": [{"details": []}], **replies})
-    found = await verify(desk.path, exchange.client, [subscription(one) for one in channels], since_ms, 0.0)
+    found, _ = await verify(desk.path, exchange.client, [subscription(one) for one in channels], since_ms, 0.0)
     return [(one.table, one.key, one.column) for one in found]
 
 
@@ -279,3 +279,20 @@ async def test_an_algo_order_of_an_unknown_type_is_compared(
 
 def test_a_difference_must_last() -> None:
     assert STABLE_ROUNDS > 1
+
+
+# What OKX rejects
+
+
+async def test_what_okx_rejects_is_named_and_all_else_is_compared(desk: Desk, autojump_clock: MockClock) -> None:
+    option = now_kept(order(1, instType="OPTION", instId="BTC-USD-261225-50000-C"))
+    desk.apply(desk.frame("orders", option), desk.frame("orders", now_kept(order(2))))
+
+    def of_type(params: dict[str, str]) -> Reply:
+        return "59999" if params["instType"] == "OPTION" else []
+
+    exchange = Exchange({"trade/orders-history": of_type, "account/positions": "59999"})
+    channels = [subscription(one) for one in ("orders", "positions")]
+    found, notes = await verify(desk.path, exchange.client, channels, MS - 3_600_000, 0.0)
+    assert {(one.table, one.key) for one in found} == {("orders", "2")}
+    assert [note.partition(":")[0] for note in notes] == ["orders OPTION not compared", "positions not compared"]

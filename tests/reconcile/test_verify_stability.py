@@ -26,5 +26,5 @@ async def test_a_difference_counts_if_it_is_there_three_times(
     desk.begin("account")
     desk.push("account", balance("5"))
     exchange = Exchange({"account/balance": answer})
-    differences = await verify(desk.path, exchange.client, [subscription("account")], 0, 1.0)
+    differences, _ = await verify(desk.path, exchange.client, [subscription("account")], 0, 1.0)
     assert [one.key for one in differences] == found

@@ -76,7 +76,7 @@ def desk(desk: Desk) -> Desk:
 
 async def differences(desk: Desk, channel: str, path: str, *rows: dict[str, Any]) -> list[tuple[str, str]]:
     exchange = Exchange({"account/balance": [{"details": []}], path: list(rows)})
-    found = await verify(desk.path, exchange.client, [subscription(channel)], 0, 0.0)
+    found, _ = await verify(desk.path, exchange.client, [subscription(channel)], 0, 0.0)
     return [(one.key, one.column) for one in found]
 
 
