@@ -297,6 +297,8 @@ class ClosedPosition(Reported):
     """A position that was closed, at least in part (OKX docs: GET account/positions-history).
 
     Attributes:
+        direction: ``long`` or ``short``; "" if OKX sent none. It tells apart two positions of one ``pos_id`` that were
+            opened within one millisecond.
         type: How it was closed last: 1 partly, 2 fully, 3 liquidated, 4 partly liquidated, 5 or 6 by ADL.
     """
 
@@ -306,7 +308,7 @@ class ClosedPosition(Reported):
     inst_type: Text
     mgn_mode: Text
     pos_side: Text
-    direction: Text
+    direction: str
     type: Text
     ccy: Text
     lever: Amount

@@ -35,10 +35,14 @@ def _field_of(column: str) -> str:
 
 
 _FIELDS: Final = {
-    channel: [(_field_of(column), column.endswith("_time")) for column in table.key if column != "account"]
+    channel: [
+        (_field_of(column), column.endswith("_time"), column in table.optional)
+        for column in table.key
+        if column != "account"
+    ]
     for channel, table in _TABLES.items()
 }
-"""The fields of the key, and whether each is a time."""
+"""The fields of the key, whether each is a time, and whether a row may lack it."""
 
 
 class ReplyCheck:
@@ -74,9 +78,10 @@ def _key_of(channel: str, row: object) -> Key | None:
     if channel == "fills":
         trade_id, _ = trade_id_of(_text(row.get("tradeId")), _text(row.get("billId")))
         return (_text(row.get("instId")), _text(row.get("ordId")), trade_id) if trade_id else None
-    key = tuple(_text(row.get(name)) for name, _ in _FIELDS[channel])
+    key = tuple(_text(row.get(name)) for name, _, _ in _FIELDS[channel])
     valid = all(
-        text and (not is_time or is_moment(text)) for text, (_, is_time) in zip(key, _FIELDS[channel], strict=True)
+        (text or is_optional) and (not is_time or is_moment(text))
+        for text, (_, is_time, is_optional) in zip(key, _FIELDS[channel], strict=True)
     )
     return key if valid else None
 

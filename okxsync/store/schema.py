@@ -454,3 +454,23 @@ def m016_types_of_algo_orders(database: Database) -> None:
 def m019_fetched(database: Database) -> None:
     """The windows of time that ``backfill --since`` has fetched completely, by subject."""
     _create(database, "fetched", "account subject since_ms", "account! subject! since_ms:i! until_ms:i!")
+
+
+@migrations()
+def m020_directions(database: Database) -> None:
+    """A position can be opened, reversed and closed within one millisecond: its direction belongs to the key.
+
+    A key has no NULL, so a missing direction is "".
+    """
+    old = database.execute("SELECT name, type, \"notnull\" FROM pragma_table_info('positions_history')").fetchall()
+    declared = [f"{name}{':i' if kind == 'INTEGER' else ''}{'!' if required else ''}" for name, kind, required in old]
+    declared[declared.index("direction")] = "direction!"
+    database.execute("DROP VIEW positions_history_view")
+    database.execute("ALTER TABLE positions_history RENAME TO positions_history_by_time")
+    _create(database, "positions_history", "account pos_id c_time direction", " ".join(declared))
+    names = ", ".join(f'"{name}"' for name, _, _ in old)
+    values = names.replace('"direction"', "coalesce(direction, '')")
+    database.execute(f"INSERT INTO positions_history ({names}) SELECT {values} FROM positions_history_by_time")
+    database.execute("DROP TABLE positions_history_by_time")
+    database.execute("CREATE INDEX positions_history_revision ON positions_history (revision)")
+    _create_view(database, "positions_history")

@@ -234,7 +234,8 @@ class Staging:
     def plain(self, push: IncomingRows, record: decode.Record[Any], table: Table) -> None:
         """Stage rows that are stored as they are: only their key, and the times in it, must be there."""
         own = table.columns[len(record.columns) :]
-        key = [record.columns.index(column) for column in table.key if column in record.columns]
+        required = [column for column in table.key if column in record.columns and column not in table.optional]
+        key = [record.columns.index(column) for column in required]
         for raw in push.rows:
             row = record.read(raw, self._anomaly)
             values = [] if row is None else record.values(row, self._anomaly)

@@ -32,6 +32,7 @@ class Table:
         guard: SQL: when an existing row is updated at all.
         clocks: The same for two rows of one batch: only the newer one is written. None: all are written.
         report: More columns that describe the report, beside ``_REPORT``.
+        optional: Columns of the key that a row may lack: there it has ``""``, for a key has no NULL.
 
     Attributes:
         required: Columns that are never absent.
@@ -49,8 +50,10 @@ class Table:
         keep: Collection[str] = (),
         clocks: Callable[[Sequence[str]], Clocks] | None = None,
         report: Collection[str] = (),
+        optional: Collection[str] = (),
     ) -> None:
         self.name = name
+        self.optional: Final = frozenset(optional)
         self.columns: Final = tuple(columns)
         self.key: Final = tuple(key)
         self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))

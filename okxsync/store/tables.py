@@ -314,9 +314,16 @@ CLOSE_POSITIONS: Final = (
 # Records with one clock
 
 
-def _latest(name: str, columns: Sequence[str], key: Sequence[str], clock: str, report: Collection[str] = ()) -> Table:
+def _latest(
+    name: str,
+    columns: Sequence[str],
+    key: Sequence[str],
+    clock: str,
+    report: Collection[str] = (),
+    optional: Collection[str] = (),
+) -> Table:
     newer = f"coalesce(excluded.{clock}, 0) >= coalesce({{t}}.{clock}, 0)"
-    return Table(name, columns, key, guard=newer, clocks=by_time(clock), report=report)
+    return Table(name, columns, key, guard=newer, clocks=by_time(clock), report=report, optional=optional)
 
 
 _OWN: Final = ("account", "received_at", "as_of", "raw")
@@ -330,9 +337,12 @@ MARK_PRICES: Final = _latest(
 CLOSED_POSITIONS: Final = _latest(
     "positions_history",
     (*decode.CLOSED_POSITION.columns, "account", "received_at", "raw"),
-    ("account", "pos_id", "c_time"),
+    ("account", "pos_id", "c_time", "direction"),
     "u_time",
+    optional=["direction"],
 )
+"""A position can be opened, reversed and closed within one millisecond: two records of one ``posId`` and ``cTime``, one
+long and one short."""
 _INSTRUMENT: Final = (*decode.INSTRUMENT.columns, "as_of", "received_at", "raw")
 
 

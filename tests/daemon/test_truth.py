@@ -172,13 +172,14 @@ async def test_bills_and_closed_positions_follow_what_is_pushed(tmp_path: Path) 
 
         members = sandbox.exchange.members
         truth = {row["billId"] for uid in members for row in sandbox.exchange.bill_rows(uid)}
-        ends = {(row["posId"], int(row["cTime"])) for uid in members
+        ends = {(row["posId"], int(row["cTime"]), row["direction"]) for uid in members
                 for row in sandbox.exchange.positions_history_rows(uid)}  # fmt: skip
         assert ends
 
         def all_there() -> bool:
             bills = {row["bill_id"] for row in rows(database, "SELECT bill_id FROM bills")}
-            closed = {(row["pos_id"], row["c_time"]) for row in rows(database, "SELECT * FROM positions_history")}
+            found = rows(database, "SELECT pos_id, c_time, direction FROM positions_history")
+            closed = {(row["pos_id"], row["c_time"], row["direction"]) for row in found}
             return bills >= truth and closed >= ends  # what rests goes on to trade
 
         await until(all_there)

@@ -32,7 +32,7 @@ KEYS: Final = {
     "algo_orders": ("algo_id",),
     "fills": ("inst_id", "ord_id", "trade_id"),
     "positions": ("pos_id",),
-    "positions_history": ("pos_id", "c_time"),
+    "positions_history": ("pos_id", "c_time", "direction"),
     "balances": ("ccy",),
     "equity": (),
     "bills": ("bill_id",),
@@ -128,7 +128,10 @@ fills: Final = st.fixed_dictionaries(
     {"instId": st.just("BTC-USDT-SWAP"), "ordId": names, "tradeId": st.sampled_from(["-5", "7"]),
      "billId": st.just("9"), "fillSz": amounts, "fillTime": times}
 )  # fmt: skip
-closed: Final = st.fixed_dictionaries({"posId": names, "cTime": st.just("7"), "uTime": times, "pnl": amounts})
+closed: Final = st.fixed_dictionaries(
+    {"posId": names, "cTime": st.just("7"), "uTime": times, "pnl": amounts,
+     "direction": st.sampled_from(["long", "short", ""])}
+)  # fmt: skip
 deposits: Final = st.fixed_dictionaries({"depId": names, "state": names, "pTime": times})
 makers: Final[st.SearchStrategy[Make]] = st.one_of(
     order_rows().map(lambda row: lambda desk: desk.frame("orders", row)),

@@ -459,6 +459,22 @@ async def test_rows_that_overwrite_each_other_make_the_result_partial(
     assert "trade/fills: a row cannot be stored" in str(pulled.rejected)
 
 
+async def test_positions_of_one_millisecond_are_told_apart_by_their_direction(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    """Opened, reversed and closed within one millisecond; OKX need not say in which direction."""
+    record = {"posId": "7", "cTime": "1", "uTime": "1"}
+    lives = [record | {"direction": "long", "pnl": "1"}, record | {"direction": "short", "pnl": "2"}, record]
+    for _ in range(2):
+        assert await pull(Exchange({"account/positions-history": lives}), desk, "closed positions") == Pulled()
+    found = desk.rows("SELECT direction, pnl FROM positions_history ORDER BY 1")
+    assert found == [("", None), ("long", "1"), ("short", "2")]
+    pulled = await pull(
+        Exchange({"account/positions-history": [record, record | {"pnl": "3"}]}), desk, "closed positions"
+    )
+    assert "a row cannot be stored" in str(pulled.rejected)
+
+
 async def test_a_row_that_two_pages_have_is_stored(desk: Desk, autojump_clock: MockClock) -> None:
     row = {"depId": "1", "ccy": "BTC", "amt": "1", "ts": "7"}
     answers: list[Any] = [[row | {"state": "1"}], [row | {"state": "2"}], []]

@@ -222,6 +222,30 @@ def test_instruments_of_an_older_database_get_a_key_with_their_type(tmp_path: Pa
     now.close()
 
 
+def test_closed_positions_of_an_older_database_get_a_key_with_their_direction(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m020_directions")
+    for pos_id, direction in (("1", "long"), ("2", None)):
+        older.execute(
+            "INSERT INTO positions_history (account, pos_id, c_time, direction, pnl, received_at, revision)"
+            " VALUES ('alpha', ?, 5, ?, '0.10', 7, 3)",
+            [pos_id, direction],
+        )
+    older.execute("CREATE TABLE before AS SELECT * FROM pragma_table_info('positions_history')")
+    older.close()
+    now = open_database(path)
+    found = "SELECT pos_id, c_time, direction, pnl, received_at, revision FROM positions_history ORDER BY 1"
+    assert now.execute(found).fetchall() == [("1", 5, "long", "0.10", 7, 3), ("2", 5, "", "0.10", 7, 3)]
+    assert now.execute("SELECT pnl FROM positions_history_view").fetchall() == [(0.1,), (0.1,)]
+    changed = (
+        "SELECT name, type FROM {} WHERE name <> 'direction' AND (name, type, \"notnull\") NOT IN"
+        ' (SELECT name, type, "notnull" FROM {})'
+    )
+    tables = ["before", "pragma_table_info('positions_history')"]
+    assert [now.execute(changed.format(*pair)).fetchall() for pair in (tables, tables[::-1])] == [[], []]
+    now.close()
+
+
 @pytest.mark.parametrize(("last_pid", "ids"), [(7, {9: 1, 7: 2}), (None, {7: 1, 9: 2})])
 def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: int | None, ids: dict[int, int]) -> None:
     """The last run has the largest id. A database that does not say which one it is goes by their starts."""
