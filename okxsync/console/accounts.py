@@ -15,15 +15,20 @@ WIDE: Final = 110
 """From this terminal width on, all columns of the table are shown."""
 
 
-def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int) -> RenderableType:
-    """Return a table of the first ``most`` accounts, in the given order."""
+def render_accounts(accounts: Sequence[AccountState], *, wide: bool, most: int, cut: bool = False) -> RenderableType:
+    """Return a table of the first ``most`` accounts, in the given order.
+
+    Args:
+        wide: Show all columns.
+        cut: Cut what does not fit into one line per account; else it is wrapped.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("account", overflow="ellipsis", no_wrap=True)
     table.add_column("complete up to", no_wrap=True)
     for name in ("equity USD", "orders", "positions", "gaps"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
-        table.add_column("channels: last push", overflow="fold")
+        table.add_column("channels: last push", overflow="ellipsis" if cut else "fold", no_wrap=cut)
     for one in accounts[:most]:
         dim = "" if one.stale_s is None else "dim"
         cells = [

@@ -45,7 +45,7 @@ def render(
         counts: Rows per database table, to be shown if given.
         details: The accounts and the disk, to be shown if given.
         width: Width of the terminal in columns; a narrow one gets fewer columns of the tables.
-        height: Height of the terminal in lines, if the page must fit into it.
+        height: Height of the terminal in lines, if the page must fit into it: then no line is wrapped, but cut.
         only: Names of accounts to show; empty means all.
         problems: Show only connections and accounts with problems, and all of those.
     """
@@ -56,13 +56,16 @@ def render(
         accounts = [one for one in accounts if not one.is_well]
     most = len(accounts) + len(connections) if problems or only else _MAX_ROWS
     shares = (most, most) if height is None else _share(height - _OTHER_LINES, len(connections), len(accounts))
-    parts: list[RenderableType] = [_daemon(status, details), _facts(status, details)]
+    cut = height is not None
+    summary = Text("\n").join([_daemon(status, details), _facts(status, details)])
+    summary.no_wrap, summary.overflow = cut, "ellipsis" if cut else "fold"
+    parts: list[RenderableType] = [summary]
     if counts:
         parts.append(Text("rows      " + ", ".join(f"{count} {table}" for table, count in counts.items())))
     if connections or not problems:
-        parts.append(_connections(connections, wide=width >= WIDE, most=shares[0]))
+        parts.append(_connections(connections, wide=width >= WIDE, most=shares[0], cut=cut))
     if accounts:
-        parts.append(render_accounts(accounts, wide=width >= WIDE, most=shares[1]))
+        parts.append(render_accounts(accounts, wide=width >= WIDE, most=shares[1], cut=cut))
     elif details and problems:
         parts.append(Text("every account is live and complete", "green"))
     return Group(*parts)
@@ -92,7 +95,7 @@ def _daemon(status: Status, details: Details | None) -> Text:
     return Text(text, "green" if live == len(status.connections) else "yellow")
 
 
-def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -> RenderableType:
+def _connections(connections: list[ConnectionState], *, wide: bool, most: int, cut: bool) -> RenderableType:
     failing = any(one.current_error for one in connections)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("listener", overflow="ellipsis", no_wrap=True)
@@ -101,7 +104,7 @@ def _connections(connections: list[ConnectionState], *, wide: bool, most: int) -
     for name in ("channels", "last message", *(["rtt", "messages"] if wide else []), "reconnects"):
         table.add_column(name if wide else _SHORT.get(name, name), justify="right", no_wrap=True)
     if failing:
-        table.add_column("last error", overflow="fold")
+        table.add_column("last error", overflow="ellipsis" if cut else "fold", no_wrap=cut)
     ordered = sorted(connections, key=lambda one: (one.is_well, by_number(one.listener), one.endpoint))
     shown, rest = ordered[:most], ordered[most:]
     for one in shown:
