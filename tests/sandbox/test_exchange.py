@@ -98,6 +98,28 @@ def test_keys_follow_from_seed_and_name_and_do_not_show(clock: Clock) -> None:
     assert first.credentials.passphrase not in repr(first)
 
 
+def test_an_exchange_that_is_started_again_gives_no_id_twice(clock: Clock) -> None:
+    """Its ids begin with their time, as OKX's do: an older database must not take new orders for its own."""
+
+    def ids(uid: str, exchange: Exchange) -> list[int]:
+        exchange.place_order(uid, market("buy", "1"))
+        named = [(exchange.order_rows(uid), "ordId"), (exchange.bill_rows(uid), "billId")]
+        named += [(exchange.position_rows(uid), "posId"), (exchange.deposit_rows(uid), "depId")]
+        return [int(row[name]) for rows, name in named for row in rows]
+
+    def run() -> list[int]:
+        exchange = Exchange(clock, 1)
+        uid = exchange.add_member("alice").uid
+        return [one for _ in range(50) for one in ids(uid, exchange)]
+
+    first, same = run(), run()
+    clock.now += 1_000
+    later = run()
+    assert first == same
+    assert max(first) < min(later)
+    assert {len(str(one)) for one in later} == {19}
+
+
 def test_config_distinguishes_master_and_sub_accounts(exchange: Exchange, uid: str) -> None:
     sub = exchange.add_member("sub", main_uid=uid)
     assert exchange.config_row(uid)["type"] == "0"

@@ -3,7 +3,7 @@
 It is a stack of small classes on one state: ``booking`` (what a trade changes), ``matching`` (how orders fill),
 ``order_reading``, ``order_entry``, ``algos``, ``off_book``, ``settlement``, ``funds`` and ``reads``. This module has
 the members and the ticks. Nothing here does I/O: time comes from the given clock, randomness from the seed, and the
-same calls give the same ids.
+same calls at the same times give the same ids.
 """
 
 import hashlib

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FUNDING_MS = 8 * 3_600_000
 INTEREST_MS = 3_600_000
 EXPIRY_MS = 7 * 86_400_000
+IDS_PER_MS_BITS = 20
+"""An id begins with its time in milliseconds, and has 19 digits, as OKX's ids have. The other bits are for the ids of
+one millisecond; when they overflow, ids run ahead of the time and stay in order."""
 PRICE_TYPES = ("last", "mark", "index")
 
 
@@ -80,7 +83,7 @@ class State:
         self._time = clock()
         self._seed = seed
         self._random = Random(f"exchange {seed}")
-        self._last_id = 2_500_000_000_000_000_000 + self._random.randrange(10**15)
+        self._last_id = self._random.randrange(10**15)
         self._last_trade = 1_000_000_000 + self._random.randrange(10**6)
         self._accounts: dict[str, Account] = {}
         self._quotes: dict[str, Quote] = {}
@@ -179,7 +182,8 @@ class State:
         return self._time
 
     def _next_id(self) -> str:
-        self._last_id += self._random.randrange(1, 4096)
+        """Return an id that is greater than all earlier ones, also those of an exchange that ran before this one."""
+        self._last_id = max(self._last_id, self._time << IDS_PER_MS_BITS) + self._random.randrange(1, 4096)
         return str(self._last_id)
 
     def _cash_left(self, account: Account, ccy: str) -> Decimal:
