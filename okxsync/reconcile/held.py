@@ -210,6 +210,7 @@ class LiveChannel(msgspec.Struct, frozen=True):
         covered_until: Until when it is proved to be complete; microseconds.
         answered_at: When the last ping that its connection has answered was sent; local microseconds.
         reported_ms: The latest time that its pushes have named; the exchange's milliseconds.
+        backfilled_at: When its last gap was closed, 0 if it had none; local microseconds.
     """
 
     account: str
@@ -218,6 +219,7 @@ class LiveChannel(msgspec.Struct, frozen=True):
     covered_until: int
     answered_at: int
     reported_ms: int
+    backfilled_at: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -231,7 +233,7 @@ class LiveChannel(msgspec.Struct, frozen=True):
 def live_channels(reader: Reader, channels: Collection[str], account: str | None = None) -> list[LiveChannel]:
     """Return those of the ``channels`` that are live with all earlier gaps closed, whatever their arguments.
 
-    A channel costs two look-ups in an index, however many gaps it has had.
+    A channel costs three look-ups in an index, however many gaps it has had.
 
     Args:
         account: Only of this one; None: of all.
@@ -242,7 +244,8 @@ def live_channels(reader: Reader, channels: Collection[str], account: str | None
     rows = reader.rows(
         f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel} AND outcome IS NOT NULL"
         " AND to_at <= covered_until), covered_since), covered_until,"  # later: by a clock that was ahead
-        " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0)"
+        " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0),"
+        f" coalesce((SELECT filled_at FROM gaps WHERE {of_channel} ORDER BY to_at DESC LIMIT 1), 0)"
         " FROM coverage"
         f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
         f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",

@@ -30,10 +30,15 @@ _COLUMNS: Final = {"instType": "inst_type", "instId": "inst_id", "ccy": "ccy"}
 
 
 class Window(msgspec.Struct, frozen=True):
-    """What a channel must have reported: changes after ``since_ms`` and up to ``until_ms``, the exchange's times."""
+    """What a channel must have reported: changes after ``since_ms`` and up to ``until_ms``, the exchange's times.
+
+    Orders that REST did not find before ``backfilled_ms`` belong to the gap that was closed then, and its note counts
+    them.
+    """
 
     since_ms: int
     until_ms: int
+    backfilled_ms: int = 0
 
 
 def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
@@ -46,7 +51,7 @@ def lost_push(reader: Reader, one: LiveChannel, window: Window) -> str | None:
     """
     arguments = arguments_of(one.channel)
     bounds = {"account": one.account, "since": window.since_ms, "until": window.until_ms,
-              "reported": one.reported_ms + ASIDE_MS}  # fmt: skip
+              "backfilled": window.backfilled_ms, "reported": one.reported_ms + ASIDE_MS}  # fmt: skip
 
     def rows(sql: str) -> list[dict[str, Any]]:
         found = reader.query(sql, bounds)
@@ -157,7 +162,7 @@ def _event(rows: Query) -> str | None:
     return None
 
 
-_NOT_FOUND: Final = "account = :account AND not_found_at > :since AND not_found_at <= :until"
+_NOT_FOUND: Final = "account = :account AND not_found_at > max(:since, :backfilled) AND not_found_at <= :until"
 LOST: Final[Mapping[str, Callable[[Query], str | None]]] = {
     "orders": _order,
     "orders-algo": _algo_order,

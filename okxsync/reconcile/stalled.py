@@ -165,7 +165,7 @@ class StalledSource:
             since_at=one.since_at,
             until_at=began_at - lag_us,
             until_ms=report.began_ms - lag_us // 1000,
-            window=Window(since_ms, report.ended_ms),
+            window=Window(since_ms, report.ended_ms, one.backfilled_at // 1000 - ahead_ms),
             pushed_at=report.ended_us + int(self._timings.push_lag_s * 1e6),
         )
         return []

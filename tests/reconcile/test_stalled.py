@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.messages import GapResult, Lost, Subscribed, Unverified, Verified
+from okxsync.messages import GapResult, Lost, OrdersNotFound, Subscribed, Unverified, Verified
 from okxsync.mirror.ledger import check_ledger
 from okxsync.okx.compare import ASIDE_MS
 from okxsync.reconcile.timings import TIMINGS
@@ -541,6 +541,30 @@ async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped
         until_us = [one.at for one in accounts.live.received() if isinstance(one, Verified)]
         assert until_us
         assert min(until_us) > live_us
+
+
+@pytest.mark.parametrize("found_missing_by", ["the backfill", "a verification"])
+async def test_an_order_that_the_backfill_of_a_gap_does_not_find_is_no_lost_push(
+    start: Start, autojump_clock: MockClock, found_missing_by: str
+) -> None:
+    """It ended during the gap, whose note counts it; what disappears later should have been pushed."""
+    async with start("orders") as accounts:
+        desk = accounts.live.desk
+        accounts.push("orders", order(7, uTime=str(now_ms())))
+        await trio.sleep(1)
+        lost_us = now_ms() * 1000
+        live_us = lost_us + 1_000_000
+        desk.apply(Lost(1, "a0", ["orders"], lost_us, "reset"), Subscribed(1, "a0", ["orders"], live_us))
+        await trio.sleep(20)
+        closed = GapResult(1, now_ms() * 1000, "partial", 0, "1 order was not found")
+        if found_missing_by == "the backfill":
+            desk.apply(OrdersNotFound("a0", "orders", ["7"], now_ms() * 1000, now_ms() - 1), closed)
+            assert await accounts.stalled() is None
+            assert verified(accounts)
+        else:
+            await trio.sleep(1)
+            desk.apply(closed, OrdersNotFound("a0", "orders", ["7"], now_ms() * 1000, now_ms() + 1))
+            assert "order 7" in (await accounts.stalled() or "")
 
 
 PLANS: Final = {
