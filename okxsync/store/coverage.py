@@ -63,6 +63,11 @@ gap begins at ``until``, where the claim ended. A gap that ends at L(r) is close
 requests that began at ``b``, with L(r) <= E(b) - ``REST_LAG_S``. So they show all that happened before L(r), even if
 the push of the last of it is still on its way.
 
+Evidence may be written later than what it is about, at most ``deferred.DEFER_US``: a crash in between loses the
+evidence, and the gap begins at the older ``until``. It is always written before an event of the channel that is not
+evidence, so that a channel that is lost is claimed up to its last evidence, and no evidence of a lost subscription
+counts for the next one.
+
 ``until`` moves back only if it lies in the future. The clock of a process never goes back (see ``runtime.clock``), but
 the clock of an earlier process may have been ahead of it. Where its coverage ended on the new clock is unknown. So at
 the first subscription all of it is withdrawn, and one gap spans it.

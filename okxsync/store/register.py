@@ -1,5 +1,6 @@
-"""The register: runs of the daemon, connections and accounts."""
+"""The register: runs of the daemon, connections and accounts, and the counters."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -31,6 +32,28 @@ _RUN: Final = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
     " heartbeat_at = excluded.heartbeat_at, stopped_at = excluded.stopped_at, exit = excluded.exit"
 )
+
+
+_RECEIVED: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
+_ANSWERED: Final = "UPDATE connections SET answered_at = ?, last_rtt_us = ? WHERE id = ?"
+_COUNT: Final = (
+    "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
+
+def received(db: Connection, frames: Iterable[tuple[int, tuple[int, int]]]) -> None:
+    """Store when each connection received its last frame, and how many it has received since the last time."""
+    db.executemany(_RECEIVED, [(*values, number) for number, values in frames])
+
+
+def answered(db: Connection, pings: Iterable[tuple[int, tuple[int, int]]]) -> None:
+    """Store when the last answered ping of each connection was sent, and its round trip; microseconds."""
+    db.executemany(_ANSWERED, [(*values, number) for number, values in pings])
+
+
+def count(db: Connection, name: str, value: int) -> None:
+    """Set a counter that ``status`` shows."""
+    db.execute(_COUNT, (name, value))
 
 
 def phase(db: Connection, message: Phase, run: Run | None) -> None:

@@ -1,7 +1,7 @@
 """One transaction of the writer: collects what the messages of a batch say, and writes it at its end.
 
-Messages that change the state of channels are written where they stand in the batch; before each of them, all that
-arrived until then is covered.
+Messages that change the state of channels are written where they stand in the batch. Before each of them, the evidence
+that has arrived until then is written (see ``deferred``).
 """
 
 from collections import Counter
@@ -45,6 +45,7 @@ from okxsync.runtime.text import redact
 from okxsync.store import coverage_table, journal, register
 from okxsync.store.database import Connection
 from okxsync.store.decode import Value, replace_lone_surrogates, strip_lone_surrogates
+from okxsync.store.deferred import Deferred
 from okxsync.store.envelope import (
     UNREADABLE,
     Arg,
@@ -74,9 +75,10 @@ class Written(msgspec.Struct, array_like=True):
     permanent: bool = False
 
 
-_SET: Final = "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_ADD: Final = _SET.replace("excluded.value", "counters.value + excluded.value")
-_RECEIVED: Final = "UPDATE connections SET last_message_at = ?, messages = messages + ? WHERE id = ?"
+_ADD: Final = (
+    "INSERT INTO counters (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value"
+)
 _ERRORS: Final = frozenset(
     {events.INVALID_FRAME, events.INVALID_MESSAGE, events.INVALID_ROW, events.INVALID_TIME, events.UNKNOWN_CHANNEL}
 )
@@ -91,6 +93,7 @@ class State:
         run: The run whose messages are written.
         retention: Of the raw log; the writer process prunes between batches.
         samples: Frames to learn a better codec from; None once it was learned.
+        deferred: What committed transactions, and the current one, have left to be written later.
         args: Of frames: by listener and raw arg, the arg and its key in coverage.
     """
 
@@ -102,6 +105,7 @@ class State:
         self.run: Run | None = None
         self.retention = Retention(None, None)
         self.pages = Pages()
+        self.deferred = Deferred()
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}
 
     @contextmanager
@@ -112,11 +116,12 @@ class State:
             DatabaseError: nothing was written.
         """
         run, pages, sampled = self.run, self.pages.copy(), len(self.samples or ())
+        deferred = self.deferred.copy()
         try:
             with self.db.transaction():
                 yield
         except BaseException:
-            self.run, self.pages = run, pages
+            self.run, self.pages, self.deferred = run, pages, deferred
             self.args.clear()
             if self.samples is not None:
                 del self.samples[sampled:]
@@ -159,25 +164,16 @@ class Transaction:
         # Not bound methods of this object: a reference cycle would keep the batch until the next garbage collection.
         self._staging = Staging(state.pages, state.account_of, self._anomaly)
         self._log: list[tuple[Value | bytes, ...]] = []
-        self._received: dict[int, tuple[int, int]] = {}  # connection -> last frame at, number of frames
-        self._answered: dict[int, int] = {}  # connection -> when the last answered ping was sent
-        self._snapshots: dict[tuple[str, str], int] = {}  # listener, key of coverage -> sent after
-        self._pushed: dict[tuple[str, str], tuple[int, int]] = {}  # listener, key of coverage -> at, latest time named
-        self._queue: int | None = None
 
     def take(self, message: Message) -> None:
         if collect := _COLLECTED.get(type(message)):
             collect(self, message)
         else:
-            self._coverage_up_to_here()
+            self._state.deferred.write(self._db, self._state.now_us())
             _REGISTERED[type(message)](self, message)
 
     def _pong(self, message: Pong) -> None:
-        number, at = message.connection_id, message.at
-        self._answered[number] = max(at, self._answered.get(number, 0))
-        self._db.execute(
-            "UPDATE connections SET last_rtt_us = ?, answered_at = ? WHERE id = ?", [message.rtt_us, at, number]
-        )
+        self._state.deferred.add_answered(message)
 
     def _not_found(self, message: OrdersNotFound) -> None:
         self._staging.not_found(message, self._db)
@@ -199,7 +195,7 @@ class Transaction:
 
     def _clock_offset(self, message: ClockOffset) -> None:
         clock.current.follow(message.to_steady_ns)
-        self._db.execute(_SET, ("clock_ahead_us", message.to_wall_us))
+        register.count(self._db, "clock_ahead_us", message.to_wall_us)
 
     def _account_configured(self, message: ConfiguredAccount) -> None:
         register.account_configured(self._db, message)
@@ -212,7 +208,8 @@ class Transaction:
 
     def _heartbeat(self, message: Heartbeat) -> None:
         register.heartbeat(self._db, message, self._state.run)
-        self._state.run, self._queue = message.run, message.queue
+        register.count(self._db, "queue", message.queue)
+        self._state.run = message.run
 
     def keep_raw(self, message: Message, why: Exception) -> None:
         """Store only the raw text of a message, which cannot fail."""
@@ -224,11 +221,9 @@ class Transaction:
             self._count_received(message)
 
     def finish(self) -> Written:
-        db = self._db
+        db, deferred = self._db, self._state.deferred
         self._staging.write(db)
         db.log(self._log)
-        self._coverage_up_to_here()
-        db.executemany(_RECEIVED, [(at, count, number) for number, (at, count) in self._received.items()])
         now = self._state.now_us()
         errors = 0
         for (kind, what, account), count in self._anomaly.counted.items():
@@ -241,22 +236,10 @@ class Transaction:
                  "errors": errors}  # fmt: skip
         db.executemany(_ADD, [(name, value) for name, value in added.items() if value])
         if self._log:
-            db.execute(_SET, ("lag_us", now - min(int(row[0] or now) for row in self._log)))
-        if self._queue is not None:
-            db.execute(_SET, ("queue", self._queue))
+            deferred.lag_us = now - min(int(row[0] or now) for row in self._log)
+        if not deferred.wait_us(now):
+            deferred.write(db, now)
         return Written(self._staging.rows, len(self._log))
-
-    def _coverage_up_to_here(self) -> None:
-        """Mark what has arrived so far as covered, before the state of a channel changes."""
-        if self._pushed:
-            coverage_table.pushed(self._db, self._pushed.items())
-            self._pushed.clear()
-        if self._snapshots:
-            coverage_table.snapshots(self._db, self._snapshots.items())
-            self._snapshots.clear()
-        if self._answered:
-            coverage_table.answered(self._db, self._answered.items())
-            self._answered.clear()
 
     def _frames(self, message: Frames) -> None:
         account = None if message.listener == MARKET else message.listener
@@ -281,11 +264,10 @@ class Transaction:
             if not self._staging.stage(push):
                 self._anomaly(events.UNKNOWN_CHANNEL, "no table")
             if key:
-                of_channel = message.listener, key
-                _, latest_ms = self._pushed.get(of_channel, (0, 0))
-                self._pushed[of_channel] = at, max(latest_ms, self._staging.latest_ms)
-                if sent_after := self._staging.snapshot_sent_after:
-                    self._snapshots[of_channel] = sent_after
+                staging = self._staging
+                self._state.deferred.add_pushed(
+                    (message.listener, key), at, staging.latest_ms, staging.snapshot_sent_after
+                )
         self._count_received(message)
 
     def _read_frame(self, text: str) -> Envelope:
@@ -297,8 +279,7 @@ class Transaction:
             return frame
 
     def _count_received(self, message: Frames) -> None:
-        number, last_at = message.connection_id, message.frames[-1][0]
-        self._received[number] = last_at, self._received.get(number, (0, 0))[1] + len(message.frames)
+        self._state.deferred.add_received(message.connection_id, message.frames[-1][0], len(message.frames))
 
     def _log_frame(self, message: Frames, at: int, text: str, channel: str | None, kind: str) -> None:
         body = text.encode()
@@ -388,4 +369,4 @@ _REGISTERED: Final[dict[type[Message], _Take]] = {
     AccountRemoved: _by(register.account_removed),
     Note: _by(journal.note),
 }
-"""Messages before which all that has arrived is covered."""
+"""Messages before which all evidence that has arrived is written."""

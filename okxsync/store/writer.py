@@ -6,12 +6,12 @@ transaction (see ``transaction``). A batch that fails changes nothing and can be
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import zstandard
 
-from okxsync.messages import Frames, Message, Rows
+from okxsync.messages import Frames, Message, Pong, Rows
 from okxsync.runtime.clock import now_us
 from okxsync.store.database import Connection, RejectedValueError, TransientError
 from okxsync.store.envelope import row_texts
@@ -29,13 +29,17 @@ class Writer:
         self.state = State(db, now_us)
 
     def apply(self, messages: Sequence[Message]) -> Written:
-        """Write all of ``messages`` in one transaction.
+        """Write all of ``messages`` in one transaction; pongs alone need none, since they are only evidence.
 
         A message or frame with content that no row can hold does not stop the others: it is kept raw and journalled.
 
         Raises:
             DatabaseError: nothing was written; a retry can succeed after ``TransientError``.
         """
+        if all(isinstance(message, Pong) for message in messages):
+            for pong in messages:
+                self.state.deferred.add_answered(cast("Pong", pong))
+            return Written()
         try:
             with self.state.transaction():
                 written = self._write(messages)
@@ -44,6 +48,24 @@ class Writer:
                 written = self._write_one_by_one(messages)
         self._learn()
         return written
+
+    def flush(self) -> None:
+        """Write what is deferred, see ``deferred``.
+
+        Raises:
+            DatabaseError: nothing was written, and it is due again after the usual time.
+        """
+        state = self.state
+        try:
+            with state.transaction():
+                state.deferred.write(state.db, state.now_us())
+        except TransientError:
+            state.deferred.written_at = state.now_us()
+            raise
+
+    def wait_s(self) -> float:
+        """Return in how many seconds ``flush`` is due; infinite if there is nothing to write."""
+        return self.state.deferred.wait_us(self.state.now_us()) / 1e6
 
     def _write(self, messages: Sequence[Message], rejected: Exception | None = None) -> Written:
         transaction = Transaction(self.state)

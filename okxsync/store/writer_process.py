@@ -66,6 +66,8 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> Non
                 _answer(parent, written)
                 break
         upkeep.committed()
+    with suppress(TransientError):
+        writer.flush()
 
 
 def _failure(since_us: int, why: str, now_us: int) -> Note:
@@ -78,13 +80,16 @@ def _failure(since_us: int, why: str, now_us: int) -> Note:
 
 
 def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> bytes | None:
-    """Return the next batch as ``receive`` does; prune what is due once before, and while none arrives."""
+    """Return the next batch as ``receive`` does; flush and prune what is due once before, and while none arrives."""
     state = writer.state
     arrived = select.poll()
     arrived.register(parent, select.POLLIN)
     while True:
+        if not writer.wait_s():
+            with suppress(TransientError):  # the next batch reports it
+                writer.flush()
         upkeep.run_due(state.retention.keep_s, state.retention.max_bytes, state.now_us())
-        if arrived.poll(upkeep.wait_s() * 1000):
+        if arrived.poll(min(upkeep.wait_s(), writer.wait_s()) * 1000):
             return receive(parent)
 
 

@@ -45,6 +45,7 @@ class Desk:
 
     def apply(self, *messages: Message) -> None:
         self.writer.apply(messages)
+        self.writer.flush()  # as after a second without messages
 
     def start(self, at: int, pid: int = 1) -> Heartbeat:
         """Return the first heartbeat of a new run."""

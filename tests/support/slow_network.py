@@ -26,6 +26,7 @@ from okxsync.okx.endpoints import REST_LAG_S
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.runtime.clock import CONFIRMATIONS, Clock
 from okxsync.store.coverage import MARGIN_US
+from okxsync.store.writer import Writer
 from tests.support.desk import NOW, Desk, order, phase
 
 START_US: Final = NOW
@@ -238,6 +239,7 @@ class Daemon:
         self.dead = False
         self._check = check
         self._queue: list[Message] = []
+        self._writer = Writer(world.desk.db, self.clock.now_us)  # what it has deferred is lost with the process
         self._session: Session | None = None
         self._busy: set[object] = set()
 
@@ -252,7 +254,7 @@ class Daemon:
 
     def _begin(self) -> None:
         self.clock.pin()
-        self.world.desk.apply(self.world.desk.start(self.clock.now_us()), phase(self.clock.now_us()))
+        self._writer.apply([self.world.desk.start(self.clock.now_us()), phase(self.clock.now_us())])
         self._connect()
         self._write()
         self.after(MEASURE_S, self._keep_measuring)
@@ -301,8 +303,10 @@ class Daemon:
         size = self.world.random.randint(1, 40)
         batch, self._queue = self._queue[:size], self._queue[size:]
         if batch:
-            self.world.desk.apply(*batch)
-            self._check()
+            self._writer.apply(batch)
+        if not self._writer.wait_s():
+            self._writer.flush()
+        self._check()
         self.after(self.world.random.choice((0.01, 0.1, 1.0)), self._write)
 
     # REST, as `reconcile.gaps` and `reconcile.stalled` ask it
