@@ -1,0 +1,1 @@
+"""One operation on many accounts: planned once, previewed, approved, and then sent by the daemon."""
