@@ -1,1 +1,1 @@
-"""One operation on many accounts: planned once, previewed, approved, and then sent by the daemon."""
+"""Plans: one operation, previewed once, confirmed, and executed on many accounts."""
