@@ -17,6 +17,7 @@ import msgspec
 
 from okxsync.config.location import Location, location_of
 from okxsync.config.secret import ConfigError, Secret, SecretSource, Stamp, resolve_path, stamp, stamp_of
+from okxsync.config.trading import AccountKeys, TradingSettings, TradingTable, trading_settings
 from okxsync.config.units import duration_s, size_bytes
 from okxsync.config.validate import Keys, mistakes
 from okxsync.messages import MARKET
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True):
     market: MarketSettings | None
     accounts: tuple[AccountSettings, ...]
     seen: Mapping[Path, "Stamp"] = {}
+    trading: TradingSettings = TradingSettings()
 
 
 # The structure of the file. ``mistakes`` checks it against these types; what the values mean is checked below.
@@ -91,7 +93,7 @@ class _MarketTable(msgspec.Struct, forbid_unknown_fields=True):
     demo: bool = False
 
 
-class _AccountTable(msgspec.Struct, forbid_unknown_fields=True):
+class _AccountTable(AccountKeys, kw_only=True):
     name: str
     api_key: SecretSource | str
     secret_key: SecretSource | str
@@ -115,6 +117,7 @@ class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     log: _LogTable = msgspec.field(default_factory=_LogTable)
     history: _HistoryTable = msgspec.field(default_factory=_HistoryTable)
     market: _MarketTable | None = None
+    trading: TradingTable = msgspec.field(default_factory=TradingTable)
     accounts: list[_AccountTable] = []
     sites: dict[str, Any] = {}  # of _Addresses, but checked one by one: a built-in site may have a table "demo"
 
@@ -257,7 +260,9 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
     database = checked("database", _database, path.parent, file.database)
     seen = {path: stamp_of(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
-    return Settings(path, database, LogSettings(keep, max_size), initial, market, tuple(accounts), seen), problems
+    trading = trading_settings(file.trading, {one.name: one for one in file.accounts}, problems)
+    log = LogSettings(keep, max_size)
+    return Settings(path, database, log, initial, market, tuple(accounts), seen, trading), problems
 
 
 MAX_DIALS_PER_SECOND = 1000

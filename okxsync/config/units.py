@@ -1,7 +1,8 @@
-"""Durations, times and sizes as the configuration and the command line write them."""
+"""Durations, times, sizes and numbers as the configuration and the command line write them."""
 
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -46,3 +47,22 @@ def size_bytes(text: str) -> int:
     if (size := float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " ")) > _MAX_BYTES:
         raise ValueError(f'size "{text}" is larger than a million TB')
     return int(size)
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?")
+
+
+def number(value: str | int) -> Decimal:
+    """Return a number exactly as it is written. Raises ValueError."""
+    text = str(value).strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f'invalid number "{value}"; use 5000 or "0.25"')
+    return Decimal(text)
+
+
+def percent(value: str | int) -> Decimal:
+    """Return ``2%`` as 0.02. Raises ValueError."""
+    text = str(value).strip()
+    if not text.endswith("%") or not _NUMBER.fullmatch(text[:-1].rstrip()):
+        raise ValueError(f'invalid percentage "{value}"; use "2%"')
+    return Decimal(text[:-1].rstrip()).scaleb(-2)
