@@ -101,7 +101,7 @@ def tighter(common: Limits, own: Limits) -> Limits:
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-_INSTRUMENT: Final = re.compile(r"[A-Z0-9_]+(-[A-Z0-9_]+)+")
+INSTRUMENT_ID: Final = re.compile(r"[A-Z0-9_]+(-[A-Z0-9_]+)+")
 _CODE: Final = re.compile(r"[A-Za-z0-9]{0,16}")
 
 
@@ -144,7 +144,7 @@ def _limits(place: str, keys: TradingTable | AccountKeys, problems: list[str]) -
         band = Decimal(1)  # an account without an own band
     elif not 0 < band <= 1:
         problems.append(f"{place.format('price_band')}: must be above 0 and at most 100%")
-    wrong = [one for one in keys.instruments or [] if not _INSTRUMENT.fullmatch(one)]
+    wrong = [one for one in keys.instruments or [] if not INSTRUMENT_ID.fullmatch(one)]
     place_of_list = place.format("instruments")
     problems += [f'{place_of_list}: "{one}" is not an instrument id, as "BTC-USDT-SWAP" is' for one in wrong]
     return Limits(

@@ -49,7 +49,8 @@ def size_bytes(text: str) -> int:
     return int(size)
 
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,13})?")
+"""At most 28 digits: with these, decimals are exact."""
 
 
 def number(value: str | int) -> Decimal:

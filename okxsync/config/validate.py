@@ -4,7 +4,7 @@ msgspec stops at the first error, and describes it in terms of Python and JSON t
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 from msgspec import inspect
@@ -79,5 +79,10 @@ def _describe(expected: inspect.Type, *, inline: bool) -> str:
 
 
 def _suggest(key: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(key, names, n=1)
-    return f'; did you mean "{near[0]}"?' if near else "; known keys: " + ", ".join(names)
+    return did_you_mean(key, names) or "; known keys: " + ", ".join(names)
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """Return ``; did you mean "name"?`` for the name that is nearest to ``text``; ``""`` if none is near."""
+    near = difflib.get_close_matches(text, list(names), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
