@@ -1,0 +1,161 @@
+"""The preview of a plan: every account gets its orders, or the reason why it has none. Pure: facts in, values out.
+
+    for each leg, reductions first
+        ground of each account      all checks that need no size; prices, leverage (grounds.py)
+        shares of a split           over all accounts, also of those that are skipped
+        orders of each account      rule, size, price, checks (drafting.py, sizing.py, size_checks.py)
+    checks over all orders          limits, quota, opposite sides (together.py)
+    children                        numbered by phase, account and leg; ids, bodies, hash
+
+What is approved is what is sent, so nothing of it changes afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+
+import msgspec
+
+from okxsync.config.trading import AccountTrading, TradingSettings
+from okxsync.plans.bodies import leverage_child, order_children
+from okxsync.plans.canonical import canonical, doc_hash
+from okxsync.plans.children import MAX_CHILDREN, Child, preview_hash
+from okxsync.plans.document import SPLITS, Plan
+from okxsync.plans.drafting import Drafting
+from okxsync.plans.drafts import Draft
+from okxsync.plans.facts import AccountFacts, SystemFacts
+from okxsync.plans.plan_file import PlanError
+from okxsync.plans.selection import select
+from okxsync.plans.sizing import to_decimal
+from okxsync.plans.together import check_together
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored, shown and approved.
+
+    Attributes:
+        doc: The canonical text of the plan.
+        made_ms: The exchange's time; ``valid_for`` after it an approval is too late.
+        accounts: All accounts, in the order of the plan.
+        site_modes: ``global live``, ``global demo``: where it trades.
+        unplaced: By leg: the money of a split that is not placed, in the currency of its total.
+        warnings: Of the whole plan; each child has its own.
+    """
+
+    plan_id: str
+    plan: Plan
+    doc: str
+    doc_hash: str
+    made_ms: int
+    accounts: tuple[str, ...]
+    site_modes: tuple[str, ...]
+    children: tuple[Child, ...]
+    unplaced: Mapping[int, Decimal] = {}
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        return preview_hash(self.doc_hash, self.children)
+
+    @property
+    def ready(self) -> tuple[Child, ...]:
+        return tuple(child for child in self.children if not child.reason)
+
+    @property
+    def skipped(self) -> tuple[Child, ...]:
+        return tuple(child for child in self.children if child.reason)
+
+    @property
+    def ready_accounts(self) -> int:
+        return len({child.account for child in self.ready})
+
+    @property
+    def planned_usd(self) -> Decimal:
+        return sum((child.planned_usd for child in self.ready), Decimal(0))
+
+    @property
+    def confirmation(self) -> str:
+        """What ``--confirm`` must say: accounts with an order, and whole dollars."""
+        return f"{self.ready_accounts}/{_dollars(self.planned_usd)}"
+
+    @property
+    def typed(self) -> str:
+        """What a person types: the same two numbers."""
+        return f"{self.ready_accounts} accounts {_dollars(self.planned_usd):,} USD"
+
+
+def _dollars(usd: Decimal) -> int:
+    return int(usd.quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def confirms(text: str, preview: Preview) -> bool:
+    """Whether a confirmation, of either form, is that of the preview."""
+    return " ".join(text.split()) in (preview.confirmation, preview.typed)
+
+
+def make_preview(
+    plan: Plan,
+    plan_id: str,
+    accounts: Mapping[str, AccountFacts],
+    trading: TradingSettings,
+    system: SystemFacts,
+) -> Preview:
+    """Return the preview.
+
+    Args:
+        plan: The plan.
+        plan_id: Made by the client; decides a random order, and is part of each order's id.
+        accounts: All configured accounts, by name.
+        trading: Settings.
+        system: What concerns all accounts.
+
+    Raises:
+        PlanError: the plan names an account or a group that does not exist, or has too many orders.
+    """
+    groups = {name: trading.accounts.get(name, AccountTrading()).groups for name in accounts}
+    names = select(plan, plan_id, groups, {name: facts.equity for name, facts in accounts.items()})
+    drafting = Drafting(plan, [accounts[name] for name in names], accounts, trading, system)
+    by_phase = sorted(range(len(plan.legs)), key=lambda index: (min(plan.legs[index].used_phases), index))
+    for index in by_phase:
+        drafting.add_leg(index + 1, plan.legs[index])
+    rank = {name: position for position, name in enumerate(names)}
+    drafts = sorted(drafting.drafts, key=lambda one: (one.phase, rank[one.account.name], one.leg_number))
+    check_together(drafts, plan, trading, system)
+    return Preview(
+        plan_id=plan_id,
+        plan=plan,
+        doc=canonical(plan),
+        doc_hash=doc_hash(plan),
+        made_ms=system.now_ms,
+        accounts=names,
+        site_modes=tuple(sorted({f"{one.site} {'demo' if one.demo else 'live'}" for one in drafting.accounts})),
+        children=_children(plan_id, drafts, trading),
+        unplaced=_unplaced(plan, drafts),
+        warnings=(f"trading is halted: {system.halted}",) if system.halted else (),
+    )
+
+
+def _children(plan_id: str, drafts: Sequence[Draft], trading: TradingSettings) -> tuple[Child, ...]:
+    found: list[Child] = []
+    set_already = set()
+    for draft in drafts:
+        if draft.ground and draft.ground.sets_leverage and not draft.finding:
+            child = leverage_child(plan_id, len(found) + 1, draft, trading)
+            if (key := (child.account, child.body)) not in set_already:
+                set_already.add(key)
+                found.append(child)
+    for draft in drafts:
+        found += order_children(plan_id, len(found) + 1, draft, trading)
+    if len(found) > MAX_CHILDREN:
+        raise PlanError(f"the plan has {len(found)} orders; at most {MAX_CHILDREN} are possible")
+    return tuple(found)
+
+
+def _unplaced(plan: Plan, drafts: Sequence[Draft]) -> dict[int, Decimal]:
+    """Return what each split leaves: by rounding, or because accounts are skipped."""
+    found = {}
+    for number, leg in enumerate(plan.legs, 1):
+        if leg.size.rule in SPLITS and leg.size.value is not None:
+            placed = (one.notional for one in drafts if one.leg_number == number and not one.finding)
+            found[number] = to_decimal(Fraction(leg.size.value) - sum(placed, Fraction(0)))
+    return found
