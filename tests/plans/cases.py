@@ -1,7 +1,7 @@
 """Facts and plans for the tests of previews."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -69,17 +69,18 @@ def position(size: str, inst_id: str = BTC, pos_side: str = "net", margin: str =
 
 def system(**changes: Any) -> SystemFacts:
     quotes = {("global", True, inst_id): QUOTES for inst_id in (BTC, INVERSE, SPOT)}
-    return SystemFacts(**({"now_ms": NOW, "clock_ms": NOW, "clock_error_ms": 5, "quotes": quotes} | changes))
+    return replace(SystemFacts(now_ms=NOW, clock_ms=NOW, clock_error_ms=5, quotes=quotes), **changes)
 
 
 def trading(*names: str, own: Limits | None = None, **changes: Any) -> TradingSettings:
     each = AccountTrading(True, limits=own or Limits())
-    return TradingSettings(**({"enabled": True, "accounts": dict.fromkeys(names, each)} | changes))
+    return replace(TradingSettings(enabled=True, accounts=dict.fromkeys(names, each)), **changes)
 
 
-def plan(
-    size: str = 'rule = "contracts"\nvalue = 1', leg: str = 'side = "buy"', more: str = "", inst: str = BTC
-) -> Plan:
+ONE: Final = 'rule = "contracts"\nvalue = 1'
+
+
+def plan(size: str = ONE, leg: str = 'side = "buy"', more: str = "", inst: str = BTC) -> Plan:
     """A plan with one leg at the mark price, for all accounts in the order of their names."""
     price = "" if "price" in leg or "type" in leg else 'price = "mark"\n'
     return read(

@@ -133,5 +133,5 @@ def test_trigger_prices() -> None:
 def test_a_trigger_on_the_wrong_side_is_found(
     side: Side, take_profit: str | None, stop_loss: str | None, says: str
 ) -> None:
-    prices = [None if text is None else Decimal(text) for text in (take_profit, stop_loss)]
-    assert why_wrong_side(side, Decimal(100), *prices, Decimal(101)) == says
+    above, below = (None if text is None else Decimal(text) for text in (take_profit, stop_loss))
+    assert why_wrong_side(side, Decimal(100), above, below, Decimal(101)) == says

@@ -46,7 +46,7 @@ def test_vector_1_a_share_of_the_equity() -> None:
 
 def test_vector_2_inverse_contracts() -> None:
     (child,) = preview(plan('rule = "coins"\nvalue = "0.05"', inst=INVERSE)).children
-    assert (child.sz, child.planned_usd, child.remainder) == (33, 3300, D("50.615"))
+    assert (child.sz, child.planned_usd, child.remainder) == (D(33), D(3300), D("50.615"))
     assert child.facts.coins is not None
     assert child.facts.coins.quantize(D("1e-9"), ROUND_DOWN) == D("0.049244690")
 
@@ -107,7 +107,7 @@ def test_usd_per_quote_currency_comes_from_the_balance() -> None:
     (child,) = preview(plan('rule = "equity"\nvalue = "100%"'), cheap).children
     assert (child.sz, child.facts.usd, child.facts.usd_assumed) == (D(2), D("0.5"), False)
     (child,) = preview(plan(), account(balances={})).children
-    assert (child.facts.usd, child.facts.usd_assumed) == (1, True)
+    assert (child.facts.usd, child.facts.usd_assumed) == (D(1), True)
 
 
 def test_a_target_with_the_position_on_the_other_side_reduces_first_and_then_opens() -> None:
@@ -115,7 +115,7 @@ def test_a_target_with_the_position_on_the_other_side_reduces_first_and_then_ope
     assert sizes('rule = "target"\nvalue = 2', short, leg="") == [("buy", 3, 1), ("buy", 2, 2)]
     (reduces, opens) = preview(plan('rule = "target"\nvalue = 2', ""), short).children
     assert (reduces.reduce_only, opens.reduce_only) == (True, False)
-    assert (reduces.facts.position_after, opens.facts.position_after) == (0, 2)
+    assert (reduces.facts.position_after, opens.facts.position_after) == (D(0), D(2))
     assert sizes('rule = "target"\nvalue = 2', short, leg='intent = "reduce"') == [("buy", 3, 1)]
     assert sizes('rule = "target"\nvalue = 2', short, leg='intent = "open"') == [
         (
@@ -154,8 +154,8 @@ def test_both_sides_of_a_long_short_account_are_closed() -> None:
     )
     found = preview(plan('rule = "close"', ""), both).children
     assert [(one.side, one.pos_side, one.sz, one.reduce_only) for one in found] == [
-        ("sell", "long", 2, False),
-        ("buy", "short", 3, False),
+        ("sell", "long", D(2), False),
+        ("buy", "short", D(3), False),
     ]
     assert sizes('rule = "close"', both, leg='pos_side = "short"') == [("buy", 3, 1)]
     assert sizes('rule = "close"', both, leg='side = "sell"') == [("sell", 2, 1)]
@@ -298,10 +298,10 @@ def test_a_reduction_never_reverses_a_position(
     held: Decimal, other: Decimal, long_short: bool, size: str, side: str, again: str
 ) -> None:
     """With two legs on one instrument, in both position modes."""
-    positions = (position(str(held)),)
+    positions = [position(str(held))]
     if long_short:
-        positions = (position(str(abs(held)), pos_side="long"), position(str(other), pos_side="short"))
-    holder = account(positions=positions, pos_mode="long_short_mode" if long_short else "net_mode")
+        positions = [position(str(abs(held)), pos_side="long"), position(str(other), pos_side="short")]
+    holder = account(positions=tuple(positions), pos_mode="long_short_mode" if long_short else "net_mode")
     legs = []
     for one in (size, again):
         fixed = not any(rule in one for rule in ("close", "change", "target"))
