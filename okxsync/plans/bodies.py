@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
+
 from okxsync.config.trading import TradingSettings
 from okxsync.plans.children import (
     Attached,
     Basis,
+    CancelBody,
     Child,
     LeverageBody,
     OrderBody,
@@ -23,6 +26,32 @@ from okxsync.plans.sizing import coins, notional, to_decimal
 
 _NET_MODES_WITH_FLAG = ("2", "3")
 """Account modes in which ``reduceOnly`` exists (T 3.2)."""
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """An order of an earlier plan that is to be canceled; ``algo``: ``cl_ord_id`` is that of an attached algo order."""
+
+    account: str
+    inst_id: str
+    cl_ord_id: str
+    algo: bool = False
+
+
+def cancel_child(plan_id: str, number: int, cancel: Cancel, trading: TradingSettings) -> Child:
+    """Return the step of phase 1 that cancels an order."""
+    body: CancelBody | tuple[CancelBody, ...] = CancelBody(cancel.inst_id, cl_ord_id=cancel.cl_ord_id)
+    if cancel.algo:
+        body = (CancelBody(cancel.inst_id, algo_cl_ord_id=cancel.cl_ord_id),)
+    return Child(
+        number=number,
+        account=cancel.account,
+        leg=0,
+        phase=1,
+        kind="cancel",
+        inst_id=cancel.inst_id,
+        cl_ord_id=make_cl_ord_id(OwnId(plan_id, number, prefix=trading.clord_prefix)),
+        body=to_body(body),
+    )
 
 
 def leverage_child(plan_id: str, number: int, draft: Draft, trading: TradingSettings) -> Child:

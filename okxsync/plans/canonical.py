@@ -49,6 +49,7 @@ def _top(plan: Plan) -> dict[str, object]:
 def _leg_table(leg: Leg) -> dict[str, object]:
     plain_keys = ("instrument", "side", "pos_side", "intent", "margin", "type")
     return {key: getattr(leg, key) or None for key in plain_keys} | {
+        "only": leg.only or None,
         "price": price_text(leg.price) if leg.price else None,
         "phase": leg.phase,
         "shrink": leg.shrink,

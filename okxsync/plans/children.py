@@ -68,7 +68,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: From 1, in the order of the plan: the column ``child``.
-        leg: From 1, as in the plan file.
+        leg: From 1, as in the plan file; 0 for a cancellation, which belongs to no leg.
         slice: From 1; a size above the largest order is divided into several.
         pos_side: ``""`` if the request has none.
         sz: None for a child that is skipped before it has a size.

@@ -103,6 +103,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument.
 
     Attributes:
+        only: The accounts of the plan that the leg concerns; empty: all.
         pos_side: Only for accounts in long/short mode; ``""``: as side and intent say.
         intent: None: the part of each order that reduces the position is a reduction, the rest opens.
         margin: ``""``: as the account mode says.
@@ -113,6 +114,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     instrument: str
+    only: tuple[str, ...] = ()
     side: LegSide
     pos_side: Literal["", "long", "short"] = ""
     intent: Intent | None = None

@@ -10,6 +10,7 @@ from okxsync.plans.document import SPLITS, Leg, Plan
 from okxsync.plans.drafts import Draft, Ground
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.grounds import ground_of, holding_of, money_of
+from okxsync.plans.reasons import Reason
 from okxsync.plans.size_checks import SizeChecks
 from okxsync.plans.sizing import (
     Holding,
@@ -47,14 +48,15 @@ class Drafting:
         self._size_checks = SizeChecks(plan, trading)
 
     def add_leg(self, number: int, leg: Leg) -> None:
-        """Add the drafts of all accounts for a leg."""
+        """Add the drafts of all accounts that a leg concerns."""
+        accounts = [account for account in self.accounts if not leg.only or account.name in leg.only]
         grounds = {
-            account.name: ground_of(self.plan, leg, account, self._trading, self._system) for account in self.accounts
+            account.name: ground_of(self.plan, leg, account, self._trading, self._system) for account in accounts
         }
         shares: Mapping[str, tuple[int, Fraction]] = {}
         if leg.size.rule in SPLITS:
-            shares = self._shares(leg, grounds)
-        for account in self.accounts:
+            shares = self._shares(leg, accounts, grounds)
+        for account in accounts:
             ground = grounds[account.name]
             if isinstance(ground, Finding):
                 self._skip(number, leg, account, ground)
@@ -68,7 +70,17 @@ class Drafting:
         draft = Draft(account, number, leg, phase, side=side, reduces=reduces, finding=finding)
         self.drafts.append(draft)
 
-    def _shares(self, leg: Leg, grounds: Mapping[str, Ground | Finding]) -> dict[str, tuple[int, Fraction]]:
+    def add_idle(self) -> None:
+        """Add a reason for each account that no leg concerns."""
+        busy = {draft.account.name for draft in self.drafts}
+        finding = Finding(Reason.NOTHING_TO_DO, "no leg concerns the account")
+        for account in self.accounts:
+            if account.name not in busy:
+                self._skip(1, self.plan.legs[0], account, finding)
+
+    def _shares(
+        self, leg: Leg, accounts: Sequence[AccountFacts], grounds: Mapping[str, Ground | Finding]
+    ) -> dict[str, tuple[int, Fraction]]:
         """Return the lots of each account, rounded and exact.
 
         The share of a skipped account is kept for it and not traded, or given to the others if the leg says so. Then
@@ -77,7 +89,7 @@ class Drafting:
         ready = {name: ground for name, ground in grounds.items() if isinstance(ground, Ground)}
         if not ready:
             return {}
-        sharing = [one for one in self.accounts if one.name in ready or not leg.size.reassign]
+        sharing = [one for one in accounts if one.name in ready or not leg.size.reassign]
         while True:
             lots = self._lots(leg, sharing, ready)
             small = [one for one in sharing if one.name in ready and _is_below(lots[one.name][0], ready[one.name])]

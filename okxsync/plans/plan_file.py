@@ -84,6 +84,7 @@ class _Leverage(msgspec.Struct, forbid_unknown_fields=True):
 class _Leg(msgspec.Struct, forbid_unknown_fields=True):
     instrument: str
     size: _Size
+    only: list[str] = []
     side: str | None = None
     pos_side: str | None = None
     intent: str | None = None
@@ -346,6 +347,7 @@ class _Reading:
         return Leg(
             **chosen,
             instrument=table.instrument,
+            only=tuple(table.only),
             price=price,
             phase=table.phase,
             shrink=table.shrink,

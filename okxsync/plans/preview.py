@@ -17,7 +17,7 @@ from fractions import Fraction
 import msgspec
 
 from okxsync.config.trading import AccountTrading, TradingSettings
-from okxsync.plans.bodies import leverage_child, order_children
+from okxsync.plans.bodies import Cancel, cancel_child, leverage_child, order_children
 from okxsync.plans.canonical import canonical, doc_hash
 from okxsync.plans.children import MAX_CHILDREN, Child, preview_hash
 from okxsync.plans.document import SPLITS, Plan
@@ -99,6 +99,7 @@ def make_preview(
     accounts: Mapping[str, AccountFacts],
     trading: TradingSettings,
     system: SystemFacts,
+    cancels: Sequence[Cancel] = (),
 ) -> Preview:
     """Return the preview.
 
@@ -108,6 +109,7 @@ def make_preview(
         accounts: All configured accounts, by name.
         trading: Settings.
         system: What concerns all accounts.
+        cancels: Resting orders that are canceled first, for an undo; those of other accounts are left out.
 
     Raises:
         PlanError: the plan names an account or a group that does not exist, or has too many orders.
@@ -118,6 +120,7 @@ def make_preview(
     by_phase = sorted(range(len(plan.legs)), key=lambda index: (min(plan.legs[index].used_phases), index))
     for index in by_phase:
         drafting.add_leg(index + 1, plan.legs[index])
+    drafting.add_idle()
     rank = {name: position for position, name in enumerate(names)}
     drafts = sorted(drafting.drafts, key=lambda one: (one.phase, rank[one.account.name], one.leg_number))
     check_together(drafts, plan, trading, system)
@@ -129,14 +132,16 @@ def make_preview(
         made_ms=system.now_ms,
         accounts=names,
         site_modes=tuple(sorted({f"{one.site} {'demo' if one.demo else 'live'}" for one in drafting.accounts})),
-        children=_children(plan_id, drafts, trading),
+        children=_children(plan_id, drafts, trading, [one for one in cancels if one.account in rank]),
         unplaced=_unplaced(plan, drafts),
         warnings=(f"trading is halted: {system.halted}",) if system.halted else (),
     )
 
 
-def _children(plan_id: str, drafts: Sequence[Draft], trading: TradingSettings) -> tuple[Child, ...]:
-    found: list[Child] = []
+def _children(
+    plan_id: str, drafts: Sequence[Draft], trading: TradingSettings, cancels: Sequence[Cancel]
+) -> tuple[Child, ...]:
+    found = [cancel_child(plan_id, number, cancel, trading) for number, cancel in enumerate(cancels, 1)]
     set_already = set()
     for draft in drafts:
         if draft.ground and draft.ground.sets_leverage and not draft.finding:

@@ -31,6 +31,7 @@ def select(
     others = [("[accounts] weights", name) for name in wanted.weights]
     for number, leg in enumerate(plan.legs, 1):
         others += [(f"leg {number}, size table", name) for name in leg.size.sizes]
+        others += [(f"leg {number}, only", name) for name in leg.only]
         others += [(f"leg {number}, size value", leg.size.leader)] if leg.size.leader else []
     problems += [f"{place}: unknown {what}" for place, name in others for what in _unknown_account(name, groups)]
     if problems:
