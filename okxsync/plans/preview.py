@@ -11,15 +11,16 @@ What is approved is what is sent, so nothing of it changes afterwards.
 """
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from fractions import Fraction
 
 import msgspec
 
 from okxsync.config.trading import AccountTrading, TradingSettings
+from okxsync.plans.approval import confirmation, planned_usd, ready_accounts, typed
 from okxsync.plans.bodies import Cancel, cancel_child, leverage_child, order_children
 from okxsync.plans.canonical import canonical, doc_hash
-from okxsync.plans.children import MAX_CHILDREN, Child, preview_hash
+from okxsync.plans.children import MAX_CHILDREN, Child, plain, preview_hash
 from okxsync.plans.document import SPLITS, Plan
 from okxsync.plans.drafting import Drafting
 from okxsync.plans.drafts import Draft
@@ -67,30 +68,44 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ready_accounts(self) -> int:
-        return len({child.account for child in self.ready})
+        return ready_accounts(self.children)
 
     @property
     def planned_usd(self) -> Decimal:
-        return sum((child.planned_usd for child in self.ready), Decimal(0))
+        return planned_usd(self.children)
 
     @property
     def confirmation(self) -> str:
-        """What ``--confirm`` must say: accounts with an order, and whole dollars."""
-        return f"{self.ready_accounts}/{_dollars(self.planned_usd)}"
+        return confirmation(self.children)
 
     @property
     def typed(self) -> str:
-        """What a person types: the same two numbers."""
-        return f"{self.ready_accounts} accounts {_dollars(self.planned_usd):,} USD"
+        return typed(self.children)
 
 
-def _dollars(usd: Decimal) -> int:
-    return int(usd.quantize(Decimal(1), ROUND_HALF_UP))
-
-
-def confirms(text: str, preview: Preview) -> bool:
-    """Whether a confirmation, of either form, is that of the preview."""
-    return " ".join(text.split()) in (preview.confirmation, preview.typed)
+def to_plan_columns(preview: Preview, kind: str = "trade", parent_id: str | None = None) -> dict[str, str | int | None]:
+    """Return the row of ``plans``; ``kind`` is ``trade``, ``retry`` or ``undo``."""
+    left = [f"leg {leg}: {plain(money)} not placed" for leg, money in preview.unplaced.items() if money]
+    return {
+        "plan_id": preview.plan_id,
+        "title": preview.plan.title,
+        "kind": kind,
+        "parent_id": parent_id,
+        "doc": preview.doc,
+        "doc_hash": preview.doc_hash,
+        "site_modes": ", ".join(preview.site_modes),
+        "state": "previewed",
+        "preview_at": preview.made_ms,
+        "preview_hash": preview.hash,
+        "accounts": len(preview.accounts),
+        "ready": len(preview.ready),
+        "skipped": len(preview.skipped),
+        "accepted": 0,
+        "rejected": 0,
+        "unknown": 0,
+        "planned_usd": plain(preview.planned_usd),
+        "note": "; ".join([*preview.warnings, *left]) or None,
+    }
 
 
 def make_preview(

@@ -12,7 +12,7 @@ from okxsync.config.trading import AccountTrading, Limits
 from okxsync.plans.children import from_columns, parse_cl_ord_id, to_columns
 from okxsync.plans.facts import Balance
 from okxsync.plans.plan_file import PlanError, read
-from okxsync.plans.preview import confirms, make_preview
+from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from tests.plans.cases import BTC, PLAN_ID, PX, SPOT, SWAP, D, account, plan, position, preview, system, trading
 
@@ -79,10 +79,6 @@ def test_the_confirmation_is_what_is_typed() -> None:
     assert found.planned_usd == D("60311.07")
     assert found.confirmation == "3/60311"
     assert found.typed == "3 accounts 60,311 USD"
-    assert confirms("3/60311", found)
-    assert confirms(" 3 accounts  60,311 USD ", found)
-    assert not confirms("2/60311", found)
-    assert not confirms("", found)
 
 
 def test_dollars_are_rounded_half_up() -> None:
@@ -98,6 +94,20 @@ def test_the_hash_is_of_document_and_orders() -> None:
     assert found.hash != preview(plan(more="[failure]\ncanary = 2"), *map(account, ALL)).hash
     assert found.hash != preview(plan(), *map(account, ALL), rails=trading("alpha", "beta")).hash
     assert read(found.doc) == found.plan
+
+
+def test_the_row_of_a_plan() -> None:
+    row = to_plan_columns(preview(plan('rule = "split"\nvalue = 1000'), *map(account, ALL)), "retry", "0000000000A")
+    assert {key: row[key] for key in ("kind", "parent_id", "state", "accounts", "ready", "skipped", "site_modes")} == {
+        "kind": "retry",
+        "parent_id": "0000000000A",
+        "state": "previewed",
+        "accounts": 3,
+        "ready": 3,
+        "skipped": 0,
+        "site_modes": "global demo",
+    }
+    assert row["note"] == "leg 1: 1.51673 not placed"
 
 
 # Accounts
