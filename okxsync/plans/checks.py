@@ -73,13 +73,16 @@ def _unready(account: AccountFacts, system: SystemFacts) -> Iterator[Finding]:
         yield Finding(Reason.CLOCK, f"the error is {system.clock_error_ms} ms")
 
 
-def find_untradable(account: AccountFacts, inst_id: str, now_ms: int, valid_ms: int) -> Finding | None:
-    """Return why the account cannot trade the instrument while the plan is valid."""
+def find_untradable(account: AccountFacts, inst_id: str, ord_type: str, now_ms: int, valid_ms: int) -> Finding | None:
+    """Return why the account cannot trade the instrument while the plan is valid.
+
+    In the state ``post_only`` OKX accepts orders of that type alone.
+    """
     if account.instruments is None:
         return Finding(Reason.NOT_OFFERED, "the instruments of the account are not known")
     if not (instrument := account.instruments.get(inst_id)):
         return Finding(Reason.NOT_OFFERED, inst_id)
-    if instrument.state != "live":
+    if instrument.state != "live" and not instrument.state == ord_type == "post_only":
         return Finding(Reason.NOT_TRADING, f"state {instrument.state}")
     if instrument.change_ms and now_ms <= instrument.change_ms <= now_ms + valid_ms:
         return Finding(Reason.PRE_CHANGE, f"a change takes effect in {(instrument.change_ms - now_ms) // 1000} s")

@@ -30,7 +30,7 @@ def ground_of(
     finding = (
         find_rail(trading, account, system, leg.instrument)
         or find_unready(account, system)
-        or find_untradable(account, leg.instrument, now_ms, plan.valid_for * 1000)
+        or find_untradable(account, leg.instrument, leg.type, now_ms, plan.valid_for * 1000)
     )
     if finding:
         return finding

@@ -127,8 +127,10 @@ def make_preview(
         cancels: Resting orders that are canceled first, for an undo; those of other accounts are left out.
 
     Raises:
-        PlanError: the plan names an account or a group that does not exist, or has too many orders.
+        PlanError: the plan names an account or a group that does not exist, has too many orders, or needs a tag.
     """
+    if plan.dead_man and not trading.tag:
+        raise PlanError("dead_man: needs [trading] tag: without one it would cancel all orders of an account")
     groups = {name: trading.accounts.get(name, AccountTrading()).groups for name in accounts}
     names = select(plan, plan_id, groups, {name: facts.equity for name, facts in accounts.items()})
     drafting = Drafting(plan, [accounts[name] for name in names], accounts, trading, system)

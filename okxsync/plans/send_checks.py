@@ -47,7 +47,7 @@ def find_changed(
         find_rail(trading, account, system, child.inst_id)
         or _find_limit(child, plan, account, trading)
         or find_unready(account, system)
-        or find_untradable(account, child.inst_id, system.now_ms, valid_until_ms - system.now_ms)
+        or find_untradable(account, child.inst_id, child.ord_type, system.now_ms, valid_until_ms - system.now_ms)
     )
     if finding or child.kind == "leverage":
         return finding

@@ -213,6 +213,12 @@ def test_the_trade_mode_follows_the_account_mode(mode: str, inst: str, margin: s
     assert (child.reason, child.td_mode) == (None, td_mode)
 
 
+def test_an_instrument_that_is_post_only_accepts_such_orders() -> None:
+    facts = account(instruments={BTC: replace(SWAP, state="post_only")})
+    assert preview(plan(), facts).children[0].reason is Reason.NOT_TRADING
+    assert preview(plan(leg=BUY + 'type = "post_only"\nprice = "mark -1%"'), facts).ready
+
+
 def test_the_accounts_of_a_master_share_a_quota_in_the_order_of_the_plan() -> None:
     quota = {BTC: replace(SWAP, long_quota=D(1500))}
     accounts = [account(name, main_uid="m", instruments=quota) for name in ("alpha", "beta", "gamma")]

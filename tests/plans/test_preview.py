@@ -319,6 +319,14 @@ def test_what_a_reduction_frees_is_only_a_warning() -> None:
     assert found[1].facts.warnings == ("6 needed, 5 possible before the reductions of the plan",)
 
 
+def test_a_dead_man_switch_needs_a_tag() -> None:
+    """Without one OKX cancels all orders of the account."""
+    of = replace(plan(), dead_man=60)
+    with pytest.raises(PlanError, match=r"dead_man: needs \[trading\] tag"):
+        preview(of)
+    assert preview(of, rails=trading("alpha", tag="okxsync")).ready
+
+
 def test_a_halt_is_a_warning_of_the_preview() -> None:
     found = preview(plan(), facts=system(halted="by hand"))
     assert found.warnings == ("trading is halted: by hand",)
