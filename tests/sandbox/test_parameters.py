@@ -24,6 +24,8 @@ DOCUMENTED = {
     " triggerPx triggerPxType orderPx ordPx advanceOrdType attachAlgoOrds callbackRatio callbackSpread activePx"
     " chaseType chaseVal maxChaseType maxChaseVal pxVar pxSpread szLimit pxLimit timeInterval amendPxOnTriggerType"
     " quickMgnType",
+    "leverage": "instId ccy lever mgnMode posSide",
+    "position-mode": "posMode",
     "cancel-algo": "instId instIdCode algoId algoClOrdId",
     "attached": "attachAlgoClOrdId attachAlgoId tpTriggerPx tpTriggerRatio tpTriggerPxType tpOrdPx tpOrdKind"
     " slTriggerPx slTriggerRatio slTriggerPxType slOrdPx sz amendPxOnTriggerType callbackRatio callbackSpread activePx",
@@ -87,7 +89,8 @@ def test_the_operations_check_their_parameters() -> None:
         (SWAP, {"sz": "2"}, "sz", "2"),
         (SWAP, {"px": "50001"}, "px", "50001"),
         (SWAP, {"tdMode": "isolated"}, "tdMode", "isolated"),
-        (SWAP, {"side": "sell", "reduceOnly": True}, "reduceOnly", "true"),
+        (SWAP, {"side": "sell", "reduceOnly": True, "px": "61000"}, "reduceOnly", "true"),
+        (SWAP, {"stpMode": "cancel_both"}, "stpMode", "cancel_both"),
         (SPOT, {"tdMode": "cross", "ccy": "USDT"}, "ccy", "USDT"),
         (SPOT, {"tradeQuoteCcy": "USDT"}, "tradeQuoteCcy", "USDT"),
         (SPOT, MARKET | {"tgtCcy": "base_ccy"}, "tgtCcy", "base_ccy"),
@@ -108,8 +111,8 @@ def test_parameters_of_an_order_show_in_its_row(
     [
         (SWAP, {"ccy": "USDT"}, "51000"),
         (SWAP, {"tradeQuoteCcy": "USDT"}, "51000"),
-        (SWAP, {"stpMode": "cancel_both"}, "51000"),
-        (SWAP, {"pxAmendType": "1"}, "51000"),
+        (SWAP, {"stpMode": "odd"}, "51000"),
+        (SWAP, {"pxAmendType": "2"}, "51000"),
         (SWAP, {"tag": "not alnum"}, "51000"),
         (SWAP, {"reduceOnly": "perhaps"}, "51000"),
         (SWAP, MARKET | {"px": "60000"}, "51000"),

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from okxsync.sandbox.exchange import parameters
+from okxsync.sandbox.exchange import leverage, parameters
 from okxsync.sandbox.exchange.instruments import text
 from okxsync.sandbox.exchange.order_entry import OrderEntry
 from okxsync.sandbox.exchange.order_reading import (
-    LEVER,
     read_ccy,
     read_child_px,
     read_pos_side,
@@ -78,10 +77,12 @@ class Algos(OrderEntry):
             tag=read_tag(request),
             ccy=read_ccy(request, member, instrument, td_mode),
             pos_side=pos_side,
-            lever=LEVER if td_mode != "cash" else "",
             reduce_only=bool(closes) or read_reduce_only(request, member, instrument, td_mode),
             close_fraction=closes,
         )
+        if td_mode != "cash":
+            scope = leverage.scope_of(member, instrument, td_mode, pos_side, buys=side == "buy")
+            algo.lever = leverage.lever_of(account, scope)
         read_trigger(algo, request)
         return algo
 

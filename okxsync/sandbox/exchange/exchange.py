@@ -1,7 +1,8 @@
 """The exchange: members trade, prices move, and every change is pushed and can be read at once.
 
 It is a stack of small classes on one state: ``booking`` (what a trade changes), ``matching`` (how orders fill),
-``order_reading``, ``order_entry``, ``algos``, ``off_book``, ``settlement``, ``funds`` and ``reads``. This module has
+``order_reading``, ``admission``, ``order_entry``, ``algos``, ``off_book``, ``settlement``, ``settings``, ``capacity``,
+``funds`` and ``reads``. This module has
 the members and the ticks. Nothing here does I/O: time comes from the given clock, randomness from the seed, and the
 same calls at the same times give the same ids.
 """
@@ -10,13 +11,13 @@ import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 
+from okxsync.sandbox.exchange.capacity import Capacity
 from okxsync.sandbox.exchange.funds import Funds
 from okxsync.sandbox.exchange.instruments import text
 from okxsync.sandbox.exchange.ledger import Account
 from okxsync.sandbox.exchange.members import Credentials, Member
 from okxsync.sandbox.exchange.orders import OrderRejected
 from okxsync.sandbox.exchange.reads import Reads
-from okxsync.sandbox.exchange.settlement import Settlement
 from okxsync.sandbox.exchange.state import Push
 
 __all__ = ["Credentials", "Exchange", "Member", "OrderRejected", "Push"]
@@ -30,7 +31,7 @@ POS_MODES = {
 """The position modes of each account mode."""
 
 
-class Exchange(Settlement, Funds, Reads):
+class Exchange(Capacity, Funds, Reads):
     """The whole exchange.
 
     Args:
@@ -86,6 +87,7 @@ class Exchange(Settlement, Funds, Reads):
         While the market is closed only deposits and withdrawals proceed.
         """
         now = self._now()
+        self._change_due()
         if self.closed:
             self._advance()
             self._flush()

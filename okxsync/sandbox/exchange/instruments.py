@@ -6,7 +6,7 @@ currency with a price in it. Spot pairs are listed a second time as MARGIN, unde
 Instrument codes differ between live and demo trading (OKX docs: public-data-rest-api-get-instruments).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -14,6 +14,8 @@ DEMO_CODES = 2_000_000
 """Added to a live ``instIdCode`` to make the demo one."""
 PLACES = 12
 """Digits after the point of averages, fees and pnl."""
+MAX_SPOT_MARKET = Decimal(1_000_000)
+"""The most USDT of one market order of a pair."""
 _RATES = {"SPOT": ("0.0008", "0.001"), "OPTION": ("0.0002", "0.0003")}
 """Maker and taker fee by type, as fractions of the traded value; of all other types: `_CONTRACT_RATES`."""
 _CONTRACT_RATES = ("0.0002", "0.0005")
@@ -24,9 +26,9 @@ def text(number: Decimal) -> str:
     return format(number.normalize(), "f") if number else "0"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Instrument:
-    """One instrument.
+    """One instrument. Its steps and its state may change while it is listed.
 
     Attributes:
         code: The live ``instIdCode``.
@@ -34,6 +36,8 @@ class Instrument:
         ct_val: Per unit of ``sz``: base currency, or USD for inverse contracts.
         exp_time: When it expires, in ms; 0 for never.
         opt_type: ``C`` or ``P`` for options.
+        state: ``live``, or why it is not traded; in ``post_only`` only post-only orders are accepted.
+        changes: The rows of ``upcChg``, each with ``param``, ``newValue`` and ``effTime``.
     """
 
     inst_id: str
@@ -51,6 +55,11 @@ class Instrument:
     exp_time: int = 0
     opt_type: str = ""
     stk: Decimal = Decimal(0)
+    max_lmt_sz: Decimal = Decimal(100_000_000)
+    max_lmt_amt: Decimal = Decimal(20_000_000)  # in USD
+    max_mkt_sz: Decimal = Decimal(20_000)  # contracts; spot pairs have `MAX_SPOT_MARKET` instead
+    state: str = "live"
+    changes: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def is_spot(self) -> bool:
@@ -126,7 +135,7 @@ class Instrument:
         inside = index - self.stk if self.opt_type == "C" else self.stk - index
         return max(round(inside / index, PLACES), Decimal(0))
 
-    def row(self, demo: bool, inst_type: str = "", state: str = "live") -> dict[str, Any]:
+    def row(self, demo: bool, inst_type: str = "", state: str = "") -> dict[str, Any]:
         """The wire row of REST and of channel ``instruments``; `inst_type` may be MARGIN for a spot pair."""
         contract, kind = not self.is_spot, inst_type or self.inst_type
         return {
@@ -151,10 +160,10 @@ class Instrument:
             "listTime": "1573557408000",
             "lotSz": text(self.lot_sz),
             "maxIcebergSz": "100000000",
-            "maxLmtAmt": "20000000",
-            "maxLmtSz": "100000000",
-            "maxMktAmt": "" if contract else "1000000",
-            "maxMktSz": "20000" if contract else "1000000",
+            "maxLmtAmt": text(self.max_lmt_amt),
+            "maxLmtSz": text(self.max_lmt_sz),
+            "maxMktAmt": "" if contract else text(MAX_SPOT_MARKET),
+            "maxMktSz": text(self.max_mkt_sz if contract else MAX_SPOT_MARKET),
             "maxStopSz": "20000" if contract else "1000000",
             "maxTriggerSz": "100000000",
             "maxTwapSz": "100000000",
@@ -167,10 +176,10 @@ class Instrument:
             "quoteCcy": "" if contract else self.quote,
             "ruleType": "normal",
             "settleCcy": self.settle if contract else "",
-            "state": state,
+            "state": state or self.state,
             "stk": text(self.stk) if self.is_option else "",
             "tickSz": text(self.tick_sz),
             "tradeQuoteCcyList": [] if contract else [self.quote],
             "uly": self.uly,
-            "upcChg": [],
+            "upcChg": list(self.changes),
         }

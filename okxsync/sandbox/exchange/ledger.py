@@ -81,6 +81,7 @@ class Account:
     )  # accrued on negative cash
     deposits: list[Movement] = field(default_factory=list)
     withdrawals: list[Movement] = field(default_factory=list)
+    levers: dict[tuple[str, str, str], str] = field(default_factory=dict)  # by scope; see ``leverage``
 
     def post(self, bill_id: str, ts: int, ccy: str, kind: str, sub_type: str, change: Decimal, **more: Any) -> Bill:
         """Change a trading balance by a bill; `more` are the bill's other fields."""
@@ -111,11 +112,12 @@ class Account:
 def reserve_of(order: Order) -> tuple[str, Decimal]:
     """Return the currency and the amount that the rest of a limit order holds back."""
     instrument = order.instrument
-    if order.px is None or order.reduce_only:
+    px = order.limit_px
+    if px is None or order.reduce_only:
         return instrument.settle, ZERO
     if order.inst_type == "SPOT":
-        return (instrument.quote, order.left * order.px) if order.buys else (instrument.base, order.left)
-    return instrument.settle, margin_needed(order, order.left, order.px)
+        return (instrument.quote, order.left * px) if order.buys else (instrument.base, order.left)
+    return instrument.settle, margin_needed(order, order.left, px)
 
 
 def margin_needed(order: Order, sz: Decimal, px: Decimal) -> Decimal:

@@ -1,6 +1,7 @@
 """The accounts of an exchange: keys, permissions and modes."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,12 @@ class Member:
 
     `acct_lv` and `pos_mode` are as in ``account/config``: 1 Spot, 2 Futures, 3 Multi-currency margin, 4 Portfolio
     margin; ``net_mode`` or ``long_short_mode``.
+
+    Attributes:
+        acct_stp_mode: What happens when its order meets a resting one of the same master account.
+        hidden: Instruments that this account is not offered.
+        refused: By ``instId``, or ``ANY``: the code with which every order is rejected.
+        config: Fields that replace those of the row of ``account/config``.
     """
 
     name: str
@@ -31,6 +38,10 @@ class Member:
     acct_lv: str = "2"
     label: str = ""
     pos_mode: str = "net_mode"
+    acct_stp_mode: str = "cancel_maker"
+    hidden: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pooled(self) -> bool:

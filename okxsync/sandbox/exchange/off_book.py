@@ -7,10 +7,10 @@ docs: order-book-trading-trade-get-transaction-details).
 from collections.abc import Sequence
 from decimal import Decimal
 
+from okxsync.sandbox.exchange import leverage
 from okxsync.sandbox.exchange.algos import Algos
 from okxsync.sandbox.exchange.instruments import Instrument
 from okxsync.sandbox.exchange.ledger import Account
-from okxsync.sandbox.exchange.order_reading import LEVER
 from okxsync.sandbox.exchange.orders import Fill, Order, check_steps
 from okxsync.sandbox.exchange.positions import Position
 
@@ -69,5 +69,5 @@ class OffBook(Algos):
     ) -> Order:
         return Order(
             uid, "", instrument, side, "limit", td_mode, sz, self._marks[instrument.inst_id], self._time, self._time,
-            pos_side="" if instrument.is_spot else "net", lever=LEVER, category=category,
+            pos_side="" if instrument.is_spot else "net", lever=leverage.DEFAULT, category=category,
         )  # fmt: skip

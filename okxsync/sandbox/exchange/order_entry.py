@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from okxsync.sandbox.exchange import parameters
+from okxsync.sandbox.exchange.admission import SLIPPAGE_TICKS, Admission
 from okxsync.sandbox.exchange.instruments import text
-from okxsync.sandbox.exchange.ledger import Account, margin_needed, reserve_of
-from okxsync.sandbox.exchange.order_reading import OrderReading
-from okxsync.sandbox.exchange.orders import ZERO, Order, OrderRejected, check_steps, client_id, optional_number
-
-SLIPPAGE_TICKS = 3
-"""A market order is accepted if the account can pay a price this many ticks away."""
+from okxsync.sandbox.exchange.ledger import Account, reserve_of
+from okxsync.sandbox.exchange.order_reading import read_clamp
+from okxsync.sandbox.exchange.orders import Order, OrderRejected, check_steps, client_id, optional_number
 
 
-class OrderEntry(OrderReading):
+class OrderEntry(Admission):
     """Order operations."""
 
     def place_order(self, uid: str, request: Mapping[str, Any]) -> Order:
@@ -28,6 +26,19 @@ class OrderEntry(OrderReading):
         self._accept(order)
         self._flush()
         return order
+
+    def try_order(self, uid: str, request: Mapping[str, Any]) -> OrderRejected | None:
+        """Return why an order would be rejected, or None; nothing is placed."""
+        self._now()
+        try:
+            self._admit(self._read_order(uid, request))
+        except OrderRejected as rejection:
+            return rejection
+        return None
+
+    def refuses_whole(self, uid: str) -> bool:
+        """Whether one rejected order of a batch rejects the others."""
+        return self.rules.batches_whole and self.members[uid].acct_lv == "4"
 
     def amend_order(self, uid: str, request: Mapping[str, Any]) -> Order:
         """Change ``newSz`` and/or ``newPx`` of a pending order; it keeps its ``ordId``."""
@@ -42,6 +53,8 @@ class OrderEntry(OrderReading):
             raise OrderRejected("51509", "Modification failed as the order has been canceled")
         sz = optional_number(request, "newSz") or order.sz
         px = optional_number(request, "newPx") or order.px
+        if px is not None and px != order.px:
+            px = self._within_band(order.instrument, order.side, px, clamps=read_clamp(request))
         if (sz, px) == (order.sz, order.px):
             raise OrderRejected("51506", "Order modification failed: nothing to modify")
         check_steps(order.instrument, sz, px)
@@ -64,7 +77,9 @@ class OrderEntry(OrderReading):
                 self._flush()
                 return order
             order.req_id = ""
-            raise OrderRejected("51008", "Order failed. Insufficient balance")
+            raise OrderRejected(
+                "51008", "Order failed. Insufficient balance", "1000" if order.inst_type == "SPOT" else "1001"
+            )
         order.amend_result = "0"
         self._touch(uid).ccys.add(ccy)
         if not order.left:
@@ -156,38 +171,6 @@ class OrderEntry(OrderReading):
         order = self._read_order(uid, body)
         order.reduce_only = True
         return order
-
-    def _admit(self, order: Order) -> None:
-        """Reject an order that the account cannot pay for; limit a reduce-only order to the position."""
-        account, instrument = self.account(order.uid), order.instrument
-        quote = self._quotes[instrument.inst_id]
-        slip = instrument.tick_sz * SLIPPAGE_TICKS
-        px = order.px or (quote.ask + slip if order.buys else quote.bid)
-        if order.inst_type == "SPOT":
-            if order.buys:
-                needed, ccy = (order.sz if order.in_quote else order.sz * px), instrument.quote
-            else:
-                needed, ccy = (order.sz / quote.bid if order.in_quote else order.sz), instrument.base
-            left = self._cash_left(account, ccy)
-        else:
-            position = account.position(instrument, order.td_mode, order.pos_side)
-            opposed = position is not None and self._opposes(order, position.direction)
-            held = position.closable() if position and position.pos else ZERO
-            if order.reduce_only:
-                if not held:
-                    raise OrderRejected("51169", "You don't have any positions in this contract to reduce or close")
-                if not opposed:
-                    raise OrderRejected(
-                        "51170", "Order failed: a reduce-only order can't be the same direction as the position"
-                    )
-                order.sz = order.sz if order.in_quote else min(order.sz, held)
-                return
-            sz, ccy = (order.sz / px if order.in_quote else order.sz), instrument.settle
-            opening = max(sz - held, ZERO) if opposed else sz
-            needed = margin_needed(order, opening, px) + instrument.coins(opening, px) * instrument.taker_rate
-            left = self._margin_left(account, ccy)
-        if needed > left:
-            raise OrderRejected("51008", f"Order failed. Insufficient {ccy} balance in account")
 
     def _find_order(self, account: Account, request: Mapping[str, Any], code: str, message: str) -> Order:
         ord_id, cl_ord_id = str(request.get("ordId") or ""), str(request.get("clOrdId") or "")

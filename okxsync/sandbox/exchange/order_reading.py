@@ -4,9 +4,10 @@ OKX docs: order-book-trading-trade-post-place-order, and the error codes of its 
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from okxsync.sandbox.exchange import parameters
+from okxsync.sandbox.exchange import leverage, parameters, self_trade
 from okxsync.sandbox.exchange.instruments import Instrument, text
 from okxsync.sandbox.exchange.matching import Matching
 from okxsync.sandbox.exchange.members import Member
@@ -20,7 +21,6 @@ from okxsync.sandbox.exchange.orders import (
     optional_number,
 )
 
-LEVER = "10"
 ORD_TYPES = frozenset({"market", "limit", "post_only", "fok", "ioc", "optimal_limit_ioc"})
 
 
@@ -52,6 +52,8 @@ class OrderReading(Matching):
         if market and request.get("px"):
             raise OrderRejected("51000", "Parameter px error")
         sz, px = number(request, "sz"), None if market else number(request, "px")
+        if px is not None:
+            px = self._within_band(instrument, side, px, clamps=read_clamp(request))
         tgt_ccy = _tgt_ccy(request, instrument, ord_type, side)
         if tgt_ccy == "quote_ccy":
             if sz / self._quotes[instrument.inst_id].ask < instrument.min_sz:
@@ -70,14 +72,17 @@ class OrderReading(Matching):
             px,
             now,
             now,
+            cap=self.band(instrument.inst_id)[side == "sell"] if market and not instrument.is_spot else None,
+            stp_mode=_stp_mode(request, member, ord_type),
             cl_ord_id=cl_ord_id,
             tag=read_tag(request),
             ccy=ccy,
             pos_side=pos_side,
             tgt_ccy=tgt_ccy,
-            lever="" if td_mode == "cash" else LEVER,
             reduce_only=reduces,
         )
+        if td_mode != "cash":
+            order.lever = leverage.lever_of(account, leverage.scope_of_order(member, order))
         if order.pos_side in ("long", "short") and not order.opens:
             order.reduce_only = True
         order.attached = self._read_attached(request, order)
@@ -86,6 +91,20 @@ class OrderReading(Matching):
         if margin and reduces and self.members[uid].pooled:
             raise OrderRejected("51205", "Reduce Only is not available.")
         return order
+
+    def _within_band(self, instrument: Instrument, side: str, px: Decimal, *, clamps: bool) -> Decimal:
+        """Return a price inside the price band; one beyond it is moved to the edge or rejected. Options have none."""
+        if instrument.is_option:
+            return px
+        highest, lowest = self.band(instrument.inst_id)
+        edge = min(px, highest) if side == "buy" else max(px, lowest)
+        if edge == px or clamps:
+            return edge
+        if not instrument.is_spot:
+            raise OrderRejected("51006", f"Order price is not within the price limit (max buy {highest}, min {lowest})")
+        if side == "buy":
+            raise OrderRejected("51137", f"The highest price limit for buy orders is {highest}")
+        raise OrderRejected("51138", f"The lowest price limit for sell orders is {lowest}")
 
     def _read_attached(self, request: Mapping[str, Any], order: Order) -> Attached | None:
         given = request.get("attachAlgoOrds")
@@ -131,6 +150,19 @@ def _ord_type(request: Mapping[str, Any], instrument: Instrument) -> str:
     if ord_type == "market" and instrument.is_option:
         raise OrderRejected("51066", "Market order isn't supported for option trading.")
     return ord_type
+
+
+def _stp_mode(request: Mapping[str, Any], member: Member, ord_type: str) -> str:
+    """Read ``stpMode``; the default is the account's. Fill-or-kill cannot cancel both."""
+    stp_mode = parameters.choice(request, "stpMode", member.acct_stp_mode, *self_trade.MODES)
+    if stp_mode == "cancel_both" and ord_type == "fok":
+        raise OrderRejected("54036", "FOK orders can't use the self-trade prevention mode cancel_both")
+    return stp_mode
+
+
+def read_clamp(request: Mapping[str, Any]) -> bool:
+    """Read ``pxAmendType``: whether a price beyond the band is moved to its edge."""
+    return parameters.choice(request, "pxAmendType", "0", "1") == "1"
 
 
 def read_td_mode(request: Mapping[str, Any], member: Member, instrument: Instrument) -> str:

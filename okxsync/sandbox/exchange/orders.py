@@ -16,12 +16,13 @@ PENDING = frozenset({"live", "partially_filled"})
 
 
 class OrderRejected(Exception):
-    """A rejected request: `code` and `message` are for ``sCode`` and ``sMsg`` (OKX docs: error-code)."""
+    """A rejected request: ``sCode``, ``sMsg`` and ``subCode`` of its row (OKX docs: error-code)."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, sub_code: str = "") -> None:
         super().__init__(f"{code} {message}")
         self.code = code
         self.message = message
+        self.sub_code = sub_code
 
 
 def number(request: Mapping[str, Any], name: str) -> Decimal:
@@ -96,7 +97,10 @@ class Attached:
 
 @dataclass(slots=True, eq=False)
 class Order:
-    """An order; `px` is None for market orders; `sz` is in quote currency when `in_quote` is set."""
+    """An order; `px` is None for market orders; `sz` is in quote currency when `in_quote` is set.
+
+    A market order of a contract is a limit order at `cap`, the edge of the price band.
+    """
 
     uid: str
     ord_id: str
@@ -108,6 +112,8 @@ class Order:
     px: Decimal | None
     c_time: int
     u_time: int
+    cap: Decimal | None = None
+    stp_mode: str = "cancel_maker"
     cl_ord_id: str = ""
     tag: str = ""
     ccy: str = ""
@@ -135,6 +141,11 @@ class Order:
     @property
     def pending(self) -> bool:
         return self.state in PENDING
+
+    @property
+    def limit_px(self) -> Decimal | None:
+        """The worst price at which it fills; None for market orders of pairs."""
+        return self.cap if self.px is None else self.px
 
     @property
     def forced(self) -> bool:

@@ -13,24 +13,23 @@ _ORDER: Final = "instId instIdCode tdMode ccy side posSide tag tgtCcy reduceOnly
 _TP_SL: Final = "tpTriggerPx tpTriggerPxType tpOrdPx slTriggerPx slTriggerPxType slOrdPx"
 _FIND: Final = "instId instIdCode ordId clOrdId"
 WORKS: Final = {
-    "order": frozenset(f"{_ORDER} clOrdId px banAmend attachAlgoOrds".split()),
-    "amend": frozenset(f"{_FIND} newSz newPx reqId cxlOnFail".split()),
+    "order": frozenset(f"{_ORDER} clOrdId px pxAmendType stpMode banAmend attachAlgoOrds".split()),
+    "amend": frozenset(f"{_FIND} newSz newPx pxAmendType reqId cxlOnFail".split()),
     "cancel": frozenset(_FIND.split()),
     "close": frozenset(["instId", "instIdCode", "mgnMode", "posSide", "ccy", "autoCxl", "clOrdId", "tag"]),
     "algo": frozenset(f"{_ORDER} algoClOrdId closeFraction {_TP_SL} triggerPx triggerPxType orderPx ordPx".split()),
+    "leverage": frozenset(["lever", "mgnMode", "instId", "ccy", "posSide"]),
+    "position-mode": frozenset(["posMode"]),
     "cancel-algo": frozenset(["instId", "instIdCode", "algoId", "algoClOrdId"]),
     "attached": frozenset(f"attachAlgoClOrdId {_TP_SL}".split()),
 }
 """By operation; ``attached`` is an element of ``attachAlgoOrds``."""
 FIXED: Final[Mapping[str, Mapping[str, str]]] = {
     "order": {
-        "pxAmendType": "0",
-        "stpMode": "cancel_maker",
         "rpiTakerAccess": "false",
         "rpiPxRound": "false",
         "isElpTakerAccess": "false",
     },
-    "amend": {"pxAmendType": "0"},
     "algo": {"tpOrdKind": "condition", "cxlOnClosePos": "false", "amendPxOnTriggerType": "0"},
     "attached": {"tpOrdKind": "condition", "amendPxOnTriggerType": "0"},
 }

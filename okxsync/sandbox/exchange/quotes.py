@@ -19,7 +19,7 @@ MARK_MS, MARK_IDLE_MS, TICKER_MS, FUNDING_MS = 200, 10_000, 100, 60_000
 
 
 class Quote:
-    """The prices of one instrument."""
+    """The prices of one instrument. `depth` is the size that the market offers on each side, None for no limit."""
 
     def __init__(self, instrument: Instrument, now: int) -> None:
         self.instrument = instrument
@@ -27,6 +27,8 @@ class Quote:
         self.last_sz = instrument.min_sz
         self.volume = Decimal(0)
         self.time = now
+        self.depth: Decimal | None = None
+        self._taken = {True: Decimal(0), False: Decimal(0)}  # by whether it was bought
         self.funding_rate = Decimal("0.0001") if instrument.is_swap else Decimal(0)
         self._pushed = {
             "mark-price": (-MARK_IDLE_MS, ""),
@@ -46,6 +48,14 @@ class Quote:
     def last_text(self) -> str:
         return text(self.last)
 
+    def offered(self, *, buys: bool) -> Decimal | None:
+        """The size that takers can still buy or sell until the mark moves; None without a limit."""
+        return None if self.depth is None else max(self.depth - self._taken[buys], Decimal(0))
+
+    def take(self, sz: Decimal, *, buys: bool) -> None:
+        """Take a size from the market."""
+        self._taken[buys] += sz
+
     def step(self, random: Random, now: int) -> None:
         """Move the mark by one random step."""
         away = float(self.mark / self.instrument.start_px) - 1
@@ -54,6 +64,7 @@ class Quote:
     def set_mark(self, px: Decimal, now: int) -> None:
         self.mark = self.instrument.to_tick(px)
         self.time = now
+        self._taken = {True: Decimal(0), False: Decimal(0)}
         self._trade(self.mark, self.instrument.min_sz)
 
     def trade(self, px: Decimal, sz: Decimal, now: int) -> None:

@@ -1,8 +1,9 @@
 """Complete lists of wire rows, newest first. The server applies filters, pages and retention."""
 
+from collections import Counter
+
 from okxsync.sandbox.exchange import balances, money_rows, position_rows, rows
 from okxsync.sandbox.exchange.instruments import text
-from okxsync.sandbox.exchange.order_reading import LEVER
 from okxsync.sandbox.exchange.rows import Row
 from okxsync.sandbox.exchange.state import State
 
@@ -34,6 +35,14 @@ class Reads(State):
     def order_rows(self, uid: str) -> list[Row]:
         """All orders ever, as REST reports them."""
         return [rows.order_row(order) for order in reversed(self.account(uid).orders.values())]
+
+    def order_counts(self) -> Counter[tuple[str, str]]:
+        """How many orders exist or existed, by name of the account and ``clOrdId``."""
+        return Counter(
+            (self.members[uid].name, order.cl_ord_id)
+            for uid, account in self._accounts.items()
+            for order in account.orders.values()
+        )
 
     def algo_rows(self, uid: str) -> list[Row]:
         """All algo orders ever, in any state."""
@@ -80,7 +89,7 @@ class Reads(State):
         member = self.members[uid]
         return {
             "acctLv": member.acct_lv,
-            "acctStpMode": "cancel_maker",
+            "acctStpMode": member.acct_stp_mode,
             "autoLoan": member.pooled,
             "ctIsoMode": "automatic",
             "enableSpotBorrow": False,
@@ -108,16 +117,14 @@ class Reads(State):
             "traderInsts": [],
             "type": "0" if member.uid == member.main_uid else "1",
             "uid": member.uid,
-        }
+        } | member.config
 
-    def leverage_rows(self, uid: str, inst_id: str, mgn_mode: str) -> list[Row]:
-        """The rows of ``GET account/leverage-info`` for one instrument: one a side in long/short mode."""
-        instrument = self._instrument(uid, {"instId": inst_id})
-        sided = self.members[uid].two_sided and not instrument.is_spot
-        return [
-            {"ccy": "", "instId": inst_id, "lever": LEVER, "mgnMode": mgn_mode, "posSide": side}
-            for side in (("long", "short") if sided else ("net",))
-        ]
+    def price_limit_row(self, inst_id: str) -> Row:
+        """The row of ``GET public/price-limit``; options have no band."""
+        instrument = self.instruments[inst_id]
+        highest, lowest = ("", "") if instrument.is_option else map(text, self.band(inst_id))
+        row = {"buyLmt": highest, "enabled": not instrument.is_option, "instId": inst_id}
+        return row | {"instType": instrument.inst_type, "sellLmt": lowest, "ts": str(self._time)}
 
     def instrument_rows(self, inst_type: str, *, demo: bool = True) -> list[Row]:
         """The rows of ``GET public/instruments``; codes differ between demo and live trading."""

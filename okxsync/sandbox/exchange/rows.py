@@ -66,7 +66,7 @@ def _order(order: Order) -> Row:
         "source": order.source,
         "state": order.state,
         "stpId": "",
-        "stpMode": "cancel_maker",
+        "stpMode": order.stp_mode,
         "sz": text(order.sz),
         "tag": order.tag,
         "tdMode": order.td_mode,

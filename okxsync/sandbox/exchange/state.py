@@ -7,7 +7,7 @@ that was pushed can be read.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
 from random import Random
@@ -21,6 +21,7 @@ from okxsync.sandbox.exchange.orders import ZERO, Algo, Fill, Movement, Order, O
 from okxsync.sandbox.exchange.positions import Position
 from okxsync.sandbox.exchange.quotes import Quote
 from okxsync.sandbox.exchange.rows import Row
+from okxsync.sandbox.exchange.rules import Rules
 
 if TYPE_CHECKING:
     from okxsync.sandbox.exchange.members import Member
@@ -77,6 +78,8 @@ class State:
         self.instruments: dict[str, Instrument] = {}
         self.expired: set[str] = set()
         self.types = frozenset(types)
+        self.rules = Rules()
+        self.quotas: dict[tuple[str, str], Decimal] = {}  # USD, by master account and instrument; see ``admission``
         self.closed = False  # no price moves, and nothing is settled, while the market is closed
         self.funding_ms, self.interest_ms, self.expiry_ms = funding_ms, interest_ms, expiry_ms
         self._clock = clock
@@ -118,6 +121,15 @@ class State:
         """The current mark price."""
         return self._marks[inst_id]
 
+    def band(self, inst_id: str) -> tuple[Decimal, Decimal]:
+        """The highest price of a buyer and the lowest of a seller (``GET public/price-limit``)."""
+        instrument, mark = self.instruments[inst_id], self._marks[inst_id]
+        return instrument.to_tick(mark * (1 + self.rules.band)), instrument.to_tick(mark * (1 - self.rules.band))
+
+    def set_depth(self, inst_id: str, sz: str | None) -> None:
+        """Limit what takers can buy and sell until the mark moves, on each side; None for no limit."""
+        self._quotes[inst_id].depth = None if sz is None else Decimal(sz)
+
     def account(self, uid: str) -> Account:
         """The state of a member; read only."""
         return self._accounts[uid]
@@ -134,6 +146,9 @@ class State:
     def _push_algo(self, algo: Algo) -> None:
         last = self._quotes[algo.instrument.inst_id].last_text
         self._pushes.append(Push(algo.uid, "orders-algo", [rows.algo_row(algo, last)]))
+
+    def _push_instrument(self, instrument: Instrument) -> None:
+        self._pushes.append(Push("", "instruments", [instrument.row(demo=True)]))
 
     def _push_movement(self, movement: Movement) -> None:
         member = self.members[movement.uid]
@@ -203,7 +218,7 @@ class State:
         if found is None and (code := request.get("instIdCode")) not in (None, ""):
             demo = self.members[uid].demo
             found = next((e for e in self.instruments.values() if str(e.inst_id_code(demo)) == str(code)), None)
-        if found is None or found.inst_id in self.expired:
+        if found is None or found.inst_id in self.expired or found.inst_id in self.members[uid].hidden:
             raise OrderRejected("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
         return found
 
@@ -218,7 +233,7 @@ class State:
         return self._marks.get(instrument.index, self._marks[inst_id])
 
     def _list(self, instruments: Iterable[Instrument]) -> None:
-        for each in instruments:
+        for each in (replace(found, changes=[]) for found in instruments):
             self.instruments[each.inst_id] = each
             self._quotes[each.inst_id] = Quote(each, self._time)
             self._remark(each.inst_id)

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from okxsync.sandbox.faults.requests import RequestFault
+
 
 @dataclass
 class Terms:
@@ -69,6 +71,7 @@ class Faults:
     login_errors: deque[str] = field(default_factory=deque)  # error codes of the next logins, for instance 60009
     rate_limit_status: int = 429  # of 50011; OKX sometimes says 200
     replies: list[ScriptedReply] = field(default_factory=list)  # each is used once
+    requests: list[RequestFault] = field(default_factory=list)  # of requests that trade
     deleted_keys: set[str] = field(default_factory=set)
     push_first: bool = False  # pushes of a WebSocket order operation go out before its reply
     repeat_orders_ms: int | None = None  # every order message comes twice, the second with a uTime this much later

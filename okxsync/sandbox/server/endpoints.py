@@ -8,8 +8,9 @@ from okxsync.sandbox.exchange.exchange import OrderRejected
 from okxsync.sandbox.exchange.rows import Row, order_row
 from okxsync.sandbox.server import spellings
 from okxsync.sandbox.server.paging import Paging, page
-from okxsync.sandbox.server.public_endpoints import PUBLIC_ENDPOINTS, instruments
+from okxsync.sandbox.server.public_endpoints import PUBLIC_ENDPOINTS
 from okxsync.sandbox.server.read_request import ReadEndpoint, ReadRequest
+from okxsync.sandbox.server.trading_endpoints import TRADING_ENDPOINTS
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -49,14 +50,6 @@ def _subaccounts(request: ReadRequest) -> list[Row]:
         if each.main_uid == request.uid and each.uid != request.uid
     ]
     return [] if request.query.get("enable") == "false" else request.filtered(rows, "subAcct")
-
-
-def _leverage(request: ReadRequest) -> list[Row]:
-    request.need("instId", "mgnMode")
-    found = request.query["instId"].split(",")
-    return [
-        row for each in found for row in request.exchange.leverage_rows(request.uid, each, request.query["mgnMode"])
-    ]
 
 
 # Orders
@@ -224,8 +217,6 @@ READ_ENDPOINTS = (
     ReadEndpoint("account/config", _config, 5),
     ReadEndpoint("account/bills", _recent_bills, 5, 1.0, takes=_BILLS),
     ReadEndpoint("account/bills-archive", _bills_archive, 5, takes=_BILLS),
-    ReadEndpoint("account/instruments", instruments, 20, per="instType", takes="instType instFamily instId"),
-    ReadEndpoint("account/leverage-info", _leverage, 20, takes="instId mgnMode"),
     ReadEndpoint(
         "trade/orders-pending", _pending_orders, 60, takes=f"instType instFamily instId ordType state {_PAGE}"
     ),
@@ -252,5 +243,6 @@ READ_ENDPOINTS = (
     ReadEndpoint("asset/bills", _asset_bills, 6, 1.0, takes=f"ccy type clientId {_PAGE}"),
     ReadEndpoint("asset/currencies", _nothing, 6, 1.0, takes="ccy"),
     ReadEndpoint("users/subaccount/list", _subaccounts, 20, takes="enable subAcct"),
+    *TRADING_ENDPOINTS,
     *PUBLIC_ENDPOINTS,
 )

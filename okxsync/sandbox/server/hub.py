@@ -19,6 +19,7 @@ from okxsync.sandbox.server.auth import Keyring
 from okxsync.sandbox.server.channels import Arg, Channel, interval_s, pushed_arg, select
 from okxsync.sandbox.server.limits import RequestLimits
 from okxsync.sandbox.server.public_endpoints import index_row
+from okxsync.sandbox.server.request_log import RequestLog
 from okxsync.sandbox.server.spellings import pushed_order
 
 P = ParamSpec("P")
@@ -57,6 +58,7 @@ class Hub:
         self.terms = terms
         self.faults = Faults()
         self.violations: list[str] = []
+        self.requests = RequestLog()
         self.limits = RequestLimits(trio.current_time, self.violations)
         self.keyring = Keyring(exchange, self.faults)
         self.random = Random(f"connections {seed}")

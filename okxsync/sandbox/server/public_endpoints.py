@@ -9,7 +9,7 @@ def _time(request: ReadRequest) -> list[Row]:
     return [{"ts": str(request.now_ms)}]
 
 
-def instruments(request: ReadRequest) -> list[Row]:
+def _instruments(request: ReadRequest) -> list[Row]:
     request.need("instType")
     rows = request.exchange.instrument_rows(request.query["instType"], demo=request.demo)
     return request.filtered(rows, "instFamily", "instId")
@@ -26,7 +26,7 @@ def _tickers(request: ReadRequest) -> list[Row]:
 
 
 def _ticker(request: ReadRequest) -> list[Row]:
-    instrument = _known(request)
+    instrument = known_type(request)
     return request.filtered(request.exchange.ticker_rows(instrument), "instId")
 
 
@@ -54,12 +54,12 @@ def _funding_rate(request: ReadRequest) -> list[Row]:
     exchange = request.exchange
     if request.query["instId"] == "ANY":
         return [exchange.funding_rate_row(each.inst_id) for each in exchange.listed if each.is_swap]
-    if _known(request) != "SWAP":
+    if known_type(request) != "SWAP":
         raise OrderRejected("51001", "Instrument ID doesn't exist.")
     return [exchange.funding_rate_row(request.query["instId"])]
 
 
-def _known(request: ReadRequest) -> str:
+def known_type(request: ReadRequest) -> str:
     """Return the type of the requested instrument. Raises OrderRejected (51001) for an unknown one."""
     request.need("instId")
     found = request.exchange.instruments.get(request.query["instId"])
@@ -75,7 +75,7 @@ def _status(request: ReadRequest) -> list[Row]:
 
 PUBLIC_ENDPOINTS = (
     ReadEndpoint("public/time", _time, 10),
-    ReadEndpoint("public/instruments", instruments, 20, per="instType", takes="instType instFamily instId"),
+    ReadEndpoint("public/instruments", _instruments, 20, per="instType", takes="instType instFamily instId"),
     ReadEndpoint("public/mark-price", _mark_prices, 10, per="instId", takes="instType instFamily instId"),
     ReadEndpoint("public/funding-rate", _funding_rate, 10, per="instId", takes="instId"),
     ReadEndpoint("market/tickers", _tickers, 20, takes="instType instFamily"),

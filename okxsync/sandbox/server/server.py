@@ -20,6 +20,7 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Faults, Terms
 from okxsync.sandbox.server.hub import Hub
 from okxsync.sandbox.server.limits import RequestLimits
+from okxsync.sandbox.server.request_log import RequestLog
 from okxsync.sandbox.server.rest import RestServer
 from okxsync.sandbox.server.sockets import Peer, Sockets
 from okxsync.sandbox.server.websocket import ENDPOINTS, ClientConnection
@@ -42,7 +43,7 @@ class Sandbox:
         self._connections: dict[ClientConnection, None] = {}
         self._trading = trio.Event()
         self._trading.set()
-        rest = RestServer(hub)
+        rest = RestServer(hub, lambda peer: self._sockets.reset(peer))
         self._sockets = Sockets(
             cast(
                 "ASGIFramework",
@@ -73,6 +74,11 @@ class Sandbox:
     def terms(self) -> Terms:
         """The limits of the service; see `Terms`."""
         return self._hub.terms
+
+    @property
+    def requests(self) -> RequestLog:
+        """All requests that trade, with their arrival times."""
+        return self._hub.requests
 
     @property
     def limits(self) -> RequestLimits:

@@ -32,18 +32,26 @@ class Operation:
     batch: int = 0  # the maximum number of requests; 0: exactly one, not in a list
     opens: bool = False  # counts towards the account's limit of new and amended orders
     single: str = ""  # the path whose limit a batch of one counts towards
+    expires: bool = False  # whether it heeds expTime; the others ignore it, as at OKX
 
 
 OPERATIONS = (
-    Operation("trade/order", "order", Exchange.place_order, 60, opens=True),
-    Operation("trade/batch-orders", "batch-orders", Exchange.place_order, 300, 20, True, "trade/order"),
+    Operation("trade/order", "order", Exchange.place_order, 60, opens=True, expires=True),
+    Operation("trade/batch-orders", "batch-orders", Exchange.place_order, 300, 20, True, "trade/order", expires=True),
     Operation("trade/cancel-order", "cancel-order", Exchange.cancel_order, 60),
     Operation(
         "trade/cancel-batch-orders", "batch-cancel-orders", Exchange.cancel_order, 300, 20, single="trade/cancel-order"
     ),
-    Operation("trade/amend-order", "amend-order", Exchange.amend_order, 60, opens=True),
+    Operation("trade/amend-order", "amend-order", Exchange.amend_order, 60, opens=True, expires=True),
     Operation(
-        "trade/amend-batch-orders", "batch-amend-orders", Exchange.amend_order, 300, 20, True, "trade/amend-order"
+        "trade/amend-batch-orders",
+        "batch-amend-orders",
+        Exchange.amend_order,
+        300,
+        20,
+        True,
+        "trade/amend-order",
+        expires=True,
     ),
     Operation("trade/close-position", "", Exchange.close_position, 20),
     Operation("trade/order-algo", "", Exchange.place_algo, 20),
@@ -71,6 +79,18 @@ def outcome(rows: list[Row]) -> Outcome:
     if failed == len(rows):
         return Outcome("1", "All operations failed", rows)
     return Outcome("2", "Bulk operation partially failed", rows)
+
+
+def expired(operation: Operation, exp_time: Any, now_ms: int) -> bool:
+    """Whether a request comes after its ``expTime``, in ms; one that cannot be read has expired."""
+    if not operation.expires or exp_time in (None, ""):
+        return False
+    given = str(exp_time)
+    return not (given.isascii() and given.isdecimal() and int(given) > now_ms)
+
+
+EXPIRED_ON_ARRIVAL = "50036", "The expTime can't be earlier than the current system time."
+EXPIRED_IN_QUEUE = "50037", "The request has expired in the queue and was not processed."
 
 
 def over_budget(
@@ -107,6 +127,8 @@ def execute(
     exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
     """Execute the requests in order, and return the rows of the reply."""
+    if refused := _refused_whole(exchange, uid, operation, requests, now_ms):
+        return refused
     return [_one(exchange, uid, operation, each, now_ms) for each in requests]
 
 
@@ -124,11 +146,27 @@ def execute_coded(
     return rows
 
 
+def _refused_whole(
+    exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
+) -> list[Row]:
+    """Return the rows of a batch that portfolio margin rejects because of one order; none if it does not."""
+    if operation.path != "trade/batch-orders" or not exchange.refuses_whole(uid) or len(requests) == 1:
+        return []
+    failures = [exchange.try_order(uid, each) for each in requests]
+    if not any(failures):
+        return []
+    other = OrderRejected(
+        "54004", "Order placement or modification failed because one of the orders in the batch failed."
+    )
+    found = [(each, failure or other) for each, failure in zip(requests, failures, strict=True)]
+    return [rejected(operation, each, why.code, why.message, now_ms, why.sub_code) for each, why in found]
+
+
 def _one(exchange: Exchange, uid: str, operation: Operation, request: OrderRequest, now_ms: int) -> Row:
     try:
         done = operation.execute(exchange, uid, request)
     except OrderRejected as refusal:
-        return rejected(operation, request, refusal.code, refusal.message, now_ms)
+        return rejected(operation, request, refusal.code, refusal.message, now_ms, refusal.sub_code)
     if isinstance(done, Algo):
         return {
             "algoClOrdId": done.algo_cl_ord_id,
@@ -144,7 +182,9 @@ def _one(exchange: Exchange, uid: str, operation: Operation, request: OrderReque
     return row | {"ts": str(now_ms)}
 
 
-def rejected(operation: Operation, request: OrderRequest, code: str, message: str, now_ms: int) -> Row:
+def rejected(
+    operation: Operation, request: OrderRequest, code: str, message: str, now_ms: int, sub_code: str = ""
+) -> Row:
     """Return the row of a rejected request; it repeats the ids of the request."""
     given = {
         name: str(request.get(name) or "") for name in ("clOrdId", "ordId", "algoId", "algoClOrdId", "tag", "reqId")
@@ -154,4 +194,4 @@ def rejected(operation: Operation, request: OrderRequest, code: str, message: st
         return row | {"algoId": given["algoId"], "algoClOrdId": given["algoClOrdId"]}
     if operation.execute is Exchange.amend_order:
         row["reqId"] = given["reqId"]
-    return row | {"ordId": given["ordId"], "subCode": "", "ts": str(now_ms)}
+    return row | {"ordId": given["ordId"], "subCode": sub_code, "ts": str(now_ms)}

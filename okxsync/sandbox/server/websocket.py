@@ -6,7 +6,6 @@ with 4005. The end of a connection is never an error: clients come and go.
 
 import json
 import math
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from okxsync.sandbox.server import trade
 from okxsync.sandbox.server.auth import Denied
 from okxsync.sandbox.server.channels import CHANNELS, Arg, BadArg, Channel, channel_of
 from okxsync.sandbox.server.hub import Hub, Subscription, text_of
+from okxsync.sandbox.server.ws_orders import OrderRequests
 
 if TYPE_CHECKING:
     from okxsync.sandbox.exchange.exchange import Member
@@ -52,6 +52,7 @@ class ClientConnection:
         self._closing: tuple[int, str] | None = None
         self._reset_at = self._upgrade_at = math.inf
         self._logging_in = False
+        self._orders = OrderRequests(hub, self)
         now = trio.current_time()
         self._received_at, self._sent_at = now, now
 
@@ -169,25 +170,25 @@ class ClientConnection:
         except ValueError:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("op"), str) or request["op"] == "ping":
-            self._send_error("60012", f"Illegal request: {text}")
+            self.send_error("60012", f"Illegal request: {text}")
             return
         op = request["op"]
         if op in trade.BY_OP:
-            self._operate(op, request)
+            self._orders.answer(op, request, nursery)
         elif op not in ("login", "subscribe", "unsubscribe"):
-            self._send_error("60019", f"Invalid op: {op}", request)
+            self.send_error("60019", f"Invalid op: {op}", request)
         elif not self._admit():
-            self._send_error("60014", "Requests too frequent", request)
+            self.send_error("60014", "Requests too frequent", request)
         elif (
             not (args := request.get("args"))
             or not isinstance(args, list)
             or not all(isinstance(a, dict) for a in args)
         ):
-            self._send_error("60012", f"Illegal request: {text}", request)
+            self.send_error("60012", f"Illegal request: {text}", request)
         elif op == "login":
             self._log_in(request, nursery)
         elif self.endpoint == "private" and self.member is None:
-            self._send_error("60011", "Please log in", request)
+            self.send_error("60011", "Please log in", request)
         else:
             for arg in args:
                 (self._subscribe if op == "subscribe" else self._unsubscribe)(arg, request)
@@ -201,17 +202,17 @@ class ClientConnection:
         echoed = {"id": request["id"]} if request and "id" in request else {}
         self.send(text_of({**echoed, "event": event, **fields, "connId": self.conn_id}))
 
-    def _send_error(self, code: str, message: str, request: Arg | None = None) -> None:
+    def send_error(self, code: str, message: str, request: Arg | None = None) -> None:
         self._send_control("error", request, code=code, msg=message)
 
     # Login
 
     def _log_in(self, request: Arg, nursery: trio.Nursery) -> None:
         if self.member or self._logging_in:
-            self._send_error("60031", "Multiple or repeated login is not supported", request)
+            self.send_error("60031", "Multiple or repeated login is not supported", request)
             return
         if len(request["args"]) != 1:
-            self._send_error("60026", "Batch login by APIKey is not supported", request)
+            self.send_error("60026", "Batch login by APIKey is not supported", request)
             return
         self._logging_in = True
         rule = self._hub.faults.rule("login-delay", account=self._name_of(request), endpoint=self.endpoint)
@@ -238,7 +239,7 @@ class ClientConnection:
                 raise Denied(faults.login_errors.popleft(), "Login failed.")
             self.member, self.api_key = self._hub.keyring.check_login(request["args"][0], self._hub.now_ms(), self._ip)
         except Denied as denied:
-            self._send_error(denied.code, denied.message, request)
+            self.send_error(denied.code, denied.message, request)
         else:
             self._send_control("login", request, code="0", msg="")
 
@@ -248,11 +249,11 @@ class ClientConnection:
         try:
             channel = channel_of(arg, self.endpoint, self.member, self._hub.exchange)
         except BadArg as bad:
-            self._send_error(bad.code, bad.message, request)
+            self.send_error(bad.code, bad.message, request)
             return
         where = {"account": self.member.name if self.member else "", "endpoint": self.endpoint, "channel": channel.name}
         if rule := self._hub.faults.rule("subscribe-error", **where):
-            self._send_error(rule.code or "60018", rule.text or f"{channel.name} is not available.", request)
+            self.send_error(rule.code or "60018", rule.text or f"{channel.name} is not available.", request)
             return
         self._send_control("subscribe", request, arg=arg)
         if self._hub.faults.rule("crowded", **where):
@@ -282,57 +283,13 @@ class ClientConnection:
     def _unsubscribe(self, arg: Arg, request: Arg) -> None:
         channel = CHANNELS.get(str(arg.get("channel", "")))
         if channel is None or channel.endpoint != self.endpoint:
-            self._send_error("60018", f"Wrong URL or channel:{arg.get('channel', '')} doesn't exist.", request)
+            self.send_error("60018", f"Wrong URL or channel:{arg.get('channel', '')} doesn't exist.", request)
             return
         try:
             key = Subscription(self, channel, arg, self.uid, 0).key
         except BadArg as bad:
-            self._send_error(bad.code, bad.message, request)
+            self.send_error(bad.code, bad.message, request)
             return
         if known := self._subscriptions.pop(key, None):
             self._hub.unsubscribe(known)
         self._send_control("unsubscribe", request, arg=arg)
-
-    # Orders
-
-    def _operate(self, op: str, request: Arg) -> None:
-        """Execute an order operation; the reply has ``op`` and the request's ``id``, and no ``event``."""
-        hub, started = self._hub, time.time_ns()
-        operation = trade.BY_OP[op]
-        if self.endpoint != "private":
-            self._send_error("60028", "The current operation is not supported by this URL.", request)
-            return
-        if self.member is None:
-            self._send_error("60011", "Please log in", request)
-            return
-        args, identity = request.get("args"), request.get("id")
-        outcome = self._execute(operation, args, identity, request.get("expTime"))
-        answer = {"id": identity} if isinstance(identity, str) else {}
-        times = {"inTime": str(started // 1000), "outTime": str(time.time_ns() // 1000)}
-        if hub.faults.push_first:
-            hub.push_changes()
-        self.send(
-            text_of({**answer, "op": op, "code": outcome.code, "msg": outcome.message, "data": outcome.rows, **times})
-        )
-        hub.push_changes()
-
-    def _execute(self, operation: trade.Operation, args: Any, identity: Any, expires: Any) -> trade.Outcome:
-        hub, member = self._hub, self.member
-        assert member is not None
-        if not isinstance(identity, str) or not (identity.isascii() and identity.isalnum() and len(identity) <= 32):
-            return trade.Outcome("60013", "Invalid args: id", [])
-        if not args or not isinstance(args, list) or not all(isinstance(arg, dict) for arg in args):
-            return trade.Outcome("60013", "Invalid args", [])
-        if len(args) > max(operation.batch, 1):
-            return trade.Outcome("60013", "Invalid args: too many of them", [])
-        now_ms = hub.now_ms()
-        rejection = ("", "")
-        if "trade" not in member.perm.split(","):
-            rejection = "50120", "This API key doesn't have permission to use this function"
-        elif expires and not (str(expires).isdecimal() and int(expires) > now_ms):
-            rejection = "50036", "The expTime can't be earlier than the current system time."
-        elif code := trade.over_budget(hub.exchange, hub.limits, member.uid, operation, args):
-            rejection = code, "Rate limit reached. Please refer to API documentation and throttle requests accordingly."
-        if rejection[0]:
-            return trade.outcome([trade.rejected(operation, arg, *rejection, now_ms) for arg in args])
-        return trade.outcome(trade.execute_coded(hub.exchange, member.uid, operation, args, now_ms))
