@@ -26,6 +26,12 @@ DOCUMENTED = {
     " quickMgnType",
     "leverage": "instId ccy lever mgnMode posSide",
     "position-mode": "posMode",
+    "amend-algo": "instId instIdCode algoId algoClOrdId cxlOnFail reqId newSz newTpTriggerPx newTpTriggerPxType"
+    " newTpOrdPx newSlTriggerPx newSlTriggerPxType newSlOrdPx newTriggerPx newTriggerPxType newOrdPx attachAlgoOrds",
+    "cancel-all-after": "timeOut tag",
+    "amend-attached": "attachAlgoId attachAlgoClOrdId newTpTriggerPx newTpTriggerPxType newTpTriggerRatio newTpOrdPx"
+    " newTpOrdKind newSlTriggerPx newSlTriggerPxType newSlTriggerRatio newSlOrdPx newSz amendPxOnTriggerType"
+    " newCallbackRatio newCallbackSpread newActivePx",
     "cancel-algo": "instId instIdCode algoId algoClOrdId",
     "attached": "attachAlgoClOrdId attachAlgoId tpTriggerPx tpTriggerRatio tpTriggerPxType tpOrdPx tpOrdKind"
     " slTriggerPx slTriggerRatio slTriggerPxType slOrdPx sz amendPxOnTriggerType callbackRatio callbackSpread activePx",
@@ -122,7 +128,7 @@ def test_parameters_of_an_order_show_in_its_row(
         (SPOT, {"posSide": "long"}, "51000"),
         (SPOT, {"tdMode": "cross"}, "51000"),  # without the margin currency
         (SPOT, {"tdMode": "cross", "ccy": "BTC"}, "51000"),
-        (SWAP, {"attachAlgoOrds": [LEG, LEG]}, "51000"),
+        (SWAP, {"attachAlgoOrds": [LEG, LEG]}, "51077"),
         (SWAP, {"attachAlgoOrds": [{"attachAlgoClOrdId": "a"}]}, "51000"),
         (SWAP, {"attachAlgoOrds": [{"tpTriggerPx": "70000", "tpOrdPx": "-1", "slOrdPx": "-1"}]}, "51000"),
     ],
@@ -161,7 +167,7 @@ def test_parameters_of_an_algo_order_show_in_its_row(changes: dict[str, Any], fi
         {"closeFraction": "0.5"},
         {"closeFraction": "1"},  # beside a size
         {"cxlOnClosePos": True},
-        {"advanceOrdType": "fok"},
+        {"advanceOrdType": "chase"},
     ],
 )
 def test_an_algo_order_with_a_parameter_of_another_kind_is_rejected(changes: dict[str, Any]) -> None:

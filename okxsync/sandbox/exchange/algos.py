@@ -1,4 +1,6 @@
-"""Algo orders: ``trigger``, ``conditional`` and ``oco`` wait for a price, then place a child order.
+"""Algo orders wait for a price, then place a child order.
+
+They are ``trigger``, ``conditional``, ``oco`` and ``move_order_stop``; ``algo_amending`` changes them while they wait.
 
 An algo order never fills itself. When the last, mark or index price reaches its trigger price it becomes ``effective``,
 and its child is an ordinary order with ``algoId`` and ``source``; when the child is rejected it becomes
@@ -11,7 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from okxsync.sandbox.exchange import leverage, parameters
+from okxsync.sandbox.exchange.attached import PX_TYPES
 from okxsync.sandbox.exchange.instruments import text
+from okxsync.sandbox.exchange.ledger import Account
 from okxsync.sandbox.exchange.order_entry import OrderEntry
 from okxsync.sandbox.exchange.order_reading import (
     read_ccy,
@@ -21,8 +25,19 @@ from okxsync.sandbox.exchange.order_reading import (
     read_tag,
     read_td_mode,
 )
-from okxsync.sandbox.exchange.orders import Algo, Order, OrderRejected, check_steps, client_id, number, optional_number
-from okxsync.sandbox.exchange.state import PRICE_TYPES
+from okxsync.sandbox.exchange.orders import (
+    Algo,
+    Attached,
+    Order,
+    OrderRejected,
+    check_steps,
+    client_id,
+    number,
+    optional_number,
+)
+from okxsync.sandbox.exchange.positions import Position
+
+ORD_TYPES = ("trigger", "conditional", "oco", "move_order_stop")
 
 
 class Algos(OrderEntry):
@@ -41,7 +56,7 @@ class Algos(OrderEntry):
         now, member, account = self._time, self.members[uid], self.account(uid)
         instrument = self._instrument(uid, request)
         ord_type, side = str(request.get("ordType", "")), str(request.get("side", ""))
-        if ord_type not in ("trigger", "conditional", "oco"):
+        if ord_type not in ORD_TYPES:
             raise OrderRejected("51000", "Parameter ordType error")
         if side not in ("buy", "sell"):
             raise OrderRejected("51000", "Parameter side error")
@@ -79,12 +94,31 @@ class Algos(OrderEntry):
             pos_side=pos_side,
             reduce_only=bool(closes) or read_reduce_only(request, member, instrument, td_mode),
             close_fraction=closes,
+            advance_ord_type=parameters.choice(request, "advanceOrdType", "", "fok", "ioc"),
+            cxl_on_close_pos=parameters.flag(request, "cxlOnClosePos"),
         )
+        if algo.advance_ord_type and ord_type != "trigger":
+            raise OrderRejected("51000", "Parameter advanceOrdType error")
+        if algo.cxl_on_close_pos and (not algo.reduce_only or ord_type not in ("conditional", "oco")):
+            raise OrderRejected("51000", "Parameter cxlOnClosePos error")
         if td_mode != "cash":
             scope = leverage.scope_of(member, instrument, td_mode, pos_side, buys=side == "buy")
             algo.lever = leverage.lever_of(account, scope)
         read_trigger(algo, request)
+        self._check_sides(algo)
         return algo
+
+    def _check_sides(self, algo: Algo) -> None:
+        """Reject a take profit or stop loss that would trigger at once."""
+        sells = algo.side == "sell"
+        for leg, px in (("tp", algo.tp_trigger_px), ("sl", algo.sl_trigger_px)):
+            if px is None:
+                continue
+            now = self._price(algo.instrument.inst_id, algo.px_types[leg])
+            rises = sells is (leg == "tp")
+            if px < now if rises else px > now:
+                code = str(51277 + (2 if sells else 0) + (leg == "sl"))
+                raise OrderRejected(code, f"The {leg} trigger price is on the wrong side of the present price {now}")
 
     def _watch(self, algo: Algo) -> None:
         """Let a new algo order wait for its prices, and push it."""
@@ -95,43 +129,60 @@ class Algos(OrderEntry):
         self._push_algo(algo)
 
     def _ended(self, order: Order) -> None:
-        """Turn the take profit and stop loss that an order carries into an algo order, once the order has filled."""
-        if order.attached is None or not order.acc_fill_sz:
+        """Turn what an order carries into algo orders, once it has filled."""
+        if not order.acc_fill_sz or (order.state != "filled" and not self.rules.attached_after_partial):
             return
-        given, instrument = order.attached.request, order.instrument
-        both = bool(given.get("tpTriggerPx")) and bool(given.get("slTriggerPx"))
+        for attached in order.attached:
+            self._watch(self._awakened(order, attached))
+
+    def _awakened(self, order: Order, attached: Attached) -> Algo:
+        instrument = order.instrument
+        filled = order.acc_fill_sz
+        if instrument.is_spot:
+            filled = instrument.to_lot(filled + (order.fee if order.fee_ccy == instrument.base else 0))
+        part = attached.fields.get("sz")
         algo = Algo(
             order.uid,
             self._next_id(),
             instrument,
             "sell" if order.buys else "buy",
-            "oco" if both else "conditional",
+            attached.ord_type,
             order.td_mode,
-            instrument.to_lot(order.acc_fill_sz + (order.fee if order.fee_ccy == instrument.base else 0))
-            if instrument.is_spot
-            else order.acc_fill_sz,
+            min(Decimal(part), filled) if part else filled,
             self._time,
             self._time,
-            algo_cl_ord_id=order.attached.cl_id,
+            algo_cl_ord_id=attached.cl_id,
             tag=order.tag,
             ccy=order.ccy,
             pos_side=order.pos_side,
             lever=order.lever,
             reduce_only=not instrument.is_spot and order.pos_side == "net" and self.members[order.uid].acct_lv != "4",
         )
-        read_trigger(algo, given)
-        self._watch(algo)
+        read_trigger(algo, attached.fields)
+        return algo
+
+    def _closed(self, account: Account, position: Position) -> None:
+        """Cancel the algo orders that end with their position."""
+        for algo in list(account.waiting.values()):
+            if algo.cxl_on_close_pos and (algo.instrument.inst_id, algo.td_mode, algo.pos_side) == position.key:
+                self._end_algo(algo, "canceled")
+
+    def _waiting_algo(self, uid: str, request: Mapping[str, Any], code: str, message: str) -> Algo:
+        """Find a waiting algo order by ``algoId`` or ``algoClOrdId``."""
+        account = self.account(uid)
+        algo = account.waiting.get(str(request.get("algoId") or ""))
+        if algo is None and (wanted := request.get("algoClOrdId")):
+            algo = next((each for each in account.waiting.values() if each.algo_cl_ord_id == wanted), None)
+        if algo is None:
+            raise OrderRejected(code, message)
+        return algo
 
     def cancel_algo(self, uid: str, request: Mapping[str, Any]) -> Algo:
         """Cancel a waiting algo order by ``algoId`` or ``algoClOrdId``."""
         self._now()
         parameters.check("cancel-algo", request)
-        account = self.account(uid)
-        algo = account.waiting.get(str(request.get("algoId") or ""))
-        if algo is None and (client_id := request.get("algoClOrdId")):
-            algo = next((each for each in account.waiting.values() if each.algo_cl_ord_id == client_id), None)
-        if algo is None:
-            raise OrderRejected("51400", "Cancellation failed as the order has been filled, canceled or does not exist")
+        gone = "Cancellation failed as the order has been filled, canceled or does not exist"
+        algo = self._waiting_algo(uid, request, "51400", gone)
         self._end_algo(algo, "canceled")
         self._flush()
         return algo
@@ -139,6 +190,9 @@ class Algos(OrderEntry):
     def _await(self, algo: Algo) -> None:
         """Watch an algo order's trigger prices: take profit on a favourable move, stop loss on an adverse one."""
         inst_id, sells = algo.instrument.inst_id, algo.side == "sell"
+        if algo.ord_type == "move_order_stop":
+            self._trailing[inst_id][algo.algo_id] = algo
+            self._follow(algo, self._price(inst_id, "last"))
         watched = []
         if algo.trigger_px is not None:
             above = algo.trigger_px > self._price(inst_id, algo.px_types[""])
@@ -150,7 +204,19 @@ class Algos(OrderEntry):
         for px, rising, leg in watched:
             place = inst_id, algo.px_types[leg]
             heap = self._rising[place] if rising else self._falling[place]
-            heapq.heappush(heap, (px if rising else -px, next(self._entries), algo, leg))
+            algo.entries[leg] = next(self._entries)
+            heapq.heappush(heap, (px if rising else -px, algo.entries[leg], algo, leg))
+
+    def _follow(self, algo: Algo, px: Decimal) -> bool:
+        """Let a trailing order follow a price; return whether the price has come back to its trigger."""
+        sells = algo.side == "sell"
+        if algo.extreme is None:
+            if algo.active_px is not None and (px < algo.active_px if sells else px > algo.active_px):
+                return False
+            algo.extreme = px
+        algo.extreme = max(algo.extreme, px) if sells else min(algo.extreme, px)
+        trigger = algo.move_trigger_px
+        return trigger is not None and (px <= trigger if sells else px >= trigger)
 
     def _price(self, inst_id: str, px_type: str) -> Decimal:
         if px_type == "index":
@@ -159,18 +225,21 @@ class Algos(OrderEntry):
 
     def _trigger(self, inst_id: str) -> None:
         """Trigger the algo orders whose price has been reached."""
-        for px_type in PRICE_TYPES:
+        for px_type in PX_TYPES:
             place = inst_id, px_type
             px = self._price(*place)
             for heap, limit in ((self._rising[place], px), (self._falling[place], -px)):
                 while heap and heap[0][0] <= limit:
-                    _, _, algo, leg = heapq.heappop(heap)
-                    if algo.pending:
+                    _, entry, algo, leg = heapq.heappop(heap)
+                    if algo.pending and algo.entries.get(leg) == entry:
                         self._place_child(algo, leg)
+        for algo in list(self._trailing[inst_id].values()):
+            if self._follow(algo, self._price(inst_id, "last")):
+                self._place_child(algo, "")
 
     def _place_child(self, algo: Algo, leg: str) -> None:
         """Place the child order of an algo order; if it is rejected, the algo order becomes ``order_failed``."""
-        px = {"": algo.ord_px, "tp": algo.tp_ord_px, "sl": algo.sl_ord_px}[leg]
+        px = {"": algo.ord_px or "-1", "tp": algo.tp_ord_px, "sl": algo.sl_ord_px}[leg]
         body: dict[str, Any] = {
             "instId": algo.instrument.inst_id,
             "tdMode": algo.td_mode,
@@ -181,8 +250,15 @@ class Algos(OrderEntry):
             "ccy": algo.ccy,
             "tag": algo.tag,
         }
-        body |= {"ordType": "market"} if px == "-1" else {"ordType": "limit", "px": px}
-        if px == "-1" and algo.instrument.is_spot:
+        kind = algo.advance_ord_type or "limit"
+        if px == "-1" and not algo.advance_ord_type:
+            body["ordType"] = "market"
+        elif px == "-1":  # at any price, at once
+            highest, lowest = self.band(algo.instrument.inst_id)
+            body |= {"ordType": kind, "px": text(highest if algo.side == "buy" else lowest)}
+        else:
+            body |= {"ordType": kind, "px": px}
+        if body["ordType"] == "market" and algo.instrument.is_spot:
             body["tgtCcy"] = "base_ccy"
         algo.actual_side = leg
         algo.trigger_time = str(self._time)
@@ -205,21 +281,33 @@ class Algos(OrderEntry):
         algo.state = state
         algo.u_time = max(self._time, algo.u_time)
         self.account(algo.uid).waiting.pop(algo.algo_id, None)
+        self._trailing[algo.instrument.inst_id].pop(algo.algo_id, None)
         self._push_algo(algo)
 
 
 def read_trigger(algo: Algo, request: Mapping[str, Any]) -> None:
     """Read the trigger prices and the prices of the child orders into an algo order."""
+    trailing = [request.get(name) for name in ("callbackRatio", "callbackSpread", "activePx")]
+    if algo.ord_type == "move_order_stop":
+        algo.callback_ratio = optional_number(request, "callbackRatio")
+        algo.callback_spread = optional_number(request, "callbackSpread")
+        algo.active_px = optional_number(request, "activePx")
+        if (algo.callback_ratio is None) is (algo.callback_spread is None):
+            raise OrderRejected("51000", "Parameter callbackRatio or callbackSpread error")
+        if algo.callback_ratio is not None and algo.callback_ratio > 1:
+            raise OrderRejected("51000", "Parameter callbackRatio error")
+    elif any(trailing):
+        raise OrderRejected("51000", "Parameter callbackRatio error")
     for leg in ("", "tp", "sl"):
         trigger = f"{leg}TriggerPx" if leg else "triggerPx"
         px = optional_number(request, trigger)
-        wanted = not leg if algo.ord_type == "trigger" else bool(leg)
+        wanted = algo.ord_type in (("trigger",) if not leg else ("conditional", "oco"))
         names = (f"{leg}OrdPx",) if leg else ("orderPx", "ordPx")
         if px is None or not wanted:
             if any(request.get(name) for name in (trigger, f"{trigger}Type", *names)):
                 raise OrderRejected("51000", f"Parameter {trigger} error")
             continue
-        algo.px_types[leg] = parameters.choice(request, f"{trigger}Type", *PRICE_TYPES)
+        algo.px_types[leg] = parameters.choice(request, f"{trigger}Type", *PX_TYPES)
         ord_px = read_child_px(request, *names)
         if leg == "tp":
             algo.tp_trigger_px, algo.tp_ord_px = px, ord_px
@@ -227,5 +315,5 @@ def read_trigger(algo: Algo, request: Mapping[str, Any]) -> None:
             algo.sl_trigger_px, algo.sl_ord_px = px, ord_px
         else:
             algo.trigger_px, algo.ord_px = px, ord_px
-    if len(algo.px_types) != (2 if algo.ord_type == "oco" else 1):
+    if len(algo.px_types) != {"oco": 2, "move_order_stop": 0}.get(algo.ord_type, 1):
         raise OrderRejected("51000", "Parameter triggerPx, tpTriggerPx or slTriggerPx error")

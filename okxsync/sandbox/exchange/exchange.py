@@ -2,7 +2,7 @@
 
 It is a stack of small classes on one state: ``booking`` (what a trade changes), ``matching`` (how orders fill),
 ``order_reading``, ``admission``, ``order_entry``, ``algos``, ``off_book``, ``settlement``, ``settings``, ``capacity``,
-``funds`` and ``reads``. This module has
+``dead_man``, ``funds`` and ``reads``. This module has
 the members and the ticks. Nothing here does I/O: time comes from the given clock, randomness from the seed, and the
 same calls at the same times give the same ids.
 """
@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 
-from okxsync.sandbox.exchange.capacity import Capacity
+from okxsync.sandbox.exchange.dead_man import DeadMan
 from okxsync.sandbox.exchange.funds import Funds
 from okxsync.sandbox.exchange.instruments import text
 from okxsync.sandbox.exchange.ledger import Account
 from okxsync.sandbox.exchange.members import Credentials, Member
 from okxsync.sandbox.exchange.orders import OrderRejected
+from okxsync.sandbox.exchange.quotes import Quote
 from okxsync.sandbox.exchange.reads import Reads
 from okxsync.sandbox.exchange.state import Push
 
@@ -31,7 +32,7 @@ POS_MODES = {
 """The position modes of each account mode."""
 
 
-class Exchange(Capacity, Funds, Reads):
+class Exchange(DeadMan, Funds, Reads):
     """The whole exchange.
 
     Args:
@@ -88,6 +89,7 @@ class Exchange(Capacity, Funds, Reads):
         """
         now = self._now()
         self._change_due()
+        self._cancel_due()
         if self.closed:
             self._advance()
             self._flush()
@@ -122,5 +124,19 @@ class Exchange(Capacity, Funds, Reads):
                 self._pushes.append(Push("", "mark-price", [quote.mark_row()]))
             if quote.due("tickers", quote.last_text, now):
                 self._pushes.append(Push("", "tickers", [quote.ticker_row()]))
+            if self.watched:
+                self._push_watched(quote, now)
             if quote.instrument.is_swap and quote.due("funding-rate", "", now):
                 self._pushes.append(Push("", "funding-rate", [self.funding_rate_row(inst_id)]))
+
+    def _push_watched(self, quote: Quote, now: int) -> None:
+        """Push what is only made while somebody watches it."""
+        inst_id, watched = quote.instrument.inst_id, self.watched
+        if "trades" in watched:
+            self._pushes += [Push("", "trades", [row]) for row in quote.tape.new_trade_rows()]
+        if quote.due("books", f"{quote.mark} {quote.offered(buys=True)} {quote.offered(buys=False)}", now):
+            for channel, levels in (("books5", 5), ("bbo-tbt", 1)):
+                if channel in watched:
+                    self._pushes.append(Push("", channel, [self.book_row(inst_id, levels)]))
+        if "price-limit" in watched and quote.due("price-limit", text(quote.mark), now):
+            self._pushes.append(Push("", "price-limit", [self.price_limit_row(inst_id)]))

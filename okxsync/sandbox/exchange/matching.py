@@ -11,7 +11,7 @@ import heapq
 from decimal import Decimal
 
 from okxsync.sandbox.exchange.booking import Booking
-from okxsync.sandbox.exchange.ledger import reserve_of
+from okxsync.sandbox.exchange.ledger import Account, reserve_of
 from okxsync.sandbox.exchange.orders import ZERO, Fill, Order
 from okxsync.sandbox.exchange.positions import MarginPosition, Position
 from okxsync.sandbox.exchange.self_trade import CANCELED, SelfTrade
@@ -48,6 +48,9 @@ class Matching(Booking, SelfTrade):
 
     def _ended(self, order: Order) -> None:
         """Called when an order has its final state."""
+
+    def _closed(self, account: Account, position: Position) -> None:
+        """Called when a fill has closed a position of contracts."""
 
     def _crosses(self, order: Order) -> bool:
         """Whether a new order would fill at once against the market."""
@@ -177,6 +180,8 @@ class Matching(Booking, SelfTrade):
         position = account.position(changed.instrument, changed.td_mode, changed.pos_side)
         if position is None or isinstance(position, MarginPosition):
             return
+        if not position.pos:
+            self._closed(account, position)
         left = position.closable()
         for each in list(account.pending.values()):
             if not each.reduce_only or each.place == 0 or each.in_quote:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from okxsync.sandbox.exchange import leverage
-from okxsync.sandbox.exchange.algos import Algos
+from okxsync.sandbox.exchange.algo_amending import AlgoAmending
 from okxsync.sandbox.exchange.instruments import Instrument
 from okxsync.sandbox.exchange.ledger import Account
 from okxsync.sandbox.exchange.orders import Fill, Order, check_steps
@@ -18,7 +18,7 @@ NO_TRADE = "0"
 """``tradeId`` of a delivery and of an exercise: nobody traded."""
 
 
-class OffBook(Algos):
+class OffBook(AlgoAmending):
     """Trades that are agreed elsewhere or follow from a contract."""
 
     def block_trade(self, uid: str, inst_id: str, side: str, sz: str, *, pos_side: str = "net") -> Fill:

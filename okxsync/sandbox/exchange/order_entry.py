@@ -9,6 +9,7 @@ from typing import Any
 
 from okxsync.sandbox.exchange import parameters
 from okxsync.sandbox.exchange.admission import SLIPPAGE_TICKS, Admission
+from okxsync.sandbox.exchange.attached import amend_attached
 from okxsync.sandbox.exchange.instruments import text
 from okxsync.sandbox.exchange.ledger import Account, reserve_of
 from okxsync.sandbox.exchange.order_reading import read_clamp
@@ -55,7 +56,10 @@ class OrderEntry(Admission):
         px = optional_number(request, "newPx") or order.px
         if px is not None and px != order.px:
             px = self._within_band(order.instrument, order.side, px, clamps=read_clamp(request))
-        if (sz, px) == (order.sz, order.px):
+        attached = order.attached
+        if request.get("attachAlgoOrds"):
+            attached = amend_attached(attached, request["attachAlgoOrds"])
+        if (sz, px) == (order.sz, order.px) and attached is order.attached:
             raise OrderRejected("51506", "Order modification failed: nothing to modify")
         check_steps(order.instrument, sz, px)
         was = order.sz, order.px
@@ -80,7 +84,13 @@ class OrderEntry(Admission):
             raise OrderRejected(
                 "51008", "Order failed. Insufficient balance", "1000" if order.inst_type == "SPOT" else "1001"
             )
-        order.amend_result = "0"
+        try:
+            self._check_attached(order, attached)
+        except OrderRejected:
+            order.sz, order.px = was
+            order.req_id = order.amend_source = ""
+            raise
+        order.attached, order.amend_result = attached, "0"
         self._touch(uid).ccys.add(ccy)
         if not order.left:
             self._finish(order, "filled")

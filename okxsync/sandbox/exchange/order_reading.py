@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from okxsync.sandbox.exchange import leverage, parameters, self_trade
+from okxsync.sandbox.exchange.attached import check_prices, read_attached
 from okxsync.sandbox.exchange.instruments import Instrument, text
 from okxsync.sandbox.exchange.matching import Matching
 from okxsync.sandbox.exchange.members import Member
@@ -18,7 +19,6 @@ from okxsync.sandbox.exchange.orders import (
     check_steps,
     client_id,
     number,
-    optional_number,
 )
 
 ORD_TYPES = frozenset({"market", "limit", "post_only", "fok", "ioc", "optimal_limit_ioc"})
@@ -106,26 +106,16 @@ class OrderReading(Matching):
             raise OrderRejected("51137", f"The highest price limit for buy orders is {highest}")
         raise OrderRejected("51138", f"The lowest price limit for sell orders is {lowest}")
 
-    def _read_attached(self, request: Mapping[str, Any], order: Order) -> Attached | None:
-        given = request.get("attachAlgoOrds")
-        if not given:
-            return None
-        if not isinstance(given, list) or len(given) != 1 or not isinstance(given[0], dict):
-            raise OrderRejected("51000", "Parameter attachAlgoOrds error")
-        if order.reduce_only:
+    def _read_attached(self, request: Mapping[str, Any], order: Order) -> list[Attached]:
+        found = read_attached(request.get("attachAlgoOrds"), self._next_id, order.sz)
+        if found and order.reduce_only:
             raise OrderRejected("51100", "TP/SL can't be attached to an order that closes a position")
-        [leg] = given
-        parameters.check("attached", leg)
-        prices = [optional_number(leg, f"{name}TriggerPx") for name in ("tp", "sl")]
-        if not any(prices):
-            raise OrderRejected("51000", "Parameter tpTriggerPx or slTriggerPx error")
-        for name, px in zip(("tp", "sl"), prices, strict=True):
-            parameters.choice(leg, f"{name}TriggerPxType", "last", "mark", "index")
-            if px is not None:
-                read_child_px(leg, f"{name}OrdPx")
-            elif leg.get(f"{name}OrdPx") or leg.get(f"{name}TriggerPxType"):
-                raise OrderRejected("51000", f"Parameter {name}TriggerPx error")
-        return Attached(self._next_id(), client_id(leg, "attachAlgoClOrdId"), dict(leg))
+        self._check_attached(order, found)
+        return found
+
+    def _check_attached(self, order: Order, found: list[Attached]) -> None:
+        quote = self._quotes[order.instrument.inst_id]
+        check_prices(found, buys=order.buys, px=order.px, best=quote.ask if order.buys else quote.bid)
 
     def _shrink(self, order: Order) -> None:
         """Reduce a spot market order to what the account can pay for, unless that is nothing."""

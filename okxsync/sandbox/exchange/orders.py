@@ -7,7 +7,7 @@ OKX's: ``live`` and ``partially_filled`` are pending, ``filled`` and ``canceled`
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 from okxsync.sandbox.exchange.instruments import PLACES, Instrument, text
 
@@ -86,13 +86,49 @@ class Fill:
     sub_type: str
 
 
-@dataclass(frozen=True, slots=True)
+_ATTACHED: Final = ("tpTriggerPx", "tpOrdPx", "slTriggerPx", "slOrdPx", "callbackRatio", "callbackSpread", "activePx")
+
+
+@dataclass(slots=True, eq=False)
 class Attached:
-    """A take profit and/or stop loss that sleeps in an order until it is filled; prices as in ``attachAlgoOrds``."""
+    """An element of ``attachAlgoOrds``; `fields` are as given in the request, without what an amendment has deleted."""
 
     attach_id: str
     cl_id: str
-    request: Mapping[str, Any]
+    fields: dict[str, str]
+
+    def has(self, leg: str) -> bool:
+        """Whether it has a take profit (``tp``) or a stop loss (``sl``)."""
+        return bool(self.fields.get(f"{leg}TriggerPx"))
+
+    @property
+    def trails(self) -> bool:
+        return bool(self.fields.get("callbackRatio") or self.fields.get("callbackSpread"))
+
+    @property
+    def ord_type(self) -> str:
+        """The type of the algo order that it becomes."""
+        if self.trails:
+            return "move_order_stop"
+        return "oco" if self.has("tp") and self.has("sl") else "conditional"
+
+    def row(self) -> dict[str, Any]:
+        """As order rows show it."""
+        types = {
+            f"{leg}TriggerPxType": (self.fields.get(f"{leg}TriggerPxType") or "last") if self.has(leg) else ""
+            for leg in ("tp", "sl")
+        }
+        return {
+            "amendPxOnTriggerType": "0",
+            "attachAlgoClOrdId": self.cl_id,
+            "attachAlgoId": self.attach_id,
+            "slTriggerRatio": "",
+            "sz": self.fields.get("sz", ""),
+            "tpOrdKind": "condition",
+            "tpTriggerRatio": "",
+            **{name: self.fields.get(name, "") for name in _ATTACHED},
+            **types,
+        }
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +170,7 @@ class Order:
     amend_source: str = ""
     amend_result: str = ""
     req_id: str = ""
-    attached: Attached | None = None
+    attached: list[Attached] = field(default_factory=list)
     last_fill: Fill | None = None
     place: int = 0  # its current entry in the book; older entries are stale
 
@@ -188,7 +224,8 @@ class Order:
 
 @dataclass(slots=True, eq=False)
 class Algo:
-    """A ``trigger``, ``conditional`` (one of TP, SL) or ``oco`` (both) order, waiting for the mark price."""
+    """An algo order that waits for a price: ``trigger``, ``conditional`` (one of TP, SL), ``oco`` (both), or
+    ``move_order_stop``, whose trigger price follows the market at a distance."""
 
     uid: str
     algo_id: str
@@ -213,6 +250,15 @@ class Algo:
     sl_trigger_px: Decimal | None = None
     sl_ord_px: str = ""
     px_types: dict[str, str] = field(default_factory=dict)  # by leg: "" trigger, "tp", "sl"
+    entries: dict[str, int] = field(default_factory=dict)  # by leg: its current entry; older ones are stale
+    callback_ratio: Decimal | None = None
+    callback_spread: Decimal | None = None
+    active_px: Decimal | None = None  # the price from which on it follows the market; None: from the beginning
+    extreme: Decimal | None = None  # the best price since then
+    advance_ord_type: str = ""  # the type of the child of a trigger order, if not limit or market
+    cxl_on_close_pos: bool = False
+    req_id: str = ""
+    amend_result: str = ""
     state: str = "live"
     actual_side: str = ""
     actual_sz: Decimal = ZERO
@@ -234,7 +280,15 @@ class Algo:
     @property
     def px(self) -> Decimal:
         """The first of its trigger prices."""
-        return self.trigger_px or self.tp_trigger_px or self.sl_trigger_px or ZERO
+        return self.trigger_px or self.tp_trigger_px or self.sl_trigger_px or self.move_trigger_px or ZERO
+
+    @property
+    def move_trigger_px(self) -> Decimal | None:
+        """The trigger price of a trailing order at the moment; None before it follows the market."""
+        if self.extreme is None:
+            return None
+        distance = self.extreme * self.callback_ratio if self.callback_ratio else self.callback_spread or ZERO
+        return self.extreme - distance if self.side == "sell" else self.extreme + distance
 
 
 @dataclass(slots=True, eq=False)

@@ -11,17 +11,28 @@ from okxsync.sandbox.exchange.orders import OrderRejected
 
 _ORDER: Final = "instId instIdCode tdMode ccy side posSide tag tgtCcy reduceOnly tradeQuoteCcy sz ordType"
 _TP_SL: Final = "tpTriggerPx tpTriggerPxType tpOrdPx slTriggerPx slTriggerPxType slOrdPx"
+_NEW_TP_SL: Final = " ".join(f"new{name[0].upper()}{name[1:]}" for name in _TP_SL.split())
+_NEW: Final = "newTriggerPx newTriggerPxType newOrdPx"
+_TRAILING: Final = "callbackRatio callbackSpread activePx"
 _FIND: Final = "instId instIdCode ordId clOrdId"
 WORKS: Final = {
     "order": frozenset(f"{_ORDER} clOrdId px pxAmendType stpMode banAmend attachAlgoOrds".split()),
-    "amend": frozenset(f"{_FIND} newSz newPx pxAmendType reqId cxlOnFail".split()),
+    "amend": frozenset(f"{_FIND} newSz newPx pxAmendType reqId cxlOnFail attachAlgoOrds".split()),
     "cancel": frozenset(_FIND.split()),
     "close": frozenset(["instId", "instIdCode", "mgnMode", "posSide", "ccy", "autoCxl", "clOrdId", "tag"]),
-    "algo": frozenset(f"{_ORDER} algoClOrdId closeFraction {_TP_SL} triggerPx triggerPxType orderPx ordPx".split()),
+    "algo": frozenset(
+        f"{_ORDER} algoClOrdId closeFraction cxlOnClosePos {_TP_SL} triggerPx triggerPxType orderPx ordPx"
+        f" advanceOrdType {_TRAILING}".split()
+    ),
     "leverage": frozenset(["lever", "mgnMode", "instId", "ccy", "posSide"]),
     "position-mode": frozenset(["posMode"]),
     "cancel-algo": frozenset(["instId", "instIdCode", "algoId", "algoClOrdId"]),
-    "attached": frozenset(f"attachAlgoClOrdId {_TP_SL}".split()),
+    "amend-algo": frozenset(f"instId instIdCode algoId algoClOrdId cxlOnFail reqId newSz {_NEW_TP_SL} {_NEW}".split()),
+    "cancel-all-after": frozenset(["timeOut", "tag"]),
+    "attached": frozenset(f"attachAlgoClOrdId {_TP_SL} sz {_TRAILING}".split()),
+    "amend-attached": frozenset(
+        f"attachAlgoId attachAlgoClOrdId {_NEW_TP_SL} newSz newCallbackRatio newCallbackSpread newActivePx".split()
+    ),
 }
 """By operation; ``attached`` is an element of ``attachAlgoOrds``."""
 FIXED: Final[Mapping[str, Mapping[str, str]]] = {
@@ -30,7 +41,8 @@ FIXED: Final[Mapping[str, Mapping[str, str]]] = {
         "rpiPxRound": "false",
         "isElpTakerAccess": "false",
     },
-    "algo": {"tpOrdKind": "condition", "cxlOnClosePos": "false", "amendPxOnTriggerType": "0"},
+    "algo": {"tpOrdKind": "condition", "amendPxOnTriggerType": "0"},
+    "amend-attached": {"newTpOrdKind": "condition", "amendPxOnTriggerType": "0"},
     "attached": {"tpOrdKind": "condition", "amendPxOnTriggerType": "0"},
 }
 """The only accepted value of a parameter that has no effect here."""

@@ -9,12 +9,21 @@ from random import Random
 from typing import Any
 
 from okxsync.sandbox.exchange.instruments import Instrument, text
+from okxsync.sandbox.exchange.tape import Tape
 
 STEP = 0.0001
 """Standard deviation of one tick's relative move."""
 PULL = 0.0005
 """The fraction of the relative distance to the start price that one tick takes back."""
 MARK_MS, MARK_IDLE_MS, TICKER_MS, FUNDING_MS = 200, 10_000, 100, 60_000
+BOOK_MS, LIMIT_MS = 100, 200
+_LEAST_MS = {
+    "mark-price": MARK_MS,
+    "tickers": TICKER_MS,
+    "funding-rate": FUNDING_MS,
+    "books": BOOK_MS,
+    "price-limit": LIMIT_MS,
+}
 """Least time between two pushes of a channel; an unchanged mark is repeated after the idle time."""
 
 
@@ -28,11 +37,14 @@ class Quote:
         self.volume = Decimal(0)
         self.time = now
         self.depth: Decimal | None = None
+        self.tape = Tape(instrument)
         self._taken = {True: Decimal(0), False: Decimal(0)}  # by whether it was bought
         self.funding_rate = Decimal("0.0001") if instrument.is_swap else Decimal(0)
         self._pushed = {
             "mark-price": (-MARK_IDLE_MS, ""),
             "tickers": (-TICKER_MS, ""),
+            "books": (-BOOK_MS, ""),
+            "price-limit": (-LIMIT_MS, ""),
             "funding-rate": (-FUNDING_MS, ""),
         }
 
@@ -75,7 +87,16 @@ class Quote:
 
     def _trade(self, px: Decimal, sz: Decimal) -> None:
         self.last, self.last_sz = px, sz
+        self.tape.record(px, sz, self.time)
         self.high, self.low = max(self.high, px), min(self.low, px)
+
+    def book_levels(self, levels: int, *, buys: bool) -> list[list[str]]:
+        """One side of the book, best price first: price, size, "0", number of orders."""
+        instrument, offered = self.instrument, self.offered(buys=buys)
+        size = text(offered) if offered is not None else "10"
+        best, step = (self.ask, instrument.tick_sz) if buys else (self.bid, -instrument.tick_sz)
+        prices = [best + step * number for number in range(levels)]
+        return [[text(px), size, "0", "1"] for px in prices if px > 0 and size != "0"]
 
     def mark_row(self) -> dict[str, Any]:
         instrument = self.instrument
@@ -133,9 +154,9 @@ class Quote:
     def due(self, channel: str, value: str, now: int) -> bool:
         """Return whether a channel must push `value` now, and record that it does."""
         pushed_at, pushed = self._pushed[channel]
-        least = {"mark-price": MARK_MS, "tickers": TICKER_MS, "funding-rate": FUNDING_MS}[channel]
+        least = _LEAST_MS[channel]
         waited = now - pushed_at
-        idle = channel != "tickers" and waited >= max(MARK_IDLE_MS, least)
+        idle = channel in ("mark-price", "funding-rate") and waited >= max(MARK_IDLE_MS, least)
         if not idle and (waited < least or value == pushed):
             return False
         self._pushed[channel] = now, value

@@ -6,6 +6,7 @@ from okxsync.sandbox.exchange import balances, money_rows, position_rows, rows
 from okxsync.sandbox.exchange.instruments import text
 from okxsync.sandbox.exchange.rows import Row
 from okxsync.sandbox.exchange.state import State
+from okxsync.sandbox.exchange.tape import Tape
 
 
 class Reads(State):
@@ -118,6 +119,16 @@ class Reads(State):
             "type": "0" if member.uid == member.main_uid else "1",
             "uid": member.uid,
         } | member.config
+
+    def tape(self, inst_id: str) -> Tape:
+        """The public trades and candles of an instrument."""
+        return self._quotes[inst_id].tape
+
+    def book_row(self, inst_id: str, levels: int) -> Row:
+        """The row of ``GET market/books``: the market, without the members' own orders."""
+        quote = self._quotes[inst_id]
+        asks, bids = quote.book_levels(levels, buys=True), quote.book_levels(levels, buys=False)
+        return {"asks": asks, "bids": bids, "instId": inst_id, "seqId": quote.time, "ts": str(self._time)}
 
     def price_limit_row(self, inst_id: str) -> Row:
         """The row of ``GET public/price-limit``; options have no band."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from okxsync.sandbox.exchange.instruments import PLACES, text
-from okxsync.sandbox.exchange.orders import Algo, Attached, Fill, Order
+from okxsync.sandbox.exchange.orders import Algo, Fill, Order
 
 Row = dict[str, Any]
 
@@ -33,7 +33,7 @@ def _order(order: Order) -> Row:
         "algoClOrdId": order.algo_cl_ord_id,
         "algoId": order.algo_id,
         "attachAlgoClOrdId": "",
-        "attachAlgoOrds": [_attached(order.attached)] if order.attached else [],
+        "attachAlgoOrds": [each.row() for each in order.attached],
         "cTime": str(order.c_time),
         "cancelSource": order.cancel_source,
         "category": order.category,
@@ -199,45 +199,23 @@ def trade_sub_type(order: Order) -> str:
     return _SUB_TYPES[order.category][(2 if order.opens else 4) + (order.pos_side == "short")]
 
 
-def _attached(attached: Attached) -> Row:
-    names = ("tpTriggerPx", "tpOrdPx", "slTriggerPx", "slOrdPx")
-    prices = {name: str(attached.request.get(name) or "") for name in names}
-    types = {
-        f"{leg}TriggerPxType": str(attached.request.get(f"{leg}TriggerPxType") or "last")
-        if prices[f"{leg}TriggerPx"]
-        else ""
-        for leg in ("tp", "sl")
-    }
-    return {
-        "activePx": "",
-        "amendPxOnTriggerType": "0",
-        "attachAlgoClOrdId": attached.cl_id,
-        "attachAlgoId": attached.attach_id,
-        "callbackRatio": "",
-        "callbackSpread": "",
-        "slTriggerRatio": "",
-        "sz": "",
-        "tpOrdKind": "condition",
-        "tpTriggerRatio": "",
-        **prices,
-        **types,
-    }
-
-
 def algo_row(algo: Algo, last: str) -> Row:
     """An algo order, alike in channel ``orders-algo`` and in REST."""
     instrument = algo.instrument
     return {
         "actualPx": algo.actual_px,
         "actualSide": algo.actual_side,
+        "activePx": shown(algo.active_px),
         "actualSz": text(algo.actual_sz),
-        "advanceOrdType": "",
+        "advanceOrdType": algo.advance_ord_type,
         "algoClOrdId": algo.algo_cl_ord_id,
         "algoId": algo.algo_id,
         "amendPxOnTriggerType": "0",
-        "amendResult": "",
+        "amendResult": algo.amend_result,
         "attachAlgoOrds": [],
         "cTime": str(algo.c_time),
+        "callbackRatio": shown(algo.callback_ratio),
+        "callbackSpread": shown(algo.callback_spread),
         "ccy": algo.ccy,
         "clOrdId": "",
         "closeFraction": algo.close_fraction,
@@ -248,6 +226,7 @@ def algo_row(algo: Algo, last: str) -> Row:
         "last": last,
         "lever": algo.lever,
         "linkedOrd": {"ordId": ""},
+        "moveTriggerPx": shown(algo.move_trigger_px),
         "notionalUsd": text(round(instrument.value(algo.sz, algo.px), PLACES)),
         "ordId": algo.ord_ids[-1] if algo.ord_ids else "",
         "ordIdList": list(algo.ord_ids),
@@ -255,7 +234,7 @@ def algo_row(algo: Algo, last: str) -> Row:
         "ordType": algo.ord_type,
         "posSide": algo.pos_side,
         "reduceOnly": _flag(algo.reduce_only),
-        "reqId": "",
+        "reqId": algo.req_id,
         "side": algo.side,
         "slOrdPx": algo.sl_ord_px,
         "slTriggerPx": shown(algo.sl_trigger_px),

@@ -32,7 +32,6 @@ EXPIRY_MS = 7 * 86_400_000
 IDS_PER_MS_BITS = 20
 """An id begins with its time in milliseconds, and has 19 digits, as OKX's ids have. The other bits are for the ids of
 one millisecond; when they overflow, ids run ahead of the time and stay in order."""
-PRICE_TYPES = ("last", "mark", "index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,7 @@ class State:
         self.types = frozenset(types)
         self.rules = Rules()
         self.quotas: dict[tuple[str, str], Decimal] = {}  # USD, by master account and instrument; see ``admission``
+        self.watched: set[str] = set()  # the costly public channels that somebody is subscribed to
         self.closed = False  # no price moves, and nothing is settled, while the market is closed
         self.funding_ms, self.interest_ms, self.expiry_ms = funding_ms, interest_ms, expiry_ms
         self._clock = clock
@@ -101,6 +101,8 @@ class State:
         # Algo orders by instrument and type of price.
         self._rising: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
         self._falling: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
+        self._trailing: defaultdict[str, dict[str, Algo]] = defaultdict(dict)  # by instrument and id
+        self._deadlines: dict[str, dict[str, int]] = {}  # of cancel-all-after, by uid and tag
         self._moving: list[Movement] = []
         self._pushes: list[Push] = []
         self._changes: dict[str, _Changes] = {}

@@ -148,12 +148,13 @@ class Trader(Choices):
         sides = {"side": side}
         if self._exchange.members[account.uid].two_sided:
             sides["posSide"] = "long" if side == "buy" else "short"
-        above, below = self._around(instrument)
+        px = self._price(instrument, side)
+        above, below = self._around(instrument, px)
         take, stop = (above, below) if side == "buy" else (below, above)
         leg = {"attachAlgoClOrdId": self._name("at"), "tpTriggerPx": take, "tpOrdPx": "-1"}
         if self._random.random() < 0.5:
             leg |= {"slTriggerPx": stop, "slOrdPx": "-1", "slTriggerPxType": "mark"}
-        body = self._body(instrument, sides, td_mode) | {"ordType": "limit", "px": text(self._price(instrument, side))}
+        body = self._body(instrument, sides, td_mode) | {"ordType": "limit", "px": text(px)}
         self._exchange.place_order(account.uid, body | {"sz": text(self._size(instrument)), "attachAlgoOrds": [leg]})
 
     def _block(self, account: Account) -> None:

@@ -102,8 +102,8 @@ class Choices:
         away = Decimal(self._random.randrange(-3, 20)) / 10_000
         return instrument.to_tick(self._mark(instrument) * (1 - away if side == "buy" else 1 + away))
 
-    def _around(self, instrument: Instrument) -> tuple[str, str]:
-        """Two prices: one above the mark, one below."""
-        mark = self._mark(instrument)
+    def _around(self, instrument: Instrument, px: Decimal | None = None) -> tuple[str, str]:
+        """Two prices: one above a price, one below; by default around the mark."""
+        mark = px or self._mark(instrument)
         near, far = (Decimal(self._random.randrange(3, 40)) / 10_000 for _ in range(2))
         return text(instrument.to_tick(mark * (1 + near))), text(instrument.to_tick(mark * (1 - far)))

@@ -23,6 +23,7 @@ class Channel:
     needs: str = ""  # the required argument
     counted: bool = False  # at most 30 connections of an account may subscribe
     paged: bool = False  # regular snapshots, with eventType and pages
+    watched: bool = False  # made only while somebody is subscribed
 
 
 CHANNELS = {
@@ -44,6 +45,10 @@ CHANNELS = {
         Channel("index-tickers", "public", "instId"),
         Channel("funding-rate", "public", "instId"),
         Channel("open-interest", "public", "instId"),
+        Channel("trades", "public", "instId", watched=True),
+        Channel("books5", "public", "instId", watched=True),
+        Channel("bbo-tbt", "public", "instId", watched=True),
+        Channel("price-limit", "public", "instId", watched=True),
         Channel("instruments", "public", "instType"),
         Channel("status", "public"),
     )
@@ -66,6 +71,10 @@ ARGS = {
     "index-tickers": "instId",
     "funding-rate": "instType instId",
     "open-interest": "instType instId",
+    "trades": "instId",
+    "books5": "instId",
+    "bbo-tbt": "instId",
+    "price-limit": "instId",
     "instruments": "instType instFamily",
     "status": "",
 }

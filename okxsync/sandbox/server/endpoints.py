@@ -7,6 +7,7 @@ endpoint). Retention matters most: a row that has left a list cannot be fetched 
 from okxsync.sandbox.exchange.exchange import OrderRejected
 from okxsync.sandbox.exchange.rows import Row, order_row
 from okxsync.sandbox.server import spellings
+from okxsync.sandbox.server.market_endpoints import MARKET_ENDPOINTS
 from okxsync.sandbox.server.paging import Paging, page
 from okxsync.sandbox.server.public_endpoints import PUBLIC_ENDPOINTS
 from okxsync.sandbox.server.read_request import ReadEndpoint, ReadRequest
@@ -244,5 +245,6 @@ READ_ENDPOINTS = (
     ReadEndpoint("asset/currencies", _nothing, 6, 1.0, takes="ccy"),
     ReadEndpoint("users/subaccount/list", _subaccounts, 20, takes="enable subAcct"),
     *TRADING_ENDPOINTS,
+    *MARKET_ENDPOINTS,
     *PUBLIC_ENDPOINTS,
 )

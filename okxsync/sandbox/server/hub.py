@@ -87,6 +87,8 @@ class Hub:
     def subscribe(self, subscription: Subscription) -> None:
         """Add a subscription: it receives pushes from now on."""
         self._subscriptions.setdefault((subscription.uid, subscription.channel.name), {})[subscription] = None
+        if subscription.channel.watched:
+            self.exchange.watched.add(subscription.channel.name)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Remove a subscription; no effect if it was removed before."""
@@ -96,6 +98,7 @@ class Hub:
         self._held_back.pop(subscription, None)
         if not found:
             self._subscriptions.pop(place, None)
+            self.exchange.watched.discard(subscription.channel.name)
 
     def receivers(self, uid: str, channel: str) -> set[Receiver]:
         """Return the connections that are subscribed to a channel of an account."""
@@ -195,6 +198,11 @@ class Hub:
                 yield _page(arg, select("positions", arg, rows, exchange), 1, last=True)
             case "balance_and_position":
                 yield text_of({"arg": arg, "data": [exchange.balance_and_position_row(uid)]})
+            case "books5" | "bbo-tbt":
+                levels = 5 if subscription.channel.name == "books5" else 1
+                yield text_of({"arg": arg, "data": [exchange.book_row(arg["instId"], levels)]})
+            case "price-limit":
+                yield text_of({"arg": arg, "data": [exchange.price_limit_row(arg["instId"])]})
             case "tickers" | "mark-price" | "index-tickers" | "funding-rate" | "open-interest":
                 yield text_of({"arg": arg, "data": [self._public_row(subscription.channel.name, arg["instId"])]})
             case "status":

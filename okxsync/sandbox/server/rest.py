@@ -118,7 +118,8 @@ class RestServer:
         return ScriptedReply(path, int(rule.code or 503), rule.text, delay_s=rule.seconds) if rule else None
 
     def _read(self, request: Request, reading: ReadEndpoint) -> Response:
-        hub, query = self._hub, dict(request.query_params)
+        hub = self._hub
+        query = {name: value for name, value in request.query_params.items() if value}
         demo = request.headers.get("x-simulated-trading", "0") == "1"
         who, uid = _ip(request), ""
         if reading.private:

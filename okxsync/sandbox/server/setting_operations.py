@@ -27,6 +27,7 @@ SETTING_OPERATIONS = {
     for each in (
         SettingOperation("account/set-leverage", Exchange.set_leverage, 20),
         SettingOperation("account/set-position-mode", Exchange.set_position_mode, 5),
+        SettingOperation("trade/cancel-all-after", Exchange.cancel_all_after, 1, 1.0, per="tag"),
         SettingOperation("trade/order-precheck", Exchange.precheck_row, 5),
     )
 }

@@ -55,6 +55,7 @@ OPERATIONS = (
     ),
     Operation("trade/close-position", "", Exchange.close_position, 20),
     Operation("trade/order-algo", "", Exchange.place_algo, 20),
+    Operation("trade/amend-algos", "", Exchange.amend_algo, 20),
     Operation("trade/cancel-algos", "", Exchange.cancel_algo, 20, 10),
 )
 BY_PATH = {each.path: each for each in OPERATIONS}
@@ -168,14 +169,10 @@ def _one(exchange: Exchange, uid: str, operation: Operation, request: OrderReque
     except OrderRejected as refusal:
         return rejected(operation, request, refusal.code, refusal.message, now_ms, refusal.sub_code)
     if isinstance(done, Algo):
-        return {
-            "algoClOrdId": done.algo_cl_ord_id,
-            "algoId": done.algo_id,
-            "clOrdId": "",
-            "sCode": "0",
-            "sMsg": "",
-            "tag": done.tag,
-        }
+        ids = {"algoClOrdId": done.algo_cl_ord_id, "algoId": done.algo_id, "sCode": "0", "sMsg": ""}
+        if operation.execute is Exchange.amend_algo:
+            return ids | {"reqId": str(request.get("reqId") or "")}
+        return ids | {"clOrdId": "", "tag": done.tag}
     row = {"clOrdId": done.cl_ord_id, "ordId": done.ord_id, "sCode": "0", "sMsg": "", "subCode": "", "tag": done.tag}
     if operation.execute is Exchange.amend_order:
         row["reqId"] = str(request.get("reqId") or "")
@@ -190,7 +187,9 @@ def rejected(
         name: str(request.get(name) or "") for name in ("clOrdId", "ordId", "algoId", "algoClOrdId", "tag", "reqId")
     }
     row = {"sCode": code, "sMsg": message, "tag": given["tag"], "clOrdId": given["clOrdId"]}
-    if operation.path in ("trade/order-algo", "trade/cancel-algos"):
+    if operation.execute is Exchange.amend_algo:
+        row["reqId"] = given["reqId"]
+    if operation.path in ("trade/order-algo", "trade/cancel-algos", "trade/amend-algos"):
         return row | {"algoId": given["algoId"], "algoClOrdId": given["algoClOrdId"]}
     if operation.execute is Exchange.amend_order:
         row["reqId"] = given["reqId"]
