@@ -19,10 +19,10 @@ DOCUMENTED = {
     " rpiTakerAccess",
     "cancel": "instId instIdCode ordId clOrdId",
     "close": "instId instIdCode mgnMode posSide ccy autoCxl clOrdId tag",
-    "algo": "instId instIdCode tdMode ccy side posSide ordType sz tag tgtCcy algoClOrdId closeFraction reduceOnly"
-    " tradeQuoteCcy tpTriggerPx tpTriggerPxType tpOrdPx tpOrdKind slTriggerPx slTriggerPxType slOrdPx cxlOnClosePos"
-    " triggerPx triggerPxType orderPx ordPx advanceOrdType attachAlgoOrds callbackRatio callbackSpread activePx"
-    " chaseType chaseVal maxChaseType maxChaseVal pxVar pxSpread szLimit pxLimit timeInterval amendPxOnTriggerType"
+    "algo": "instId instIdCode tdMode ccy side posSide ordType sz tag tgtCcy clOrdId algoClOrdId closeFraction"
+    " reduceOnly tradeQuoteCcy tpTriggerPx tpTriggerPxType tpOrdPx tpOrdKind slTriggerPx slTriggerPxType slOrdPx"
+    " cxlOnClosePos triggerPx triggerPxType orderPx ordPx advanceOrdType attachAlgoOrds callbackRatio callbackSpread"
+    " activePx chaseType chaseVal maxChaseType maxChaseVal pxVar pxSpread szLimit pxLimit timeInterval amendPxOnTriggerType"
     " quickMgnType",
     "leverage": "instId ccy lever mgnMode posSide",
     "position-mode": "posMode",
@@ -144,6 +144,7 @@ def test_a_parameter_without_effect_is_rejected(body: dict[str, Any], changes: d
     ("changes", "field", "shown"),
     [
         ({"algoClOrdId": "mine"}, "algoClOrdId", "mine"),
+        ({"clOrdId": "mine"}, "clOrdId", "mine"),
         ({"tag": "mytag"}, "tag", "mytag"),
         ({"triggerPxType": "index"}, "triggerPxType", "index"),
         ({"reduceOnly": "true"}, "reduceOnly", "true"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from okxsync.sandbox.command import faults_of
 from okxsync.sandbox.exchange.exchange import Exchange, Member
@@ -197,3 +198,26 @@ async def test_sudden_faults(sandbox: Sandbox, alpha: Member, beta: Member) -> N
         assert (await other.closed())[0] == 4007
     strike(sandbox, Fault(do="skew", seconds=3600), rng)
     assert sandbox.faults.clock_skew_ms == 3_600_000
+
+
+async def test_requests_that_trade_have_faults_for_a_time(
+    sandbox: Sandbox, exchange: Exchange, caller: Caller, tmp_path: Path
+) -> None:
+    file = tmp_path / "faults.toml"
+    file.write_text('[[fault]]\ndo = "request"\nhow = "50004"\nacts = false\naccount = "alpha"\nfor = 600\n')
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, sandbox, read_script(file), random.Random(1))
+        while not sandbox.faults.requests:
+            await trio.lowlevel.checkpoint()
+        for _ in range(2):
+            assert (await caller.post("trade/order", {**SWAP, **FAR_BUY, "sz": "1"}))["code"] == "50004"
+        nursery.cancel_scope.cancel()
+    assert exchange.order_counts() == {}
+    assert (await caller.post("trade/order", {**SWAP, **FAR_BUY, "sz": "1"}))["code"] == "0"
+
+
+def test_a_fault_of_requests_needs_a_known_reply(tmp_path: Path) -> None:
+    file = tmp_path / "faults.toml"
+    file.write_text('[[fault]]\ndo = "request"\nhow = "no-such"\n')
+    with pytest.raises(ValueError, match="no-such"):
+        read_script(file)

@@ -89,6 +89,7 @@ class Algos(OrderEntry):
             now,
             now,
             algo_cl_ord_id=cl_id,
+            cl_ord_id=client_id(request, "clOrdId"),
             tag=read_tag(request),
             ccy=read_ccy(request, member, instrument, td_mode),
             pos_side=pos_side,

@@ -237,6 +237,7 @@ class Algo:
     c_time: int
     u_time: int
     algo_cl_ord_id: str = ""
+    cl_ord_id: str = ""  # an older name of the client's id, which ccxt still sends
     tag: str = ""
     ccy: str = ""
     pos_side: str = ""

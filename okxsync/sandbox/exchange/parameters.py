@@ -21,7 +21,7 @@ WORKS: Final = {
     "cancel": frozenset(_FIND.split()),
     "close": frozenset(["instId", "instIdCode", "mgnMode", "posSide", "ccy", "autoCxl", "clOrdId", "tag"]),
     "algo": frozenset(
-        f"{_ORDER} algoClOrdId closeFraction cxlOnClosePos {_TP_SL} triggerPx triggerPxType orderPx ordPx"
+        f"{_ORDER} clOrdId algoClOrdId closeFraction cxlOnClosePos {_TP_SL} triggerPx triggerPxType orderPx ordPx"
         f" advanceOrdType {_TRAILING}".split()
     ),
     "leverage": frozenset(["lever", "mgnMode", "instId", "ccy", "posSide"]),
@@ -53,7 +53,7 @@ def check(operation: str, request: Mapping[str, Any]) -> None:
     """Reject a request with a parameter that would have no effect. Raises OrderRejected (51000)."""
     fixed = FIXED.get(operation, {})
     for name, value in request.items():
-        if value in (None, "") or name in WORKS[operation]:
+        if value in (None, "", []) or name in WORKS[operation]:
             continue
         if name not in fixed or str(value).lower() != fixed[name]:
             raise OrderRejected("51000", f"Parameter {name} error")

@@ -217,7 +217,7 @@ def algo_row(algo: Algo, last: str) -> Row:
         "callbackRatio": shown(algo.callback_ratio),
         "callbackSpread": shown(algo.callback_spread),
         "ccy": algo.ccy,
-        "clOrdId": "",
+        "clOrdId": algo.cl_ord_id,
         "closeFraction": algo.close_fraction,
         "failCode": algo.fail_code,
         "instId": instrument.inst_id,

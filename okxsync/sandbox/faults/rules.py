@@ -46,6 +46,7 @@ class Rule:
     order), ``double`` (each push twice), ``reorder`` (each second push before the one before it), ``join`` (all
     order rows of one operation in one message), ``unannounced`` (no notice before an upgrade, as on ``business``
     until 2026-06-11), ``rest`` (status `code`, after `seconds`, with `text` as body).
+    A script also has ``request``, which is a `RequestFault`.
     """
 
     do: str

@@ -7,6 +7,14 @@ for = 5                 # seconds that a lasting fault stays (see `Rule`)
 do = "login-error"
 code = "60009"
 account = "account1"    # absent: all; likewise endpoint, channel, path
+
+[[fault]]
+do = "request"          # what becomes of requests that trade, and of their replies (see `RequestFault`)
+how = "reset"           # own, lost, reset, truncated, 50001, 50004, 50013, 50026, http-429, http-500, http-502
+acts = true             # whether the request is executed
+queue = 4               # seconds that it waits before
+seconds = 2             # seconds that the reply waits after
+path = "trade/order"
 """
 
 import random
@@ -17,6 +25,7 @@ from typing import Final
 import msgspec
 import trio
 
+from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox
 
@@ -33,8 +42,9 @@ LASTING: Final = (
     "join",
     "unannounced",
     "rest",
+    "request",
 )
-"""Faults that last: each is a `Rule` while it is active."""
+"""Faults that last: each is a `Rule` while it is active, ``request`` a `RequestFault`."""
 SUDDEN: Final = ("rst", "half-open", "close", "upgrade", "frame", "delete-key", "skew")
 """Faults that happen once, to the open connections: ``close`` with `code`, ``upgrade`` within `seconds`, ``frame``
 sends `text`; ``skew`` sets the exchange's clock `seconds` ahead."""
@@ -55,6 +65,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"fo
     seconds: float = 0.0
     text: str = ""
     any: bool = False
+    how: str = "own"
+    acts: bool = True
+    queue: float = 0.0
 
     def __post_init__(self) -> None:
         if self.do not in (*LASTING, *SUDDEN):
@@ -63,8 +76,16 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"fo
             raise ValueError("close needs a code from 1000 to 4999")
         if self.code and not self.code.isdecimal():
             raise ValueError(f'code "{self.code}" is not a number')
+        if self.do == "request":
+            self.of_requests()
         if min(self.at_s, self.every, self.for_s) < 0:
             raise ValueError("a time must not be negative")
+
+    def of_requests(self) -> RequestFault:
+        """The fault of requests that it describes. Raises ValueError."""
+        return RequestFault(
+            self.how, self.path, self.account, acts=self.acts, queue_s=self.queue, delay_s=self.seconds, times=0
+        )
 
 
 class _ScriptFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,6 +127,14 @@ async def _repeat(sandbox: Sandbox, fault: Fault, rng: random.Random) -> None:
 
 
 async def _hold(sandbox: Sandbox, fault: Fault) -> None:
+    if fault.do == "request":
+        of_requests = fault.of_requests()
+        sandbox.faults.requests.append(of_requests)
+        try:
+            await trio.sleep(fault.for_s)
+        finally:
+            sandbox.faults.requests.remove(of_requests)
+        return
     rule = Rule(
         fault.do, fault.account, fault.endpoint, fault.channel, fault.path, fault.code, fault.seconds, fault.text
     )

@@ -172,7 +172,7 @@ def _one(exchange: Exchange, uid: str, operation: Operation, request: OrderReque
         ids = {"algoClOrdId": done.algo_cl_ord_id, "algoId": done.algo_id, "sCode": "0", "sMsg": ""}
         if operation.execute is Exchange.amend_algo:
             return ids | {"reqId": str(request.get("reqId") or "")}
-        return ids | {"clOrdId": "", "tag": done.tag}
+        return ids | {"clOrdId": done.cl_ord_id, "tag": done.tag}
     row = {"clOrdId": done.cl_ord_id, "ordId": done.ord_id, "sCode": "0", "sMsg": "", "subCode": "", "tag": done.tag}
     if operation.execute is Exchange.amend_order:
         row["reqId"] = str(request.get("reqId") or "")

@@ -97,7 +97,7 @@ TRADING_ENDPOINTS = (
     ReadEndpoint("account/leverage-info", _leverage, 20, takes="instId ccy mgnMode"),
     ReadEndpoint("account/max-size", _max_size, 20, takes="instId tdMode px leverage ccy tradeQuoteCcy"),
     ReadEndpoint("account/max-avail-size", _max_avail_size, 20, takes="instId tdMode ccy reduceOnly tradeQuoteCcy"),
-    ReadEndpoint("account/trade-fee", _trade_fee, 5, takes="instType instId instFamily groupId"),
+    ReadEndpoint("account/trade-fee", _trade_fee, 5, takes="instType instId instFamily uly groupId"),
     ReadEndpoint("account/account-position-risk", _risk, 10, takes="instType"),
     ReadEndpoint("trade/account-rate-limit", _rate_limit, 1, 1.0),
     ReadEndpoint("public/price-limit", _price_limit, 20, takes="instId"),

@@ -1,0 +1,1 @@
+"""Clients of other people, unmodified, on the built-in exchange."""
