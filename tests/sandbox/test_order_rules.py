@@ -210,3 +210,25 @@ def test_accounts_of_two_masters_are_strangers(world: World) -> None:
 def test_fill_or_kill_cannot_cancel_both(world: World) -> None:
     body = BUY | {"ordType": "fok", "stpMode": "cancel_both"}
     assert refused(world.exchange.place_order, world.member("2").uid, body).code == "54036"
+
+
+# Spot purchases, and cancellations that come too late
+
+
+def test_a_spot_purchase_in_coins_freezes_more_than_the_best_price(world: World) -> None:
+    exchange, uid = world.exchange, world.member("2", deposit={"USDT": "60100"}).uid
+    body = MARKET | {"instId": "BTC-USDT", "tdMode": "cash", "tgtCcy": "base_ccy"}
+    assert refused(exchange.place_order, uid, body | {"banAmend": True}).code == "51008"
+    order = exchange.place_order(uid, body)  # shrunk to what 60100 USDT pay at 5 % more
+    assert text(order.acc_fill_sz) == "0.95396666"
+
+
+def test_an_accepted_cancellation_can_lose_the_race(world: World) -> None:
+    exchange, uid = world.exchange, world.member("2").uid
+    order = exchange.place_order(uid, BUY)
+    exchange.rules.cancel_loses = True
+    exchange.cancel_order(uid, {"instId": "BTC-USDT-SWAP", "ordId": order.ord_id})
+    assert order.state == "live"
+    exchange.tick()
+    assert order.state == "filled"
+    assert refused(exchange.cancel_order, uid, {"instId": "BTC-USDT-SWAP", "ordId": order.ord_id}).code == "51400"

@@ -22,8 +22,8 @@ DOCUMENTED = {
     "algo": "instId instIdCode tdMode ccy side posSide ordType sz tag tgtCcy clOrdId algoClOrdId closeFraction"
     " reduceOnly tradeQuoteCcy tpTriggerPx tpTriggerPxType tpOrdPx tpOrdKind slTriggerPx slTriggerPxType slOrdPx"
     " cxlOnClosePos triggerPx triggerPxType orderPx ordPx advanceOrdType attachAlgoOrds callbackRatio callbackSpread"
-    " activePx chaseType chaseVal maxChaseType maxChaseVal pxVar pxSpread szLimit pxLimit timeInterval amendPxOnTriggerType"
-    " quickMgnType",
+    " activePx chaseType chaseVal maxChaseType maxChaseVal pxVar pxSpread szLimit pxLimit timeInterval"
+    " amendPxOnTriggerType quickMgnType",
     "leverage": "instId ccy lever mgnMode posSide",
     "position-mode": "posMode",
     "amend-algo": "instId instIdCode algoId algoClOrdId cxlOnFail reqId newSz newTpTriggerPx newTpTriggerPxType"

@@ -9,8 +9,11 @@ import pytest
 
 from okxsync.sandbox.exchange.exchange import Exchange, Member
 from okxsync.sandbox.faults.requests import HOW, RequestFault
+from okxsync.sandbox.server import trade
+from okxsync.sandbox.server.limits import RequestLimits
 from okxsync.sandbox.server.server import Sandbox
-from tests.support.sandbox_client import FAR_BUY, SWAP, Caller, talk
+from tests.sandbox.worlds import World
+from tests.support.sandbox_client import FAR_BUY, SWAP, Caller, HeldClock, talk
 
 ORDER = {**SWAP, **FAR_BUY, "sz": "1", "clOrdId": "c1"}
 
@@ -180,3 +183,28 @@ async def test_what_a_client_reads_before_it_trades(caller: Caller) -> None:
         ("market/ticker", inst),
     ):
         assert await caller.rows(path, **query), path
+
+
+async def test_an_ip_may_have_a_ceiling_that_the_edge_enforces(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.limits.clock = HeldClock()
+    sandbox.terms.rest_per_second = 2
+    assert [(await caller.get("public/time"))["code"] for _ in range(2)] == ["0", "0"]
+    response = await caller.send("POST", "trade/order", body=json.dumps(ORDER))
+    assert (response.status_code, response.headers["content-type"].split(";")[0]) == (429, "text/html")
+    assert list(sandbox.requests) == []
+
+
+async def test_an_order_is_amended_once_in_a_batch(caller: Caller) -> None:
+    await caller.post("trade/order", ORDER)
+    change = {"instId": "BTC-USDT-SWAP", "clOrdId": "c1"}
+    answer = await caller.post("trade/amend-batch-orders", [{**change, "newSz": "2"}, {**change, "newSz": "3"}])
+    assert [row["sCode"] for row in answer["data"]] == ["0", "51512"]
+
+
+def test_options_of_one_family_share_a_limit() -> None:
+    world = World()
+    uid, limits = world.member("2").uid, RequestLimits(lambda: 0.0, [])
+    call, put = (each.inst_id for each in world.exchange.listed if each.is_option)
+    orders = [{"instId": call}] * 60
+    assert trade.over_budget(world.exchange, limits, uid, trade.BY_PATH["trade/order"], orders) == ""
+    assert trade.over_budget(world.exchange, limits, uid, trade.BY_PATH["trade/order"], [{"instId": put}]) == "50011"

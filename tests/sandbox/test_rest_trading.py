@@ -110,6 +110,8 @@ async def test_websocket_operations(sandbox: Sandbox, exchange: Exchange, alpha:
         answer = await client.request({"id": "r4", "op": "batch-orders", "args": [body, {**body, "sz": "0"}]})
         assert (answer["code"], [row["sCode"] for row in answer["data"]]) == ("2", ["0", "51000"])
         ids = [{**code, "ordId": row["ordId"]} for row in answer["data"][:1]]
+        answer = await client.request({"id": "r7", "op": "batch-orders", "args": [{**body, "instIdCode": ""}, body]})
+        assert (answer["code"], [row["sCode"] for row in answer["data"]]) == ("2", ["51000", "0"])
         amends = [{**each, "newSz": "3"} for each in ids]
         assert (await client.request({"id": "r5", "op": "batch-amend-orders", "args": amends}))["code"] == "0"
         assert (await client.request({"id": "r6", "op": "batch-cancel-orders", "args": ids}))["code"] == "0"

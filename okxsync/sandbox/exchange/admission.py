@@ -13,7 +13,7 @@ from okxsync.sandbox.exchange.order_reading import OrderReading
 from okxsync.sandbox.exchange.orders import ZERO, Order, OrderRejected
 
 SLIPPAGE_TICKS = 3
-"""A market order of a pair is accepted if the account can pay a price this many ticks away."""
+"""A market order of a pair on margin is accepted if the account can pay a price this many ticks away."""
 COOL_OFF = "54094"
 """Only reduce-only orders are accepted."""
 _NOT_TRADING = {"suspend": "51022", "preopen": "51021", "test": "51021", "expired": "51027", "post_only": "51110"}
@@ -49,7 +49,11 @@ class Admission(OrderReading):
     def _price_of(self, order: Order) -> Decimal:
         """The price that an order must be able to pay."""
         quote, instrument = self._quotes[order.instrument.inst_id], order.instrument
-        return order.limit_px or (quote.ask + instrument.tick_sz * SLIPPAGE_TICKS if order.buys else quote.bid)
+        if order.limit_px is not None:
+            return order.limit_px
+        if order.inst_type == "SPOT" and order.buys:
+            return quote.ask * (1 + self.rules.spot_freeze)
+        return quote.ask + instrument.tick_sz * SLIPPAGE_TICKS if order.buys else quote.bid
 
     def _admit_spot(self, account: Account, order: Order) -> None:
         instrument, quote = order.instrument, self._quotes[order.instrument.inst_id]

@@ -90,6 +90,7 @@ class Exchange(DeadMan, Funds, Reads):
         now = self._now()
         self._change_due()
         self._cancel_due()
+        self._fill_racing()
         if self.closed:
             self._advance()
             self._flush()

@@ -111,9 +111,21 @@ class OrderEntry(Admission):
         order = self._find_order(self.account(uid), request, "51400", gone)
         if not order.pending:
             raise OrderRejected("51400", gone)
+        if self.rules.cancel_loses:
+            self._racing.append(order)
+            return order
         self._finish(order, "canceled", "1")
         self._flush()
         return order
+
+    def _fill_racing(self) -> None:
+        """Fill the orders whose accepted cancellation has lost the race."""
+        racing, self._racing = self._racing, []
+        for order in racing:
+            px = order.limit_px
+            if order.pending and px is not None:
+                self._fill(order, order.left, px, "M")
+        self._flush()
 
     def close_position(self, uid: str, request: Mapping[str, Any]) -> Order:
         """Close a position at market (``POST trade/close-position``); ``autoCxl`` cancels closing orders first."""

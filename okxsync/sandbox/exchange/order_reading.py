@@ -123,7 +123,7 @@ class OrderReading(Matching):
         quote = self._quotes[instrument.inst_id]
         left = self._cash_left(account, instrument.quote if order.buys else instrument.base)
         if order.buys != order.in_quote:
-            px = quote.ask * (1 + 3 * instrument.tick_sz / quote.ask) if order.buys else quote.bid
+            px = quote.ask * (1 + self.rules.spot_freeze) if order.buys else quote.bid
             left = left / px if order.buys else left * px
         left = instrument.to_lot(left) if not order.in_quote else round(left, 2)
         least = instrument.min_sz * (quote.ask if order.in_quote else 1)

@@ -17,6 +17,9 @@ class Rules:
         attached_after_partial: Whether the take profit and stop loss of an order that is canceled after a part has
             filled start to wait.
         dead_man_algos: Whether cancel-all-after cancels algo orders, too.
+        spot_freeze: What a spot market purchase in the base currency must be able to pay beyond the best price, as a
+            fraction.
+        cancel_loses: Whether an accepted cancellation loses the race: the order fills at the next tick instead.
     """
 
     band: Decimal = Decimal("0.05")
@@ -25,3 +28,5 @@ class Rules:
     batches_whole: bool = True
     attached_after_partial: bool = True
     dead_man_algos: bool = False
+    spot_freeze: Decimal = Decimal("0.05")
+    cancel_loses: bool = False

@@ -102,6 +102,7 @@ class State:
         self._rising: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
         self._falling: defaultdict[tuple[str, str], list[tuple[Decimal, int, Algo, str]]] = defaultdict(list)
         self._trailing: defaultdict[str, dict[str, Algo]] = defaultdict(dict)  # by instrument and id
+        self._racing: list[Order] = []  # cancellations that will lose; see `Rules.cancel_loses`
         self._deadlines: dict[str, dict[str, int]] = {}  # of cancel-all-after, by uid and tag
         self._moving: list[Movement] = []
         self._pushes: list[Push] = []

@@ -17,6 +17,7 @@ class Terms:
     dials_per_second: int = 3  # new WebSocket connections of one IP
     requests_per_hour: int = 480  # login, subscribe and unsubscribe on one connection
     connections_per_channel: int = 30  # of one account, for the counted channels
+    rest_per_second: int = 0  # REST requests of one IP; more get HTTP 429 and a page of HTML from the edge
     idle_s: float = 30.0  # without a frame, then the connection is closed with 4004
     idle_counts_pushes: bool = True  # whether frames that we send end a silence too
     snapshot_s: float = 5.0  # period of the regular pushes of account and positions

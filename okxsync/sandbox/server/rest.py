@@ -45,6 +45,10 @@ class RestServer:
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
         path, body = request.path_params["path"], await request.body()
+        ceiling = self._hub.terms.rest_per_second
+        if ceiling and not self._hub.limits.admit(f"edge {_ip(request)}", ceiling, 1.0):
+            status, text = REPLIES["http-429"]
+            return Response(text, status, media_type="text/html")
         posted = self._log(request, path, body) if request.method == "POST" and path in _POSTS else None
         scripted = self._hub.faults.reply(path) or self._rule(request, path)
         if scripted:

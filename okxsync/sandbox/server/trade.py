@@ -104,8 +104,9 @@ def over_budget(
     opening = 0
     for each in requests:
         inst_id = instrument_of(exchange, uid, each)
-        per_instrument[inst_id] = per_instrument.get(inst_id, 0) + 1
         found = exchange.instruments.get(inst_id)
+        counted = found.uly if found and found.is_option else inst_id  # options are counted by their family
+        per_instrument[counted] = per_instrument.get(counted, 0) + 1
         opening += operation.opens and found is not None and not found.is_spot
     if opening and not limits.admit(f"50061 orders of {uid}", ORDERS_OF_AN_ACCOUNT, WINDOW_S, opening):
         return "50061"
@@ -130,28 +131,41 @@ def execute(
     """Execute the requests in order, and return the rows of the reply."""
     if refused := _refused_whole(exchange, uid, operation, requests, now_ms):
         return refused
-    return [_one(exchange, uid, operation, each, now_ms) for each in requests]
+    rows = []
+    amended: set[tuple[str, str]] = set()
+    for each in requests:
+        names = str(each.get("ordId") or ""), str(each.get("clOrdId") or "")
+        if operation.path == "trade/amend-batch-orders" and names in amended:
+            rows.append(rejected(operation, each, "51512", "Failed to amend orders in batches: duplicates", now_ms))
+        else:
+            rows.append(_one(exchange, uid, operation, each, now_ms))
+        amended.add(names)
+    return rows
 
 
 def execute_coded(
     exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
     """Execute requests of WebSocket, where only ``instIdCode`` names an instrument."""
-    rows = []
-    for each in requests:
-        if each.get("instIdCode") in (None, ""):
-            rows.append(rejected(operation, each, "51000", "Parameter instIdCode can not be empty", now_ms))
-        else:
-            coded = {name: value for name, value in each.items() if name != "instId"}
-            rows.append(_one(exchange, uid, operation, coded, now_ms))
-    return rows
+    named = [each.get("instIdCode") not in (None, "") for each in requests]
+    coded = [
+        {name: value for name, value in each.items() if name != "instId"}
+        for each, has_code in zip(requests, named, strict=True)
+        if has_code
+    ]
+    rows = iter(execute(exchange, uid, operation, coded, now_ms))
+    missing = "51000", "Parameter instIdCode can not be empty"
+    return [
+        next(rows) if has_code else rejected(operation, each, *missing, now_ms)
+        for each, has_code in zip(requests, named, strict=True)
+    ]
 
 
 def _refused_whole(
     exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
     """Return the rows of a batch that portfolio margin rejects because of one order; none if it does not."""
-    if operation.path != "trade/batch-orders" or not exchange.refuses_whole(uid) or len(requests) == 1:
+    if operation.path != "trade/batch-orders" or not exchange.refuses_whole(uid) or len(requests) < 2:
         return []
     failures = [exchange.try_order(uid, each) for each in requests]
     if not any(failures):
