@@ -27,6 +27,6 @@ class Checks:
         return list(rows)
 
     def refused(self, step: str, reply: Any, code: str) -> None:
-        """Report a reply whose first row, or the whole, must be rejected with a code."""
+        """Report a reply that must be rejected with a code, its own or that of its first row."""
         rows = reply.get("data") or [{}]
         self.that(step, code in (reply.get("code"), rows[0].get("sCode")), reply)

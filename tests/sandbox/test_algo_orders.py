@@ -93,7 +93,7 @@ def test_a_canceled_trailing_order_follows_nothing(world: World, uid: str) -> No
         (OCO | {"reduceOnly": False, "cxlOnClosePos": True}, "51000"),
     ],
 )
-def test_an_algo_order_that_makes_no_sense_is_rejected(world: World, uid: str, body: Any, code: str) -> None:
+def test_an_algo_order_with_invalid_parameters_is_rejected(world: World, uid: str, body: Any, code: str) -> None:
     assert refused(world.exchange.place_algo, uid, body) == code
 
 

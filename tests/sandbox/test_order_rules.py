@@ -1,8 +1,11 @@
 """How orders are bounded and filled: price band, market orders of contracts, reduce-only, self-trade prevention."""
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from okxsync.sandbox.exchange.exchange import OrderRejected
 from okxsync.sandbox.exchange.instruments import text
@@ -172,6 +175,47 @@ def test_a_close_in_long_short_mode_never_opens_the_other_side(world: World) -> 
     assert (text(order.sz), exchange.position_rows(uid)) == ("2", [])
 
 
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("buy", "sell")), st.integers(1, 5), st.booleans(), st.sampled_from(("market", "limit"))),
+    min_size=3,
+    max_size=25,
+)
+
+
+@settings(max_examples=40)
+@given(steps=STEPS, seed=st.integers(0, 50), two_sided=st.booleans())
+def test_no_reduce_only_order_opens_or_reverses_a_position(
+    steps: list[tuple[str, int, bool, str]], seed: int, *, two_sided: bool
+) -> None:
+    """Whatever else is traded, what rests reduce-only is never more than the position that it reduces."""
+    world = World(seed)
+    exchange, uid = world.exchange, world.member("2", "long_short_mode" if two_sided else "net_mode").uid
+    account = exchange.account(uid)
+    for side, sz, reduces, kind in steps:
+        px = {"buy": "59990", "sell": "60010"}[side] if kind == "limit" else ""
+        body: dict[str, Any] = SWAP | {"side": side, "ordType": kind, "sz": str(sz), "px": px}
+        if two_sided:
+            body["posSide"] = "short" if (side == "buy") is reduces else "long"
+        else:
+            body["reduceOnly"] = reduces
+        before = {key: each.pos for key, each in account.positions.items()}
+        with contextlib.suppress(OrderRejected):
+            order = exchange.place_order(uid, body)
+            if order.reduce_only:
+                for key, each in account.positions.items():
+                    assert abs(each.pos) <= abs(before[key])
+                    assert each.pos * before[key] >= 0
+        for each in account.positions.values():
+            resting = [
+                order
+                for order in account.pending.values()
+                if order.reduce_only and order.pos_side == each.pos_side and order.td_mode == each.mgn_mode
+            ]
+            assert sum(order.left for order in resting) <= abs(each.pos)
+        world.now += 100
+        exchange.tick()
+
+
 # Self-trade prevention
 
 
@@ -199,7 +243,7 @@ def test_accounts_of_one_master_do_not_trade_with_each_other(
     assert (crossing.state, crossing.cancel_source) == taker
 
 
-def test_accounts_of_two_masters_are_strangers(world: World) -> None:
+def test_self_trade_prevention_ignores_other_masters(world: World) -> None:
     exchange = world.exchange
     first, second = world.member("2"), world.member("2")
     resting = exchange.place_order(first.uid, BUY | {"side": "sell", "px": "60000.1"})

@@ -82,7 +82,9 @@ async def test_a_request_expires_in_the_queue_unless_that_is_ignored(
     assert (await caller.post("trade/order", ORDER, expTime=soon()))["code"] == "0"
     late = {"instId": "BTC-USDT-SWAP", "clOrdId": "c1"}
     past = str(int(time.time() * 1000) - 1)
-    assert (await caller.post("trade/cancel-order", late, expTime=past))["code"] == "0"  # cancels do not heed it
+    assert (await caller.post("trade/cancel-order", late, expTime=past))[
+        "code"
+    ] == "0"  # expTime does not apply to cancels
 
 
 async def test_a_late_reply_is_the_right_one(sandbox: Sandbox, caller: Caller) -> None:
@@ -90,6 +92,14 @@ async def test_a_late_reply_is_the_right_one(sandbox: Sandbox, caller: Caller) -
     began = time.monotonic()
     assert (await caller.post("trade/order", ORDER))["code"] == "0"
     assert time.monotonic() - began >= 0.2
+
+
+async def test_all_replies_may_be_late(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.faults.rest_delay_s = 0.1
+    for request in (caller.get("public/time"), caller.post("trade/order", ORDER)):
+        began = time.monotonic()
+        assert (await request)["code"] == "0"
+        assert time.monotonic() - began >= 0.1
 
 
 @pytest.mark.parametrize("acts", [True, False])
@@ -153,7 +163,7 @@ async def test_a_refused_request_is_logged_too(sandbox: Sandbox, caller: Caller,
     assert (logged.executed, logged.codes) == (False, ["50120"])
 
 
-async def test_a_portfolio_margin_batch_is_accepted_as_a_whole_or_not_at_all(
+async def test_a_portfolio_margin_batch_is_accepted_completely_or_not_at_all(
     sandbox: Sandbox, exchange: Exchange, client: httpx.AsyncClient
 ) -> None:
     member = exchange.add_member("pm", acct_lv="4")
@@ -161,7 +171,7 @@ async def test_a_portfolio_margin_batch_is_accepted_as_a_whole_or_not_at_all(
     answer = await caller.post("trade/batch-orders", [ORDER, bad])
     assert (answer["code"], [row["sCode"] for row in answer["data"]]) == ("1", ["54004", "51000"])
     assert exchange.order_rows(member.uid) == []
-    exchange.rules.batches_whole = False
+    exchange.rules.atomic_batches = False
     assert (await caller.post("trade/batch-orders", [ORDER, bad]))["code"] == "2"
 
 

@@ -134,9 +134,9 @@ class Algos(OrderEntry):
         if not order.acc_fill_sz or (order.state != "filled" and not self.rules.attached_after_partial):
             return
         for attached in order.attached:
-            self._watch(self._awakened(order, attached))
+            self._watch(self._activated(order, attached))
 
-    def _awakened(self, order: Order, attached: Attached) -> Algo:
+    def _activated(self, order: Order, attached: Attached) -> Algo:
         instrument = order.instrument
         filled = order.acc_fill_sz
         if instrument.is_spot:

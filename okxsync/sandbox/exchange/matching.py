@@ -63,8 +63,8 @@ class Matching(Booking, SelfTrade):
     def _match(self, order: Order) -> None:
         """Fill what crosses; the rest of a limit order stays in the book."""
         offered = self._quotes[order.instrument.inst_id].offered(buys=order.buys)
-        whole = order.ord_type != "fok" or offered is None or offered >= order.left
-        if whole and self._crosses(order):
+        fillable = order.ord_type != "fok" or offered is None or offered >= order.left
+        if fillable and self._crosses(order):
             self._take(order)
         if not order.pending:
             return
@@ -160,11 +160,11 @@ class Matching(Booking, SelfTrade):
             self._trim(order)
 
     def _prevent(self, taker: Order, worst_px: Decimal) -> bool:
-        """Cancel what would trade with itself; return whether the taker goes on."""
+        """Cancel what would trade with itself; return whether the taker may fill."""
         quote = self._quotes[taker.instrument.inst_id]
         offered = quote.offered(buys=taker.buys)
         if taker.limit_px is not None and offered is not None and offered < taker.left:
-            worst_px = taker.limit_px  # it takes all that the market offers, and goes on in the book
+            worst_px = taker.limit_px  # it takes all that the market offers, then what rests up to its limit
         met = [] if taker.forced else self._met(taker, worst_px)
         if met and taker.stp_mode != "cancel_taker":
             for maker in met if taker.stp_mode == "cancel_maker" else met[:1]:

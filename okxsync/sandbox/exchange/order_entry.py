@@ -37,9 +37,9 @@ class OrderEntry(Admission):
             return rejection
         return None
 
-    def refuses_whole(self, uid: str) -> bool:
+    def rejects_batches_atomically(self, uid: str) -> bool:
         """Whether one rejected order of a batch rejects the others."""
-        return self.rules.batches_whole and self.members[uid].acct_lv == "4"
+        return self.rules.atomic_batches and self.members[uid].acct_lv == "4"
 
     def amend_order(self, uid: str, request: Mapping[str, Any]) -> Order:
         """Change ``newSz`` and/or ``newPx`` of a pending order; it keeps its ``ordId``."""

@@ -13,7 +13,7 @@ class Rules:
         partial_fills: Whether limit orders fill in random parts; without, each fills in one trade.
         reduce_beyond: A reduce-only or closing order that is larger than the position is ``cut`` to it
             (``amendSource`` 4), or ``reject``-ed (51112). OKX documents both.
-        batches_whole: In portfolio margin mode, one rejected order of a batch rejects the others (54004).
+        atomic_batches: In portfolio margin mode, one rejected order of a batch rejects the others (54004).
         attached_after_partial: Whether the take profit and stop loss of an order that is canceled after a part has
             filled start to wait.
         dead_man_algos: Whether cancel-all-after cancels algo orders, too.
@@ -25,7 +25,7 @@ class Rules:
     band: Decimal = Decimal("0.05")
     partial_fills: bool = True
     reduce_beyond: str = "cut"
-    batches_whole: bool = True
+    atomic_batches: bool = True
     attached_after_partial: bool = True
     dead_man_algos: bool = False
     spot_freeze: Decimal = Decimal("0.05")

@@ -78,6 +78,7 @@ class Faults:
     push_first: bool = False  # pushes of a WebSocket order operation go out before its reply
     repeat_orders_ms: int | None = None  # every order message comes twice, the second with a uTime this much later
     join_orders: bool = False  # all order rows of one operation and account come in one message
+    rest_delay_s: float = 0.0  # how late every REST reply is sent
     rest_lags_ms: int = 0  # a new row is pushed at once, and REST shows it this much later
     spellings: bool = False  # pushes and REST spell equal values differently (`server.spellings`)
     silent: set[str] = field(default_factory=set)  # channels that push nothing, though subscribed

@@ -43,6 +43,7 @@ class Keyring:
     def __init__(self, exchange: Exchange, faults: Faults) -> None:
         self._exchange = exchange
         self._faults = faults
+        self._by_key: dict[str, Member] = {}
         self.added: dict[str, tuple[str, Credentials, str]] = {}  # by api key: name, credentials, uid of the member
 
     def add(self, uid: str, name: str) -> Credentials:
@@ -59,8 +60,11 @@ class Keyring:
         if api_key in self.added:
             _, credentials, uid = self.added[api_key]
             return self._exchange.members[uid], credentials
-        members = self._exchange.members.values()  # few, and they may change: no index
-        return next(((each, each.credentials) for each in members if each.credentials.api_key == api_key), None)
+        member = self._by_key.get(api_key)
+        if member is None or member.credentials.api_key != api_key:  # members and their keys may have changed
+            self._by_key = {each.credentials.api_key: each for each in self._exchange.members.values()}
+            member = self._by_key.get(api_key)
+        return (member, member.credentials) if member else None
 
     def name_of(self, api_key: str) -> str:
         """Return the name of the account of a key, or "" for an unknown key."""

@@ -62,7 +62,7 @@ class RequestLog:
         return len(self._requests)
 
     def clear(self) -> None:
-        """Forget all requests."""
+        """Remove all requests."""
         self._requests.clear()
 
     def of(self, account: str = "", path: str = "") -> list[LoggedRequest]:

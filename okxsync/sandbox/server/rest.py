@@ -56,6 +56,8 @@ class RestServer:
             if not scripted.after:
                 return _scripted(scripted)
         response = await self._post(request, posted, body) if posted else self._get(request, path)
+        if self._hub.faults.rest_delay_s:
+            await trio.sleep(self._hub.faults.rest_delay_s)
         return _scripted(scripted) if scripted else response
 
     def _log(self, request: Request, path: str, body: bytes) -> LoggedRequest:
@@ -103,8 +105,8 @@ class RestServer:
             case "own":
                 return response
             case "truncated":
-                whole = bytes(response.body)
-                return Response(whole[: len(whole) // 2], response.status_code, media_type="application/json")
+                complete = bytes(response.body)
+                return Response(complete[: len(complete) // 2], response.status_code, media_type="application/json")
             case "lost":
                 while (await request.receive())["type"] != "http.disconnect":
                     pass

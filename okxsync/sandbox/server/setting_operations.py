@@ -1,6 +1,6 @@
 """POST operations that are not orders: settings of an account, and the check of an order.
 
-Each takes one object and replies with one row, or fails as a whole with an outer code.
+Each takes one object and replies with one row, or fails with an outer code.
 """
 
 from collections.abc import Callable, Mapping

@@ -32,7 +32,7 @@ class Operation:
     batch: int = 0  # the maximum number of requests; 0: exactly one, not in a list
     opens: bool = False  # counts towards the account's limit of new and amended orders
     single: str = ""  # the path whose limit a batch of one counts towards
-    expires: bool = False  # whether it heeds expTime; the others ignore it, as at OKX
+    expires: bool = False  # whether expTime applies to it; the others ignore expTime, as at OKX
 
 
 OPERATIONS = (
@@ -129,7 +129,7 @@ def execute(
     exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
     """Execute the requests in order, and return the rows of the reply."""
-    if refused := _refused_whole(exchange, uid, operation, requests, now_ms):
+    if refused := _rejected_batch(exchange, uid, operation, requests, now_ms):
         return refused
     rows = []
     amended: set[tuple[str, str]] = set()
@@ -161,11 +161,11 @@ def execute_coded(
     ]
 
 
-def _refused_whole(
+def _rejected_batch(
     exchange: Exchange, uid: str, operation: Operation, requests: Sequence[OrderRequest], now_ms: int
 ) -> list[Row]:
     """Return the rows of a batch that portfolio margin rejects because of one order; none if it does not."""
-    if operation.path != "trade/batch-orders" or not exchange.refuses_whole(uid) or len(requests) < 2:
+    if operation.path != "trade/batch-orders" or not exchange.rejects_batches_atomically(uid) or len(requests) < 2:
         return []
     failures = [exchange.try_order(uid, each) for each in requests]
     if not any(failures):
