@@ -148,6 +148,14 @@ def test_a_reduce_only_order_beyond_the_position_is_cut_or_rejected(world: World
     exchange.place_order(uid, REDUCE | {"sz": "2"})
 
 
+def test_a_cut_post_only_order_is_pushed_twice(world: World) -> None:
+    exchange, uid = world.exchange, world.member("2").uid
+    exchange.place_order(uid, MARKET | {"sz": "2"})
+    exchange.take_pushes()
+    exchange.place_order(uid, REDUCE | {"sz": "5", "ordType": "post_only"})
+    assert [(row["state"], row["amendSource"]) for row in world.pushed("orders")] == [("live", "4"), ("live", "")]
+
+
 def test_older_reduce_only_orders_go_first(world: World) -> None:
     exchange, uid = world.exchange, world.member("2").uid
     exchange.place_order(uid, MARKET | {"sz": "3"})

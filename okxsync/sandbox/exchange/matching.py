@@ -31,7 +31,10 @@ class Matching(Booking, SelfTrade):
             self._finish(order, "canceled", "31")
             return
         self._push_order(order)
-        order.amend_source = ""
+        if order.amend_source:
+            order.amend_source = ""
+            if order.ord_type == "post_only":  # the cut, then the entry into the book (changelog of 2026-08-20)
+                self._push_order(order)
         self._touch(order.uid).ccys.add(reserve_of(order)[0])
         self._match(order)
         if order.reduce_only and order.pending:
