@@ -1,0 +1,569 @@
+"""The execution of one approved plan. No I/O: events come in, commands go out (``plans.desk`` carries them out).
+
+    step         what is due: children to prepare, intents to store, outcomes to store, questions to ask
+    prepared     the checks before the send have passed, or not
+    written      intents are on disk, durably: their orders may be sent
+    may_send     asked immediately before the first byte; it decides, and the child counts as sent
+    replied      a reply, or how the request failed
+    answered     the answer to a question about an order of unknown outcome
+    followed     a row of the mirror
+
+What this guarantees: no request before its intent is on disk; at most one open intent per child; a new attempt only
+with a proof that the one before placed nothing; bodies only from approved rows; nothing is sent after ``valid_until``;
+every child ends with an order or a reason.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from okxsync.plans.codes import Reaction
+from okxsync.plans.replies import Judgement, Verdict
+from okxsync.plans.resolve import Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver, Sought
+from okxsync.plans.restart import recover
+from okxsync.plans.states import ENDED, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
+from okxsync.plans.waves import LAST_MS, Breakers, Decision, Member, Policy, decide
+
+EXPIRES_MS: Final = 3_000
+"""``expTime`` of a request: OKX does not process it later."""
+BLOCKED_MS: Final = 2_000
+"""An intent that is not on disk after this time is given up: the store is blocked."""
+SLOW_MS: Final = 2_000
+"""After a rate limit: OKX's limits count over two seconds."""
+NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
+"""Pauses after a request that did not leave."""
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A child order as approved, with its present state.
+
+    Attributes:
+        position: Of its account in the order of the plan.
+        body: The request's body, without ``expTime``, which is a header.
+    """
+
+    number: int
+    account: str
+    position: int
+    phase: int
+    inst_id: str
+    side: str
+    pos_side: str
+    ord_type: str
+    sz: str
+    px: str
+    cl_ord_id: str
+    body: str
+    state: ChildState = ChildState.READY
+    reason: str = ""
+    detail: str = ""
+    attempts: int = 0
+    ord_id: str = ""
+    doubled: bool = False
+    acc_fill_sz: str = ""
+    avg_px: str = ""
+    fee: str = ""
+    ended_ms: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to send a child; it has no verdict until its outcome is known. Times are milliseconds."""
+
+    child: int
+    number: int
+    exp_ms: int
+    armed_ms: int
+    first_armed_ms: int
+    sent_ms: int = 0
+    replied_ms: int = 0
+    verdict: str = ""
+    reply: Judgement | None = None
+    proof: str = ""
+
+
+class Misfire(msgspec.Struct, frozen=True):
+    """What was not sent, and why."""
+
+    at_ms: int
+    child: int
+    account: str
+    reason: str
+    detail: str
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """Why a child must not be sent: a reason code, and what was found."""
+
+    reason: str
+    detail: str = ""
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The exchange's time: as measured, and what its clock shows at least and at most."""
+
+    now_ms: int
+    earliest_ms: int
+    latest_ms: int
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Check this child, and answer with ``prepared``."""
+
+    child: int
+
+
+class Store(msgspec.Struct, frozen=True):
+    """Store these rows in one transaction.
+
+    Attributes:
+        receipt: If not 0, store them durably, and call ``written`` with this number afterwards.
+    """
+
+    children: tuple[Child, ...]
+    attempts: tuple[Attempt, ...]
+    misfires: tuple[Misfire, ...] = ()
+    receipt: int = 0
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send this attempt: wait for its budget, ask ``may_send``, and answer with ``replied``."""
+
+    child: Child
+    attempt: Attempt
+
+
+class AskAbout(msgspec.Struct, frozen=True):
+    """Ask this about a child, not earlier than it says, and answer with ``answered``."""
+
+    child: Child
+    ask: Ask
+    back_to_ms: int
+
+
+class MeasureClock(msgspec.Struct, frozen=True):
+    """The exchange rejected a signature because of its time."""
+
+
+class CancelResting(msgspec.Struct, frozen=True):
+    """Cancel the orders of the plan that rest."""
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """A person must look at this."""
+
+    child: int
+    account: str
+    text: str
+
+
+Command: TypeAlias = Prepare | Store | Send | AskAbout | MeasureClock | CancelResting | Alarm
+_OF_STATE: Final = {
+    "live": ChildEvent.WORKING,
+    "partially_filled": ChildEvent.WORKING,
+    "filled": ChildEvent.FILLED,
+    "canceled": ChildEvent.CANCELED,
+    "mmp_canceled": ChildEvent.CANCELED,
+    "gone": ChildEvent.GONE,
+}
+_replace = msgspec.structs.replace
+
+
+class Execution:
+    """Executes one plan.
+
+    Args:
+        attempts: The last attempt of each child that has one.
+        resumed: An earlier process may have begun it.
+        next_receipt: Returns a number that no other intent has.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        attempts: Mapping[int, Attempt],
+        policy: Policy,
+        valid_until_ms: int,
+        next_receipt: Callable[[], int],
+        now: Moment,
+        *,
+        resumed: bool = False,
+        on_restart: Literal["resume", "stop"] = "resume",
+    ) -> None:
+        self._children = {one.number: one for one in children}
+        self._attempts = dict(attempts)
+        self._policy = policy
+        self._valid_until_ms = valid_until_ms
+        self._next_receipt = next_receipt
+        self._preparing: set[int] = set()
+        self._prepared: list[int] = []
+        self._waiting: dict[int, tuple[int, list[int]]] = {}  # receipt -> when it was asked for, children
+        self._resolvers: dict[int, Resolver] = {}
+        self._asked: dict[int, Question] = {}
+        self._asks_again_ms: dict[int, int] = {}
+        self._to_look_up: set[int] = set()
+        self._not_before_ms: dict[int, int] = {}
+        self._not_sent: Counter[int] = Counter()
+        self._changed: dict[int, None] = {}
+        self._changed_attempts: dict[tuple[int, int], Attempt] = {}
+        self._misfires: list[Misfire] = []
+        self._commands: list[Command] = []
+        self._canceled_resting = False
+        self.breakers = Breakers()
+        self.decision = Decision()
+        if resumed:
+            self._recover(now, on_restart)
+
+    @property
+    def children(self) -> Sequence[Child]:
+        return list(self._children.values())
+
+    @property
+    def has_ended(self) -> bool:
+        return all(one.state in ENDED for one in self._children.values())
+
+    def cancel(self) -> None:
+        """Send nothing more."""
+        self.breakers = _replace(self.breakers, canceled=True)
+
+    def step(self, now: Moment) -> list[Command]:
+        """Return what is to be done, in this order."""
+        self._give_up_blocked(now)
+        self._decide(now)
+        self._store_changes()
+        self._arm(now)
+        for number in sorted(self._resolvers):
+            self._resolve(number, now)
+        for number in sorted(self._to_look_up - self._asked.keys()):
+            self._ask(number, Ask(Question.ORDER, self._asks_again_ms.get(number, 0)))
+        self._store_changes()
+        commands, self._commands = self._commands, []
+        return commands
+
+    def prepared(self, number: int, withheld: Withheld | None, now: Moment) -> None:
+        """Take the result of the checks before the send; None: it may be sent."""
+        if number not in self._preparing:  # the plan was paused meanwhile
+            return
+        self._preparing.discard(number)
+        if self._children[number].state is not ChildState.READY:
+            return
+        if withheld:
+            self._withhold(number, withheld, now)
+        else:
+            self._prepared.append(number)
+
+    def written(self, receipt: int) -> None:
+        """The intents of this receipt are on disk, durably."""
+        _, numbers = self._waiting.pop(receipt, (0, []))
+        for number in numbers:
+            if self._children[number].state is ChildState.ARMED:
+                self._commands.append(Send(self._children[number], self._attempts[number]))
+
+    def may_send(self, number: int, attempt: int, now: Moment, *, halted: bool) -> bool:
+        """Return whether this attempt may leave now; if so, it counts as sent. To be called right before it leaves."""
+        child, current = self._children[number], self._attempts[number]
+        if child.state is not ChildState.ARMED or current.number != attempt:
+            return False
+        withheld = None
+        if halted:
+            withheld = Withheld("halted", "trading is halted")
+        elif self.breakers.canceled:
+            withheld = Withheld("canceled", "the plan was canceled")
+        elif now.latest_ms >= self._valid_until_ms - LAST_MS:
+            withheld = Withheld("expired", "the plan is no longer valid")
+        if withheld or now.latest_ms >= current.exp_ms - LAST_MS:
+            self._end_attempt(number, Verdict.NOT_SENT)
+            if withheld:
+                self._withhold(number, withheld, now)
+            else:
+                self._back_to_ready(number, now)
+            return False
+        self._attempts[number] = _replace(current, sent_ms=now.now_ms)
+        self._set(_replace(child, state=after(child.state, ChildEvent.SEND)))
+        return True
+
+    def replied(self, number: int, attempt: int, judgement: Judgement, now: Moment) -> None:
+        """Take a reply to an attempt that was sent, or how it failed."""
+        child, current = self._children[number], self._attempts[number]
+        if current.number != attempt:
+            return
+        self._end_attempt(number, judgement.verdict, judgement, now)
+        if judgement.ord_id:
+            self._order_seen(number, judgement.ord_id)
+            child = self._children[number]
+        if judgement.reaction is Reaction.CLOCK:
+            self._commands.append(MeasureClock())
+        if child.state is not ChildState.SENT:
+            if judgement.verdict is Verdict.PLACED and can(child.state, ChildEvent.FOUND):
+                self._happens(number, ChildEvent.FOUND, now)
+            return
+        match judgement.verdict:
+            case Verdict.PLACED:
+                self._happens(number, ChildEvent.PLACED, now)
+            case Verdict.NOT_SENT:
+                self._back_to_ready(number, now)
+            case Verdict.REFUSED if judgement.resend and current.number < MAX_ATTEMPTS:
+                self._back_to_ready(number, now, SLOW_MS)
+            case Verdict.REFUSED:
+                self._happens(number, ChildEvent.REFUSED, now, "refused", _what(judgement))
+            case _:
+                self._happens(number, ChildEvent.UNKNOWN, now, "", _what(judgement))
+                self._start_resolving(number, now)
+
+    def answered(self, number: int, answer: Answer, now: Moment) -> None:
+        """Take the answer to a question about an order."""
+        if self._asked.get(number) is answer.question:
+            del self._asked[number]
+        child = self._children[number]
+        if resolver := self._resolvers.get(number):
+            resolver.take(answer, now.now_ms)
+        elif number in self._to_look_up:
+            for row in answer.rows:
+                if row.cl_ord_id == child.cl_ord_id:
+                    self._order_seen(number, row.ord_id)
+            self._looked_up(number, answer, now)
+
+    def followed(self, number: int, order: OrderRow, now: Moment) -> None:
+        """Take the mirror's row of a child's order."""
+        self._order_seen(number, order.ord_id)
+        child = self._children[number]
+        if child.ord_id != order.ord_id:
+            return
+        if child.state not in PLACED and can(child.state, ChildEvent.FOUND):
+            self._is_found(number, now)
+        event = _OF_STATE.get(order.state)
+        if event and can(self._children[number].state, event):
+            child = self._children[number]
+            followed = _replace(child, acc_fill_sz=order.acc_fill_sz, avg_px=order.avg_px, fee=order.fee)
+            if followed != child or after(child.state, event) is not child.state:
+                self._set(followed)
+                self._happens(number, event, now)
+
+    def member(self, child: Child) -> Member:
+        """Return a child as far as it decides what is sent next."""
+        last = self._attempts.get(child.number)
+        reply = last.reply if last else None
+        return Member(
+            child.number,
+            child.position,
+            child.phase,
+            child.state,
+            sent_ms=last.armed_ms if last else 0,
+            answered_ms=last.replied_ms if last else 0,
+            code=reply.decisive_code if reply else "",
+            not_before_ms=self._not_before_ms.get(child.number, 0),
+        )
+
+    def _recover(self, now: Moment, on_restart: Literal["resume", "stop"]) -> None:
+        for number, child in self._children.items():
+            recovery = recover(child.state, on_restart, now.latest_ms, self._valid_until_ms)
+            if recovery.look_up:
+                self._to_look_up.add(number)
+            elif recovery.event is ChildEvent.WITHHOLD:
+                self._withhold(number, Withheld(recovery.reason, "the daemon was restarted"), now)
+            elif recovery.event is ChildEvent.UNKNOWN:
+                self._end_attempt(number, Verdict.UNKNOWN)
+                self._happens(number, ChildEvent.UNKNOWN, now, "", "another process sent it")
+            if self._children[number].state is ChildState.UNKNOWN:
+                self._start_resolving(number, now)
+
+    def _decide(self, now: Moment) -> None:
+        members = [self.member(child) for child in self._children.values()]
+        decision = self.decision = decide(members, self._policy, self.breakers, now.latest_ms, self._valid_until_ms)
+        if decision.withhold:
+            for number, child in self._children.items():
+                if child.state is ChildState.READY:
+                    self._withhold(number, Withheld(decision.withhold, decision.detail), now)
+            self._prepared.clear()
+        if decision.cancel_resting and not self._canceled_resting:
+            self._canceled_resting = True
+            self._commands.append(CancelResting())
+        if decision.paused:
+            self._prepared.clear()
+            self._preparing.clear()
+        for number in decision.send:
+            if number not in self._preparing and number not in self._prepared and number not in self._to_look_up:
+                self._preparing.add(number)
+                self._commands.append(Prepare(number))
+
+    def _arm(self, now: Moment) -> None:
+        """Store the intents of all children that have passed the checks."""
+        numbers = [one for one in dict.fromkeys(self._prepared) if self._children[one].state is ChildState.READY]
+        self._prepared.clear()
+        if not numbers:
+            return
+        for number in numbers:
+            child, last = self._children[number], self._attempts.get(number)
+            armed = _replace(child, state=after(child.state, ChildEvent.ARM), attempts=child.attempts + 1)
+            self._children[number] = armed
+            self._attempts[number] = Attempt(
+                number,
+                armed.attempts,
+                min(now.now_ms + EXPIRES_MS, self._valid_until_ms),
+                now.now_ms,
+                last.first_armed_ms if last else now.now_ms,
+            )
+        receipt = self._next_receipt()
+        self._waiting[receipt] = now.now_ms, numbers
+        self._commands.append(
+            Store(
+                tuple(self._children[one] for one in numbers),
+                tuple(self._attempts[one] for one in numbers),
+                receipt=receipt,
+            )
+        )
+
+    def _give_up_blocked(self, now: Moment) -> None:
+        for receipt, (since_ms, numbers) in list(self._waiting.items()):
+            if now.now_ms < since_ms + BLOCKED_MS:
+                continue
+            del self._waiting[receipt]
+            for number in numbers:
+                if self._children[number].state is ChildState.ARMED:
+                    self._end_attempt(number, Verdict.NOT_SENT)
+                    self._withhold(number, Withheld("store-blocked", "its intent could not be stored in time"), now)
+
+    def _back_to_ready(self, number: int, now: Moment, pause_ms: int = 0) -> None:
+        if not pause_ms:
+            pause_ms = NOT_SENT_MS[min(self._not_sent[number], len(NOT_SENT_MS) - 1)]
+            self._not_sent[number] += 1
+        self._not_before_ms[number] = now.now_ms + pause_ms
+        self._happens(number, ChildEvent.NOT_PLACED, now)
+
+    def _withhold(self, number: int, withheld: Withheld, now: Moment) -> None:
+        child = self._children[number]
+        self._to_look_up.discard(number)
+        self._misfires.append(Misfire(now.now_ms, number, child.account, withheld.reason, withheld.detail))
+        self._happens(number, ChildEvent.WITHHOLD, now, withheld.reason, withheld.detail)
+
+    def _happens(self, number: int, event: ChildEvent, now: Moment, reason: str = "", detail: str = "") -> None:
+        child = self._children[number]
+        state = after(child.state, event)
+        ended_ms = now.now_ms if state in ENDED else 0
+        self._set(_replace(child, state=state, reason=reason, detail=detail, ended_ms=ended_ms))
+
+    def _set(self, child: Child) -> None:
+        self._children[child.number] = child
+        if child.state is not ChildState.SENT:  # whoever reads an intent without an outcome knows as much
+            self._changed[child.number] = None
+
+    def _end_attempt(
+        self, number: int, verdict: Verdict, reply: Judgement | None = None, now: Moment | None = None, proof: str = ""
+    ) -> None:
+        attempt = self._attempts[number]
+        attempt = _replace(
+            attempt,
+            verdict=str(verdict),
+            reply=reply or attempt.reply,
+            replied_ms=now.now_ms if now else attempt.replied_ms,
+            proof=proof,
+        )
+        self._attempts[number] = attempt
+        self._changed_attempts[number, attempt.number] = attempt
+
+    def _order_seen(self, number: int, ord_id: str) -> None:
+        """Note the id of a child's order; a second one is an alarm."""
+        child = self._children[number]
+        if not child.ord_id:
+            self._set(_replace(child, ord_id=ord_id))
+        elif ord_id and ord_id != child.ord_id and not child.doubled:
+            self._alarm(number, f"two orders have the id {child.cl_ord_id}: {child.ord_id} and {ord_id}")
+
+    def _alarm(self, number: int, text: str) -> None:
+        child = self._children[number]
+        self._set(_replace(child, doubled=True))
+        self.breakers = _replace(self.breakers, doubled=True)
+        self._commands.append(Alarm(number, child.account, text))
+
+    def _is_found(self, number: int, now: Moment) -> None:
+        child = self._children[number]
+        if child.state in ENDED:
+            text = f"the order {child.ord_id} exists, although the child ended as {child.state}"
+            self._commands.append(Alarm(number, child.account, text))
+        self._resolvers.pop(number, None)
+        self._to_look_up.discard(number)
+        self._happens(number, ChildEvent.FOUND, now)
+
+    def _start_resolving(self, number: int, now: Moment) -> None:
+        child, attempt = self._children[number], self._attempts[number]
+        sought = Sought(
+            child.account,
+            child.inst_id,
+            child.cl_ord_id,
+            child.side,
+            child.ord_type,
+            child.sz,
+            child.px,
+            child.pos_side,
+            attempt.first_armed_ms,
+            attempt.exp_ms,
+        )
+        self._asked.pop(number, None)
+        self._resolvers[number] = Resolver(sought, now.now_ms)
+
+    def _resolve(self, number: int, now: Moment) -> None:
+        if number in self._asked:
+            return
+        match self._resolvers[number].next_step(now.earliest_ms):
+            case Ask() as ask:
+                self._ask(number, ask)
+            case Found(order=order, proof=proof):
+                self._order_seen(number, order.ord_id)
+                self._end_attempt(number, Verdict.PLACED, proof=proof)
+                self._is_found(number, now)
+            case Doubled(orders=orders, note=note, proof=proof):
+                del self._resolvers[number]
+                self._alarm(number, note)
+                if len(orders) > 1:
+                    self._order_seen(number, orders[0].ord_id)
+                    self._end_attempt(number, Verdict.PLACED, proof=proof)
+                    self._is_found(number, now)
+                else:
+                    self._end_attempt(number, Verdict.REFUSED, proof=proof)
+                    self._happens(number, ChildEvent.REFUSED, now, "refused", note)
+            case Absent() as absent:
+                del self._resolvers[number]
+                self._is_absent(number, absent, now)
+
+    def _is_absent(self, number: int, absent: Absent, now: Moment) -> None:
+        attempt = self._attempts[number]
+        self._end_attempt(number, Verdict.ABSENT, proof=absent.proof)
+        if attempt.reply and not attempt.reply.resend:
+            self._happens(number, ChildEvent.REFUSED, now, "refused", _what(attempt.reply))
+        elif (
+            absent.may_resend
+            and attempt.number < MAX_ATTEMPTS
+            and now.latest_ms < self._valid_until_ms - LAST_MS
+            and not self.decision.withhold
+        ):
+            self._happens(number, ChildEvent.RESEND, now)
+        else:
+            self._happens(
+                number, ChildEvent.ABSENT, now, "absent", absent.note or "it is proved that it was not placed"
+            )
+
+    def _looked_up(self, number: int, answer: Answer, now: Moment) -> None:
+        if self._children[number].ord_id:
+            self._is_found(number, now)
+        elif answer.error:
+            self._asks_again_ms[number] = now.now_ms + SLOW_MS
+        else:
+            self._to_look_up.discard(number)
+
+    def _ask(self, number: int, ask: Ask) -> None:
+        self._asked[number] = ask.question
+        attempt = self._attempts.get(number)
+        self._commands.append(AskAbout(self._children[number], ask, attempt.first_armed_ms if attempt else 0))
+
+    def _store_changes(self) -> None:
+        if self._changed or self._changed_attempts or self._misfires:
+            children = tuple(self._children[one] for one in self._changed)
+            self._commands.append(Store(children, tuple(self._changed_attempts.values()), tuple(self._misfires)))
+            self._changed, self._changed_attempts, self._misfires = {}, {}, []
+
+
+def _what(judgement: Judgement) -> str:
+    """Return a line for people: the code, what it means, and the exchange's own words."""
+    code, said = judgement.decisive_code, judgement.s_msg
+    return f"{code + ' ' if code else ''}{judgement.text}{f' ({said})' if said else ''}"
