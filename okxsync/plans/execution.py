@@ -296,7 +296,7 @@ class Execution:
             self._commands.append(MeasureClock())
         if child.state is not ChildState.SENT:
             if judgement.verdict is Verdict.PLACED and can(child.state, ChildEvent.FOUND):
-                self._happens(number, ChildEvent.FOUND, now)
+                self._is_found(number, now)
             return
         match judgement.verdict:
             case Verdict.PLACED:
@@ -483,6 +483,9 @@ class Execution:
             self._commands.append(Alarm(number, child.account, text))
         self._resolvers.pop(number, None)
         self._to_look_up.discard(number)
+        last = self._attempts.get(number)
+        if last and not last.verdict:
+            self._end_attempt(number, Verdict.PLACED)
         self._happens(number, ChildEvent.FOUND, now)
 
     def _start_resolving(self, number: int, now: Moment) -> None:

@@ -30,7 +30,7 @@ APART_MS: Final = 1_000
 FIRST_MS: Final = (300, 1_000, 2_000, 4_000)
 """When the order is looked up after its outcome became unknown."""
 LAST_MS: Final = 60_000
-"""The longest pause between two lookups."""
+"""The longest pause after answers that are errors or prove nothing."""
 FORGOTTEN_MS: Final = 2 * 3_600_000 - 60_000
 """OKX forgets canceled orders without a fill after two hours; a minute is for clocks and for the reply's way."""
 BEFORE_MS: Final = 1_000
@@ -232,9 +232,11 @@ class Resolver:
         return True
 
     def _next_lookup_ms(self) -> int:
+        """Return when the next lookup before the fence is due; after the last one, the first after the fence."""
+        after_fence_ms = self._fence_ms + 1
         if self._lookups < len(FIRST_MS):
-            return self._start_ms + FIRST_MS[self._lookups]
-        return self._not_before_ms + LAST_MS
+            return min(self._start_ms + FIRST_MS[self._lookups], after_fence_ms)
+        return after_fence_ms
 
     def _is_late(self, now_ms: int) -> bool:
         return now_ms >= self._sought.armed_ms + FORGOTTEN_MS

@@ -1,66 +1,94 @@
 """A plan on a simulated exchange: replies are lost or late, the process is killed anywhere, the power fails."""
 
+from typing import TypeAlias
+
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from okxsync.plans.execution import AskAbout, Prepare, Send, Withheld
 from okxsync.plans.waves import Policy
-from tests.plans.world import LAG_MS, World
+from tests.plans.world import LAG_MS, Order, World
 
 PICK = st.integers(0, 1_000_000)
+
+REQUESTS = st.tuples(
+    st.sampled_from([1, 2_900, 100, 1_500, 3_300, 5_000]),
+    st.sampled_from(["", "", "", "", "51008", "50011", "50004"]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([False, False, False, False, True]),
+)
+"""How a request fares: after how many milliseconds it arrives, the code of its refusal, whether the order rests,
+whether it leaves at all, and whether trading was halted just before."""
+
+
+Request: TypeAlias = tuple[int, str, bool, bool, bool]
 
 
 class PlanMachine(RuleBasedStateMachine):
     """Does to a plan what may happen to it, in any order."""
 
     world: World
+    disasters = 0
 
     @initialize(
         accounts=st.integers(1, 4),
-        valid_ms=st.sampled_from([4_000, 12_000, 60_000]),
+        valid_ms=st.sampled_from([60_000, 60_000, 12_000, 4_000]),
         skew_ms=st.integers(-200, 200),
-        canary=st.integers(0, 2),
+        canary=st.sampled_from([0, 0, 1, 2]),
         on_reject=st.sampled_from(["continue", "stop"]),
         on_unknown=st.sampled_from(["continue", "pause"]),
+        request=REQUESTS,
     )
-    def begin(self, accounts: int, valid_ms: int, skew_ms: int, canary: int, on_reject: str, on_unknown: str) -> None:
+    def begin(
+        self,
+        accounts: int,
+        valid_ms: int,
+        skew_ms: int,
+        canary: int,
+        on_reject: str,
+        on_unknown: str,
+        request: Request,
+    ) -> None:
         policy = Policy(canary, on_reject, None, on_unknown)  # type: ignore[arg-type]
         self.world = World(accounts, valid_ms, skew_ms, policy)
+        self.it_goes_on(None)
+        for command in self._commands(Send):
+            self._send(command, *request)
 
     def _commands(self, kind: type) -> list[Prepare | Send | AskAbout]:
         return [one for one in self.world.commands if isinstance(one, kind)]
 
-    @rule(ms=st.sampled_from([1, 50, 300, 1_000, 2_500, 6_000]))
+    @rule(ms=st.sampled_from([100, 1_000, 3_000, 6_000]))
     def time_passes(self, ms: int) -> None:
         self.world.advance(ms)
+
+    @rule(withheld=st.sampled_from([None, None, None, Withheld("not-connected")]))
+    def it_goes_on(self, withheld: Withheld | None) -> None:
+        """The checks end, and the writer commits all."""
+        for command in self._commands(Prepare):
+            self.world.commands.remove(command)
+            assert isinstance(command, Prepare)
+            self.world.prepare(command.child, withheld)
+        while self.world.queue:
+            self.world.commit()
 
     @precondition(lambda self: self.world.queue)
     @rule()
     def the_writer_commits(self) -> None:
         self.world.commit()
 
-    @precondition(lambda self: self._commands(Prepare))
-    @rule(pick=PICK, passes=st.sampled_from([True, True, True, False]))
-    def a_check_ends(self, pick: int, passes: bool) -> None:
-        found = self._commands(Prepare)
-        command = found[pick % len(found)]
-        self.world.commands.remove(command)
-        assert isinstance(command, Prepare)
-        self.world.prepare(command.child, None if passes else Withheld("not-connected"))
-
     @precondition(lambda self: self._commands(Send))
-    @rule(
-        pick=PICK,
-        delay_ms=st.sampled_from([1, 1, 100, 1_500, 2_900, 3_300, 5_000]),
-        answers=st.sampled_from(["", "", "", "", "51008", "50011", "50004"]),
-        stays=st.booleans(),
-        leaves=st.sampled_from([True, True, True, False]),
-        halted=st.sampled_from([False, False, False, False, True]),
-    )
-    def a_request_leaves(self, pick: int, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: bool) -> None:
+    @rule(pick=PICK, request=REQUESTS)
+    def a_request_leaves(self, pick: int, request: Request) -> None:
         found = self._commands(Send)
-        command = found[pick % len(found)]
+        self._send(found[pick % len(found)], *request)
+
+    def _send(
+        self, command: Prepare | Send | AskAbout, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: bool
+    ) -> None:
         self.world.commands.remove(command)
         assert isinstance(command, Send)
         self.world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=leaves, halted=halted)
@@ -79,17 +107,13 @@ class PlanMachine(RuleBasedStateMachine):
     def a_request_times_out(self, pick: int) -> None:
         """The order may still be placed afterwards."""
         request = self.world.transit[pick % len(self.world.transit)]
-        self.world.lose_reply(request)
+        if not request.is_lost:
+            self.world.lose_reply(request)
 
     @precondition(lambda self: self._commands(AskAbout))
-    @rule(pick=PICK, lag_ms=st.sampled_from([0, 0, LAG_MS]), error=st.sampled_from(["", "", "", "HTTP status 502"]))
-    def a_question_is_answered(self, pick: int, lag_ms: int, error: str) -> None:
-        found = self._commands(AskAbout)
-        command = found[pick % len(found)]
-        assert isinstance(command, AskAbout)
-        if command.ask.not_before_ms <= self.world.moment.earliest_ms:
-            self.world.commands.remove(command)
-            self.world.answer(command, lag_ms=lag_ms, error=error)
+    @rule(lag_ms=st.sampled_from([0, LAG_MS]), error=st.sampled_from(["", "", "", "HTTP status 502"]))
+    def questions_are_answered(self, lag_ms: int, error: str) -> None:
+        self.world.answer_all(lag_ms=lag_ms, error=error)
 
     @precondition(lambda self: self.world.orders)
     @rule(pick=PICK, ends=st.booleans())
@@ -103,18 +127,19 @@ class PlanMachine(RuleBasedStateMachine):
     def an_order_ends(self, pick: int) -> None:
         self.world.orders[pick % len(self.world.orders)].live = False
 
-    @rule(pick=PICK)
-    def the_process_is_killed(self, pick: int) -> None:
-        self.world.kill(pick % (len(self.world.queue) + 1))
-
-    @rule(pick=PICK)
-    def the_power_fails(self, pick: int) -> None:
-        volatile = len(self.world.disk.commits) - self.world.disk.durable
-        self.world.power_cut(pick % (volatile + 1))
-
-    @rule(pick=PICK)
-    def an_old_copy_is_restored(self, pick: int) -> None:
-        self.world.restore(pick % (len(self.world.disk.commits) + 1))
+    @precondition(lambda self: self.disasters < 2 and (self.world.orders or self.world.transit))
+    @rule(pick=PICK, kind=st.sampled_from(["kill", "power", "copy"]))
+    def disaster_strikes(self, pick: int, kind: str) -> None:
+        """The process is killed, the power fails, or an older copy of the database is restored."""
+        self.disasters += 1
+        match kind:
+            case "kill":
+                self.world.kill(pick % (len(self.world.queue) + 1))
+            case "power":
+                volatile = len(self.world.disk.commits) - self.world.disk.durable
+                self.world.power_cut(pick % (volatile + 1))
+            case _:
+                self.world.restore(pick % (len(self.world.disk.commits) + 1))
 
     @invariant()
     def holds(self) -> None:
@@ -128,5 +153,215 @@ class PlanMachine(RuleBasedStateMachine):
             self.world.check_end()
 
 
-TestPlan = PlanMachine.TestCase
-TestPlan.settings = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+TestPlan = pytest.mark.slow(PlanMachine.TestCase)
+TestPlan.settings = settings(max_examples=300, stateful_step_count=25, suppress_health_check=list(HealthCheck))
+
+
+def started(accounts: int = 1, valid_ms: int = 60_000, policy: Policy | None = None) -> World:
+    """Return a world in which the intents of all children are on disk."""
+    world = World(accounts, valid_ms, 0, policy or Policy(canary=0))
+    goes_on(world)
+    return world
+
+
+def goes_on(world: World) -> None:
+    for command in [one for one in world.commands if isinstance(one, Prepare)]:
+        world.commands.remove(command)
+        world.prepare(command.child, None)
+    while world.queue:
+        world.commit()
+
+
+def leaves(world: World, delay_ms: int = 1, answers: str = "", *, stays: bool = False) -> None:
+    """Send all that is to be sent."""
+    for command in [one for one in world.commands if isinstance(one, Send)]:
+        world.commands.remove(command)
+        world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=True, halted=False)
+
+
+def states(world: World) -> list[str]:
+    return [str(one.state) for one in world.execution.children]
+
+
+def ends(world: World) -> list[str]:
+    world.drain()
+    world.check()
+    world.check_end()
+    return states(world)
+
+
+def test_an_order_that_arrives_late_is_not_sent_twice() -> None:
+    """The reply is lost, and the order is processed just before it expires: until then it is not absent."""
+    world = started()
+    leaves(world, delay_ms=2_999)
+    world.lose_reply((0, 1))
+    for _ in range(12):
+        world.answer_all(lag_ms=0)
+        goes_on(world)
+        leaves(world)
+        world.advance(300)
+    assert len(world.sent) == 1
+    assert ends(world) == ["filled"]
+
+
+@pytest.mark.parametrize("lag_ms", [0, LAG_MS])
+def test_an_order_that_expired_on_its_way_is_sent_again(lag_ms: int) -> None:
+    world = started()
+    leaves(world, delay_ms=5_000)
+    world.lose_reply((0, 1))
+    for _ in range(30):
+        world.advance(300)
+        world.answer_all(lag_ms=lag_ms)
+    goes_on(world)
+    leaves(world)
+    assert world.sent == [(0, 1), (0, 2)]
+    assert ends(world) == ["filled"]
+
+
+def test_an_expired_plan_resolves_and_sends_nothing_more() -> None:
+    world = started(2, valid_ms=4_000)
+    leaves(world, delay_ms=5_000)
+    world.lose_reply((0, 1))
+    world.lose_reply((1, 1))
+    assert ends(world) == ["absent", "absent"]
+    assert len(world.sent) == 2
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_intent_of_a_dead_process_is_unknown(arrives: bool) -> None:
+    world = started()
+    if arrives:
+        leaves(world)
+    world.advance(100)
+    world.kill(0)
+    assert states(world) == ["unknown"]
+    assert ends(world) == ["filled"]
+    assert len(world.sent) == 1
+
+
+def test_a_child_without_intent_goes_on_after_a_restart_and_stops_if_the_plan_says_so() -> None:
+    world = World(1, 60_000, 0, Policy(canary=0))
+    world.kill(0)
+    assert ends(world) == ["filled"]
+
+
+def test_on_an_older_copy_of_the_database_each_child_is_looked_up_first() -> None:
+    world = started()
+    leaves(world)
+    world.advance(100)
+    world.restore(0)
+    assert states(world) == ["ready"]
+    world.answer_all(lag_ms=0)
+    assert states(world) == ["accepted"]
+    assert ends(world) == ["filled"]
+
+
+@pytest.mark.parametrize("code", ["50004", "50001", "50013", "50026", "51054", "51149", "59999"])
+def test_a_code_that_proves_nothing_leaves_the_order_unknown(code: str) -> None:
+    world = started()
+    leaves(world, answers=code)
+    world.advance(100)
+    world.reply(world.replies.pop())
+    assert states(world) == ["unknown"]
+
+
+def test_after_a_rate_limit_the_same_order_is_sent_again_a_little_later_and_three_times_at_most() -> None:
+    world = started()
+    for attempt in (1, 2, 3):
+        leaves(world, answers="50011")
+        world.advance(100)
+        world.reply(world.replies.pop())
+        assert states(world) == ["ready" if attempt < 3 else "refused"]
+        world.advance(1_000)
+        assert not world.commands
+        world.advance(1_000)
+        goes_on(world)
+    assert [one for one in world.sent if one[0] == 0] == [(0, 1), (0, 2), (0, 3)]
+
+
+def test_nothing_is_sent_before_its_intent_is_on_disk() -> None:
+    world = World(1, 60_000, 0, Policy(canary=0))
+    for command in list(world.commands):
+        assert isinstance(command, Prepare)
+        world.prepare(command.child, None)
+    assert [one.receipt > 0 for one in world.queue] == [True]
+    assert not [one for one in world.commands if isinstance(one, Send)]
+    world.commit()
+    assert [one for one in world.commands if isinstance(one, Send)]
+
+
+def test_an_intent_that_cannot_be_stored_is_given_up() -> None:
+    world = World(1, 60_000, 0, Policy(canary=0))
+    world.commands.clear()
+    world.prepare(0, None)
+    world.advance(2_100)
+    while world.queue:
+        world.commit()
+    assert [(one.state, one.reason) for one in world.execution.children] == [("withheld", "store-blocked")]
+    assert ends(world) == ["withheld"]
+    assert not world.sent
+
+
+def test_a_halt_just_before_the_first_byte_withholds_the_order() -> None:
+    world = started()
+    (command,) = world.commands
+    assert isinstance(command, Send)
+    world.commands.clear()
+    world.send(command, delay_ms=1, answers="", stays=False, leaves=True, halted=True)
+    assert [(one.state, one.reason) for one in world.execution.children] == [("withheld", "halted")]
+    assert not world.sent
+
+
+def test_a_push_before_the_reply_counts_and_the_reply_changes_nothing() -> None:
+    world = started()
+    leaves(world, stays=True)
+    world.advance(10)
+    world.follow(world.orders[0])
+    assert states(world) == ["working"]
+    world.reply(world.replies.pop())
+    assert states(world) == ["working"]
+    assert ends(world) == ["filled"]
+
+
+def test_a_second_order_of_one_id_is_an_alarm_and_pauses_the_plan() -> None:
+    world = started(2)
+    leaves(world)
+    world.advance(10)
+    order = world.orders[0]
+    world.follow(order)
+    world.follow(Order("999", order.child, world.now_ms, live=True))
+    world.step()
+    assert len(world.alarms) == 1
+    assert world.execution.children[order.child].doubled
+    assert world.execution.breakers.doubled
+
+
+def test_one_account_that_hangs_delays_no_other() -> None:
+    world = started(3)
+    leaves(world, delay_ms=2_900)
+    world.transit[1].arrives_ms = world.transit[2].arrives_ms = world.now_ms + 1
+    world.advance(5)
+    for request in list(world.replies):
+        world.reply(request)
+    assert states(world) == ["sent", "accepted", "accepted"]
+
+
+def test_the_canary_goes_first_and_the_others_follow_its_acceptance() -> None:
+    world = started(3, policy=Policy(canary=1))
+    leaves(world)
+    assert world.sent == [(0, 1)]
+    world.advance(10)
+    world.reply(world.replies.pop())
+    goes_on(world)
+    leaves(world)
+    assert world.sent == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_a_refused_canary_stops_the_plan() -> None:
+    world = started(3, policy=Policy(canary=1))
+    leaves(world, answers="51008")
+    world.advance(10)
+    world.reply(world.replies.pop())
+    assert [(one.state, one.reason) for one in world.execution.children] == [
+        ("refused", "refused"), ("withheld", "canary"), ("withheld", "canary"),
+    ]  # fmt: skip

@@ -3,7 +3,6 @@
 Times are the exchange's true milliseconds. The process sees them with an error of up to ``ERROR_MS``.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,6 +50,7 @@ class Request:
     answers: str  # a code with which the exchange refuses it, "" to accept
     stays: bool  # whether the order rests
     reply: bytes | None = None
+    is_lost: bool = False
 
 
 @dataclass
@@ -158,7 +158,8 @@ class World:
             assert sum(one.child == request.child for one in self.orders) == 1, "two orders for one child"
         row = {"clOrdId": f"P{request.child}", "ordId": ord_id, "sCode": code}
         request.reply = msgspec.json.encode({"code": "0" if code == "0" else "1", "data": [row]})
-        self.replies.append(request)
+        if not request.is_lost:
+            self.replies.append(request)
 
     def row(self, order: Order) -> OrderRow:
         state = "live" if order.live else "filled"
@@ -202,14 +203,14 @@ class World:
         self.execution.replied(request.child, request.attempt, judgement, self.moment)
         self.step()
 
-    def lose_reply(self, request: Request | Send | tuple[int, int]) -> None:
-        match request:
-            case Request():
-                number, attempt = request.child, request.attempt
-            case Send():
-                number, attempt = request.child.number, request.attempt.number
-            case (number, attempt):
-                pass
+    def lose_reply(self, request: Request | tuple[int, int]) -> None:
+        if isinstance(request, Request):
+            request.is_lost = True
+            number, attempt = request.child, request.attempt
+        else:
+            number, attempt = request
+            for one in self.transit:
+                one.is_lost = one.is_lost or (one.child, one.attempt) == request
         self.execution.replied(number, attempt, failed(Stage.STARTED, "time-out"), self.moment)
         self.step()
 
@@ -234,6 +235,15 @@ class World:
             answer = Answer(question, moment.earliest_ms, rows, covers_from_ms=START_MS - 60_000)
         self.execution.answered(number, answer, moment)
         self.step()
+
+    def answer_all(self, *, lag_ms: int, error: str = "") -> None:
+        """Answer all questions that are due, and those that follow from the answers."""
+        for _ in range(10):
+            now_ms = self.moment.earliest_ms
+            due = [one for one in self.commands if isinstance(one, AskAbout) and one.ask.not_before_ms <= now_ms]
+            for command in due:
+                self.commands.remove(command)
+                self.answer(command, lag_ms=lag_ms, error=error)
 
     def follow(self, order: Order) -> None:
         self.execution.followed(order.child, self.row(order), self.moment)
@@ -270,7 +280,7 @@ class World:
 
     def drain(self) -> None:
         """Let everything arrive and be answered, until every child has ended."""
-        for _ in range(300):
+        for round_ in range(300):
             while self.queue:
                 self.commit()
             for request in list(self.replies):
@@ -283,14 +293,14 @@ class World:
                         self.prepare(command.child, None)
                     case Send():
                         self.send(command, delay_ms=10, answers="", stays=False, leaves=True, halted=False)
-                    case AskAbout() if command.ask.not_before_ms > self.moment.earliest_ms:
-                        self.commands.append(command)
                     case AskAbout():
-                        self.answer(command, lag_ms=0, error="")
-            for order in self.orders:
-                order.live = False
-                self.follow(order)
-            if self.execution.has_ended and not self.queue and not self.transit:
+                        self.commands.append(command)
+            self.answer_all(lag_ms=0)
+            if round_ > 20:  # the mirror is late, so that it does not hide a mistake
+                for order in self.orders:
+                    order.live = False
+                    self.follow(order)
+            if round_ > 21 and self.execution.has_ended and not self.queue and not self.transit:
                 return
             self.advance(700)
         raise AssertionError(f"some children do not end: {self.execution.children}")
@@ -332,6 +342,3 @@ def make_child(number: int, phase: int = 1) -> Child:
         cl_ord_id=f"P{number}",
         body=f'{{"clOrdId":"P{number}"}}',
     )
-
-
-Choose = Callable[[int], int]
