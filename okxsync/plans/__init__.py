@@ -1,1 +1,1 @@
-"""Plans: one operation, previewed once, confirmed, and executed on many accounts."""
+"""One operation on many accounts: planned once, previewed, approved, and then sent by the daemon."""
