@@ -245,6 +245,104 @@ class Heartbeat(msgspec.Struct, tag=True, array_like=True):
     exit: int | None = None
 
 
+class PlanChildState(msgspec.Struct, array_like=True):
+    """The columns of ``plan_orders`` that change after the preview."""
+
+    child: int
+    state: str
+    reason: str | None
+    detail: str | None
+    attempts: int
+    ord_id: str | None
+    doubled: int
+    acc_fill_sz: str | None
+    avg_px: str | None
+    fee: str | None
+    ended_at: int | None
+
+
+class PlanAttempt(msgspec.Struct, array_like=True):
+    """A row of ``plan_attempts``. Without a verdict it is an intent: the order may be sent."""
+
+    child: int
+    attempt: int
+    transport: str
+    request: str
+    exp_time: int
+    armed_at: int
+    sent_at: int | None = None
+    replied_at: int | None = None
+    http_status: int | None = None
+    code: str | None = None
+    s_code: str | None = None
+    sub_code: str | None = None
+    s_msg: str | None = None
+    in_time: str | None = None
+    out_time: str | None = None
+    verdict: str | None = None
+    proof: str | None = None
+
+
+class PlanMisfire(msgspec.Struct, array_like=True):
+    """A row of ``misfires``: an order that was not sent, why, and what was known of the account's connection."""
+
+    at: int
+    child: int
+    account: str
+    reason: str
+    detail: str
+    phase: str | None = None
+    last_message_at: int | None = None
+    covered_until: int | None = None
+    clock_error_ms: int | None = None
+
+
+class PlanPreviewed(msgspec.Struct, tag=True, array_like=True):
+    """A new plan with its preview: a row of ``plans`` and those of ``plan_orders``, as columns by name."""
+
+    plan: dict[str, str | int | None]
+    orders: list[dict[str, str | int | None]]
+
+
+class PlanProgress(msgspec.Struct, tag=True, array_like=True):
+    """What has changed in a plan.
+
+    If ``receipt`` is not 0, the transaction is on disk, and not only in the operating system's cache, when the writer
+    acknowledges it with that number (``Written.receipts``). ``plan`` has the columns of ``plans`` that change.
+    """
+
+    plan_id: str
+    orders: list[PlanChildState]
+    attempts: list[PlanAttempt]
+    misfires: list[PlanMisfire]
+    plan: dict[str, str | int | None] = {}
+    receipt: int = 0
+
+
+class PlanAnswer(msgspec.Struct, tag=True, array_like=True):
+    """The answer to a row of ``requests``; the first one counts."""
+
+    request_id: int
+    at: int
+    outcome: str
+    detail: str
+
+
+class Halted(msgspec.Struct, tag=True, array_like=True):
+    """Trading was halted, unless it is."""
+
+    at: int
+    by: str
+    reason: str
+
+
+class Resumed(msgspec.Struct, tag=True, array_like=True):
+    """Trading is no longer halted."""
+
+    at: int
+    by: str
+
+
 Message: TypeAlias = (
     Frames
     | Pong
@@ -266,4 +364,9 @@ Message: TypeAlias = (
     | Note
     | Retention
     | Heartbeat
+    | PlanPreviewed
+    | PlanProgress
+    | PlanAnswer
+    | Halted
+    | Resumed
 )

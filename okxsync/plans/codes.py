@@ -47,7 +47,7 @@ _TABLE: Final[dict[Reaction, dict[str, str]]] = {
         "51008 51127 51131 51119 51502 54024-54028 54035 59103 59106 59108 59109": "not enough funds or margin",
         "51017 51625 50064": "beyond a borrowing limit",
         "51004 51105-51107 51129 51186 51187 54006 54030 54031": "beyond a position limit",
-        "51005 51101 51185 51201-51203 51033 51108 51275": "the order is too large",
+        "51005 51101 51185 51201-51203 51033 51108 51207 51275": "the order is too large",
         "51006 51116 51122 51135-51138 51031 51250 54084": "the price is outside the exchange's band",
         "51046-51053 51277-51280 51300-51308": "a trigger price is on the wrong side",
         "51009 51024 51155 50027 50028 50029 50032 50033 50051 50052 50059 50060 51056 59113 59114": (
@@ -78,11 +78,11 @@ _TABLE: Final[dict[Reaction, dict[str, str]]] = {
         "51010 50072 54000 54005 54075 51039 51041 59111": "not available in this account mode",
         "51000 51001 50014 50015 50002 50024 60012 60013 60018 60019": "invalid parameter",
         "54036 50016": "self-trade prevention does not allow this order type",
-        "54039-54051": "a rule for retail price improvement orders",
+        "54039-54046 54049-54051": "a rule for retail price improvement orders",
         "51133 51139 51205": "reduce-only is not available here",
         "51065 51068 51071": "the id of an algo order or a tag is invalid or used",
         "51066 51088 51100 51111 51276 51333 51404 51415 51506 51512 54078 54086 55116 59110": "the request is invalid",
-        "51076-51086 51089-51094": "the take-profit and stop-loss orders are invalid",
+        "51076 51077 51079-51086 51089-51094": "the take-profit and stop-loss orders are invalid",
     },
     Reaction.ACCOUNT: {
         "50041 50044 50046 50062 50120 50030": "the key or the account has no permission for this",

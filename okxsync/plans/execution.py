@@ -36,7 +36,7 @@ NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
 """Pauses after a request that did not leave."""
 
 
-class Child(msgspec.Struct, frozen=True):
+class ChildOrder(msgspec.Struct, frozen=True):
     """A child order as approved, with its present state.
 
     Attributes:
@@ -121,7 +121,7 @@ class Store(msgspec.Struct, frozen=True):
         receipt: If not 0, store them durably, and call ``written`` with this number afterwards.
     """
 
-    children: tuple[Child, ...]
+    children: tuple[ChildOrder, ...]
     attempts: tuple[Attempt, ...]
     misfires: tuple[Misfire, ...] = ()
     receipt: int = 0
@@ -130,14 +130,14 @@ class Store(msgspec.Struct, frozen=True):
 class Send(msgspec.Struct, frozen=True):
     """Send this attempt: wait for its budget, ask ``may_send``, and answer with ``replied``."""
 
-    child: Child
+    child: ChildOrder
     attempt: Attempt
 
 
 class AskAbout(msgspec.Struct, frozen=True):
     """Ask this about a child, not earlier than it says, and answer with ``answered``."""
 
-    child: Child
+    child: ChildOrder
     ask: Ask
     back_to_ms: int
 
@@ -181,7 +181,7 @@ class Execution:
 
     def __init__(
         self,
-        children: Sequence[Child],
+        children: Sequence[ChildOrder],
         attempts: Mapping[int, Attempt],
         policy: Policy,
         valid_until_ms: int,
@@ -216,7 +216,7 @@ class Execution:
             self._recover(now, on_restart)
 
     @property
-    def children(self) -> Sequence[Child]:
+    def children(self) -> Sequence[ChildOrder]:
         return list(self._children.values())
 
     @property
@@ -340,7 +340,7 @@ class Execution:
                 self._set(followed)
                 self._happens(number, event, now)
 
-    def member(self, child: Child) -> Member:
+    def member(self, child: ChildOrder) -> Member:
         """Return a child as far as it decides what is sent next."""
         last = self._attempts.get(child.number)
         reply = last.reply if last else None
@@ -443,7 +443,7 @@ class Execution:
         ended_ms = now.now_ms if state in ENDED else 0
         self._set(_replace(child, state=state, reason=reason, detail=detail, ended_ms=ended_ms))
 
-    def _set(self, child: Child) -> None:
+    def _set(self, child: ChildOrder) -> None:
         self._children[child.number] = child
         if child.state is not ChildState.SENT:  # whoever reads an intent without an outcome knows as much
             self._changed[child.number] = None

@@ -94,8 +94,12 @@ class Connection(Protocol):
     @property
     def in_transaction(self) -> bool: ...
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, durable: bool = False) -> AbstractContextManager[None]:
         """Write all of the block or nothing; within another transaction, a part of it that may fail alone.
+
+        Args:
+            durable: After the block it is on disk, so that a power cut does not undo it. Of an inner transaction it is
+                ignored.
 
         Raises:
             DatabaseError: nothing of the block was written.

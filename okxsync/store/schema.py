@@ -474,3 +474,60 @@ def m020_directions(database: Database) -> None:
     database.execute("DROP TABLE positions_history_by_time")
     database.execute("CREATE INDEX positions_history_revision ON positions_history (revision)")
     _create_view(database, "positions_history")
+
+
+@migrations()
+def m021_plans(database: Database) -> None:
+    """Plans, their child orders, every attempt to send one, and what was not sent.
+
+    Times of plans, orders and attempts are the exchange's milliseconds; ``at``, ``expires_at`` and what is copied from
+    ``connections`` and ``coverage`` are local microseconds. Other programs insert into ``requests``, nowhere else.
+    """
+    _create(database, "requests", "id", "id:i at:i! kind! plan_id! body! by! expires_at:i!")
+    _create(database, "answers", "request_id", "request_id:i at:i! outcome! detail!")
+    _create(
+        database,
+        "plans",
+        "plan_id",
+        """plan_id! title! kind! parent_id doc! doc_hash! site_modes! state! outcome preview_at:i preview_hash
+        approved_at:i approved_by valid_until:i started_at:i ended_at:i accounts:i! ready:i! skipped:i! accepted:i!
+        rejected:i! unknown:i! planned_usd! filled_usd note""",
+    )
+    database.execute("CREATE INDEX plans_open ON plans (state) WHERE state IN ('approved', 'executing', 'paused')")
+    _create(
+        database,
+        "plan_orders",
+        "plan_id child",
+        """plan_id! child:i! account! leg:i! phase:i! slice:i! kind! inst_id! side pos_side td_mode ord_type px sz
+        reduce_only:i! cl_ord_id! algo_cl_ord_id body planned_usd! remainder! facts! state! reason detail attempts:i!
+        ord_id doubled:i! acc_fill_sz avg_px fee filled_usd ended_at:i""",
+    )
+    database.execute("CREATE UNIQUE INDEX plan_orders_by_id ON plan_orders (account, cl_ord_id)")
+    database.execute("CREATE INDEX orders_cl_ord_id ON orders (account, cl_ord_id)")
+    _create(
+        database,
+        "plan_attempts",
+        "plan_id child attempt",
+        """plan_id! child:i! attempt:i! transport! request! exp_time:i! armed_at:i! sent_at:i replied_at:i http_status:i
+        code s_code sub_code s_msg in_time out_time verdict proof""",
+    )
+    database.execute("CREATE INDEX plan_attempts_open ON plan_attempts (plan_id) WHERE verdict IS NULL")
+    _create(
+        database,
+        "misfires",
+        "id",
+        """id:i at:i! plan_id! child:i! account! reason! detail! phase last_message_at:i covered_until:i
+        clock_error_ms:i""",
+    )
+    database.execute("CREATE INDEX misfires_at ON misfires (at)")
+    _create(database, "halts", "id", "id:i at:i! by! reason! lifted_at:i lifted_by")
+    live = "state acc_fill_sz avg_px fee fee_ccy u_time cancel_source".split()
+    database.execute(
+        "CREATE VIEW plan_orders_view AS SELECT o.*,"
+        f" {', '.join(f'm.{name} AS order_{name}' for name in live)},"
+        " a.algo_id AS algo_id, a.state AS algo_state, a.u_time AS algo_u_time"
+        " FROM plan_orders AS o"
+        " LEFT JOIN orders AS m ON m.account = o.account AND m.cl_ord_id = o.cl_ord_id"
+        " LEFT JOIN algo_orders AS a ON a.account = o.account AND a.algo_cl_ord_id = o.algo_cl_ord_id"
+    )
+    database.execute("CREATE INDEX algo_orders_cl_ord_id ON algo_orders (account, algo_cl_ord_id)")

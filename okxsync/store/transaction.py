@@ -22,13 +22,18 @@ from okxsync.messages import (
     Fetched,
     Frames,
     GapResult,
+    Halted,
     Heartbeat,
     Lost,
     Message,
     Note,
     OrdersNotFound,
     Phase,
+    PlanAnswer,
+    PlanPreviewed,
+    PlanProgress,
     Pong,
+    Resumed,
     Retention,
     Rows,
     Run,
@@ -42,7 +47,7 @@ from okxsync.okx.account_config import unexpected_fields
 from okxsync.okx.control import EVENTS, read_event
 from okxsync.runtime import clock
 from okxsync.runtime.text import redact
-from okxsync.store import coverage_table, journal, register
+from okxsync.store import coverage_table, journal, plans, register
 from okxsync.store.database import Connection
 from okxsync.store.decode import Value, replace_lone_surrogates, strip_lone_surrogates
 from okxsync.store.deferred import Deferred
@@ -66,13 +71,15 @@ from okxsync.store.staging import IncomingRows, Staging
 class Written(msgspec.Struct, array_like=True):
     """What one transaction has stored; with ``error`` it was rolled back.
 
-    The writer then retries the same batch, or ends if the error is ``permanent``.
+    The writer then retries the same batch, or ends if the error is ``permanent``. ``receipts`` are those of the
+    messages that are on disk now.
     """
 
     rows: int = 0
     frames: int = 0
     error: str | None = None
     permanent: bool = False
+    receipts: list[int] = []
 
 
 _ADD: Final = (
@@ -109,8 +116,11 @@ class State:
         self.args: dict[tuple[str, bytes], tuple[Arg, str]] = {}
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
         """Write all of the block or nothing; then what it has changed here is undone too.
+
+        Args:
+            durable: A power cut after the block does not undo it.
 
         Raises:
             DatabaseError: nothing was written.
@@ -118,7 +128,7 @@ class State:
         run, pages, sampled = self.run, self.pages.copy(), len(self.samples or ())
         deferred = self.deferred.copy()
         try:
-            with self.db.transaction():
+            with self.db.transaction(durable=durable):
                 yield
         except BaseException:
             self.run, self.pages, self.deferred = run, pages, deferred
@@ -164,6 +174,7 @@ class Transaction:
         # Not bound methods of this object: a reference cycle would keep the batch until the next garbage collection.
         self._staging = Staging(state.pages, state.account_of, self._anomaly)
         self._log: list[tuple[Value | bytes, ...]] = []
+        self._receipts: list[int] = []
 
     def take(self, message: Message) -> None:
         if collect := _COLLECTED.get(type(message)):
@@ -206,6 +217,11 @@ class Transaction:
     def _retention(self, message: Retention) -> None:
         self._state.retention = message
 
+    def _plan_progress(self, message: PlanProgress) -> None:
+        plans.progress(self._db, message)
+        if message.receipt:
+            self._receipts.append(message.receipt)
+
     def _heartbeat(self, message: Heartbeat) -> None:
         register.heartbeat(self._db, message, self._state.run)
         register.count(self._db, "queue", message.queue)
@@ -239,7 +255,7 @@ class Transaction:
             deferred.lag_us = now - min(int(row[0] or now) for row in self._log)
         if not deferred.wait_us(now):
             deferred.write(db, now)
-        return Written(self._staging.rows, len(self._log))
+        return Written(self._staging.rows, len(self._log), receipts=self._receipts)
 
     def _frames(self, message: Frames) -> None:
         account = None if message.listener == MARKET else message.listener
@@ -349,6 +365,11 @@ _COLLECTED: Final[dict[type[Message], _Take]] = {
     Rows: Transaction._rows,
     Pong: Transaction._pong,
     OrdersNotFound: Transaction._not_found,
+    PlanPreviewed: lambda transaction, message: plans.previewed(transaction._db, message),
+    PlanProgress: Transaction._plan_progress,
+    PlanAnswer: lambda transaction, message: plans.answer(transaction._db, message),
+    Halted: lambda transaction, message: plans.halted(transaction._db, message),
+    Resumed: lambda transaction, message: plans.resumed(transaction._db, message),
 }
 """Messages that leave the state of channels as it is."""
 _REGISTERED: Final[dict[type[Message], _Take]] = {

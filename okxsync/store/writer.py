@@ -11,7 +11,7 @@ from typing import Final, cast
 import msgspec
 import zstandard
 
-from okxsync.messages import Frames, Message, Pong, Rows
+from okxsync.messages import Frames, Message, PlanProgress, Pong, Rows
 from okxsync.runtime.clock import now_us
 from okxsync.store.database import Connection, RejectedValueError, TransientError
 from okxsync.store.envelope import row_texts
@@ -40,11 +40,12 @@ class Writer:
             for pong in messages:
                 self.state.deferred.add_answered(cast("Pong", pong))
             return Written()
+        durable = any(isinstance(message, PlanProgress) and message.receipt for message in messages)
         try:
-            with self.state.transaction():
+            with self.state.transaction(durable=durable):
                 written = self._write(messages)
         except _UNSTORABLE:
-            with self.state.transaction():
+            with self.state.transaction(durable=durable):
                 written = self._write_one_by_one(messages)
         self._learn()
         return written
@@ -79,6 +80,7 @@ class Writer:
     def _write_one_by_one(self, messages: Sequence[Message]) -> Written:
         """Write each message alone in one transaction: a retry after a disk error must not find half the batch."""
         rows = frames = 0
+        receipts: list[int] = []
         for message in _each(messages):
             try:
                 with self.state.transaction():
@@ -87,7 +89,8 @@ class Writer:
                 written = self._write([message], rejected=error)
             rows += written.rows
             frames += written.frames
-        return Written(rows, frames)
+            receipts += written.receipts
+        return Written(rows, frames, receipts=receipts)
 
     def _learn(self) -> None:
         """Make a dictionary once there are enough frames; if that fails, again with as many later ones."""

@@ -11,7 +11,7 @@ from okxsync.plans.execution import (
     Alarm,
     AskAbout,
     Attempt,
-    Child,
+    ChildOrder,
     Execution,
     Moment,
     Prepare,
@@ -57,14 +57,14 @@ class Request:
 class Disk:
     """Committed writes; after a power cut those up to the last durable one are certainly there."""
 
-    first: dict[int, Child]
+    first: dict[int, ChildOrder]
     commits: list[Store] = field(default_factory=list)
 
     @property
     def durable(self) -> int:
         return max((number for number, one in enumerate(self.commits, 1) if one.receipt), default=0)
 
-    def read(self) -> tuple[dict[int, Child], dict[tuple[int, int], Attempt]]:
+    def read(self) -> tuple[dict[int, ChildOrder], dict[tuple[int, int], Attempt]]:
         children, attempts = dict(self.first), {}
         for commit in self.commits:
             children.update({one.number: one for one in commit.children})
@@ -327,8 +327,8 @@ class World:
             assert child.state in PLACED or child.reason
 
 
-def make_child(number: int, phase: int = 1) -> Child:
-    return Child(
+def make_child(number: int, phase: int = 1) -> ChildOrder:
+    return ChildOrder(
         number=number,
         account=f"a{number}",
         position=number,

@@ -82,7 +82,11 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
         self.executemany(_LOG, frames)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        if durable and not self.in_transaction:
+            with self.translated(), self._synchronous_commits(), self.transaction():
+                yield
+            return
         begin, commit, *undo = _PART if self.in_transaction else _ALL
         with self.translated():
             self.execute(begin)
@@ -94,6 +98,18 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
                     for statement in undo:
                         self.execute(statement)
                 raise
+
+    @contextmanager
+    def _synchronous_commits(self) -> Iterator[None]:
+        """Let each commit of the block wait for the disk: it syncs the write-ahead log, and all earlier commits in it.
+
+        Otherwise a power cut undoes the last commits.
+        """
+        self.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            self.execute("PRAGMA synchronous = NORMAL")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
