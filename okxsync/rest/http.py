@@ -6,6 +6,7 @@ there are no cookies.
 
 import ssl
 import zlib
+from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
@@ -23,11 +24,16 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What decoding an invalid reply raises."""
 
 
-def open_http() -> httpx.AsyncClient:
-    """Return the HTTP client that all accounts share; each request has a deadline of its own."""
+def open_http(at_once: int = AT_ONCE, idle_s: float = 5.0) -> httpx.AsyncClient:
+    """Return the HTTP client that all accounts share; each request has a deadline of its own.
+
+    Args:
+        at_once: The number of connections; as many are kept.
+        idle_s: For how long a connection is kept without a request.
+    """
     return httpx.AsyncClient(
         timeout=None,
-        limits=httpx.Limits(max_connections=AT_ONCE),
+        limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=idle_s),
         verify=ssl.create_default_context(),  # as the WebSockets do: SSL_CERT_FILE still counts
         trust_env=False,
         headers={"accept-encoding": "gzip"},  # ``fetch`` can decompress it within a limit
@@ -38,14 +44,22 @@ def open_http() -> httpx.AsyncClient:
 async def fetch(
     http: httpx.AsyncClient, url: str, params: dict[str, str] | None = None, auth: httpx.Auth | None = None
 ) -> tuple[int, bytes]:
-    """Return status and body of a GET request.
+    """Return status and body of a GET request; errors as ``read_reply``."""
+    return await read_reply(http.stream("GET", url, params=params, auth=auth))
+
+
+async def read_reply(responding: AbstractAsyncContextManager[httpx.Response]) -> tuple[int, bytes]:
+    """Send a request, and return status and body of the reply.
+
+    Args:
+        responding: What ``httpx.AsyncClient.stream`` returns.
 
     Raises:
         httpx.HTTPError: the exchange cannot be reached, or violates HTTP.
         ValueError: the body is too large, or of an unexpected content encoding.
     """
     with trio.CancelScope() as scope:
-        async with http.stream("GET", url, params=params, auth=auth) as response:
+        async with responding as response:
             body = _Body(response.headers.get("content-encoding", "identity"))
             async for part in response.aiter_raw():
                 body.take(part)

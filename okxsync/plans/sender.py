@@ -1,0 +1,130 @@
+"""Sends orders over REST, each request once: no retry, no redirect, no proxy, HTTP/1.1.
+
+The line between "not sent" and "unknown" is the moment at which httpcore is about to write the request's headers. At
+that moment, and not earlier, ``may_send`` is asked: everything that may take time - the rate limits, a free connection,
+TCP and TLS - is over then. If it says no, the request is dropped before its first byte.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import httpx
+import trio
+
+from okxsync.config.secret import ConfigError
+from okxsync.config.settings import AccountSettings
+from okxsync.okx.rate_limits import Slots
+from okxsync.plans.replies import Judgement, Stage, failed, judge
+from okxsync.plans.waves import WAVE
+from okxsync.rest.client import SignedBy
+from okxsync.rest.clock import SiteClock
+from okxsync.rest.http import open_http, read_reply
+from okxsync.runtime.rate_limiter import RateLimiter
+
+PLACE: Final = "/api/v5/trade/order"
+IDLE_S: Final = 90.0
+"""Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
+REPLY_S: Final = 8.0
+"""How long a reply is waited for: longer than ``expTime``, and the order is looked up afterwards."""
+ORDERS: Final = 60
+WINDOW_S: Final = 2.0
+"""OKX accepts so many new orders of one account and instrument in so many seconds (docs: place order)."""
+
+
+def open_sending_http() -> httpx.AsyncClient:
+    """Return the HTTP client of ``Sender``: a connection for each order of a wave."""
+    return open_http(at_once=WAVE, idle_s=IDLE_S)
+
+
+class _Withheld(Exception):
+    """``may_send`` said no."""
+
+
+class Sender:
+    """Sends orders of all accounts.
+
+    Args:
+        http: From ``open_sending_http``; the caller closes it.
+        ip_rate: Requests per second of this machine.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, ip_rate: int) -> None:
+        self._http = http
+        self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
+        self._limiters: dict[tuple[str, str], RateLimiter] = {}
+
+    async def place(
+        self,
+        account: AccountSettings,
+        clock: SiteClock,
+        inst_id: str,
+        cl_ord_id: str,
+        body: str,
+        exp_ms: int,
+        may_send: Callable[[], bool],
+    ) -> Judgement | None:
+        """Place one order, and return what its reply or failure proves; None: ``may_send`` forbade it.
+
+        If it is cancelled, the outcome is unknown: the order may be placed.
+
+        Args:
+            body: Sent as it is.
+            exp_ms: OKX does not process the request later.
+            may_send: Asked once, immediately before the first byte.
+        """
+        attempt = _Attempt(may_send)
+        request = self._http.stream(
+            "POST",
+            f"{account.site.rest}{PLACE}",
+            content=body.encode(),
+            headers={"content-type": "application/json", "expTime": str(exp_ms)},
+            auth=SignedBy(account, clock),
+            extensions={"trace": attempt.trace},
+        )
+        async with self._limiter(account.name, inst_id).acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
+            found = await _exchange(request, attempt, cl_ord_id)
+            if found is None or attempt.stage is Stage.NOT_STARTED or found.http_status is not None:
+                permit.release()
+                ip_permit.release()
+        return found
+
+    def _limiter(self, account: str, inst_id: str) -> RateLimiter:
+        key = account, inst_id
+        if key not in self._limiters:
+            self._limiters[key] = RateLimiter(Slots(ORDERS, WINDOW_S, patience_s=REPLY_S))
+        return self._limiters[key]
+
+
+class _Attempt:
+    """How far one request has come."""
+
+    def __init__(self, may_send: Callable[[], bool]) -> None:
+        self._may_send = may_send
+        self.stage = Stage.NOT_STARTED
+
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Take an event of httpcore (its docs: extensions, trace)."""
+        if event.endswith(".send_request_headers.started"):
+            if not self._may_send():
+                raise _Withheld
+            self.stage = Stage.STARTED
+
+
+async def _exchange(
+    request: AbstractAsyncContextManager[httpx.Response], attempt: _Attempt, cl_ord_id: str
+) -> Judgement | None:
+    try:
+        with trio.fail_after(REPLY_S):
+            status, body = await read_reply(request)
+    except _Withheld:
+        return None
+    except trio.TooSlowError:
+        return failed(attempt.stage, f"no answer within {REPLY_S:.0f} s")
+    except (httpx.LocalProtocolError, UnicodeError) as error:  # its text may contain a header, and so a secret
+        return failed(attempt.stage, type(error).__name__)
+    except ConfigError as error:
+        return failed(attempt.stage, str(error))
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        return failed(attempt.stage, f"{type(error).__name__}: {error}")
+    return judge(cl_ord_id, body, status)

@@ -1,0 +1,143 @@
+"""A request is sent once or not at all, over real sockets."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.config.settings import AccountSettings, load
+from okxsync.okx.signing import sign_rest
+from okxsync.plans.halt import HaltFile
+from okxsync.plans.replies import Judgement, Verdict
+from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.rest.clock import SiteClock
+from tests.support.replay import Replay, write_config
+from tests.support.replies import serve_reply
+
+ID = "P0123456789A0001"
+BODY = f'{{"instId":"BTC-USDT-SWAP","clOrdId":"{ID}","sz":"1"}}'
+PLACED = json.dumps({"code": "0", "msg": "", "data": [{"clOrdId": ID, "ordId": "31", "sCode": "0"}]})
+EXP_MS = 1_800_000_000_000
+
+
+def http(body: str, head: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def account_at(folder: Path, port: int) -> AccountSettings:
+    (account,) = load(write_config(folder, Replay(port, {}).accounts_toml())).accounts
+    return account
+
+
+async def place(folder: Path, port: int, may_send: Callable[[], bool] = lambda: True) -> Judgement | None:
+    async with open_sending_http() as client:
+        account = account_at(folder, port)
+        clock = SiteClock(client, account.site.rest)
+        return await Sender(client, 200).place(account, clock, "BTC-USDT-SWAP", ID, BODY, EXP_MS, may_send)
+
+
+def port_of(url: str) -> int:
+    return int(url[:-1].rpartition(":")[2])
+
+
+async def test_the_body_is_sent_as_it_is_with_its_expiry_and_a_signature(tmp_path: Path) -> None:
+    requests: list[bytes] = []
+    async with serve_reply(http(PLACED), requests=requests) as url:
+        found = await place(tmp_path, port_of(url))
+    assert found is not None
+    assert (found.verdict, found.ord_id) == (Verdict.PLACED, "31")
+    head, _, body = b"".join(requests).partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    assert lines[0] == "POST /api/v5/trade/order HTTP/1.1"
+    assert headers["exptime"] == str(EXP_MS)
+    if body:  # the stand-in reads once; the body may come in a second segment
+        assert body.decode() == BODY
+    stamp = headers["ok-access-timestamp"]
+    assert headers["ok-access-sign"] == sign_rest("secret", stamp, "POST", b"/api/v5/trade/order", BODY.encode())
+
+
+async def test_what_may_not_be_sent_does_not_reach_the_exchange(tmp_path: Path) -> None:
+    requests: list[bytes] = []
+    async with serve_reply(http(PLACED), requests=requests) as url:
+        assert await place(tmp_path, port_of(url), lambda: False) is None
+    assert [one for one in requests if one] == []
+
+
+async def test_whether_it_may_be_sent_is_asked_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def may_send() -> bool:
+        asked.append(1)
+        return True
+
+    async with serve_reply(http(PLACED)) as url:
+        await place(tmp_path, port_of(url), may_send)
+    assert asked == [1]
+
+
+async def test_a_refused_connection_is_not_sent(tmp_path: Path) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    for listener in listeners:
+        await listener.aclose()
+    found = await place(tmp_path, port)
+    assert found is not None
+    assert found.verdict is Verdict.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    "parts", [(b"",), (b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{",), (b"garbage\r\n\r\n",)]
+)
+async def test_what_breaks_after_the_first_byte_is_unknown_and_is_not_repeated(
+    tmp_path: Path, parts: tuple[bytes, ...]
+) -> None:
+    requests: list[bytes] = []
+    async with serve_reply(*parts, requests=requests) as url:
+        found = await place(tmp_path, port_of(url))
+    assert found is not None
+    assert found.verdict is Verdict.UNKNOWN
+    assert len(requests) == 1
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    requests: list[bytes] = []
+    async with serve_reply(http(PLACED, "307 Temporary Redirect\r\nlocation: /again"), requests=requests) as url:
+        found = await place(tmp_path, port_of(url))
+    assert found is not None
+    assert found.verdict is Verdict.UNKNOWN
+    assert len(requests) == 1
+
+
+async def test_a_reply_that_never_comes_is_unknown(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with serve_reply(b"", silent=True) as url:
+        found = await place(tmp_path, port_of(url))
+    assert found is not None
+    assert found.verdict is Verdict.UNKNOWN
+    assert "no answer" in found.text
+
+
+async def test_a_connection_that_the_exchange_closed_while_idle_costs_no_order(tmp_path: Path) -> None:
+    """Each client of the stand-in is served one reply, and is closed."""
+    async with serve_reply(http(PLACED)) as url, open_sending_http() as client:
+        account = account_at(tmp_path, port_of(url))
+        sender = Sender(client, 200)
+        clock = SiteClock(client, account.site.rest)
+        for _ in range(2):
+            found = await sender.place(account, clock, "BTC-USDT-SWAP", ID, BODY, EXP_MS, lambda: True)
+            assert found is not None
+            assert found.verdict in (Verdict.PLACED, Verdict.UNKNOWN)
+
+
+def test_the_halt_file_halts(tmp_path: Path) -> None:
+    halt = HaltFile(tmp_path / "okxsync.db")
+    assert not halt.exists()
+    for _ in range(2):
+        halt.make()
+    assert halt.exists()
+    for _ in range(2):
+        halt.remove()
+    assert not halt.exists()
