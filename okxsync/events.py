@@ -150,6 +150,15 @@ INTERNAL_ERROR: Final = Event(
     "run `okxsync --debug run`, and report what it shows",
 )
 
+# Plans
+
+PLAN_ALARM: Final = Event(
+    "plan-alarm",
+    ERROR,
+    "an order of a plan exists twice, or exists although its child ended without one; the plan is paused",
+    "see `okxsync plan show`, and compare with the account at OKX",
+)
+
 # What OKX sends
 
 _REPORT: Final = "nothing is lost: the frame is kept in the raw log; please report it"

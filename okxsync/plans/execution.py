@@ -15,11 +15,26 @@ every child ends with an order or a reason.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
 
 from okxsync.plans.codes import Reaction
+from okxsync.plans.commands import (
+    Alarm,
+    AskAbout,
+    Attempt,
+    CancelResting,
+    ChildOrder,
+    Command,
+    MeasureClock,
+    Misfire,
+    Moment,
+    Prepare,
+    Send,
+    Store,
+    Withheld,
+)
 from okxsync.plans.replies import Judgement, Verdict
 from okxsync.plans.resolve import Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver, Sought
 from okxsync.plans.restart import recover
@@ -36,129 +51,6 @@ NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
 """Pauses after a request that did not leave."""
 
 
-class ChildOrder(msgspec.Struct, frozen=True):
-    """A child order as approved, with its present state.
-
-    Attributes:
-        position: Of its account in the order of the plan.
-        body: The request's body, without ``expTime``, which is a header.
-    """
-
-    number: int
-    account: str
-    position: int
-    phase: int
-    inst_id: str
-    side: str
-    pos_side: str
-    ord_type: str
-    sz: str
-    px: str
-    cl_ord_id: str
-    body: str
-    state: ChildState = ChildState.READY
-    reason: str = ""
-    detail: str = ""
-    attempts: int = 0
-    ord_id: str = ""
-    doubled: bool = False
-    acc_fill_sz: str = ""
-    avg_px: str = ""
-    fee: str = ""
-    ended_ms: int = 0
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """One attempt to send a child; it has no verdict until its outcome is known. Times are milliseconds."""
-
-    child: int
-    number: int
-    exp_ms: int
-    armed_ms: int
-    first_armed_ms: int
-    sent_ms: int = 0
-    replied_ms: int = 0
-    verdict: str = ""
-    reply: Judgement | None = None
-    proof: str = ""
-
-
-class Misfire(msgspec.Struct, frozen=True):
-    """What was not sent, and why."""
-
-    at_ms: int
-    child: int
-    account: str
-    reason: str
-    detail: str
-
-
-class Withheld(msgspec.Struct, frozen=True):
-    """Why a child must not be sent: a reason code, and what was found."""
-
-    reason: str
-    detail: str = ""
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """The exchange's time: as measured, and what its clock shows at least and at most."""
-
-    now_ms: int
-    earliest_ms: int
-    latest_ms: int
-
-
-class Prepare(msgspec.Struct, frozen=True):
-    """Check this child, and answer with ``prepared``."""
-
-    child: int
-
-
-class Store(msgspec.Struct, frozen=True):
-    """Store these rows in one transaction.
-
-    Attributes:
-        receipt: If not 0, store them durably, and call ``written`` with this number afterwards.
-    """
-
-    children: tuple[ChildOrder, ...]
-    attempts: tuple[Attempt, ...]
-    misfires: tuple[Misfire, ...] = ()
-    receipt: int = 0
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Send this attempt: wait for its budget, ask ``may_send``, and answer with ``replied``."""
-
-    child: ChildOrder
-    attempt: Attempt
-
-
-class AskAbout(msgspec.Struct, frozen=True):
-    """Ask this about a child, not earlier than it says, and answer with ``answered``."""
-
-    child: ChildOrder
-    ask: Ask
-    back_to_ms: int
-
-
-class MeasureClock(msgspec.Struct, frozen=True):
-    """The exchange rejected a signature because of its time."""
-
-
-class CancelResting(msgspec.Struct, frozen=True):
-    """Cancel the orders of the plan that rest."""
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """A person must look at this."""
-
-    child: int
-    account: str
-    text: str
-
-
-Command: TypeAlias = Prepare | Store | Send | AskAbout | MeasureClock | CancelResting | Alarm
 _OF_STATE: Final = {
     "live": ChildEvent.WORKING,
     "partially_filled": ChildEvent.WORKING,

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from okxsync.plans.execution import AskAbout, Prepare, Send, Withheld
+from okxsync.plans.commands import AskAbout, Prepare, Send, Withheld
 from okxsync.plans.waves import Policy
 from tests.plans.world import LAG_MS, Order, World
 

@@ -7,18 +7,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from okxsync.plans.execution import (
-    Alarm,
-    AskAbout,
-    Attempt,
-    ChildOrder,
-    Execution,
-    Moment,
-    Prepare,
-    Send,
-    Store,
-    Withheld,
-)
+from okxsync.plans.commands import Alarm, AskAbout, Attempt, ChildOrder, Moment, Prepare, Send, Store, Withheld
+from okxsync.plans.execution import Execution
 from okxsync.plans.replies import Stage, failed, judge
 from okxsync.plans.resolve import Answer, OrderRow, Question
 from okxsync.plans.states import PLACED, ChildState

@@ -1,0 +1,204 @@
+"""Carries out one approved plan: the commands of its ``Execution``, over the sender, REST, the mirror and the writer.
+
+Nobody waits for another account: each check, request and question is a task of its own.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeAlias
+
+import trio
+
+from okxsync import events
+from okxsync.config.settings import AccountSettings
+from okxsync.plans.commands import (
+    Alarm,
+    AskAbout,
+    CancelResting,
+    ChildOrder,
+    MeasureClock,
+    Moment,
+    Prepare,
+    Send,
+    Store,
+    Withheld,
+)
+from okxsync.plans.execution import Execution
+from okxsync.plans.halt import HaltFile
+from okxsync.plans.lookups import ask_exchange, ask_mirror, read_mirror
+from okxsync.plans.resolve import Answer, Question
+from okxsync.plans.sender import Sender
+from okxsync.plans.states import ENDED
+from okxsync.plans.stored import numbers, progress_of
+from okxsync.rest.clients import Clients
+from okxsync.runtime import clock
+from okxsync.runtime.outbox import Outbox
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader
+from okxsync.store.transaction import Written
+
+log = logging.getLogger("okxsync.plans")
+
+TICK_S: Final = 0.1
+"""How often the mirror is read for the orders of a plan, and time-outs are noticed."""
+
+Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | None]]
+
+
+class Receipts:
+    """Numbers of intents, and who waits for each; one for all plans of a daemon."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._waiting: dict[int, Callable[[int], None]] = {}
+
+    def next(self, on_written: Callable[[int], None]) -> int:
+        self._last += 1
+        self._waiting[self._last] = on_written
+        return self._last
+
+    def written(self, written: Written) -> None:
+        """Take an acknowledgement of the writer."""
+        for receipt in written.receipts:
+            if on_written := self._waiting.pop(receipt, None):
+                on_written(receipt)
+
+
+class Desk:
+    """What all plans share.
+
+    Args:
+        accounts: The settings of an account by its name; None: it is not configured.
+        check: The checks directly before a send.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        accounts: Callable[[str], AccountSettings | None],
+        sender: Sender,
+        reader: Reader,
+        send: Outbox,
+        halt: HaltFile,
+        check: Check,
+    ) -> None:
+        self.clients = clients
+        self.accounts = accounts
+        self.sender = sender
+        self.reader = reader
+        self.send = send
+        self.halt = halt
+        self.check = check
+        self.receipts = Receipts()
+
+
+def moment() -> Moment:
+    """Return the exchange's time now."""
+    return Moment(clock.now_us() // 1000, clock.earliest_us() // 1000, clock.latest_us() // 1000)
+
+
+class PlanRunner:
+    """Runs one plan.
+
+    Args:
+        begin: Returns the execution; it is given the function that makes receipts.
+    """
+
+    def __init__(self, desk: Desk, plan_id: str, begin: Callable[[Callable[[], int]], Execution]) -> None:
+        self._desk = desk
+        self._plan_id = plan_id
+        self._changed = trio.Event()
+        self.execution = begin(lambda: desk.receipts.next(self._written))
+
+    async def run(self) -> None:
+        """Return when every child has ended."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._changed = trio.Event()
+                self._follow()
+                for command in self.execution.step(moment()):
+                    await self._carry_out(command, nursery)
+                if self.execution.has_ended and not nursery.child_tasks and not self._changed.is_set():
+                    return
+                with trio.move_on_after(TICK_S):
+                    await self._changed.wait()
+
+    async def _carry_out(self, command: object, nursery: trio.Nursery) -> None:
+        match command:
+            case Store():
+                children = numbers(self.execution.children)
+                await self._desk.send.send(progress_of(self._plan_id, command, children, clock.now_us()))
+            case Prepare(child=number):
+                nursery.start_soon(self._prepare, number)
+            case Send():
+                nursery.start_soon(self._send, command)
+            case AskAbout():
+                nursery.start_soon(self._ask, command)
+            case MeasureClock():
+                nursery.start_soon(self._desk.clients.measure_clocks)
+            case Alarm():
+                log.error("plan %s: %s: %s", self._plan_id, command.account, command.text)
+                note = events.PLAN_ALARM.note(clock.now_us(), command.account, f"{self._plan_id}: {command.text}")
+                await self._desk.send.send(note)
+            case CancelResting():
+                log.warning("plan %s: its resting orders are to be canceled", self._plan_id)
+
+    def _written(self, receipt: int) -> None:
+        self.execution.written(receipt)
+        self._changed.set()
+
+    async def _prepare(self, number: int) -> None:
+        child = self._child(number)
+        withheld = await self._desk.check(child)
+        self.execution.prepared(number, withheld, moment())
+        self._changed.set()
+
+    async def _send(self, send: Send) -> None:
+        child, attempt, desk = send.child, send.attempt, self._desk
+        account = desk.accounts(child.account)
+
+        def may_send() -> bool:
+            return account is not None and self.execution.may_send(
+                child.number, attempt.number, moment(), halted=desk.halt.exists()
+            )
+
+        if account is not None:
+            site_clock = desk.clients.clock_of(account.site)
+            judgement = await desk.sender.place(
+                account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
+            )
+            if judgement is not None:
+                self.execution.replied(child.number, attempt.number, judgement, moment())
+        self._changed.set()
+
+    async def _ask(self, about: AskAbout) -> None:
+        child, ask = about.child, about.ask
+        await trio.sleep(max(0, ask.not_before_ms - moment().earliest_ms) / 1000)
+        answer = await self._answer(child, ask.question, about.back_to_ms)
+        self.execution.answered(child.number, answer, moment())
+        self._changed.set()
+
+    async def _answer(self, child: ChildOrder, question: Question, back_to_ms: int) -> Answer:
+        if question is Question.MIRROR:
+            try:
+                return ask_mirror(self._desk.reader, child)
+            except StoreError as error:
+                return Answer(question, moment().earliest_ms, error=str(error))
+        if (client := self._desk.clients.of(child.account)) is None:
+            return Answer(question, moment().earliest_ms, error="the account is not configured")
+        return await ask_exchange(client, child, question, back_to_ms)
+
+    def _follow(self) -> None:
+        """Give the mirror's rows of the plan's orders to the execution."""
+        try:
+            for child in self._open():
+                for order in read_mirror(self._desk.reader, child.account, child.cl_ord_id):
+                    self.execution.followed(child.number, order, moment())
+        except StoreError as error:
+            log.warning("plan %s: %s", self._plan_id, error)
+
+    def _open(self) -> Iterable[ChildOrder]:
+        return [one for one in self.execution.children if one.attempts and one.state not in ENDED]
+
+    def _child(self, number: int) -> ChildOrder:
+        return numbers(self.execution.children)[number]

@@ -1,0 +1,115 @@
+"""Between the execution of a plan and its rows in the database."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from okxsync.messages import PlanAttempt, PlanChildState, PlanMisfire, PlanProgress
+from okxsync.plans.commands import Attempt, ChildOrder, Store
+from okxsync.plans.states import ChildState
+from okxsync.store.engines import Reader
+
+_CHILDREN = (
+    "SELECT child AS number, account, phase, inst_id, coalesce(side, '') AS side, coalesce(pos_side, '') AS pos_side,"
+    " coalesce(ord_type, '') AS ord_type, coalesce(sz, '') AS sz, coalesce(px, '') AS px, cl_ord_id,"
+    " coalesce(body, '') AS body, state, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail, attempts,"
+    " coalesce(ord_id, '') AS ord_id, doubled, coalesce(acc_fill_sz, '') AS acc_fill_sz,"
+    " coalesce(avg_px, '') AS avg_px, coalesce(fee, '') AS fee, coalesce(ended_at, 0) AS ended_ms"
+    " FROM plan_orders WHERE plan_id = ? AND kind = 'order' ORDER BY child"
+)
+_LAST_ATTEMPTS = (
+    "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
+    " min(armed_at) OVER (PARTITION BY child) FROM plan_attempts WHERE plan_id = ? ORDER BY child, attempt"
+)
+
+
+def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:
+    """Return the child orders of a plan; the accounts are in the order of their first children."""
+    rows = reader.query(_CHILDREN, [plan_id])
+    positions = {account: position for position, account in enumerate(dict.fromkeys(row["account"] for row in rows))}
+    return [_child(row, positions[row["account"]]) for row in rows]
+
+
+def _child(row: Mapping[str, Any], position: int) -> ChildOrder:
+    return ChildOrder(
+        **{**row, "state": ChildState(row["state"]), "doubled": bool(row["doubled"]), "position": position}
+    )
+
+
+def read_attempts(reader: Reader, plan_id: str) -> dict[int, Attempt]:
+    """Return the last attempt of each child that has one."""
+    found = {}
+    for child, number, exp_ms, armed_ms, sent_ms, replied_ms, verdict, first_ms in reader.rows(
+        _LAST_ATTEMPTS, [plan_id]
+    ):
+        found[child] = Attempt(child, number, exp_ms, armed_ms, first_ms, sent_ms, replied_ms, verdict)
+    return found
+
+
+def progress_of(plan_id: str, store: Store, children: Mapping[int, ChildOrder], at_us: int) -> PlanProgress:
+    """Return the message that stores what an execution wants to be stored.
+
+    Args:
+        children: By number: an attempt is stored with the body of its child.
+        at_us: Local time of the misfires.
+    """
+    return PlanProgress(
+        plan_id,
+        [_state(one) for one in store.children],
+        [_attempt(one, children[one.child].body) for one in store.attempts],
+        [PlanMisfire(at_us, one.child, one.account, one.reason, one.detail) for one in store.misfires],
+        receipt=store.receipt,
+    )
+
+
+def _state(child: ChildOrder) -> PlanChildState:
+    return PlanChildState(
+        child.number,
+        str(child.state),
+        child.reason or None,
+        child.detail or None,
+        child.attempts,
+        child.ord_id or None,
+        int(child.doubled),
+        child.acc_fill_sz or None,
+        child.avg_px or None,
+        child.fee or None,
+        child.ended_ms or None,
+    )
+
+
+def _attempt(attempt: Attempt, body: str) -> PlanAttempt:
+    row = PlanAttempt(
+        attempt.child,
+        attempt.number,
+        "rest",
+        body,
+        attempt.exp_ms,
+        attempt.armed_ms,
+        attempt.sent_ms or None,
+        attempt.replied_ms or None,
+        verdict=attempt.verdict or None,
+        proof=attempt.proof or None,
+    )
+    if (reply := attempt.reply) is None:
+        return row
+    return msgspec.structs.replace(
+        row,
+        http_status=reply.http_status,
+        code=reply.code or None,
+        s_code=reply.s_code or None,
+        sub_code=reply.sub_code or None,
+        s_msg=reply.s_msg or None,
+        in_time=reply.in_time or None,
+        out_time=reply.out_time or None,
+    )
+
+
+def unfinished_plans(reader: Reader) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of the plans that were approved and have not ended."""
+    return reader.query("SELECT * FROM plans WHERE state IN ('approved', 'executing', 'paused') ORDER BY approved_at")
+
+
+def numbers(children: Iterable[ChildOrder]) -> dict[int, ChildOrder]:
+    return {one.number: one for one in children}

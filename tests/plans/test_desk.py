@@ -1,0 +1,160 @@
+"""A plan on the built-in exchange, with the real writer: orders at the exchange against rows of the plan."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from okxsync.config.settings import load
+from okxsync.messages import PlanPreviewed
+from okxsync.plans.children import Child, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
+from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.desk import Desk as PlanDesk
+from okxsync.plans.desk import PlanRunner, moment
+from okxsync.plans.execution import Execution
+from okxsync.plans.halt import HaltFile
+from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.stored import read_attempts, read_children
+from okxsync.plans.waves import Policy
+from okxsync.rest.clients import Clients
+from okxsync.rest.http import open_http
+from okxsync.runtime.outbox import Inbox, open_outbox
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.faults.rules import ScriptedReply
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from okxsync.store.engines import Reader
+from tests.support.desk import Desk
+from tests.support.replay import until, write_config
+
+PLAN_ID = "0123456789A"
+
+
+def previewed(accounts: list[str]) -> PlanPreviewed:
+    children = []
+    for number, account in enumerate(accounts, 1):
+        cl_ord_id = make_cl_ord_id(OwnId(PLAN_ID, number))
+        body = to_body(OrderBody("BTC-USDT-SWAP", "cross", cl_ord_id, "buy", "post_only", "1", px="1000"))
+        child = Child(number=number, account=account, leg=1, phase=1, inst_id="BTC-USDT-SWAP", side="buy",
+                      ord_type="post_only", cl_ord_id=cl_ord_id, body=body)  # fmt: skip
+        children.append(to_columns(PLAN_ID, child))
+    plan: dict[str, str | int | None] = {
+        "plan_id": PLAN_ID, "title": "t", "kind": "trade", "doc": "", "doc_hash": "", "site_modes": "", "state":
+        "executing", "accounts": len(accounts), "ready": len(accounts), "skipped": 0, "planned_usd": "0",
+    }  # fmt: skip
+    return PlanPreviewed(plan, children)
+
+
+class Trading:
+    def __init__(self, sandbox: Sandbox, store: Desk, desk: PlanDesk) -> None:
+        self.sandbox = sandbox
+        self.store = store
+        self.desk = desk
+
+    def runner(self, *, resumed: bool = False, valid_s: float = 30) -> PlanRunner:
+        """Return what runs the stored plan."""
+        reader = self.desk.reader
+        children, attempts = read_children(reader, PLAN_ID), read_attempts(reader, PLAN_ID)
+        valid_until_ms = moment().now_ms + int(valid_s * 1000)
+        return PlanRunner(
+            self.desk,
+            PLAN_ID,
+            lambda receipt: Execution(
+                children, attempts, Policy(canary=0), valid_until_ms, receipt, moment(), resumed=resumed
+            ),
+        )
+
+    def orders(self, account: str) -> list[str]:
+        """Return the ids of the account's orders at the exchange."""
+        exchange = self.sandbox.exchange
+        member = next(one for one in exchange.members.values() if one.name == account)
+        return [order.cl_ord_id for order in exchange.account(member.uid).orders.values()]
+
+    def states(self) -> list[tuple[str, str | None]]:
+        return [tuple(row) for row in self.store.rows("SELECT state, reason FROM plan_orders ORDER BY child")]
+
+
+@asynccontextmanager
+async def trading(folder: Path, accounts: int = 3) -> AsyncIterator[Trading]:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    names = [f"a{number}" for number in range(accounts)]
+    for name in names:
+        exchange.add_member(name)
+    store = Desk(folder / "okxsync.db")
+    store.apply(previewed(names))
+    send, receive = open_outbox(1000, 10**7)
+    async with serve_sandbox(exchange) as sandbox, open_http() as http, open_sending_http() as sending:
+        settings = load(write_config(folder, sandbox.accounts_toml()))
+        by_name = {account.name: account for account in settings.accounts}
+        clients = Clients(http, settings.accounts)
+        await clients.measure_clocks()
+        reader = Reader(store.path)
+
+        async def passes(child: ChildOrder) -> Withheld | None:
+            return None
+
+        desk = PlanDesk(clients, by_name.get, Sender(sending, 200), reader, send, HaltFile(store.path), passes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_write, receive, store, desk)
+            yield Trading(sandbox, store, desk)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    reader.close()
+    store.database.close()
+
+
+async def _write(inbox: Inbox, store: Desk, desk: PlanDesk) -> None:
+    while True:
+        await inbox.wait()
+        desk.receipts.written(store.writer.apply(inbox.receive_batch_nowait(500, 10**7)))
+
+
+async def is_accepted(trading: Trading, runner: PlanRunner) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(runner.run)
+        await until(lambda: {state for state, _ in trading.states()} == {"accepted"})
+        nursery.cancel_scope.cancel(reason="all are accepted")
+
+
+async def test_every_account_gets_exactly_one_order(tmp_path: Path) -> None:
+    async with trading(tmp_path) as world:
+        await is_accepted(world, world.runner())
+        for number, account in enumerate(("a0", "a1", "a2"), 1):
+            assert world.orders(account) == [make_cl_ord_id(OwnId(PLAN_ID, number))]
+        rows = world.store.rows(
+            "SELECT child, attempt, verdict, s_code, sent_at >= armed_at FROM plan_attempts ORDER BY child"
+        )
+        assert rows == [(1, 1, "placed", "0", 1), (2, 1, "placed", "0", 1), (3, 1, "placed", "0", 1)]
+
+
+async def test_an_order_whose_reply_is_lost_is_found_and_not_sent_again(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        lost = json.dumps({"code": "50004", "msg": "API endpoint request timeout", "data": []})
+        world.sandbox.faults.replies.append(ScriptedReply("trade/order", 400, lost, after=True))
+        await is_accepted(world, world.runner())
+        assert world.orders("a0") == [make_cl_ord_id(OwnId(PLAN_ID, 1))]
+        ((attempts, proof),) = world.store.rows("SELECT attempt, proof FROM plan_attempts ORDER BY child")
+        assert attempts == 1
+        assert json.loads(proof)["conclusion"] == "found"
+
+
+async def test_a_resumed_plan_looks_up_each_child_and_sends_none_twice(tmp_path: Path) -> None:
+    """The second runner starts on rows of before the first one, as on an older copy of the database."""
+    async with trading(tmp_path) as world:
+        again = world.runner(resumed=True)
+        await is_accepted(world, world.runner())
+        world.store.db.execute("UPDATE plan_orders SET state = 'ready'")
+        await is_accepted(world, again)
+        assert [len(world.orders(account)) for account in ("a0", "a1", "a2")] == [1, 1, 1]
+
+
+async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path: Path) -> None:
+    async with trading(tmp_path) as world:
+        world.desk.halt.make()
+        with trio.fail_after(30):
+            await world.runner().run()
+        await until(lambda: {state for state, _ in world.states()} == {"withheld"})
+        assert world.states() == [("withheld", "halted")] * 3
+        assert [world.orders(account) for account in ("a0", "a1", "a2")] == [[], [], []]
+        assert len(world.store.rows("SELECT reason FROM misfires WHERE reason = 'halted'")) == 3
