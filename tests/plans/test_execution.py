@@ -365,3 +365,11 @@ def test_a_refused_canary_stops_the_plan() -> None:
     assert [(one.state, one.reason) for one in world.execution.children] == [
         ("refused", "refused"), ("withheld", "canary"), ("withheld", "canary"),
     ]  # fmt: skip
+
+
+def test_a_request_expires_with_its_plan_at_the_latest() -> None:
+    world = World(1, 2_500, 0, Policy(canary=0))
+    goes_on(world)
+    (command,) = world.commands
+    assert isinstance(command, Send)
+    assert command.attempt.exp_ms == world.valid_until_ms
