@@ -30,7 +30,8 @@ _COLUMNS: Final = {
     | frozenset("plan_id title kind parent_id doc doc_hash site_modes accounts ready skipped planned_usd".split()),
     "plan_orders": frozenset(
         """plan_id child account leg phase slice kind inst_id side pos_side td_mode ord_type px sz reduce_only cl_ord_id
-        algo_cl_ord_id body planned_usd remainder facts state reason detail""".split()
+        algo_cl_ord_id body planned_usd remainder facts state reason detail attempts ord_id doubled acc_fill_sz avg_px
+        fee filled_usd ended_at""".split()
     ),
 }
 _STATE: Final = PlanChildState.__struct_fields__[1:]
