@@ -19,10 +19,11 @@ from okxsync.mirror.known import Known, Span
 from okxsync.mirror.position_sums import APART, Execution, difference, own_fills, side_of
 from okxsync.mirror.reader import Mirror
 from okxsync.mirror.rows import Balance, Bill, Fill, Order, Position
+from okxsync.okx.endpoints import REST_LAG_S
 from okxsync.okx.fill_ids import belongs_to_order
 from okxsync.store.tables import NOT_FOUND
 
-LAG: Final = timedelta(seconds=10)
+LAG: Final = timedelta(seconds=REST_LAG_S)
 """Channels and REST report one event at different times; what is newer than this is not compared."""
 DIGITS: Final = 100
 """Sums are exact: an amount of a token with 18 decimal places has more digits than the 28 of Python's default."""

@@ -49,6 +49,14 @@ class Part(msgspec.Struct):
     rejected: bool = False
     unknown: str | None = None
 
+    @property
+    def nothing_missing(self) -> bool:
+        """Whether everything that OKX has in the window is stored, so that ``--ledger`` may rely on it.
+
+        The same holds for the gaps that ``mirror.known`` counts: a note of ``unknown`` makes a gap ``partial``.
+        """
+        return self.done and self.unknown is None
+
 
 OnProgress = Callable[[Part], None]
 """Called with a part when something has changed in it."""
@@ -200,7 +208,7 @@ def gap_results(gaps: Iterable[Gap], report: Report) -> list[GapResult]:
 
 
 def fetched_windows(report: Report, rest_lag_s: float) -> list[Fetched]:
-    """Return the windows that were fetched completely, as far back as OKX keeps data.
+    """Return the windows of which nothing is missing, as far back as OKX keeps data.
 
     What happened shortly before the requests may not have been in REST's lists yet.
     """
@@ -209,7 +217,7 @@ def fetched_windows(report: Report, rest_lag_s: float) -> list[Fetched]:
     for part in report.parts:
         since_ms = max(part.window.since_ms, deepest_ms)
         until_ms = newest_ms if part.window.until_ms is None else min(part.window.until_ms, newest_ms)
-        if part.done and since_ms < until_ms:
+        if part.nothing_missing and since_ms < until_ms:
             found.append(Fetched(part.account, part.subject, since_ms, until_ms))
     return found
 

@@ -2,9 +2,13 @@
 
 import pytest
 
+from okxsync.messages import Subscribed
+from okxsync.mirror.kinds import moment
+from okxsync.mirror.known import read_known
 from okxsync.reconcile.held import Gap
 from okxsync.reconcile.pull import Window
-from okxsync.reconcile.work import Part, Report, gap_results
+from okxsync.reconcile.work import Part, Report, fetched_windows, gap_results
+from tests.support.desk import Desk
 
 S = 1_000_000
 BEGAN, ENDED = 1_800_000_100 * S, 1_800_000_110 * S
@@ -55,3 +59,21 @@ def test_a_gap_with_a_failed_request_stays_open_though_another_one_was_rejected(
     (result,) = gap_results([orders], report(*parts))
     assert (result.outcome, result.note) == (None, "HTTP status 503")
     assert report(*parts).unfinished is parts[0]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "is_known"), [(None, True), ("1 order was not found: its end is unknown (7)", False)]
+)
+def test_a_window_and_a_gap_with_the_same_result_are_both_known_or_both_not(
+    desk: Desk, unknown: str | None, is_known: bool
+) -> None:
+    """``--ledger`` relies on both."""
+    desk.apply(Subscribed(1, "alpha", ["deposit-info"], GAP.to_at or 0, 30 * S))
+    part = Part("alpha", "deposits", Window(GAP.from_at // 1000), rows=3, done=True, unknown=unknown)
+    windows = fetched_windows(report(part), 0.0)
+    assert bool(windows) == is_known
+    gap = Gap(1, GAP.account, GAP.channel, GAP.from_at, GAP.to_at)
+    desk.apply(*gap_results([gap], report(part)))
+    at = moment(GAP.from_at + 10 * S)
+    pushed = read_known(desk.db, "alpha").channels["deposit-info"].pushed
+    assert any(span.contains(at, at) for span in pushed) == is_known
