@@ -121,11 +121,15 @@ class Lost(msgspec.Struct, tag=True, array_like=True):
 
 
 class Verified(msgspec.Struct, tag=True, array_like=True):
-    """A REST check of a live channel found nothing missing up to ``at``."""
+    """A REST check of a live channel found nothing missing up to ``at``, except rows that cannot be stored.
+
+    ``unstored`` names such rows. When they happened is not known, so all since the previous check is an ended gap.
+    """
 
     listener: str
     channel: str
     at: int
+    unstored: str | None = None
 
 
 class Unverified(msgspec.Struct, tag=True, array_like=True):

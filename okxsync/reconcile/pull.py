@@ -8,7 +8,8 @@ The result of a subject is one of these:
 - An error, if a request failed. It is pulled again later, and a gap stays open.
 - Complete: every request has succeeded, and every row of every reply is stored under a key of its own.
 - Partial, with notes. Either OKX does not report something (*unknown*), as how an order ended that it cannot find. Or
-  OKX rejects one of the requests, or a row cannot be stored (*rejected*): to pull it again would change nothing.
+  OKX rejects one of the requests (*rejected*), or a row cannot be stored or requested (*unstored*): to pull it again
+  would change nothing.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -71,11 +72,13 @@ class Pulled(msgspec.Struct, frozen=True):
 
     Attributes:
         unknown: What OKX does not report of it.
-        rejected: Which requests OKX rejects, and which rows cannot be stored.
+        rejected: Which requests OKX rejects.
+        unstored: Which rows cannot be stored, or cannot be requested because no cursor leads to them.
     """
 
     unknown: str | None = None
     rejected: str | None = None
+    unstored: str | None = None
 
 
 class Listed(msgspec.Struct):
@@ -132,6 +135,7 @@ class Puller:
         self._checks: dict[str, ReplyCheck] = {}  # by channel
         self._unknown: list[str] = []  # notes
         self._rejected: list[str] = []
+        self._unstored: list[str] = []
         self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
             "orders": self._orders,
             "fills": self._fills,
@@ -177,7 +181,7 @@ class Puller:
         return self._pulled()
 
     def _pulled(self) -> Pulled:
-        return Pulled(_first_of(self._unknown), _first_of(self._rejected))
+        return Pulled(_first_of(self._unknown), _first_of(self._rejected), _first_of(self._unstored))
 
     async def _orders(self, window: Window) -> None:
         # Before the request: an order that is placed later cannot be missing from its reply.
@@ -350,7 +354,7 @@ class Puller:
                 except ValueError as error:
                     raise RestError(str(error), Action.RETRY) from None
             if walk.incomplete:
-                self._rejected.append(walk.incomplete)
+                self._unstored.append(walk.incomplete)
 
     def _note_rejection(self, error: RestError, sweep: Mapping[str, str]) -> None:
         """Note that OKX rejects a request; any other error is raised."""
@@ -391,7 +395,7 @@ class Puller:
         except UNREADABLE:
             raise _broken(path, "data is not a list") from None
         rejected = self._checks.setdefault(channel, ReplyCheck(channel)).rejected(rows)
-        self._rejected += [f"{path}: a row cannot be stored: {row}" for row in rejected]
+        self._unstored += [f"{path}: a row cannot be stored: {row}" for row in rejected]
         if self._only:
             reported = [row for row in rows if isinstance(row, dict) and covers_row(self._only, row)]
             text, complete = msgspec.json.encode(reported).decode(), False

@@ -50,6 +50,7 @@ class Fetched(msgspec.Struct, frozen=True):
             window begins there.
         window: What the verdict is about.
         pushed_at: When all pushes of the window must have been sent; local microseconds.
+        unstored: Which rows of the replies cannot be stored.
     """
 
     since_at: int
@@ -57,6 +58,7 @@ class Fetched(msgspec.Struct, frozen=True):
     until_ms: int
     window: Window
     pushed_at: int
+    unstored: str | None
 
 
 class StalledSource:
@@ -150,7 +152,7 @@ class StalledSource:
             began_at: The exchange's clock showed at least this when the requests began.
         """
         self._requested_at[one.key] = report.began_us
-        if failed := report.failed:
+        if failed := report.unanswered:
             if not failed.rest_failed:
                 return []
             self._failed.add(one.key)
@@ -167,6 +169,7 @@ class StalledSource:
             until_ms=report.began_ms - lag_us // 1000,
             window=Window(since_ms, report.ended_ms, one.backfilled_at // 1000 - ahead_ms),
             pushed_at=report.ended_us + int(self._timings.push_lag_s * 1e6),
+            unstored=report.unstored,
         )
         return []
 
@@ -187,4 +190,4 @@ class StalledSource:
                 await self._mark_stale(*key, why)
             else:
                 self._verified[key] = fetched.until_at, fetched.until_ms
-                await self._send.send(Verified(*key, fetched.until_at))
+                await self._send.send(Verified(*key, fetched.until_at, fetched.unstored))

@@ -36,6 +36,7 @@ class Part(msgspec.Struct):
         error: Why it is not complete.
         rest_failed: Whether the error is REST's.
         rejected: Whether the error is final: OKX rejects a request, or a row cannot be stored.
+        unstored: The part of the error that is about rows that cannot be stored, or requested (see ``pull.Pulled``).
         unknown: What OKX cannot report of it; that is no error.
     """
 
@@ -47,7 +48,13 @@ class Part(msgspec.Struct):
     error: str | None = None
     rest_failed: bool = False
     rejected: bool = False
+    unstored: str | None = None
     unknown: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether every request succeeded, even if there are rows that cannot be stored."""
+        return self.done or (self.error is not None and self.error == self.unstored)
 
     @property
     def nothing_missing(self) -> bool:
@@ -77,6 +84,16 @@ class Report(msgspec.Struct, frozen=True):
         return next((part for part in self.parts if part.error), None)
 
     @property
+    def unanswered(self) -> Part | None:
+        """The first part with an error that is not only about rows that cannot be stored."""
+        return next((part for part in self.parts if part.error and not part.answered), None)
+
+    @property
+    def unstored(self) -> str | None:
+        """The rows that cannot be stored."""
+        return _joined(*(part.unstored for part in self.parts))
+
+    @property
     def unfinished(self) -> Part | None:
         """The first part with an error that another attempt may not have."""
         return next((part for part in self.parts if part.error and not part.rejected), None)
@@ -92,7 +109,8 @@ class Work(msgspec.Struct, frozen=True):
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
         side_by_side: Pull all parts at the same time, for each endpoint has a rate limit of its own. Otherwise they are
-            pulled in order, up to the first error.
+            pulled in order, up to the first request that
+            fails.
         overlap_ms: How much more than the windows is requested.
         rest_lag_s: How far a reply may lag behind the pushes.
     """
@@ -162,9 +180,9 @@ async def perform(
     else:
         for part in work.parts:
             await pull(part)
-            if part.error:
+            if not part.answered:
                 break
-    pulled = {part.subject: part for part in work.parts if part.done}
+    pulled = {part.subject: part for part in work.parts if part.answered}
     if "orders" in pulled and (fills := pulled.get("fills")):
         await attempt(fills, Puller.pull_orders_of_fills)
     return Report(work.parts, began_us, began_ms, now_us(), client.now_ms() if client else 0)
@@ -173,7 +191,8 @@ async def perform(
 def _conclude(part: Part, pulled: Pulled) -> None:
     """Add the result of pulling a part to what is known of it already."""
     part.unknown = _joined(part.unknown, pulled.unknown)
-    part.error = _joined(part.error, pulled.rejected)
+    part.unstored = _joined(part.unstored, pulled.unstored)
+    part.error = _joined(part.error, pulled.rejected, pulled.unstored)
     part.rejected = part.rest_failed = part.error is not None
     part.done = part.error is None
 

@@ -173,7 +173,7 @@ class Coverage(msgspec.Struct, frozen=True):
         return self._proved(sent_after - MARGIN_US)
 
     def verified(self, at: int) -> "Coverage":
-        """A REST check has stored everything that happened before ``at``."""
+        """A REST check has stored everything that happened before ``at``; what it cannot store is an ended gap."""
         return self._proved(at)
 
     def _proved(self, at: int) -> "Coverage":

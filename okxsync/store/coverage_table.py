@@ -51,6 +51,15 @@ _NEW_GAP: Final = (
     "INSERT INTO gaps (from_at, to_at, reason, note, account, channel, rows, attempts) VALUES (?, ?, ?, ?, ?, ?, 0, 0)"
 )
 _CHANGE_GAP: Final = "UPDATE gaps SET from_at = ?, to_at = ?, reason = ?, note = ? WHERE id = ?"
+_NEW_UNSTORED: Final = (
+    "INSERT INTO gaps (from_at, to_at, filled_at, note, account, channel, reason, outcome, rows, attempts)"
+    " VALUES (?, ?, ?, ?, ?, ?, 'rows that REST reports cannot be stored', 'partial', 0, 1)"
+)
+_EXTEND_UNSTORED: Final = (
+    "UPDATE gaps SET to_at = ?1, filled_at = ?2 WHERE note = ?3 AND account = ?4 AND channel = ?5 AND to_at = ?6"
+    " AND outcome = 'partial' AND reason = 'rows that REST reports cannot be stored'"
+)
+"""The same rows are reported by each check for some minutes, or for as long as they are pending: that is one gap."""
 _END_IN_THE_PAST: Final = (
     "UPDATE gaps SET from_at = min(from_at, ?), to_at = ? WHERE account = ? AND channel = ? AND outcome IS NULL"
     " AND to_at > ?"
@@ -151,9 +160,16 @@ def connection_removed(db: Connection, message: ConnectionRemoved) -> None:
 
 
 def verified(db: Connection, message: Verified) -> None:
-    """A REST check found nothing missing; journal it if the account had unverified channels until now."""
+    """A REST check found nothing missing; journal it if the account had unverified channels until now.
+
+    If rows cannot be stored, what the check proves is a gap that ended as ``partial``: another request would not help.
+    """
     key = (message.listener, message.channel)
     if known := load(db, key):
+        if message.unstored and known.live and known.until < message.at:
+            ended = message.at, message.at, message.unstored
+            if not db.execute(_EXTEND_UNSTORED, (*ended, *key, known.until)).rowcount:
+                db.execute(_NEW_UNSTORED, (known.until, *ended, *key))
         save(db, key, Change(known.verified(message.at)))
     deleted = db.execute("DELETE FROM unverified WHERE account = ? AND channel = ?", key).rowcount
     if deleted and not _has_unverified(db, message.listener):

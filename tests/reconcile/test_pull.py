@@ -264,7 +264,7 @@ async def test_a_site_without_a_type_of_algo_order_has_none(desk: Desk, autojump
     assert await pull(exchange, desk, "algo orders") == Pulled()
     answer[kind] = "58999"
     unlisted = await pull(exchange, desk, "algo orders")
-    assert unlisted.rejected is None, "the other types are verified"
+    assert unlisted.rejected is unlisted.unstored is None, "the other types are verified"
     assert unlisted.unknown is not None
     assert kind in unlisted.unknown
 
@@ -444,7 +444,7 @@ async def test_a_row_that_cannot_be_stored_makes_the_result_partial(
     desk: Desk, autojump_clock: MockClock, subject: str, path: str, row: Any
 ) -> None:
     pulled = await pull(Exchange({path: [row]}), desk, subject)
-    assert f"{path}: a row cannot be stored" in str(pulled.rejected)
+    assert f"{path}: a row cannot be stored" in str(pulled.unstored)
     assert desk.rows("SELECT count(*) > 0 FROM anomalies WHERE kind = 'invalid-row'") == [(1,)]
 
 
@@ -456,7 +456,7 @@ async def test_rows_that_overwrite_each_other_make_the_result_partial(
     legs = [fill(3, "", side="buy"), fill(3, "", side="sell", billId="1002")]
     exchange = Exchange({"trade/fills": lambda params: page(legs, params, "billId")[:rows_per_page]})
     pulled = await pull(exchange, desk, "fills")
-    assert "trade/fills: a row cannot be stored" in str(pulled.rejected)
+    assert "trade/fills: a row cannot be stored" in str(pulled.unstored)
 
 
 async def test_positions_of_one_millisecond_are_told_apart_by_their_direction(
@@ -472,7 +472,7 @@ async def test_positions_of_one_millisecond_are_told_apart_by_their_direction(
     pulled = await pull(
         Exchange({"account/positions-history": [record, record | {"pnl": "3"}]}), desk, "closed positions"
     )
-    assert "a row cannot be stored" in str(pulled.rejected)
+    assert "a row cannot be stored" in str(pulled.unstored)
 
 
 async def test_a_row_that_two_pages_have_is_stored(desk: Desk, autojump_clock: MockClock) -> None:
@@ -489,7 +489,7 @@ async def test_more_deposits_of_one_time_than_fit_on_a_page_make_the_result_part
     rows = [{"depId": str(number), "ts": str(at)} for number in range(130)] + [{"depId": "999", "ts": str(at - 1)}]
     exchange = Exchange({"asset/deposit-history": lambda params: page(rows, params, "ts")})
     pulled = await pull(exchange, desk, "deposits", at - 10)
-    assert pulled.rejected == f"asset/deposit-history: more rows at {at} ms than fit on a page"
+    assert pulled.unstored == f"asset/deposit-history: more rows at {at} ms than fit on a page"
     assert desk.rows("SELECT count(*) FROM deposits") == [(101,)]
 
 

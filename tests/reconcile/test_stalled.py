@@ -64,12 +64,13 @@ async def start(
     virtual_time(monkeypatch, autojump_clock)
 
     @asynccontextmanager
-    async def started(*channels: str, accounts: int = 1) -> AsyncIterator[Accounts]:
+    async def started(*channels: str, accounts: int = 1, rejected: str = "") -> AsyncIterator[Accounts]:
         rest: Rows = {}
 
         async def answer(request: httpx.Request) -> httpx.Response:
             await trio.sleep(random.Random(len(exchange.asked)).uniform(0.05, 0.5))
-            return reply({"code": "0", "data": rest.get(request.url.path.removeprefix("/api/v5/"), [])})
+            path = request.url.path.removeprefix("/api/v5/")
+            return reply({"code": "59999" if path == rejected else "0", "data": rest.get(path, [])})
 
         exchange = Exchange(answer)
         live = LiveAccounts(tmp_path, desk, exchange, accounts, *channels)
@@ -586,3 +587,39 @@ def test_few_rows_are_found_among_many_by_an_index(desk: Desk, sql: str) -> None
     plan = "; ".join(str(row[3]) for row in reader.execute(f"EXPLAIN QUERY PLAN {sql}"))
     reader.close()
     assert PLANS[sql] in plan
+
+
+async def test_a_row_that_cannot_be_stored_is_a_partial_gap_of_a_channel_that_stays_verified(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    """Another request would report the same row, and no reconnect would help."""
+    gaps = "SELECT from_at / 1000, to_at / 1000, outcome, filled_at IS NOT NULL, note FROM gaps"
+    async with start("orders") as accounts:
+        rejected_ms = now_ms()
+        accounts.report("trade/fills", {"instId": "BTC-USDT-SWAP", "ordId": "", "tradeId": "", "ts": str(rejected_ms)})
+        await trio.sleep(300)  # several checks report it
+        accounts.report("trade/fills")
+        [(begin_ms, end_ms, *ended)] = accounts.live.desk.rows(gaps)
+        assert begin_ms <= rejected_ms <= end_ms
+        assert ended[:2] == ["partial", 1]
+        assert "trade/fills: a row cannot be stored" in ended[2]
+        await trio.sleep(300)
+        assert not any(isinstance(one, Unverified) for one in accounts.live.received())
+        [(_, later_ms, *_)] = accounts.live.desk.rows(gaps)
+        [(covered_ms,)] = accounts.live.desk.rows("SELECT covered_until / 1000 FROM coverage WHERE live = 1")
+        assert later_ms < covered_ms - 100_000
+        assert not accounts.live.stale
+
+
+async def test_a_lost_push_is_found_beside_a_row_that_cannot_be_stored(start: Start, autojump_clock: MockClock) -> None:
+    async with start("orders") as accounts:
+        accounts.report("trade/orders-pending", {"ordId": ""}, order(7, uTime=str(now_ms())))
+        assert "order 7 was missed" in str(await accounts.stalled())
+
+
+async def test_a_rejected_request_verifies_nothing(start: Start, autojump_clock: MockClock) -> None:
+    """Unlike a row that cannot be stored, it says nothing about all other rows."""
+    async with start("orders", rejected="trade/fills") as accounts:
+        await trio.sleep(200)
+        assert verified(accounts) == 0
+        assert accounts.live.desk.rows("SELECT channel FROM unverified") == [("orders",)]
