@@ -16,8 +16,8 @@ from tests.bench.measure import Row, okxsync, running
 PER_SECOND = 3
 
 
-def with_the_limit(port: int, connections: int, folder: Path) -> list[str]:
-    return okxsync(port, connections, folder, dials_per_second=None)
+def with_the_limit(origin: str, connections: int, folder: Path) -> list[str]:
+    return okxsync(origin, connections, folder, dials_per_second=None)
 
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:

@@ -101,9 +101,9 @@ def report(label: str, took: list[float]) -> None:
 def beside_daemon(count: int) -> None:
     """Print what 500 messages a second cost a daemon on a log of ``count`` frames, alone and beside a prune."""
 
-    def on_a_long_log(port: int, connections: int, folder: Path) -> list[str]:
+    def on_a_long_log(origin: str, connections: int, folder: Path) -> list[str]:
         fill(folder / DATABASE, count)
-        return okxsync(port, connections, folder)
+        return okxsync(origin, connections, folder)
 
     for label in ("alone", "beside prune"):
         with running(on_a_long_log, CONNECTIONS, "paced", RATE, SECONDS) as run:

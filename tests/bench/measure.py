@@ -22,11 +22,15 @@ from typing import Any
 
 import psutil
 import pysqlite3
+import trustme
 
 from tests.bench.orders import SENTINEL
 
-Client = Callable[[int, int, Path], list[str]]
-"""Makes the command line of a client from the source's port, the number of connections, and the folder."""
+Client = Callable[[str, int, Path], list[str]]
+"""Makes the command line of a client from the source's origin (https://127.0.0.1:PORT, or http:), the number of
+connections, and the folder."""
+tls = True
+"""Whether the source is reached over TLS, as OKX is."""
 LIMIT_S = 300.0
 REST_S = 5
 IDLE = 0.25
@@ -34,13 +38,13 @@ IDLE = 0.25
 DATABASE = "okxsync.db"
 
 
-def okxsync(port: int, connections: int, folder: Path, dials_per_second: int | None = 1000) -> list[str]:
+def okxsync(origin: str, connections: int, folder: Path, dials_per_second: int | None = 1000) -> list[str]:
     """okxsync as users run it; only where dialling is not what is measured it need not wait for OKX's limit."""
     lines = [
         f'database = "{DATABASE}"',
         "[sites.bench]",
-        f'rest = "http://127.0.0.1:{port}"',
-        *(f'{name} = "ws://127.0.0.1:{port}/ws/v5/{name}"' for name in ("public", "private", "business")),
+        f'rest = "{origin}"',
+        *(f'{name} = "{origin.replace("http", "ws", 1)}/ws/v5/{name}"' for name in ("public", "private", "business")),
         *([f"dials_per_second = {dials_per_second}"] if dials_per_second else []),
     ]
     for number in range(connections):
@@ -52,17 +56,17 @@ def okxsync(port: int, connections: int, folder: Path, dials_per_second: int | N
     return [sys.executable, "-m", "okxsync", "run", "--config", str(config)]
 
 
-def in_batches(port: int, connections: int, folder: Path, batch: int = 200) -> list[str]:
-    where = [str(port), str(connections), str(folder / DATABASE)]
+def in_batches(origin: str, connections: int, folder: Path, batch: int = 200) -> list[str]:
+    where = [origin, str(connections), str(folder / DATABASE)]
     return [sys.executable, "-m", "tests.bench.with_python_okx", *where, str(batch)]
 
 
-def one_by_one(port: int, connections: int, folder: Path) -> list[str]:
-    return in_batches(port, connections, folder, batch=1)
+def one_by_one(origin: str, connections: int, folder: Path) -> list[str]:
+    return in_batches(origin, connections, folder, batch=1)
 
 
-def ccxt(port: int, connections: int, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.bench.with_ccxt", str(port), str(connections), str(folder / DATABASE)]
+def ccxt(origin: str, connections: int, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.bench.with_ccxt", origin, str(connections), str(folder / DATABASE)]
 
 
 NAMES: Mapping[Client, str] = {
@@ -159,17 +163,30 @@ def running(client: Client, connections: int, mode: str, *numbers: int) -> Itera
     command = [sys.executable, "-m", "tests.bench.source", str(connections), mode, *map(str, numbers)]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        trusted = dict(os.environ)
+        if tls:
+            command += ["--certificate", str(_certificate(folder))]
+            trusted["SSL_CERT_FILE"] = str(folder / "authority.pem")
         source = stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         )
         stack.callback(source.kill)
         assert source.stdout
-        port = int(source.stdout.readline())
+        origin = f"http{'s' if tls else ''}://127.0.0.1:{int(source.stdout.readline())}"
+        line = client(origin, connections, folder)
         process = stack.enter_context(
-            subprocess.Popen(client(port, connections, folder), stderr=subprocess.DEVNULL, start_new_session=True)
+            subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True, env=trusted)
         )
         stack.callback(_end, process)
         yield Run(source, process, folder)
+
+
+def _certificate(folder: Path) -> Path:
+    """Write an authority, and a certificate of this host with its key; return the latter."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "source.pem")
+    return folder / "source.pem"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,15 +1,17 @@
 """A source of order frames that is faster than what it measures: an aiohttp server, in a process of its own.
 
-    python -m tests.bench.source CONNECTIONS flood FRAMES | paced RATE SECONDS | burst FRAMES
+    python -m tests.bench.source CONNECTIONS flood FRAMES | paced RATE SECONDS | burst FRAMES [--certificate FILE]
 
 It speaks as much of OKX's protocol as a client needs to log in and to subscribe to ``orders``. It prints its port;
 ``ready`` once all have subscribed and REST calls have ceased; after a line on its input the time when it began, and
 at the end how many frames it sent, in how many seconds, and how late the latest was.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
+import ssl
 import struct
 import sys
 import time
@@ -162,14 +164,18 @@ def _instrument(number: int, base: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-async def main(connections: int, mode: str, *numbers: int) -> None:
+async def main(connections: int, mode: str, *numbers: int, certificate: str | None) -> None:
     source = Source(connections)
     app = web.Application()
     app.router.add_get("/ws/v5/{endpoint}", source.websocket)
     app.router.add_route("*", "/api/v5/{path:.*}", source.rest)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    secure = None
+    if certificate:
+        secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secure.load_cert_chain(certificate)
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024, ssl_context=secure).start()
     print(runner.addresses[0][1], flush=True)
     await source.wait_ready()
     await {"flood": flood, "paced": paced, "burst": burst}[mode](source, *numbers)  # type: ignore[operator]
@@ -177,4 +183,10 @@ async def main(connections: int, mode: str, *numbers: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("connections", type=int)
+    parser.add_argument("mode")
+    parser.add_argument("numbers", type=int, nargs="+")
+    parser.add_argument("--certificate")
+    chosen = parser.parse_args()
+    asyncio.run(main(chosen.connections, chosen.mode, *chosen.numbers, certificate=chosen.certificate))

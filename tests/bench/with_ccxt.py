@@ -1,12 +1,13 @@
 """The baseline: ccxt.pro ``watch_orders`` into SQLite, as one would write it by hand.
 
-    python -m tests.bench.with_ccxt PORT CONNECTIONS DATABASE
+    python -m tests.bench.with_ccxt ORIGIN CONNECTIONS DATABASE
 
 ccxt does not hand out the frame; what it logs instead is the order as it came, which is nearly all of it.
 """
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 
@@ -15,13 +16,13 @@ import ccxt.pro
 from tests.bench import baseline
 
 
-async def watch(port: int, number: int, db: sqlite3.Connection) -> None:
-    rest, socket = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/ws/v5"
+async def watch(origin: str, number: int, db: sqlite3.Connection) -> None:
     exchange = ccxt.pro.okx({"apiKey": f"{number}", "secret": "s", "password": "p", "enableRateLimit": False})
-    exchange.urls["api"]["rest"] = rest
-    exchange.urls["api"]["ws"] = socket
+    exchange.urls["api"]["rest"] = origin
+    exchange.urls["api"]["ws"] = f"{origin.replace('http', 'ws', 1)}/ws/v5"
     exchange.options["fetchMarkets"] = {"types": ["swap"]}
     exchange.has["fetchCurrencies"] = False
+    exchange.cafile = os.environ.get("SSL_CERT_FILE")
     exchange.newUpdates = True
     account = f"a{number}"
     while True:
@@ -30,10 +31,10 @@ async def watch(port: int, number: int, db: sqlite3.Connection) -> None:
         baseline.store(db, rows, [baseline.frame(account, json.dumps(order)) for order in orders])
 
 
-async def main(port: int, connections: int, path: str) -> None:
+async def main(origin: str, connections: int, path: str) -> None:
     db = baseline.create(path)
-    await asyncio.gather(*(watch(port, number, db) for number in range(connections)))
+    await asyncio.gather(*(watch(origin, number, db) for number in range(connections)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

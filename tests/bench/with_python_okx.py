@@ -1,6 +1,6 @@
 """The baseline: python-okx into SQLite, as an expert would write it by hand.
 
-    python -m tests.bench.with_python_okx PORT CONNECTIONS DATABASE BATCH
+    python -m tests.bench.with_python_okx ORIGIN CONNECTIONS DATABASE BATCH
 
 Frames are stored when BATCH of them have come, or 5 ms after the first; with a BATCH of 1 each has its own commit.
 """
@@ -47,20 +47,20 @@ class Store:
         self.frames.clear()
 
 
-async def listen(port: int, number: int, store: Store) -> None:
-    url = f"ws://127.0.0.1:{port}/ws/v5/private"
+async def listen(origin: str, number: int, store: Store) -> None:
+    url = f"{origin.replace('http', 'ws', 1)}/ws/v5/private"
     client = WsPrivateAsync(str(number), "p", "s", url)
-    # Its start() insists on TLS, whatever the address; all else is its own.
+    # Its start() trusts only the public authorities; all else is its own.
     client.websocket = await websockets.connect(url, open_timeout=60)
     consuming = asyncio.create_task(client.consume())
     await client.subscribe([{"channel": "orders", "instType": "ANY"}], partial(store.add, f"a{number}"))
     await consuming
 
 
-async def main(port: int, connections: int, path: str, batch: int) -> None:
+async def main(origin: str, connections: int, path: str, batch: int) -> None:
     store = Store(baseline.create(path), batch)
-    await asyncio.gather(*(listen(port, number, store) for number in range(connections)))
+    await asyncio.gather(*(listen(origin, number, store) for number in range(connections)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
