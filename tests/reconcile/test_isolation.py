@@ -71,7 +71,9 @@ class Office:
 
     def store(self, *messages: Message) -> None:
         database = open_database(self.database)
-        Writer(database).apply(messages)
+        writer = Writer(database)
+        writer.apply(messages)
+        writer.flush()
         database.close()
 
     def subscribe(self, *, gap: bool) -> None:
