@@ -245,7 +245,8 @@ def live_channels(reader: Reader, channels: Collection[str], account: str | None
         f"SELECT account, channel, coalesce((SELECT max(to_at) FROM gaps WHERE {of_channel} AND outcome IS NOT NULL"
         " AND to_at <= covered_until), covered_since), covered_until,"  # later: by a clock that was ahead
         " coalesce((SELECT answered_at FROM connections WHERE id = connection_id), 0), coalesce(reported_ms, 0),"
-        f" coalesce((SELECT filled_at FROM gaps WHERE {of_channel} ORDER BY to_at DESC LIMIT 1), 0)"
+        f" coalesce((SELECT filled_at FROM gaps WHERE {of_channel} AND outcome IS NOT NULL AND to_at IS NOT NULL"
+        " ORDER BY to_at DESC LIMIT 1), 0)"
         " FROM coverage"
         f" WHERE {whose}live = 1 AND {CHANNEL_NAME} IN ({marks})"
         f" AND NOT EXISTS (SELECT 1 FROM gaps WHERE {of_channel} AND outcome IS NULL)",

@@ -37,7 +37,7 @@ def test_live_channels_are_complete_since_their_last_gap(desk: Desk, reader: Rea
     desk.apply(GapResult(1, NOW + 6 * S, "filled", 0, None), Subscribed(2, "beta", ["orders"], NOW + 7 * S))
     found = sorted(live_channels(reader, CHANNELS), key=lambda one: one.key)
     assert found == [
-        LiveChannel("alpha", "orders", NOW + 5 * S, NOW + 5 * S, 0, 0),  # "account" has a gap that is open
+        LiveChannel("alpha", "orders", NOW + 5 * S, NOW + 5 * S, 0, 0, NOW + 6 * S),  # "account" has a gap that is open
         LiveChannel("alpha", "positions", NOW, NOW, 0, 0),
         LiveChannel("beta", "orders", NOW + 7 * S, NOW + 7 * S, 0, 0),
     ]
