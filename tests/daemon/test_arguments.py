@@ -126,11 +126,13 @@ async def test_channels_with_arguments_are_verified_only_for_what_they_report(sa
         await until(lambda: held(database, "SWAP") == orders_of_a0(sandbox, "SWAP"))
 
 
-def fills_are_complete(sandbox: Sandbox, database: Location) -> bool:
+def fills_of_a0(sandbox: Sandbox) -> set[str]:
     uid = next(uid for uid, member in sandbox.exchange.members.items() if member.name == "a0")
-    theirs = {row["tradeId"] for row in sandbox.exchange.fill_rows(uid)}
-    ours = rows(database, "SELECT trade_id FROM fills WHERE account = 'a0'")
-    return {row["trade_id"] for row in ours} == theirs != set()
+    return {row["tradeId"] for row in sandbox.exchange.fill_rows(uid)}
+
+
+def fills_held(database: Location) -> set[str]:
+    return {row["trade_id"] for row in rows(database, "SELECT trade_id FROM fills WHERE account = 'a0'")}
 
 
 async def test_gaps_of_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -138,9 +140,11 @@ async def test_gaps_of_fills_alone_are_filled_over_rest(sandbox: Sandbox, tmp_pa
     async with run(tmp_path, text, 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
     trade(sandbox, 100)
+    missed = fills_of_a0(sandbox)  # the exchange settles later: such a fill is not one of the gap
+    assert missed
     async with run(tmp_path, text, 4) as database:
         await until(lambda: status_of(database).exit_code == 0)
-        assert fills_are_complete(sandbox, database)
+        assert missed <= fills_held(database)
     (gap,) = rows(database, "SELECT outcome, note FROM gaps WHERE account = 'a0' AND reason = 'stopped' AND to_at")
     assert gap == {"outcome": "filled", "note": None}
 
@@ -150,7 +154,8 @@ async def test_a_push_of_fills_triggers_a_rest_request(sandbox: Sandbox, tmp_pat
     async with mirrored(tmp_path, with_channels(sandbox, '["fills"]'), 4, timings) as database:
         await until(lambda: status_of(database).exit_code == 0)
         trade(sandbox, 100)
-        await until(lambda: fills_are_complete(sandbox, database))
+        assert fills_of_a0(sandbox)
+        await until(lambda: fills_held(database) == fills_of_a0(sandbox))
 
 
 async def test_a_channel_that_is_rejected_on_the_first_run_has_an_open_gap_until_it_is_accepted(
