@@ -165,6 +165,14 @@ BUDGETS: Final[dict[str, Budget]] = {
     "trade/order": Budget(60, 2),
     "trade/order-algo": Budget(20, 2),
     "public/instruments": Budget(20, 2),
+    "account/instruments": Budget(20, 2),
+    "account/leverage-info": Budget(20, 2),
+    "account/max-size": Budget(20, 2),
+    "account/max-avail-size": Budget(20, 2),
+    "public/price-limit": Budget(20, 2),
+    "public/mark-price": Budget(10, 2),
+    "market/ticker": Budget(20, 2),
+    "market/index-tickers": Budget(20, 2),
 }
 
 

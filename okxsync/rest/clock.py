@@ -53,6 +53,10 @@ class SiteClock:
         """Return by how much the exchange's clock is ahead of the process's, in seconds."""
         return self.now_s() - clock.now_us() / 1e6
 
+    def age_s(self) -> float:
+        """Return how long ago the exchange's time was received, in seconds; infinity: never."""
+        return trio.current_time() - self._measured_at
+
     @property
     def measured(self) -> bool:
         """Whether the exchange's time was ever received."""

@@ -1,0 +1,270 @@
+"""Asks OKX for what the mirror does not know: the facts of a preview, and those of the checks before a send.
+
+    per account    account/config, account/instruments; then leverage-info, max-size or max-avail-size
+    per site       price-limit, mark-price, ticker
+
+Accounts are asked side by side, each within its own rate limits. What does not come in time is not known, and the
+account is skipped for a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import httpx
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from okxsync.config.settings import AccountSettings, MarketSettings
+from okxsync.okx import models
+from okxsync.okx.codes import Action
+from okxsync.plans.checks import Finding, td_mode_of
+from okxsync.plans.document import Leg, Plan, inst_type_of
+from okxsync.plans.facts import AccountFacts, Instrument, MaxSize, decimal_of, instrument_of
+from okxsync.plans.prices import Quotes
+from okxsync.plans.reasons import Reason
+from okxsync.rest.client import AccountClient, Client, MarketClient, RestError
+from okxsync.rest.clients import Clients
+from okxsync.rest.http import UNREADABLE
+from okxsync.runtime import clock
+
+AT_ONCE: Final = 64
+"""Accounts that are asked at the same time."""
+ACCOUNT_S: Final = 10.0
+"""How long one account may take: the others of a preview wait for it."""
+CONFIG_FRESH_S: Final = 10.0
+"""Before a send, an account that answered a private call so recently is not asked again."""
+INSTRUMENT_FRESH_MS: Final = 120_000
+QUOTE_FRESH_MS: Final = 1_000
+"""A quote that is younger is not asked for again: it may be 2 s old when it is used."""
+
+Row = Mapping[str, Any]
+
+
+class Gatherer:
+    """Collects facts over REST.
+
+    Args:
+        http: Shared with the accounts' clients.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, clients: Clients) -> None:
+        self._http = http
+        self._clients = clients
+        self._limit = trio.CapacityLimiter(AT_ONCE)
+        self._public: dict[tuple[str, bool], MarketClient] = {}
+        self._quotes: dict[tuple[str, bool, str], Quotes] = {}
+        self._locks: dict[tuple[str, bool, str], trio.Lock] = {}
+        self._configs: dict[str, tuple[AccountClient, float, Row]] = {}
+        self._instruments: dict[tuple[str, str], Instrument] = {}
+
+    async def complete(
+        self, plan: Plan, facts: Mapping[str, AccountFacts], accounts: Mapping[str, AccountSettings]
+    ) -> dict[str, AccountFacts]:
+        """Return the facts of these accounts with all that a preview needs of each."""
+        found: dict[str, AccountFacts] = {}
+
+        async def one(name: str) -> None:
+            async with self._limit:
+                found[name] = await self._account(plan, facts[name], fresh_s=0.0, sizes=True)
+
+        async with trio.open_nursery() as nursery:
+            for name in facts:
+                if name in accounts:
+                    nursery.start_soon(one, name)
+        return {**facts, **found}
+
+    async def refresh(self, plan: Plan, facts: AccountFacts) -> AccountFacts:
+        """Return the facts of one account as the checks before a send need them."""
+        return await self._account(plan, facts, fresh_s=CONFIG_FRESH_S, sizes=False)
+
+    async def quotes(self, plan: Plan, accounts: Sequence[AccountSettings]) -> dict[tuple[str, bool, str], Quotes]:
+        """Return the prices of the plan's instruments on the sites of these accounts; a failed request has none."""
+        sites = {(one.site_name, one.demo): one for one in accounts}
+        found: dict[tuple[str, bool, str], Quotes] = {}
+
+        async def one(account: AccountSettings, instrument: str, with_index: bool) -> None:
+            key = account.site_name, account.demo, instrument
+            async with self._locks.setdefault(key, trio.Lock()):
+                known = self._quotes.get(key)
+                if known is None or _now_ms() - known.at_ms >= QUOTE_FRESH_MS:
+                    known = await self._ask_quotes(account, instrument, with_index)
+            if known is not None:
+                self._quotes[key] = found[key] = known
+
+        async with trio.open_nursery() as nursery:
+            for account in sites.values():
+                for instrument in dict.fromkeys(leg.instrument for leg in plan.legs):
+                    nursery.start_soon(one, account, instrument, _needs_index(plan, instrument))
+        return found
+
+    async def _ask_quotes(self, account: AccountSettings, instrument: str, with_index: bool) -> Quotes | None:
+        client = self._public_client(account)
+        inst_type = inst_type_of(instrument) or ""
+        rows: dict[str, Row] = {}
+
+        async def ask(path: str, params: Mapping[str, str]) -> None:
+            rows[path] = await _first(client, path, params)
+
+        at_ms = _now_ms()
+        with trio.move_on_after(ACCOUNT_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "public/price-limit", {"instId": instrument})
+                mark_type = "MARGIN" if inst_type == "SPOT" else inst_type
+                nursery.start_soon(ask, "public/mark-price", {"instType": mark_type, "instId": instrument})
+                nursery.start_soon(ask, "market/ticker", {"instId": instrument})
+                if with_index:
+                    nursery.start_soon(ask, "market/index-tickers", {"instId": "-".join(instrument.split("-")[:2])})
+        ticker, limits = rows.get("market/ticker", {}), rows.get("public/price-limit", {})
+        mark = decimal_of(rows.get("public/mark-price", {}).get("markPx"))
+        last = decimal_of(ticker.get("last"))
+        if mark is None and last is None:
+            return None
+        limited = str(limits.get("enabled", True)).lower() != "false"
+        return Quotes(
+            mark=mark,
+            last=last,
+            bid=decimal_of(ticker.get("bidPx")),
+            ask=decimal_of(ticker.get("askPx")),
+            index=decimal_of(rows.get("market/index-tickers", {}).get("idxPx")),
+            buy_limit=decimal_of(limits.get("buyLmt")) if limited else None,
+            sell_limit=decimal_of(limits.get("sellLmt")) if limited else None,
+            at_ms=at_ms,
+        )
+
+    def _public_client(self, account: AccountSettings) -> MarketClient:
+        key = account.site_name, account.demo
+        if key not in self._public:
+            settings = MarketSettings(account.site_name, account.site, account.demo, ())
+            self._public[key] = MarketClient(self._http, settings, self._clients.clock_of(account.site))
+        return self._public[key]
+
+    async def _account(self, plan: Plan, facts: AccountFacts, *, fresh_s: float, sizes: bool) -> AccountFacts:
+        if facts.barred:
+            return facts
+        if (client := self._clients.of(facts.name)) is None:
+            return replace(facts, barred=Reason.NO_KEY, barred_detail="the account is not enabled")
+        try:
+            with trio.fail_after(ACCOUNT_S):
+                return await self._ask_account(client, plan, facts, fresh_s, sizes)
+        except trio.TooSlowError:
+            return replace(facts, barred=Reason.NOT_CONNECTED, barred_detail=f"no answer within {ACCOUNT_S:.0f} s")
+        except RestError as error:
+            rejects_key = error.action in (Action.GIVE_UP, Action.RESIGN)
+            reason = Reason.KEY_REFUSED if rejects_key else Reason.NOT_CONNECTED
+            return replace(facts, barred=reason, barred_detail=str(error))
+
+    async def _ask_account(
+        self, client: AccountClient, plan: Plan, facts: AccountFacts, fresh_s: float, sizes: bool
+    ) -> AccountFacts:
+        names = list(dict.fromkeys(leg.instrument for leg in plan.legs))
+        instruments: dict[str, Instrument] = {}
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            for name in names:
+                nursery.start_soon(self._instrument, client, name, instruments, sizes)
+            config = await self._config(client, fresh_s)
+        facts = replace(facts, instruments=instruments, **_of_config(config))
+        if not sizes:
+            return facts
+        levers: dict[tuple[str, str, str], Decimal] = {}
+        max_sizes: dict[tuple[str, str], MaxSize] = {}
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            for leg in plan.legs:
+                if (instrument := instruments.get(leg.instrument)) is None:
+                    continue
+                td_mode = td_mode_of(facts, leg, instrument)
+                if isinstance(td_mode, Finding):
+                    continue
+                if instrument.kind != "spot":
+                    nursery.start_soon(_levers, client, leg, td_mode, levers)
+                nursery.start_soon(_max_size, client, leg, td_mode, instrument, max_sizes)
+        return replace(facts, levers=levers, max_sizes=max_sizes)
+
+    async def _config(self, client: AccountClient, fresh_s: float) -> Row:
+        known = self._configs.get(client.name)
+        if known and known[0] is client and trio.current_time() - known[1] < fresh_s:
+            return known[2]
+        row = await _first(client, "account/config", {}, rejected_is_empty=False)
+        self._configs[client.name] = client, trio.current_time(), row
+        return row
+
+    async def _instrument(self, client: AccountClient, name: str, into: dict[str, Instrument], always: bool) -> None:
+        key = client.name, name
+        known = self._instruments.get(key)
+        if always or known is None or _now_ms() - known.at_ms > INSTRUMENT_FRESH_MS:
+            row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
+            known = instrument_of(msgspec.convert(row, models.Instrument), _now_ms()) if row else None
+        if known is not None:
+            self._instruments[key] = into[name] = known
+
+
+async def _levers(client: AccountClient, leg: Leg, td_mode: str, into: dict[tuple[str, str, str], Decimal]) -> None:
+    for row in await _rows(client, "account/leverage-info", {"instId": leg.instrument, "mgnMode": td_mode}):
+        if (lever := decimal_of(row.get("lever"))) is not None:
+            into[leg.instrument, td_mode, str(row.get("posSide") or "")] = lever
+
+
+async def _max_size(
+    client: AccountClient, leg: Leg, td_mode: str, instrument: Instrument, into: dict[tuple[str, str], MaxSize]
+) -> None:
+    params = {"instId": leg.instrument, "tdMode": td_mode}
+    key = leg.instrument, td_mode
+    if instrument.kind == "spot":
+        row = await _first(client, "account/max-avail-size", params)
+        into[key] = MaxSize(avail_buy=decimal_of(row.get("availBuy")), avail_sell=decimal_of(row.get("availSell")))
+        return
+    if leg.leverage and leg.leverage.set:
+        params["leverage"] = f"{leg.leverage.value:f}"
+    row = await _first(client, "account/max-size", params)
+    into[key] = MaxSize(buy=decimal_of(row.get("maxBuy")), sell=decimal_of(row.get("maxSell")))
+
+
+def _of_config(row: Row) -> dict[str, Any]:
+    """Return the facts of ``account/config``."""
+    lead: set[str] = set()
+    for role, listed in (("roleType", "traderInsts"), ("spotRoleType", "spotTraderInsts")):
+        if str(row.get(role)) == "1" and isinstance(row.get(listed), list):
+            lead.update(map(str, row[listed]))
+    return {
+        "mode": str(row.get("acctLv") or ""),
+        "pos_mode": str(row.get("posMode") or ""),
+        "permissions": frozenset(one.strip() for one in str(row.get("perm") or "").split(",") if one.strip()),
+        "uid": str(row.get("uid") or ""),
+        "main_uid": str(row.get("mainUid") or ""),
+        "lead_instruments": frozenset(lead),
+    }
+
+
+def _needs_index(plan: Plan, instrument: str) -> bool:
+    legs = [leg for leg in plan.legs if leg.instrument == instrument]
+    return any(
+        (leg.price and leg.price.base == "index") or (leg.protect and leg.protect.trigger == "index") for leg in legs
+    )
+
+
+async def _first(client: Client, path: str, params: Mapping[str, str], *, rejected_is_empty: bool = True) -> Row:
+    """Return the first row of a reply; {} if there is none."""
+    return next(iter(await _rows(client, path, params, rejected_is_empty=rejected_is_empty)), {})
+
+
+async def _rows(
+    client: Client, path: str, params: Mapping[str, str], *, rejected_is_empty: bool = True
+) -> list[dict[str, Any]]:
+    """Return the rows of a reply. If OKX rejects this one request, it has nothing to say: what it asks is not known.
+
+    Raises:
+        RestError: the request failed.
+    """
+    try:
+        return msgspec.json.decode(await client.get(path, params, priority=0), type=list[dict[str, Any]])
+    except UNREADABLE:
+        raise RestError(f"{path}: data is not a list of objects", Action.RETRY) from None
+    except RestError as error:
+        if rejected_is_empty and error.is_rejection:
+            return []
+        raise
+
+
+def _now_ms() -> int:
+    return clock.now_us() // 1000
