@@ -27,6 +27,8 @@ from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, wanted_channels
 from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run
 from okxsync.mirror.queries import account_names, connection_ids, identities, next_run_id
+from okxsync.plans.desk import Receipts
+from okxsync.plans.service import PlanService
 from okxsync.reconcile.gaps import GapSource
 from okxsync.reconcile.held import Reads
 from okxsync.reconcile.instruments import InstrumentLoader
@@ -93,7 +95,8 @@ async def run(
         trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
-                written = partial(_report_trouble, lock)
+                receipts = Receipts()
+                written = partial(_take_written, lock, receipts)
                 nursery.start_soon(partial(run_writer, database, receive, lock_fd=lock.descriptor, on_written=written))
                 with send:
                     async with trio.open_nursery() as producers:
@@ -107,7 +110,9 @@ async def run(
                         for name in removed:
                             await send.send(AccountRemoved(name, now_us()))
                         wait_s = AFTER_S - lock.unheld_s
-                        producers.start_soon(_keep_producing, settings, database, ids, dialers, send, wait_s, timings)
+                        producers.start_soon(
+                            _keep_producing, settings, database, ids, dialers, send, wait_s, timings, receipts
+                        )
                         producers.start_soon(engine.watch, send)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
@@ -127,12 +132,13 @@ async def _keep_producing(
     send: Outbox,
     wait_s: float,
     timings: Timings,
+    receipts: Receipts,
 ) -> None:
     """Produce; if the clock must go back, begin anew as after a crash, with every channel lost."""
     while True:
         # Requests of the previous run count against the exchange's limits too.
         await trio.sleep(max(0.0, wait_s))
-        await _produce(settings, database, ids, dialers, send, timings)
+        await _produce(settings, database, ids, dialers, send, timings, receipts)
         clock.current.unpin()
         wait_s, ids = AFTER_S, connection_ids(database)
 
@@ -144,6 +150,7 @@ async def _produce(
     dialers: Dialers,
     send: Outbox,
     timings: Timings,
+    receipts: Receipts,
 ) -> None:
     """Run the connections, identify the accounts, reconcile with REST, and follow accounts.toml.
 
@@ -165,12 +172,14 @@ async def _produce(
             )
             reconciler = Reconciler(sources, reads, registry.client_of, send)
             instruments = InstrumentLoader(reads, lambda: clients.market, send)
+            plans = PlanService(settings, database, clients, http, registry.blocked, send, receipts)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(plans.run)
                 nursery.start_soon(pool.run, settings, changes)
                 nursery.start_soon(registry.identify, settings.accounts)
                 nursery.start_soon(reconciler.run)
                 nursery.start_soon(instruments.run)
-                nursery.start_soon(_watch, settings, changed, clients, registry, send, nursery)
+                nursery.start_soon(_watch, settings, changed, clients, registry, plans, send, nursery)
                 await _measure_clocks(clients, send, off_s)
                 nursery.cancel_scope.cancel(reason="the clock must go back")
             await pool.report_lost("the exchange's clock is behind the time recorded here")
@@ -202,6 +211,7 @@ async def _watch(
     changed: trio.MemorySendChannel[Settings | str],
     clients: Clients,
     registry: Registry,
+    plans: PlanService,
     send: Outbox,
     nursery: trio.Nursery,
 ) -> None:
@@ -240,6 +250,7 @@ async def _watch(
         removed = old.keys() - {account.name for account in new.accounts}
         log.info("configuration read again: accounts changed: %d, removed: %d", len(others), len(removed))
         registry.configure(others)
+        plans.configure(new)
         await changed.send(new)
         await registry.remove(removed)
         nursery.start_soon(registry.identify, others)
@@ -295,5 +306,6 @@ async def _handle_signals(
             (writer if producers.cancel_called else producers).cancel(reason=name)
 
 
-def _report_trouble(lock: Membership, written: Written) -> None:
+def _take_written(lock: Membership, receipts: Receipts, written: Written) -> None:
+    receipts.written(written)
     lock.report(f"cannot be written: {written.error}" if written.error else "")

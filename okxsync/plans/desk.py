@@ -70,6 +70,7 @@ class Desk:
     Args:
         accounts: The settings of an account by its name; None: it is not configured.
         check: The checks directly before a send.
+        receipts: Of the writer's acknowledgements.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Desk:
         send: Outbox,
         halt: HaltFile,
         check: Check,
+        receipts: Receipts,
     ) -> None:
         self.clients = clients
         self.accounts = accounts
@@ -89,7 +91,7 @@ class Desk:
         self.send = send
         self.halt = halt
         self.check = check
-        self.receipts = Receipts()
+        self.receipts = receipts
 
 
 def moment() -> Moment:

@@ -46,14 +46,15 @@ class Answered(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-Handle: TypeAlias = Callable[[Request], Awaitable[Answered]]
+Handle: TypeAlias = Callable[[Request], Awaitable[Answered | None]]
 
 
 class Requests:
     """Takes requests in the order in which they were inserted.
 
     Args:
-        handle: Answers one request; it must not wait for the end of what it starts, and it does not raise.
+        handle: Answers one request; it must not wait for the end of what it starts, and it does not raise. None: it
+            sends the answer itself, later.
         wall_us: The wall clock.
     """
 
@@ -86,8 +87,10 @@ class Requests:
         for row in self._reader.rows(_NEW, [self._last_id]):
             request = Request(*row)
             self._last_id = request.id
+            answered: Answered | None
             if request.expires_at <= self._wall_us():
                 answered = Answered(STALE, "it waited too long for a running daemon; make it again")
             else:
                 answered = await self._handle(request)
-            await self._send.send(PlanAnswer(request.id, now_us(), answered.outcome, answered.detail))
+            if answered is not None:
+                await self._send.send(PlanAnswer(request.id, now_us(), answered.outcome, answered.detail))

@@ -13,7 +13,7 @@ from okxsync.messages import PlanPreviewed
 from okxsync.plans.children import Child, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.desk import Desk as PlanDesk
-from okxsync.plans.desk import PlanRunner, moment
+from okxsync.plans.desk import PlanRunner, Receipts, moment
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.sender import Sender, open_sending_http
@@ -95,7 +95,9 @@ async def trading(folder: Path, accounts: int = 3) -> AsyncIterator[Trading]:
         async def passes(child: ChildOrder) -> Withheld | None:
             return None
 
-        desk = PlanDesk(clients, by_name.get, Sender(sending, 200), reader, send, HaltFile(store.path), passes)
+        desk = PlanDesk(
+            clients, by_name.get, Sender(sending, 200), reader, send, HaltFile(store.path), passes, Receipts()
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_write, receive, store, desk)
             yield Trading(sandbox, store, desk)

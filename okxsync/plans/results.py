@@ -1,0 +1,73 @@
+"""How a plan has ended: its counters, its outcome, and the exit code of the commands that show it. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from okxsync.plans.commands import ChildOrder
+from okxsync.plans.states import PLACED, ChildState
+
+OK: Final = 0
+PARTLY: Final = 1
+UNKNOWN_LEFT: Final = 5
+REFUSED: Final = 6
+STOPPED: Final = 7
+UNSENT: Final = frozenset({"ready", "armed", "sent"})
+"""States of a child of which more is about to happen by the daemon alone."""
+POLICIES: Final = frozenset({"stopped", "canary"})
+"""Reasons with which the plan's own policy withholds the rest."""
+_RESTING_TYPES: Final = frozenset({"limit", "post_only"})
+
+
+def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | int | None]:
+    """Return the columns of a plan whose children have all ended.
+
+    Args:
+        children: All child orders.
+        withheld: The reason with which the rest was withheld; ``""``: nothing was.
+    """
+    states = Counter(one.state for one in children)
+    placed = sum(states[one] for one in PLACED)
+    expected = sum(count for state, count in states.items() if state is not ChildState.SKIPPED)
+    outcome = "complete" if placed == expected == len(children) else "partial" if placed else "nothing"
+    state = "expired" if withheld == "expired" else "stopped" if withheld else "done"
+    return {
+        "state": state,
+        "outcome": outcome,
+        "accepted": placed,
+        "rejected": states[ChildState.REFUSED],
+        "unknown": states[ChildState.UNKNOWN],
+    }
+
+
+def is_settled(orders: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether nothing more happens soon: each order has ended, rests in the book, or is unknown."""
+    for one in orders:
+        if one["state"] in UNSENT or (one["state"] in ("accepted", "working") and not rests(one)):
+            return False
+    return True
+
+
+def rests(order: Mapping[str, Any]) -> bool:
+    """Whether an order was accepted and waits in the book, as its type says."""
+    return order["state"] in ("accepted", "working") and order["ord_type"] in _RESTING_TYPES
+
+
+def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> int:
+    """Return the exit code for a plan that was executed, by its rows and those of its orders."""
+    if any(one["state"] == "unknown" for one in orders):
+        return UNKNOWN_LEFT
+    if any(one["state"] == "withheld" and one["reason"] in POLICIES for one in orders):
+        return STOPPED
+    as_planned = all(one["state"] == "filled" or rests(one) for one in orders)
+    return OK if as_planned and plan["state"] not in ("stopped", "expired") else PARTLY
+
+
+def filled_usd(orders: Sequence[Mapping[str, Any]]) -> Decimal:
+    """Return what was filled, as the planned share of each order."""
+    total = Decimal(0)
+    for one in orders:
+        if one["acc_fill_sz"] and one["sz"] and Decimal(one["sz"]):
+            total += Decimal(one["planned_usd"]) * Decimal(one["acc_fill_sz"]) / Decimal(one["sz"])
+    return total

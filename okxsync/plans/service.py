@@ -1,0 +1,403 @@
+"""The daemon's part in trading: answers requests, makes previews, accepts approvals, and runs plans to their end.
+
+It does nothing until ``[trading] enabled`` is set.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+import trio
+
+from okxsync.config.location import Location
+from okxsync.config.settings import AccountSettings, Settings
+from okxsync.messages import Halted, PlanAnswer, PlanPreviewed, PlanProgress, Resumed
+from okxsync.okx.endpoints import DAY_MS
+from okxsync.plans.approval import find_refused
+from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
+from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
+from okxsync.plans.document import Plan
+from okxsync.plans.execution import Execution
+from okxsync.plans.facts import AccountFacts, SystemFacts
+from okxsync.plans.gather import Gatherer
+from okxsync.plans.halt import HaltFile
+from okxsync.plans.mirror_facts import read_facts
+from okxsync.plans.plan_file import PlanError, read
+from okxsync.plans.preview import make_preview, to_plan_columns
+from okxsync.plans.reasons import Reason
+from okxsync.plans.requests import Answered, Request, Requests
+from okxsync.plans.results import result_of
+from okxsync.plans.selection import select
+from okxsync.plans.send_checks import find_changed
+from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.stored import read_attempts, read_children, unfinished_plans
+from okxsync.plans.waves import Policy
+from okxsync.rest.clients import Clients
+from okxsync.runtime import clock
+from okxsync.runtime.outbox import Outbox
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader, keep_going
+
+log = logging.getLogger("okxsync.plans")
+
+RECOVERS_S: Final = 45.0
+"""How long after its start the daemon may need until the connections of a resumed plan are live and their gaps filled:
+REST may lag, so a gap is not filled at once."""
+RECHECK_S: Final = 0.25
+_RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
+"""Reasons that end when the connections are live again."""
+_APPROVED_SINCE: Final = (
+    "SELECT o.account, o.planned_usd FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
+    " WHERE p.approved_at >= ? AND o.state <> 'skipped'"
+)
+
+
+class Running:
+    """A plan that is being executed; ``resumed``: an earlier process has begun it."""
+
+    def __init__(self, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
+        self.resumed = resumed
+        self.plan = plan
+        self.children = {one.number: one for one in children}
+        self.valid_until_ms = valid_until_ms
+        self.runner: PlanRunner | None = None
+
+
+class PlanService:
+    """Trading of one daemon.
+
+    Args:
+        blocked: Returns why an account must not be connected; None if it may.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Location,
+        clients: Clients,
+        http: httpx.AsyncClient,
+        blocked: Callable[[str], str | None],
+        send: Outbox,
+        receipts: Receipts,
+    ) -> None:
+        self._database = database
+        self._clients = clients
+        self._blocked = blocked
+        self._send = send
+        self._receipts = receipts
+        self._gatherer = Gatherer(http, clients)
+        self._reader = Reader(database)
+        self._halt = HaltFile(database)
+        self._running: dict[str, Running] = {}
+        self._nursery: trio.Nursery
+        self._desk: Desk
+        self._enabled = trio.Event()
+        self._started_at = trio.current_time()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Apply a changed configuration."""
+        self._settings = settings
+        self._accounts = {one.name: one for one in settings.accounts}
+        if settings.trading.enabled:
+            self._enabled.set()
+
+    async def run(self) -> None:
+        """Resume unfinished plans, and answer requests; never returns."""
+        await self._enabled.wait()
+        self._started_at = trio.current_time()
+        try:
+            async with open_sending_http() as http, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                sender = Sender(http, self._settings.trading.ip_rate)
+                self._desk = Desk(
+                    self._clients, self._accounts_get, sender, self._reader, self._send, self._halt, self._check,
+                    self._receipts,
+                )  # fmt: skip
+                await self._resume_plans()
+                await Requests(self._reader, self._send, self._handle).run()
+        finally:
+            self._reader.close()
+
+    def _accounts_get(self, name: str) -> AccountSettings | None:
+        found = self._accounts.get(name)
+        return found if found and found.enabled else None
+
+    # Requests
+
+    async def _handle(self, request: Request) -> Answered | None:
+        """Answer a request; None: its answer follows when its work is done."""
+        try:
+            body = msgspec.json.decode(request.body, type=dict[str, Any])
+            match request.kind:
+                case "preview":
+                    self._nursery.start_soon(self._preview, request, str(body.get("document", "")))
+                    return None
+                case "execute":
+                    return await self._execute(request, body)
+                case "cancel":
+                    return self._cancel(request, protection=bool(body.get("protection")))
+                case "halt":
+                    return await self._halt_trading(request, str(body.get("reason", "")))
+                case "resume":
+                    return await self._resume_trading(request)
+        except msgspec.MsgspecError:
+            return Answered("bad-request", "body: not a JSON object")
+        except StoreError as error:
+            return Answered("store-error", str(error))
+        except OSError as error:
+            return Answered("failed", str(error))
+        return Answered("bad-request", f"kind: {request.kind} is not known")
+
+    async def _preview(self, request: Request, document: str) -> None:
+        try:
+            answered = await self._make_preview(request, document)
+        except PlanError as error:
+            answered = Answered("bad-plan", str(error))
+        except StoreError as error:
+            answered = Answered("store-error", str(error))
+        await self._send.send(PlanAnswer(request.id, clock.now_us(), answered.outcome, answered.detail))
+
+    async def _make_preview(self, request: Request, document: str) -> Answered:
+        plan_id = request.plan_id or ""
+        if not is_plan_id(plan_id):
+            return Answered("bad-request", "plan_id: 11 characters of Crockford's base 32")
+        if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
+            return Answered("previewed", "it exists already")
+        plan = read(document)
+        facts = self._mirror_facts(plan, self._accounts)
+        trading = self._settings.trading
+        groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
+        names = select(plan, plan_id, groups, {name: one.equity for name, one in facts.items()})
+        completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, self._accounts)
+        system = await self._system(plan, [self._accounts[name] for name in names])
+        # The accounts' state in the mirror is read again: asking REST may have taken seconds.
+        fresh = self._mirror_facts(plan, self._accounts)
+        asked = ("mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers",
+                 "max_sizes", "barred", "barred_detail")  # fmt: skip
+        for name, one in completed.items():
+            given = {field: getattr(one, field) for field in asked}
+            fresh[name] = msgspec.structs.replace(fresh[name], **given)
+        preview = make_preview(plan, plan_id, fresh, trading, system)
+        orders = [to_columns(plan_id, child) for child in preview.children]
+        await self._send.send(PlanPreviewed(to_plan_columns(preview), orders))
+        return Answered("previewed", preview.confirmation)
+
+    async def _execute(self, request: Request, body: dict[str, Any]) -> Answered:
+        plan_id = request.plan_id or ""
+        if (row := self._row(plan_id)) is None:
+            return Answered("no-plan", f"there is no plan {plan_id}")
+        if row["state"] != "previewed" or plan_id in self._running:
+            return Answered("not-previewed", f"its state is {row['state']}; a plan is executed at most once")
+        plan, children = read(row["doc"]), self._children(plan_id)
+        system = await self._system(plan, [])
+        refused = find_refused(
+            str(body.get("preview_hash", "")),
+            str(body.get("confirm", "")),
+            row["doc_hash"],
+            row["preview_hash"],
+            children,
+            self._settings.trading,
+            system,
+            preview_ms=row["preview_at"],
+            valid_for=plan.valid_for,
+        )
+        if refused:
+            return Answered(refused.outcome, refused.detail)
+        if system.file_mode:
+            return Answered("file-mode", system.file_mode)
+        if others := {one.kind for one in children if not one.reason and one.kind != "order"}:
+            return Answered("unsupported", f"steps of the kind {', '.join(sorted(others))} are not carried out yet")
+        now_ms = moment().now_ms
+        valid_until_ms = now_ms + plan.valid_for * 1000
+        approved: dict[str, str | int | None] = {
+            "state": "executing", "approved_at": now_ms, "approved_by": request.by, "valid_until": valid_until_ms,
+            "started_at": now_ms,
+        }  # fmt: skip
+        # The writer stores messages in their order: no intent of the plan is stored before its approval.
+        await self._send.send(PlanProgress(plan_id, [], [], [], plan=approved))
+        self._start(plan_id, plan, children, valid_until_ms, resumed=False)
+        return Answered("executing", f"valid for {plan.valid_for} s")
+
+    def _cancel(self, request: Request, *, protection: bool) -> Answered:
+        running = self._running.get(request.plan_id or "")
+        if running is None or running.runner is None:
+            row = self._row(request.plan_id or "")
+            return Answered(
+                "no-plan" if row is None else "not-executing", f"its state is {row['state']}" if row else ""
+            )
+        running.runner.execution.cancel()
+        rests = [one.account for one in running.runner.execution.children if one.state in ("accepted", "working")]
+        if protection or rests:
+            return Answered("canceled", f"nothing more is sent; orders that rest at OKX: {', '.join(rests) or 'none'}")
+        return Answered("canceled", "nothing more is sent")
+
+    async def _halt_trading(self, request: Request, reason: str) -> Answered:
+        await trio.to_thread.run_sync(self._halt.make)
+        await self._send.send(Halted(clock.now_us(), request.by, reason))
+        for one in self._running.values():
+            if one.runner:
+                execution = one.runner.execution
+                execution.breakers = msgspec.structs.replace(execution.breakers, halted=True)
+        return Answered("halted", "nothing is sent until `okxsync resume`")
+
+    async def _resume_trading(self, request: Request) -> Answered:
+        await trio.to_thread.run_sync(self._halt.remove)
+        await self._send.send(Resumed(clock.now_us(), request.by))
+        return Answered("resumed", "orders that were withheld are not sent; preview a new plan")
+
+    # Running plans
+
+    async def _resume_plans(self) -> None:
+        with keep_going(log, "unfinished plans"):
+            for row in unfinished_plans(self._reader):
+                plan_id = row["plan_id"]
+                log.warning("plan %s: continued after a restart", plan_id)
+                self._start(plan_id, read(row["doc"]), self._children(plan_id), row["valid_until"] or 0, resumed=True)
+
+    def _start(self, plan_id: str, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
+        running = self._running[plan_id] = Running(plan, children, valid_until_ms, resumed=resumed)
+        orders = read_children(self._reader, plan_id)
+        attempts = read_attempts(self._reader, plan_id)
+        failure = plan.failure
+        policy = Policy(failure.canary, failure.on_reject, failure.stop_at, failure.on_unknown)
+        running.runner = PlanRunner(
+            self._desk,
+            plan_id,
+            lambda receipt: Execution(
+                orders,
+                attempts,
+                policy,
+                valid_until_ms,
+                receipt,
+                moment(),
+                resumed=resumed,
+                on_restart=failure.on_restart,
+            ),
+        )
+        self._nursery.start_soon(self._run_plan, plan_id, running.runner)
+
+    async def _run_plan(self, plan_id: str, runner: PlanRunner) -> None:
+        await runner.run()
+        ended = result_of(runner.execution.children, runner.execution.decision.withhold)
+        now_ms = moment().now_ms
+        await self._send.send(PlanProgress(plan_id, [], [], [], plan={**ended, "ended_at": now_ms}))
+        del self._running[plan_id]
+
+    async def _check(self, child: ChildOrder) -> Withheld | None:
+        """The checks directly before a send; those of a resumed plan wait until the daemon's connections are live."""
+        while True:
+            try:
+                finding = await self._find_changed(child)
+            except StoreError as error:
+                return Withheld(Reason.STORE_BLOCKED, str(error))
+            own = parse_cl_ord_id(child.cl_ord_id)
+            running = self._running.get(own.plan_id) if own else None
+            recovers = running and running.resumed and trio.current_time() - self._started_at < RECOVERS_S
+            if finding is None or not (recovers and finding.reason in _RECOVERABLE):
+                return finding
+            await trio.sleep(RECHECK_S)
+
+    async def _find_changed(self, order: ChildOrder) -> Withheld | None:
+        own = parse_cl_ord_id(order.cl_ord_id)
+        running = self._running.get(own.plan_id) if own else None
+        account = self._accounts_get(order.account)
+        if running is None or account is None:
+            return Withheld(Reason.NO_KEY, "the account is not configured and enabled")
+        child = running.children[order.number]
+        system = await self._system(running.plan, [account])
+        facts = await self._gatherer.refresh(
+            running.plan, self._mirror_facts(running.plan, {account.name: account})[account.name]
+        )
+        finding = find_changed(
+            child,
+            running.plan,
+            facts,
+            self._settings.trading,
+            system,
+            valid_until_ms=running.valid_until_ms,
+            expected=_expected(child, running),
+        )
+        return Withheld(finding.reason, finding.detail) if finding else None
+
+    # Facts
+
+    def _mirror_facts(self, plan: Plan, accounts: dict[str, AccountSettings]) -> dict[str, AccountFacts]:
+        sites = {name: (one.site_name, one.demo) for name, one in accounts.items()}
+        facts = read_facts(self._reader, sites, {leg.instrument for leg in plan.legs})
+        for name, one in facts.items():
+            if not accounts[name].enabled:
+                facts[name] = msgspec.structs.replace(one, barred=Reason.NO_KEY, barred_detail="enabled = false")
+            elif (why := self._blocked(name)) is not None:
+                why = why or "the account is not identified yet"
+                facts[name] = msgspec.structs.replace(one, barred=Reason.BARRED, barred_detail=why)
+        return facts
+
+    async def _system(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
+        quotes = await self._gatherer.quotes(plan, accounts)
+        now_ms = moment().now_ms
+        sites = [self._clients.clock_of(one.site) for one in accounts]
+        age_s = max((one.age_s() for one in sites), default=0.0)
+        day_of: dict[str, Decimal] = {}
+        for account, usd in self._reader.rows(_APPROVED_SINCE, [now_ms - now_ms % DAY_MS]):
+            day_of[account] = day_of.get(account, Decimal(0)) + Decimal(usd)
+        return SystemFacts(
+            now_ms=now_ms,
+            halted="`okxsync resume` lifts it" if self._halt.exists() else "",
+            file_mode=why_open_to_others(self._database),
+            clock_ms=0 if age_s == float("inf") else now_ms - int(age_s * 1000),
+            clock_error_ms=(clock.latest_us() - clock.earliest_us()) // 2000,
+            day_usd=sum(day_of.values(), Decimal(0)),
+            day_usd_of=day_of,
+            quotes=quotes,
+        )
+
+    def _row(self, plan_id: str) -> dict[str, Any] | None:
+        return next(iter(self._reader.query("SELECT * FROM plans WHERE plan_id = ?", [plan_id])), None)
+
+    def _children(self, plan_id: str) -> list[Child]:
+        sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
+        return [from_columns(row) for row in self._reader.query(sql, [plan_id])]
+
+
+def _expected(child: Child, running: Running) -> Decimal | None:
+    """Return the position that the preview had, and what the plan's own orders have filled since; None: unknown."""
+    position = child.facts.position
+    if position is None or running.runner is None:
+        return None
+    for order in running.runner.execution.children:
+        other = running.children.get(order.number)
+        if other and order.acc_fill_sz and _concerns_same(child, other):
+            filled = Decimal(order.acc_fill_sz)
+            adds = (other.side == "buy") is (child.pos_side != "short")
+            position += filled if adds else -filled
+    return position
+
+
+def _concerns_same(one: Child, other: Child) -> bool:
+    def key(child: Child) -> tuple[str, str, str, str]:
+        return child.account, child.inst_id, child.td_mode, child.pos_side
+
+    return key(one) == key(other)
+
+
+def why_open_to_others(database: Location) -> str:
+    """Return why others than the daemon's user could approve orders in the database file; ``""``: they cannot."""
+    if not isinstance(database, Path):
+        return ""
+    try:
+        found = database.stat()
+    except OSError as error:
+        return str(error)
+    if found.st_uid != os.getuid():
+        return f"{database} belongs to another user"
+    if mode := stat.S_IMODE(found.st_mode) & 0o077:
+        return f"{database} is open to other users ({mode:o}); chmod 600 it"
+    return ""
