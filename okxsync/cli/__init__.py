@@ -17,8 +17,10 @@ from okxsync.cli.backfill import backfill
 from okxsync.cli.check import check
 from okxsync.cli.common import leaves
 from okxsync.cli.demo import demo
+from okxsync.cli.halt import halt, misfires, resume
 from okxsync.cli.init import init
 from okxsync.cli.log import log
+from okxsync.cli.plan import plan
 from okxsync.cli.prune import prune
 from okxsync.cli.run import run
 from okxsync.cli.sandbox import sandbox
@@ -34,8 +36,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, which hold secrets
 )
-for _command in (init, check, run, status, backfill, verify, log, prune, sandbox, demo):
+for _command in (init, check, run, status, backfill, verify, log, prune, sandbox, demo, halt, resume, misfires):
     app.command()(_command)
+app.add_typer(plan, name="plan")
 
 
 def main() -> None:

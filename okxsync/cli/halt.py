@@ -1,0 +1,109 @@
+"""``okxsync halt``, ``resume`` and ``misfires``."""
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from okxsync.cli.common import ConfigOption, DatabaseOption, JsonOption, fail, find_database, recorded_now_us
+
+
+def halt(
+    cancel_orders: Annotated[
+        bool, typer.Option("--cancel-orders", help="Cancel the orders of plans that rest in the book.")
+    ] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+) -> None:
+    """Stop all sending of plans at once. It works without a daemon, and with a full disk.
+
+    Example: okxsync halt --reason "wrong price"
+    """
+    from okxsync.plans.halt import HaltFile
+    from okxsync.store.engines import engine_of
+
+    location = engine_of(find_database(config, db)).resolved()
+    file = HaltFile(location)
+    try:
+        file.make()
+    except OSError as error:
+        fail(1, f"{file.path}: {error.strerror}")
+    typer.echo(f"halted: {file.path}")
+    _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": cancel_orders})
+
+
+def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
+    """Allow sending again. Orders that were withheld meanwhile are not sent.
+
+    Example: okxsync resume
+    """
+    from okxsync.plans.halt import HaltFile
+    from okxsync.store.engines import engine_of
+
+    location = engine_of(find_database(config, db)).resolved()
+    file = HaltFile(location)
+    try:
+        file.remove()
+    except OSError as error:
+        fail(1, f"{file.path}: {error.strerror}")
+    typer.echo("resumed")
+    _notify_daemon(location, "resume", {})
+
+
+def _notify_daemon(location: object, kind: str, body: dict[str, object]) -> None:
+    """Insert the request, if there is a database to insert it into: the file alone has halted or resumed trading."""
+    from okxsync.config.location import location_of
+    from okxsync.plans.client import is_alive, submit
+    from okxsync.store.database import StoreError
+    from okxsync.store.engines import Reader
+
+    place = location_of(str(location))
+    try:
+        with closing(Reader(place)) as reader:
+            alive = is_alive(reader)
+        if alive:
+            submit(place, kind, None, body)
+        else:
+            typer.echo("okxsync: no daemon is running; the file is enough", err=True)
+    except StoreError as error:
+        typer.echo(f"okxsync: not recorded in the database, the file is enough: {error}", err=True)
+
+
+def misfires(
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Since this time (2026-11-20T08:00Z) or age (3d, 2h).")
+    ] = "1d",
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Only this account.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="CODE", help="Only this reason.")] = None,
+    config: ConfigOption = None,
+    db: DatabaseOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which orders of plans were not sent, and why.
+
+    Example: okxsync misfires --since 2h --reason stale
+    """
+    import msgspec
+
+    from okxsync.config.units import moment_ms
+    from okxsync.console.plan import render_misfires
+    from okxsync.console.status import console
+    from okxsync.plans.client import read_misfires
+    from okxsync.store.database import StoreError
+    from okxsync.store.engines import Reader
+
+    location = find_database(config, db)
+    try:
+        since_ms = moment_ms(since, recorded_now_us(location) // 1000)
+    except ValueError as error:
+        fail(2, str(error))
+    try:
+        with closing(Reader(location)) as reader:
+            found = read_misfires(reader, since_us=since_ms * 1000, account=account, reason=reason)
+    except StoreError as error:
+        fail(3, str(error))
+    if json:
+        typer.echo(msgspec.json.encode(found))
+    else:
+        console().print(render_misfires(found))

@@ -1,0 +1,152 @@
+"""Plans as tables, for a terminal or a pipe: a row per child order, totals, and what to type."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from okxsync.console.format import UNKNOWN
+from okxsync.runtime.text import CONTROL_ESCAPES
+
+Row = Mapping[str, Any]
+_COLOUR = {
+    "ready": "green", "filled": "green", "accepted": "green", "working": "green", "skipped": "yellow",
+    "withheld": "yellow", "canceled": "yellow", "refused": "red", "unknown": "red", "absent": "red", "gone": "red",
+}  # fmt: skip
+
+
+def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableType:
+    """Return a preview.
+
+    Args:
+        plan: The row of ``plans``.
+        orders: Those of ``plan_orders``.
+        typed: What a person types to approve it; ``""``: it cannot be approved.
+    """
+    table = _table(
+        "account", "order", "equity", "position", "after", "size", "price", "USD", "margin", "rest", "verdict"
+    )
+    for one in orders:
+        facts = msgspec.json.decode(one["facts"] or "{}")
+        verdict = Text(_verdict(one), _COLOUR.get(one["state"], ""))
+        for warning in facts.get("warnings", ()):
+            verdict.append(f"; {_clean(warning)}", "yellow")
+        order = " ".join(filter(None, [one["side"], one["inst_id"], one["pos_side"], one["ord_type"]]))
+        table.add_row(
+            _clean(one["account"]),
+            _clean(order),
+            _number(facts.get("equity"), money=True),
+            _number(facts.get("position")),
+            _number(facts.get("position_after")),
+            _number(one["sz"]),
+            _number(one["px"]),
+            _number(one["planned_usd"], money=True) if one["sz"] else UNKNOWN,
+            _number(facts.get("margin"), money=True),
+            _number(one["remainder"], money=True) if one["sz"] else UNKNOWN,
+            verdict,
+        )
+    lines = [_title(plan), f"{plan['accounts']} accounts, {plan['ready']} orders ready, {plan['skipped']} skipped"]
+    if plan["note"]:
+        lines.append(_clean(plan["note"]))
+    parts: list[RenderableType] = [Text("\n".join(lines)), table]
+    if typed:
+        parts.append(Text(f"okxsync plan execute {plan['plan_id']}   and type: {typed}"))
+    return Group(*parts)
+
+
+def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
+    """Return how far a plan is: a row per order."""
+    table = _table("account", "order", "size", "price", "state", "filled", "average", "fee", "attempts", "reason")
+    for one in orders:
+        order = " ".join(filter(None, [one["side"], one["inst_id"], one["pos_side"]]))
+        why = ": ".join(filter(None, [one["reason"], one["detail"]]))
+        table.add_row(
+            _clean(one["account"]),
+            _clean(order),
+            _number(one["sz"]),
+            _number(one["px"]),
+            Text(one["state"] + (", doubled" if one["doubled"] else ""), _COLOUR.get(one["state"], "")),
+            _number(one["acc_fill_sz"]),
+            _number(one["avg_px"]),
+            _number(one["fee"]),
+            str(one["attempts"] or ""),
+            _clean(why),
+        )
+    states = Counter(one["state"] for one in orders)
+    counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    outcome = f", {plan['outcome']}" if plan["outcome"] else ""
+    return Group(Text(f"{_title(plan)}\n{plan['state']}{outcome}: {counted}"), table)
+
+
+def render_list(plans: Sequence[Row]) -> RenderableType:
+    table = _table("plan", "previewed", "title", "state", "outcome", "accounts", "ready", "skipped", "USD")
+    for one in plans:
+        table.add_row(
+            one["plan_id"],
+            _time(one["preview_at"], 1000),
+            _clean(one["title"]),
+            one["state"],
+            one["outcome"] or "",
+            str(one["accounts"]),
+            str(one["ready"]),
+            str(one["skipped"]),
+            _number(one["planned_usd"], money=True),
+        )
+    return table
+
+
+def render_misfires(misfires: Sequence[Row]) -> RenderableType:
+    table = _table("time", "plan", "order", "account", "reason", "detail")
+    for one in misfires:
+        table.add_row(
+            _time(one["at"], 1_000_000),
+            one["plan_id"],
+            str(one["child"]),
+            _clean(one["account"]),
+            one["reason"],
+            _clean(one["detail"]),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    numbers = {"equity", "position", "after", "size", "price", "USD", "margin", "rest", "filled", "average", "fee"}
+    for column in columns:
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return table
+
+
+def _title(plan: Row) -> str:
+    return f"plan {plan['plan_id']}: {_clean(plan['title'])} ({_clean(plan['site_modes'])})"
+
+
+def _verdict(order: Row) -> str:
+    if not order["reason"]:
+        return str(order["state"])
+    detail = f" ({_clean(order['detail'])})" if order["detail"] else ""
+    return f"{order['state']}: {order['reason']}{detail}"
+
+
+def _number(text: str | None, *, money: bool = False) -> str:
+    """Return a number as it is, or rounded to cents; a dash if it is not known."""
+    if text is None or text == "":
+        return UNKNOWN
+    return f"{Decimal(text):,.2f}" if money else str(text)
+
+
+def _time(at: int | None, per_second: int) -> str:
+    return UNKNOWN if at is None else datetime.fromtimestamp(at / per_second, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _clean(text: str | None) -> str:
+    """Return text of the exchange or of a plan file without control characters."""
+    return (text or "").translate(CONTROL_ESCAPES)
