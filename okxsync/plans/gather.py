@@ -7,9 +7,11 @@ Accounts are asked side by side, each within its own rate limits. What does not 
 account is skipped for a reason.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import httpx
 import msgspec
@@ -29,6 +31,8 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.http import UNREADABLE
 from okxsync.runtime import clock
 
+log = logging.getLogger("okxsync.plans")
+
 AT_ONCE: Final = 64
 """Accounts that are asked at the same time."""
 ACCOUNT_S: Final = 10.0
@@ -39,7 +43,8 @@ INSTRUMENT_FRESH_MS: Final = 120_000
 QUOTE_FRESH_MS: Final = 1_000
 """A quote that is younger is not asked for again: it may be 2 s old when it is used."""
 
-Row = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, Any]
+Asking: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Gatherer:
@@ -105,7 +110,10 @@ class Gatherer:
         rows: dict[str, Row] = {}
 
         async def ask(path: str, params: Mapping[str, str]) -> None:
-            rows[path] = await _first(client, path, params)
+            try:
+                rows[path] = await _first(client, path, params)
+            except RestError as error:
+                log.warning("%s: %s", instrument, error)
 
         at_ms = _now_ms()
         with trio.move_on_after(ACCOUNT_S):
@@ -160,43 +168,64 @@ class Gatherer:
     ) -> AccountFacts:
         names = list(dict.fromkeys(leg.instrument for leg in plan.legs))
         instruments: dict[str, Instrument] = {}
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            for name in names:
-                nursery.start_soon(self._instrument, client, name, instruments, sizes)
-            config = await self._config(client, fresh_s)
+        config: dict[str, Any] = {}
+        asking: list[Asking] = [partial(self._config, client, config, fresh_s)]
+        asking += [partial(self._instrument, client, name, instruments, sizes) for name in names]
+        await _side_by_side(asking)
         facts = replace(facts, instruments=instruments, **_of_config(config))
         if not sizes:
             return facts
         levers: dict[tuple[str, str, str], Decimal] = {}
         max_sizes: dict[tuple[str, str], MaxSize] = {}
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            for leg in plan.legs:
-                if (instrument := instruments.get(leg.instrument)) is None:
-                    continue
-                td_mode = td_mode_of(facts, leg, instrument)
-                if isinstance(td_mode, Finding):
-                    continue
-                if instrument.kind != "spot":
-                    nursery.start_soon(_levers, client, leg, td_mode, levers)
-                nursery.start_soon(_max_size, client, leg, td_mode, instrument, max_sizes)
+        asking = []
+        for leg in plan.legs:
+            if (instrument := instruments.get(leg.instrument)) is None:
+                continue
+            td_mode = td_mode_of(facts, leg, instrument)
+            if isinstance(td_mode, Finding):
+                continue
+            if instrument.kind != "spot":
+                asking.append(partial(_levers, client, leg, td_mode, levers))
+            asking.append(partial(_max_size, client, leg, td_mode, instrument, max_sizes))
+        await _side_by_side(asking)
         return replace(facts, levers=levers, max_sizes=max_sizes)
 
-    async def _config(self, client: AccountClient, fresh_s: float) -> Row:
+    async def _config(self, client: AccountClient, into: dict[str, Any], fresh_s: float) -> None:
         known = self._configs.get(client.name)
-        if known and known[0] is client and trio.current_time() - known[1] < fresh_s:
-            return known[2]
-        row = await _first(client, "account/config", {}, rejected_is_empty=False)
-        self._configs[client.name] = client, trio.current_time(), row
-        return row
+        if not known or known[0] is not client or trio.current_time() - known[1] >= fresh_s:
+            row = await _first(client, "account/config", {}, rejected_is_empty=False)
+            known = self._configs[client.name] = client, trio.current_time(), row
+        into.update(known[2])
 
     async def _instrument(self, client: AccountClient, name: str, into: dict[str, Instrument], always: bool) -> None:
         key = client.name, name
         known = self._instruments.get(key)
         if always or known is None or _now_ms() - known.at_ms > INSTRUMENT_FRESH_MS:
             row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
-            known = instrument_of(msgspec.convert(row, models.Instrument), _now_ms()) if row else None
+            known = _read_instrument(row) if row else None
         if known is not None:
             self._instruments[key] = into[name] = known
+
+
+async def _side_by_side(asking: Sequence[Asking]) -> None:
+    """Ask all at the same time.
+
+    Raises:
+        RestError: a request has failed; the first error.
+    """
+    errors: list[RestError] = []
+
+    async def one(ask: Asking) -> None:
+        try:
+            await ask()
+        except RestError as error:
+            errors.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for ask in asking:
+            nursery.start_soon(one, ask)
+    if errors:
+        raise errors[0]
 
 
 async def _levers(client: AccountClient, leg: Leg, td_mode: str, into: dict[tuple[str, str, str], Decimal]) -> None:
@@ -218,6 +247,13 @@ async def _max_size(
         params["leverage"] = f"{leg.leverage.value:f}"
     row = await _first(client, "account/max-size", params)
     into[key] = MaxSize(buy=decimal_of(row.get("maxBuy")), sell=decimal_of(row.get("maxSell")))
+
+
+def _read_instrument(row: Row) -> Instrument | None:
+    try:
+        return instrument_of(msgspec.json.decode(msgspec.json.encode(row), type=models.Instrument), _now_ms())
+    except msgspec.MsgspecError:
+        return None
 
 
 def _of_config(row: Row) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from okxsync.plans.waves import Policy
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
+from okxsync.runtime.supervise import supervised
 from okxsync.store.database import StoreError
 from okxsync.store.engines import Reader, keep_going
 
@@ -157,6 +158,13 @@ class PlanService:
         return Answered("bad-request", f"kind: {request.kind} is not known")
 
     async def _preview(self, request: Request, document: str) -> None:
+        async def failed(what: str) -> None:
+            await self._send.send(PlanAnswer(request.id, clock.now_us(), "internal-error", what))
+
+        subject = f"plan {request.plan_id}: preview"
+        await supervised(self._send, None, subject, self._answer_preview, request, document, on_failure=failed)
+
+    async def _answer_preview(self, request: Request, document: str) -> None:
         try:
             answered = await self._make_preview(request, document)
         except PlanError as error:
@@ -285,7 +293,9 @@ class PlanService:
         self._nursery.start_soon(self._run_plan, plan_id, running.runner)
 
     async def _run_plan(self, plan_id: str, runner: PlanRunner) -> None:
-        await runner.run()
+        """Run a plan to its end. After an internal error it stays open, and is continued after a restart."""
+        if not await supervised(self._send, None, f"plan {plan_id}", runner.run):
+            return
         ended = result_of(runner.execution.children, runner.execution.decision.withhold)
         now_ms = moment().now_ms
         await self._send.send(PlanProgress(plan_id, [], [], [], plan={**ended, "ended_at": now_ms}))

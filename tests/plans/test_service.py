@@ -1,0 +1,167 @@
+"""Plans from the command line to the exchange and back, on a daemon of its own process."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from typer.testing import CliRunner
+
+from okxsync.cli import app
+from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.faults.requests import RequestFault
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support import processes
+from tests.support.replay import until, write_config
+from tests.support.running import is_live
+from tests.support.truth import rows, status_of
+
+pytestmark = pytest.mark.slow
+
+PLAN = """
+title = "two contracts"
+valid_for = "{valid_for}"
+[accounts]
+include = ["all"]
+[[legs]]
+instrument = "BTC-USDT-SWAP"
+side = "buy"
+price = "mark +1%"
+[legs.size]
+rule = "contracts"
+value = "2"
+[failure]
+canary = 0
+"""
+
+
+class World:
+    """A sandbox with two accounts, and the command line beside a daemon."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.database = folder / "okxsync.db"
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """Run a command, and return its exit code and what it printed."""
+        given = [*arguments, "--config", str(self.folder / "accounts.toml")]
+        result = await trio.to_thread.run_sync(lambda: CliRunner().invoke(app, given, env={"COLUMNS": "200"}))
+        return result.exit_code, result.output
+
+    async def preview(self, valid_for: str = "60s") -> dict[str, Any]:
+        file = self.folder / "plan.toml"
+        file.write_text(PLAN.format(valid_for=valid_for))
+        code, text = await self.run("plan", "preview", str(file), "--json")
+        assert code == 0, text
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    async def execute(self, preview: dict[str, Any], *more: str) -> tuple[int, str]:
+        return await self.run("plan", "execute", preview["plan"]["plan_id"], "--confirm", preview["confirm"], *more)
+
+    def orders(self, account: str) -> list[str]:
+        """Return the ids of the account's orders at the exchange."""
+        exchange = self.sandbox.exchange
+        member = next(one for one in exchange.members.values() if one.name == account)
+        return [order.cl_ord_id for order in exchange.account(member.uid).orders.values() if order.cl_ord_id]
+
+    def drop(self, account: str) -> None:
+        """Reset the account's connections."""
+        number = next(one.uid for one in self.sandbox.exchange.members.values() if one.name == account)
+        for connection in self.sandbox.connections:
+            if connection.uid == number:
+                self.sandbox.drop(connection)
+
+    def is_ready(self) -> bool:
+        return is_live(self.database, 5) and status_of(self.database).exit_code == 0
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
+    for name in ("a0", "a1"):
+        exchange.add_member(name)
+    async with serve_sandbox(exchange) as sandbox:
+        text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
+        write_config(folder, "[trading]\nenabled = true\n\n" + text)
+        yield World(folder, sandbox)
+
+
+async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        with processes.daemon(tmp_path / "accounts.toml"):
+            await until(here.is_ready)
+            preview = await here.preview()
+            assert [one["state"] for one in preview["orders"]] == ["ready", "ready"]
+            assert [one["facts"]["equity"] is not None for one in preview["orders"]] == [True, True]
+            code, text = await here.execute(preview, "--json")
+            assert code == 0, text
+            found = json.loads(text)
+            assert [one["state"] for one in found["orders"]] == ["filled", "filled"]
+            for order in found["orders"]:
+                assert here.orders(order["account"]) == [order["cl_ord_id"]]
+                assert (order["acc_fill_sz"], order["attempts"]) == ("2", 1)
+            assert (await here.execute(preview))[0] == 6
+            assert (await here.run("plan", "show", preview["plan"]["plan_id"]))[0] == 0
+
+
+async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_other_one_trades(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        with processes.daemon(tmp_path / "accounts.toml"):
+            await until(here.is_ready)
+            preview = await here.preview()
+            here.drop("a1")
+            open_gaps = "SELECT * FROM gaps WHERE account = 'a1' AND channel LIKE 'orders%' AND outcome IS NULL"
+            await until(lambda: bool(rows(here.database, open_gaps)) and is_live(here.database, 5))
+            code, text = await here.execute(preview, "--json")
+            assert code == 1, text
+            found = json.loads(text)
+            assert {one["account"]: one["state"] for one in found["orders"]} == {"a0": "filled", "a1": "withheld"}
+            assert [(one["account"], one["reason"]) for one in found["misfires"]] == [("a1", "orders-uncovered")]
+            assert (len(here.orders("a0")), len(here.orders("a1"))) == (1, 0)
+            code, text = await here.run("misfires", "--json")
+            assert [one["reason"] for one in json.loads(text)] == ["orders-uncovered"]
+
+
+async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_order(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        with processes.daemon(tmp_path / "accounts.toml") as process:
+            await until(here.is_ready)
+            preview = await here.preview()
+            here.sandbox.faults.requests.append(RequestFault("lost", path="trade/order", times=2))
+            code, text = await here.execute(preview, "--no-wait")
+            assert code == 0, text
+            await until(lambda: all(len(here.orders(name)) == 1 for name in ("a0", "a1")))
+            process.kill()
+            process.wait()
+        open_intents = rows(here.database, "SELECT child FROM plan_attempts WHERE verdict IS NULL")
+        assert len(open_intents) == 2
+        with processes.daemon(tmp_path / "accounts.toml"):
+            await until(here.is_ready)
+            code, text = await here.run("plan", "watch", preview["plan"]["plan_id"], "--json")
+            assert code == 0, text
+            found = json.loads(text)
+            assert [(one["state"], one["attempts"]) for one in found["orders"]] == [("filled", 1)] * 2
+            assert {one["account"]: here.orders(one["account"]) for one in found["orders"]} == {
+                one["account"]: [one["cl_ord_id"]] for one in preview["orders"]
+            }
+
+
+async def test_without_trading_or_a_daemon_the_commands_say_so(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        (tmp_path / "plan.toml").write_text(PLAN.format(valid_for="60s"))
+        assert (await here.run("plan", "preview", str(tmp_path / "plan.toml")))[0] == 3
+        (tmp_path / "bad.toml").write_text("title = 3")
+        assert (await here.run("plan", "preview", str(tmp_path / "bad.toml")))[0] == 2
+        config = tmp_path / "accounts.toml"
+        config.write_text(config.read_text().replace("enabled = true", "enabled = false", 1))
+        assert (await here.run("plan", "preview", str(tmp_path / "plan.toml")))[0] == 6
+        assert (await here.run("halt", "--reason", "test"))[0] == 0
+        assert (tmp_path / "okxsync.db.halt").exists()
+        assert (await here.run("resume"))[0] == 0
+        assert not (tmp_path / "okxsync.db.halt").exists()
