@@ -9,9 +9,6 @@ from okxsync.cli.common import ConfigOption, DatabaseOption, JsonOption, fail, f
 
 
 def halt(
-    cancel_orders: Annotated[
-        bool, typer.Option("--cancel-orders", help="Cancel the orders of plans that rest in the book.")
-    ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
     config: ConfigOption = None,
     db: DatabaseOption = None,
@@ -30,7 +27,7 @@ def halt(
     except OSError as error:
         fail(1, f"{file.path}: {error.strerror}")
     typer.echo(f"halted: {file.path}")
-    _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": cancel_orders})
+    _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": False})
 
 
 def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:

@@ -184,14 +184,11 @@ def watch(plan_id: PlanId, config: ConfigOption = None, db: DatabaseOption = Non
 @plan.command()
 def cancel(
     plan_id: PlanId,
-    protection: Annotated[
-        bool, typer.Option("--protection", help="Cancel attached take-profit and stop-loss orders too.")
-    ] = False,
     config: ConfigOption = None,
     db: DatabaseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send nothing more of a plan, and cancel those of its orders that rest in the book.
+    """Send nothing more of a plan. Orders that rest in the book are named, and stay there.
 
     Example: okxsync plan cancel 0123456789A
 
@@ -203,7 +200,7 @@ def cancel(
     settings = read_settings(config)
     with closing(_reader(choose_database(db, settings))) as reader:
         _plan(reader, plan_id)
-        outcome, detail = _request(reader, "cancel", plan_id, {"protection": protection})
+        outcome, detail = _request(reader, "cancel", plan_id, {"protection": False})
         if outcome != "canceled":
             _refuse(outcome, detail)
         typer.echo(f"plan {plan_id}: {detail}", err=True)

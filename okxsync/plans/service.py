@@ -144,7 +144,7 @@ class PlanService:
                 case "execute":
                     return await self._execute(request, body)
                 case "cancel":
-                    return self._cancel(request, protection=bool(body.get("protection")))
+                    return self._cancel(request)
                 case "halt":
                     return await self._halt_trading(request, str(body.get("reason", "")))
                 case "resume":
@@ -234,7 +234,7 @@ class PlanService:
         self._start(plan_id, plan, children, valid_until_ms, resumed=False)
         return Answered("executing", f"valid for {plan.valid_for} s")
 
-    def _cancel(self, request: Request, *, protection: bool) -> Answered:
+    def _cancel(self, request: Request) -> Answered:
         running = self._running.get(request.plan_id or "")
         if running is None or running.runner is None:
             row = self._row(request.plan_id or "")
@@ -243,8 +243,8 @@ class PlanService:
             )
         running.runner.execution.cancel()
         rests = [one.account for one in running.runner.execution.children if one.state in ("accepted", "working")]
-        if protection or rests:
-            return Answered("canceled", f"nothing more is sent; orders that rest at OKX: {', '.join(rests) or 'none'}")
+        if rests:
+            return Answered("canceled", f"nothing more is sent; orders stay in the book of: {', '.join(rests)}")
         return Answered("canceled", "nothing more is sent")
 
     async def _halt_trading(self, request: Request, reason: str) -> Answered:

@@ -15,6 +15,8 @@ from okxsync.accounts.registry import Registry
 from okxsync.config.location import Location
 from okxsync.config.settings import Settings, load
 from okxsync.messages import Note
+from okxsync.plans.desk import Receipts
+from okxsync.plans.service import PlanService
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.sandbox.exchange.members import Member
@@ -213,7 +215,10 @@ class Watched:
         async with open_http() as http, trio.open_nursery() as nursery:
             clients = Clients(http, self.settings.accounts)
             registry = Registry(clients.of, self.send, {}, self._changed.send)
-            await daemon._watch(self.settings, self._changed, clients, registry, self.send, nursery)
+            plans = PlanService(
+                self.settings, self.settings.database, clients, http, registry.blocked, self.send, Receipts()
+            )
+            await daemon._watch(self.settings, self._changed, clients, registry, plans, self.send, nursery)
 
     async def settled(self) -> Settings:
         """Return the next settings that are handed on."""

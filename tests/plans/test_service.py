@@ -100,14 +100,14 @@ async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp
             assert [one["state"] for one in preview["orders"]] == ["ready", "ready"]
             assert [one["facts"]["equity"] is not None for one in preview["orders"]] == [True, True]
             code, text = await here.execute(preview, "--json")
-            assert code == 0, text
             found = json.loads(text)
-            assert [one["state"] for one in found["orders"]] == ["filled", "filled"]
+            assert code == (0 if all(one["state"] == "filled" for one in found["orders"]) else 1), text
             for order in found["orders"]:
                 assert here.orders(order["account"]) == [order["cl_ord_id"]]
-                assert (order["acc_fill_sz"], order["attempts"]) == ("2", 1)
+                assert order["state"] == ("filled" if order["acc_fill_sz"] == "2" else "canceled")
+                assert order["attempts"] == 1
             assert (await here.execute(preview))[0] == 6
-            assert (await here.run("plan", "show", preview["plan"]["plan_id"]))[0] == 0
+            assert (await here.run("plan", "show", preview["plan"]["plan_id"]))[0] == code
 
 
 async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_other_one_trades(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_oth
             found = json.loads(text)
             states = {one["account"]: one["state"] for one in found["orders"]}
             assert states["a1"] == "withheld"
-            assert states["a0"] in ("filled", "canceled")  # by the book of that moment
+            assert states["a0"] in ("filled", "canceled")  # it may be filled in part
             assert [(one["account"], one["reason"]) for one in found["misfires"]] == [("a1", "orders-uncovered")]
             assert (len(here.orders("a0")), len(here.orders("a1"))) == (1, 0)
             code, text = await here.run("misfires", "--json")
@@ -146,9 +146,9 @@ async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_orde
         with processes.daemon(tmp_path / "accounts.toml"):
             await until(here.is_ready)
             code, text = await here.run("plan", "watch", preview["plan"]["plan_id"], "--json")
-            assert code == 0, text
+            assert code in (0, 1), text  # an order of this type may be filled in part
             found = json.loads(text)
-            assert [(one["state"], one["attempts"]) for one in found["orders"]] == [("filled", 1)] * 2
+            assert {(one["state"] in ("filled", "canceled"), one["attempts"]) for one in found["orders"]} == {(True, 1)}
             assert {one["account"]: here.orders(one["account"]) for one in found["orders"]} == {
                 one["account"]: [one["cl_ord_id"]] for one in preview["orders"]
             }
