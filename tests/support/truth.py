@@ -22,7 +22,7 @@ from okxsync.store.engines import open_reader
 from tests.support.reading import read_status
 from tests.support.replay import until, write_config
 
-ACCOUNTS = 8
+ACCOUNTS = 4
 SHORT_LAG = Timings(rest_lag_s=2.0)
 """For an exchange whose REST lags by a second at most: gaps are closed sooner."""
 QUICK = Timings(verify_s=2.0, verify_per_s={}, verify_others_per_s=100.0, poll_s=0.5, push_lag_s=0.5, rest_lag_s=2.0)
