@@ -65,7 +65,8 @@ def preview(
     Exit codes: 0 all ready, 1 some skipped, 2 invalid input, 3 no daemon, 6 a safety rail refuses.
     """
     from okxsync.plans.canonical import canonical
-    from okxsync.plans.plan_file import PlanError, read
+    from okxsync.plans.document import PlanError
+    from okxsync.plans.plan_file import read
 
     settings = read_settings(config)
     text = _document(file, {"instrument": inst, "side": side, "size": size, "accounts": accounts})

@@ -1,8 +1,10 @@
 """Durations, times, sizes and numbers as the configuration and the command line write them."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 _DURATION = re.compile(r"(\d+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -67,3 +69,14 @@ def percent(value: str | int) -> Decimal:
     if not text.endswith("%") or not _NUMBER.fullmatch(text[:-1].rstrip()):
         raise ValueError(f'invalid percentage "{value}"; use "2%"')
     return Decimal(text[:-1].rstrip()).scaleb(-2)
+
+
+T = TypeVar("T", bound=str)
+
+
+def one_of(text: str, choices: Collection[T]) -> T:
+    """Return a text as the one of ``choices`` that it is, and so with their type. Raises ValueError."""
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise ValueError(f'expected one of {", ".join(choices)}, got "{text}"')

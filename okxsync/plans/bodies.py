@@ -98,7 +98,7 @@ def _skipped(plan_id: str, number: int, draft: Draft, trading: TradingSettings) 
         inst_id=draft.leg.instrument,
         side=draft.side or "",
         pos_side=draft.pos_side,
-        td_mode=draft.ground.td_mode if draft.ground else draft.leg.margin,
+        td_mode=draft.ground.td_mode if draft.ground else draft.leg.margin or "",
         ord_type=draft.leg.type,
         px=draft.px,
         sz=draft.size if draft.ground else None,

@@ -12,6 +12,7 @@ import msgspec
 from okxsync.plans.prices import Offset, Price
 
 LegSide: TypeAlias = Literal["buy", "sell", "auto"]
+PosSide: TypeAlias = Literal["", "long", "short"]
 Intent: TypeAlias = Literal["open", "reduce"]
 Margin: TypeAlias = Literal["cross", "isolated", "cash"]
 OrderType: TypeAlias = Literal["ioc", "limit", "post_only", "fok", "market"]
@@ -35,6 +36,8 @@ Rule: TypeAlias = Literal[
 ]
 Unit: TypeAlias = Literal["contracts", "coins", "quote"]
 
+POS_SIDES: Final[tuple[PosSide, ...]] = ("", "long", "short")
+MARGINS: Final[tuple[Margin, ...]] = ("cross", "isolated", "cash")
 SHARES: Final = frozenset({"equity", "available", "target_equity", "change"})
 """Rules whose value is a percentage."""
 SIGNED: Final = frozenset({"target", "target_equity", "change"})
@@ -106,7 +109,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
         only: The accounts of the plan that the leg concerns; empty: all.
         pos_side: Only for accounts in long/short mode; ``""``: as side and intent say.
         intent: None: the part of each order that reduces the position is a reduction, the rest opens.
-        margin: ``""``: as the account mode says.
+        margin: None: as the account mode says.
         price: None for ``market``.
         phase: None: reductions are phase 1, what opens is phase 2.
         shrink: Whether a reduction may become smaller at the send, if the position has.
@@ -116,9 +119,9 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     only: tuple[str, ...] = ()
     side: LegSide
-    pos_side: Literal["", "long", "short"] = ""
+    pos_side: PosSide = ""
     intent: Intent | None = None
-    margin: Margin | Literal[""] = ""
+    margin: Margin | None = None
     type: OrderType = "ioc"
     price: Price | None = None
     phase: int | None = None
@@ -210,3 +213,11 @@ def inst_type_of(instrument: str) -> InstType | None:
         case [_, _, _, _, "C" | "P"]:
             return "OPTION"
     return None
+
+
+class PlanError(ValueError):
+    """The plan is invalid; ``lines`` has one line for each thing to fix."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines

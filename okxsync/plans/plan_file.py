@@ -1,9 +1,8 @@
 """Read a plan from its TOML text. Each mistake is one line: where it is, and what is expected.
 
-The structure is checked first, then each value, then the combinations (``combinations.py``).
+The structure is checked first (``plan_structure.py``), then each value, then the combinations (``combinations.py``).
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -13,7 +12,7 @@ import msgspec
 
 from okxsync.config.trading import INSTRUMENT_ID
 from okxsync.config.units import duration_s, number, percent
-from okxsync.config.validate import Keys, did_you_mean, mistakes
+from okxsync.config.validate import Keys, did_you_mean
 from okxsync.plans.combinations import impossible, resting_before_a_phase
 from okxsync.plans.document import (
     AUTO,
@@ -26,14 +25,27 @@ from okxsync.plans.document import (
     Leg,
     Leverage,
     Plan,
+    PlanError,
     PlanLimits,
     Protect,
     Size,
     inst_type_of,
 )
+from okxsync.plans.plan_structure import (
+    AccountsTable,
+    FailureTable,
+    File,
+    LegTable,
+    LeverageTable,
+    LimitsTable,
+    ProtectTable,
+    SizeTable,
+    one_line,
+    parse,
+    place_of,
+)
 from okxsync.plans.prices import Price, parse_offset, parse_price
 
-MAX_BYTES: Final = 1_000_000
 MAX_LEGS: Final = 100
 MAX_PHASE: Final = 9
 MAX_TITLE: Final = 200
@@ -42,95 +54,6 @@ DEAD_MAN_S: Final = (10, 120)
 """What OKX accepts as ``timeOut`` of cancel-all-after."""
 DEFAULT_CAP: Final = Decimal("0.003")
 """Of an ``ioc`` order without a price: above the mark price for a buy, below it for a sell."""
-
-
-class PlanError(ValueError):
-    """The plan is invalid; ``lines`` has one line for each thing to fix."""
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
-
-
-# The structure of the file. ``mistakes`` checks it against these types; what the values mean is checked below.
-
-_Amount = str | int
-
-
-class _Size(msgspec.Struct, forbid_unknown_fields=True):
-    rule: str
-    value: _Amount | None = None
-    unit: str | None = None
-    basis: str | None = None
-    below_min: str | None = None
-    remainder: str | None = None
-    reassign: bool | None = None
-    table: dict[str, _Amount] | None = None
-    band: str | None = None
-    min_trade_usd: _Amount | None = None
-
-
-class _Protect(msgspec.Struct, forbid_unknown_fields=True):
-    take_profit: _Amount | None = None
-    stop_loss: _Amount | None = None
-    trigger: str | None = None
-
-
-class _Leverage(msgspec.Struct, forbid_unknown_fields=True):
-    require: _Amount | None = None
-    set: _Amount | None = None
-
-
-class _Leg(msgspec.Struct, forbid_unknown_fields=True):
-    instrument: str
-    size: _Size
-    only: list[str] = []
-    side: str | None = None
-    pos_side: str | None = None
-    intent: str | None = None
-    margin: str | None = None
-    type: str | None = None
-    price: _Amount | None = None
-    phase: int | None = None
-    shrink: bool = False
-    cancel_after: str | None = None
-    protect: _Protect | None = None
-    leverage: _Leverage | None = None
-
-
-class _Accounts(msgspec.Struct, forbid_unknown_fields=True):
-    include: list[str]
-    exclude: list[str] = []
-    order: str | None = None
-    weights: dict[str, _Amount] = {}
-
-
-class _Limits(msgspec.Struct, forbid_unknown_fields=True):
-    max_order_usd: _Amount | None = None
-    max_total_usd: _Amount | None = None
-    max_drift_price: str | None = None
-    max_drift_equity: str | None = None
-
-
-class _Failure(msgspec.Struct, forbid_unknown_fields=True):
-    canary: int = 1
-    on_reject: str | None = None
-    stop_at: str | None = None
-    on_unknown: str | None = None
-    on_restart: str | None = None
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    title: str
-    legs: list[_Leg]
-    accounts: _Accounts
-    valid_for: str | None = None
-    dead_man: str | None = None
-    limits: _Limits = msgspec.field(default_factory=_Limits)
-    failure: _Failure = msgspec.field(default_factory=_Failure)
-
-
-_FILE: Final = msgspec.inspect.type_info(_File)
 
 
 def read(text: str, assignments: Sequence[str] = ()) -> Plan:
@@ -144,59 +67,11 @@ def read(text: str, assignments: Sequence[str] = ()) -> Plan:
     Raises:
         PlanError: the text is not a valid plan.
     """
-    if len(text.encode(errors="replace")) > MAX_BYTES:
-        raise PlanError(f"the plan is longer than {MAX_BYTES} bytes")
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f"not valid TOML: {_one_line(str(error))}") from None
-    for assignment in assignments:
-        _assign(table, assignment)
-    if wrong := [f"{_place(keys)}{_one_line(what)}" for keys, what in mistakes(table, _FILE)]:
-        raise PlanError(*wrong)
     reading = _Reading()
-    plan = reading.plan(msgspec.convert(table, _File))
+    plan = reading.plan(parse(text, assignments))
     if plan is None or reading.problems:
         raise PlanError(*reading.problems)
     return plan
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
-
-
-def _assign(table: dict[str, Any], assignment: str) -> None:
-    path, equals, text = assignment.partition("=")
-    *parents, last = path.strip().split(".")
-    if not equals or not last or not all(parents):
-        raise PlanError(f'--set "{_one_line(assignment)}": expected KEY=VALUE, for instance size.value=3%')
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except (ValueError, RecursionError):
-        value = text.strip()
-    top: list[Any] = [table]
-    if (parents or [last])[0] in _Leg.__struct_fields__ and isinstance(legs := table.get("legs"), list):
-        top = legs
-    for one in top:
-        for parent in parents:
-            one = one.setdefault(parent, {}) if isinstance(one, dict) else None
-        if not isinstance(one, dict):
-            raise PlanError(f'--set "{_one_line(assignment)}": no table for this key')
-        one[last] = value
-
-
-def _place(keys: Keys) -> str:
-    """Return where a mistake is: ``leg 1, size value: ``, ``[limits] max_order_usd: ``, ``title: ``, or nothing."""
-    match keys:
-        case ():
-            return ""
-        case ("legs", int(index), *rest):
-            return f"leg {index + 1}{', ' if rest else ''}{' '.join(map(str, rest))}: "
-        case (str(key),):
-            return f"{key}: " if key in ("title", "legs", "valid_for", "dead_man") else f"[{key}]: "
-        case (key, *rest):
-            return f"[{key}] {' '.join(str(one) for one in rest if isinstance(one, str))}: "
-    raise AssertionError(keys)
 
 
 _T = TypeVar("_T")
@@ -209,7 +84,7 @@ class _Reading:
         self.problems: list[str] = []
 
     def problem(self, keys: Keys, what: str) -> None:
-        self.problems.append(f"{_place(keys)}{_one_line(what)}")
+        self.problems.append(f"{place_of(keys)}{one_line(what)}")
 
     def value(self, keys: Keys, function: Callable[[Any], _T], given: object, default: _T) -> _T:
         if given is None:
@@ -245,7 +120,7 @@ class _Reading:
             self.problem(keys, f"must be between {low}s and {high}s")
         return found
 
-    def plan(self, file: _File) -> Plan | None:
+    def plan(self, file: File) -> Plan | None:
         if not file.title or len(file.title) > MAX_TITLE or not file.title.isprintable():
             self.problem(("title",), f"expected 1 to {MAX_TITLE} printable characters")
         if not 1 <= len(file.legs) <= MAX_LEGS:
@@ -275,7 +150,7 @@ class _Reading:
             failure=failure,
         )
 
-    def accounts(self, table: _Accounts) -> Accounts:
+    def accounts(self, table: AccountsTable) -> Accounts:
         if not table.include:
             self.problem(("accounts", "include"), 'names no account; use names, "group:NAME" or "all"')
         for key, names in (("include", table.include), ("exclude", table.exclude)):
@@ -289,7 +164,7 @@ class _Reading:
         order = self.choice(("accounts", "order"), table.order, Accounts, "order")
         return Accounts(tuple(table.include), tuple(table.exclude), order, weights)
 
-    def limits(self, table: _Limits) -> PlanLimits:
+    def limits(self, table: LimitsTable) -> PlanLimits:
         default = PlanLimits()
         keys = ("limits", "max_drift_price"), ("limits", "max_drift_equity")
         return PlanLimits(
@@ -299,7 +174,7 @@ class _Reading:
             self.above_0(keys[1], percent, table.max_drift_equity) or default.max_drift_equity,
         )
 
-    def failure(self, table: _Failure) -> Failure:
+    def failure(self, table: FailureTable) -> Failure:
         if table.canary < 0:
             self.problem(("failure", "canary"), "must be 0 or above")
         stop_at = self.above_0(("failure", "stop_at"), percent, table.stop_at)
@@ -311,7 +186,7 @@ class _Reading:
         ]
         return Failure(table.canary, chosen[0], stop_at, *chosen[1:])
 
-    def leg(self, keys: Keys, table: _Leg) -> Leg | None:
+    def leg(self, keys: Keys, table: LegTable) -> Leg | None:
         before = len(self.problems)
         if not INSTRUMENT_ID.fullmatch(table.instrument) or not (kind := inst_type_of(table.instrument)):
             self.problem(
@@ -357,7 +232,7 @@ class _Reading:
             leverage=leverage,
         )
 
-    def protect(self, keys: Keys, table: _Protect | None) -> Protect | None:
+    def protect(self, keys: Keys, table: ProtectTable | None) -> Protect | None:
         if table is None:
             return None
         if table.take_profit is None and table.stop_loss is None:
@@ -368,7 +243,7 @@ class _Reading:
             self.choice((*keys, "trigger"), table.trigger, Protect, "trigger"),
         )
 
-    def leverage(self, keys: Keys, table: _Leverage | None) -> Leverage | None:
+    def leverage(self, keys: Keys, table: LeverageTable | None) -> Leverage | None:
         if table is None:
             return None
         if (table.require is None) is (table.set is None):
@@ -378,7 +253,7 @@ class _Reading:
         value = self.above_0((*keys, "require" if table.set is None else "set"), number, given)
         return None if value is None else Leverage(value, table.set is not None)
 
-    def size(self, keys: Keys, table: _Size) -> Size | None:
+    def size(self, keys: Keys, table: SizeTable) -> Size | None:
         if (rule := self.choice((*keys, "rule"), table.rule, Size, "rule")) is None:
             return None
         value: Decimal | None = None

@@ -21,11 +21,10 @@ from okxsync.plans.approval import confirmation, planned_usd, ready_accounts, ty
 from okxsync.plans.bodies import Cancel, cancel_child, leverage_child, order_children
 from okxsync.plans.canonical import canonical, doc_hash
 from okxsync.plans.children import MAX_CHILDREN, Child, plain, preview_hash
-from okxsync.plans.document import SPLITS, Plan
+from okxsync.plans.document import SPLITS, Plan, PlanError
 from okxsync.plans.drafting import Drafting
 from okxsync.plans.drafts import Draft
 from okxsync.plans.facts import AccountFacts, SystemFacts
-from okxsync.plans.plan_file import PlanError
 from okxsync.plans.selection import select
 from okxsync.plans.sizing import to_decimal
 from okxsync.plans.together import check_together

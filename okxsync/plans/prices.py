@@ -10,13 +10,13 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from okxsync.config.units import number, percent
+from okxsync.config.units import number, one_of, percent
 from okxsync.plans.children import plain
 
 Side: TypeAlias = Literal["buy", "sell"]
 Base: TypeAlias = Literal["mark", "last", "bid", "ask", "index"]
 
-BASES: Final = ("mark", "last", "bid", "ask", "index")
+BASES: Final[tuple[Base, ...]] = ("mark", "last", "bid", "ask", "index")
 MAX_AGE_MS: Final = 2_000
 """Of a reference price when it is used."""
 _EXPRESSION: Final = re.compile(r"(mark|last|bid|ask|index)(?:\s*([+-])\s*([0-9.]+\s*%?))?")
@@ -77,15 +77,16 @@ def parse_price(text: str | int) -> Price:
         if price <= 0:
             raise ValueError(f'price "{text}" must be above 0')
         return Price(None, price)
-    base, sign, amount = found.groups()
+    base = one_of(found[1], BASES)
+    sign, amount = found[2], found[3]
     if amount is None:
-        return Price(base, Decimal(0), True)  # type: ignore[arg-type]
+        return Price(base, Decimal(0), True)
     try:
         relative = amount.endswith("%")
         value = percent(amount) if relative else number(amount)
     except ValueError:
         raise ValueError(f'invalid price "{text}"; {_USE}') from None
-    return Price(base, -value if sign == "-" else value, relative)  # type: ignore[arg-type]
+    return Price(base, -value if sign == "-" else value, relative)
 
 
 def price_text(price: Price) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from okxsync.plans.children import Child
-from okxsync.plans.document import AUTO, SPLITS, Accounts, Leg, Plan, Size, inst_type_of
+from okxsync.plans.document import AUTO, SPLITS, Accounts, Leg, Plan, Size, Unit, inst_type_of
 from okxsync.plans.prices import Offset
 
 NOT_PLACED: Final = frozenset({"withheld", "refused", "absent", "expired"})
@@ -100,7 +100,7 @@ def _money(child: Child) -> Decimal:
     return (child.facts.notional or Decimal(0)) + child.remainder
 
 
-def _table(leg: Leg, side: str, sizes: dict[str, Decimal], unit: str) -> Leg:
+def _table(leg: Leg, side: str, sizes: dict[str, Decimal], unit: Unit) -> Leg:
     """Return a leg with a size for each account; the offsets of `auto` become those of a sell, if it is one."""
     price, protect = leg.price, leg.protect
     if leg.side == "auto" and side == "sell":
@@ -108,7 +108,7 @@ def _table(leg: Leg, side: str, sizes: dict[str, Decimal], unit: str) -> Leg:
         protect = protect and replace(
             protect, take_profit=_mirrored(protect.take_profit), stop_loss=_mirrored(protect.stop_loss)
         )
-    size = Size(rule="table", unit=unit, sizes=sizes, below_min=leg.size.below_min)  # type: ignore[arg-type]
+    size = Size(rule="table", unit=unit, sizes=sizes, below_min=leg.size.below_min)
     shrink = leg.shrink and leg.intent == "reduce"
     return replace(leg, side=side, size=size, only=tuple(sizes), price=price, protect=protect, shrink=shrink)
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from okxsync.config.validate import did_you_mean
-from okxsync.plans.document import Plan
-from okxsync.plans.plan_file import PlanError
+from okxsync.plans.document import Plan, PlanError
 
 _GROUP = "group:"
 

@@ -23,13 +23,13 @@ from okxsync.plans.approval import find_refused
 from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
-from okxsync.plans.document import Plan
+from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.gather import Gatherer
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
-from okxsync.plans.plan_file import PlanError, read
+from okxsync.plans.plan_file import read
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from okxsync.plans.requests import Answered, Request, Requests

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
+from okxsync.config.units import one_of
 from okxsync.plans.bodies import Cancel
 from okxsync.plans.children import Child
-from okxsync.plans.document import Accounts, Leg, Plan, Size, inst_type_of
+from okxsync.plans.document import MARGINS, POS_SIDES, Accounts, Leg, Plan, Size, inst_type_of
 from okxsync.plans.plan_file import DEFAULT_CAP
 from okxsync.plans.prices import Price
 
@@ -83,13 +84,16 @@ def _reverse(leg: Leg, side: str, pos_side: str, td_mode: str, sizes: dict[str, 
     relative = leg.price is not None and leg.price.base is not None and leg.price.relative
     cap = max(DEFAULT_CAP, abs(leg.price.offset)) if leg.price and relative else DEFAULT_CAP
     spot = inst_type_of(leg.instrument) == "SPOT"
+    margin = None
+    if not spot:
+        margin = one_of(td_mode, MARGINS) if td_mode else leg.margin
     return Leg(
         instrument=leg.instrument,
         only=tuple(sizes),
         side="buy" if buys else "sell",
-        pos_side=pos_side or "",  # type: ignore[arg-type]
+        pos_side=one_of(pos_side, POS_SIDES),
         intent="reduce",
-        margin="" if spot else td_mode or leg.margin,  # type: ignore[arg-type]
+        margin=margin,
         price=Price("mark", cap if buys else -cap, True),
         phase=2,
         shrink=True,

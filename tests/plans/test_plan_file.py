@@ -13,11 +13,12 @@ from okxsync.plans.document import (
     Leg,
     Leverage,
     Plan,
+    PlanError,
     PlanLimits,
     Protect,
     Size,
 )
-from okxsync.plans.plan_file import PlanError, read
+from okxsync.plans.plan_file import read
 from okxsync.plans.prices import Offset, Price
 
 FULL = """
@@ -106,7 +107,7 @@ def test_defaults() -> None:
     assert plan.valid_for == 60
     assert plan.failure == Failure()
     leg = plan.legs[0]
-    assert (leg.type, leg.price, leg.intent, leg.margin) == ("ioc", Price("mark", Decimal("0.003"), True), None, "")
+    assert (leg.type, leg.price, leg.intent, leg.margin) == ("ioc", Price("mark", Decimal("0.003"), True), None, None)
     assert leg.phases == (1, 2)
     assert leg.used_phases == {2}
 

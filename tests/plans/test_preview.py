@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from okxsync.config.trading import AccountTrading, Limits
 from okxsync.plans.children import from_columns, parse_cl_ord_id, to_columns
+from okxsync.plans.document import PlanError
 from okxsync.plans.facts import Balance
-from okxsync.plans.plan_file import PlanError, read
+from okxsync.plans.plan_file import read
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from tests.plans.cases import BTC, PLAN_ID, PX, SPOT, SWAP, D, account, plan, position, preview, system, trading
