@@ -5,11 +5,11 @@ from typing import TypeAlias
 import msgspec
 
 from okxsync.plans.replies import Judgement
-from okxsync.plans.resolve import Ask
+from okxsync.plans.resolve import Ask, OrderTerms
 from okxsync.plans.states import ChildState
 
 
-class ChildOrder(msgspec.Struct, frozen=True):
+class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     """A child order as approved, with its present state.
 
     Attributes:
@@ -18,16 +18,8 @@ class ChildOrder(msgspec.Struct, frozen=True):
     """
 
     number: int
-    account: str
     position: int
     phase: int
-    inst_id: str
-    side: str
-    pos_side: str
-    ord_type: str
-    sz: str
-    px: str
-    cl_ord_id: str
     body: str
     state: ChildState = ChildState.READY
     reason: str = ""

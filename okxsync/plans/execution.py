@@ -36,7 +36,7 @@ from okxsync.plans.commands import (
     Withheld,
 )
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.resolve import Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver, Sought
+from okxsync.plans.resolve import Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver
 from okxsync.plans.restart import recover
 from okxsync.plans.states import ENDED, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
 from okxsync.plans.waves import LAST_MS, Breakers, Decision, Member, Policy, decide
@@ -382,20 +382,8 @@ class Execution:
 
     def _start_resolving(self, number: int, now: Moment) -> None:
         child, attempt = self._children[number], self._attempts[number]
-        sought = Sought(
-            child.account,
-            child.inst_id,
-            child.cl_ord_id,
-            child.side,
-            child.ord_type,
-            child.sz,
-            child.px,
-            child.pos_side,
-            attempt.first_armed_ms,
-            attempt.exp_ms,
-        )
         self._asked.pop(number, None)
-        self._resolvers[number] = Resolver(sought, now.now_ms)
+        self._resolvers[number] = Resolver(child, attempt.first_armed_ms, attempt.exp_ms, now.now_ms)
 
     def _resolve(self, number: int, now: Moment) -> None:
         if number in self._asked:

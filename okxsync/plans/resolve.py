@@ -45,24 +45,17 @@ class Question(StrEnum):
     FILLS = "fills"
 
 
-class Sought(msgspec.Struct, frozen=True):
-    """The order whose outcome is unknown.
-
-    Attributes:
-        armed_ms: When its first attempt was armed: no order of ours is older.
-        exp_ms: ``expTime`` of its last attempt.
-    """
+class OrderTerms(msgspec.Struct, frozen=True):
+    """An order as it was approved; ``""``: its request has no such field."""
 
     account: str
     inst_id: str
-    cl_ord_id: str
     side: str
+    pos_side: str
     ord_type: str
     sz: str
     px: str
-    pos_side: str
-    armed_ms: int
-    exp_ms: int
+    cl_ord_id: str
 
 
 class OrderRow(msgspec.Struct, frozen=True, rename="camel"):
@@ -89,7 +82,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         asked_ms: The earliest time that the exchange's clock can have shown when it was asked.
-        rows: All orders or fills that were reported; the resolver selects those of the sought id.
+        rows: All orders or fills that were reported; the resolver selects those of its id.
         error: Why there is no answer; ``""``: ``rows`` is the answer.
         covers_from_ms, covers_until_ms: The time of which ``rows`` lacks nothing: for how long the mirror's channel
             ``orders`` is proved covered, or back to when a list was read. 0 and 0: no time.
@@ -140,13 +133,16 @@ class Resolver:
     """Resolves one order.
 
     Args:
+        armed_ms: When its first attempt was armed: no order of ours is older.
+        exp_ms: ``expTime`` of its last attempt.
         now_ms: The time at which its outcome became unknown.
     """
 
-    def __init__(self, sought: Sought, now_ms: int) -> None:
-        self._sought = sought
+    def __init__(self, order: OrderTerms, armed_ms: int, exp_ms: int, now_ms: int) -> None:
+        self._order = order
+        self._armed_ms = armed_ms
         self._start_ms = now_ms
-        self._fence_ms = sought.exp_ms + MARGIN_MS
+        self._fence_ms = exp_ms + MARGIN_MS
         self._log: list[dict[str, object]] = []
         self._mirror_read = self._mirror_read_after = False
         self._lookups = 0
@@ -182,7 +178,7 @@ class Resolver:
 
     def take(self, answer: Answer, now_ms: int) -> None:
         """Take an answer, to a question of ``next_step`` or any other; ``now_ms`` is the time of the answer."""
-        ours = [row for row in answer.rows if row.cl_ord_id == self._sought.cl_ord_id]
+        ours = [row for row in answer.rows if row.cl_ord_id == self._order.cl_ord_id]
         self._note(answer, ours)
         if self._outcome:
             return
@@ -203,7 +199,7 @@ class Resolver:
     def _take_nothing(self, answer: Answer, now_ms: int) -> bool:
         """Take a successful answer without our order; return whether it was of use."""
         is_after = answer.asked_ms > self._fence_ms
-        reaches_back = 0 < answer.covers_from_ms <= self._sought.armed_ms - BEFORE_MS
+        reaches_back = 0 < answer.covers_from_ms <= self._armed_ms - BEFORE_MS
         match answer.question:
             case Question.MIRROR:
                 self._mirror_read = True
@@ -239,14 +235,14 @@ class Resolver:
         return after_fence_ms
 
     def _is_late(self, now_ms: int) -> bool:
-        return now_ms >= self._sought.armed_ms + FORGOTTEN_MS
+        return now_ms >= self._armed_ms + FORGOTTEN_MS
 
     def _judge(self, ours: Iterable[OrderRow]) -> Outcome:
         by_id = {row.ord_id: row for row in ours}
         if len(by_id) > 1:
             return Doubled(tuple(by_id.values()), "several orders have this id", self._proof("several orders"))
         (order,) = by_id.values()
-        if different := differences(self._sought, order):
+        if different := differences(self._order, self._armed_ms, order):
             return Doubled((order,), f"the order with this id is not ours: {different}", self._proof("not ours"))
         return Found(order, self._proof("found"))
 
@@ -275,25 +271,30 @@ def _pause_ms(failures: int) -> int:
     return min(LAST_MS, 500 << min(failures, 10))
 
 
-def differences(sought: Sought, order: OrderRow) -> str:
+def differences(sent: OrderTerms, armed_ms: int, order: OrderRow) -> str:
     """Return how an order differs from the one that was sent, or "": then it is ours.
 
     What a reply does not state is not compared. Size and price are not compared after an amendment; the exchange itself
     cuts reduce-only orders.
+
+    Args:
+        sent: The order as it was approved.
+        armed_ms: When its first attempt was armed.
+        order: As the exchange or the mirror has it.
     """
     found = []
     for name in ("inst_id", "side", "ord_type"):
-        ours, theirs = getattr(sought, name), getattr(order, name)
+        ours, theirs = getattr(sent, name), getattr(order, name)
         if theirs and ours and theirs != ours:
             found.append(f"{name} {theirs}")
-    if order.pos_side and sought.pos_side and order.pos_side != sought.pos_side:
+    if order.pos_side and sent.pos_side and order.pos_side != sent.pos_side:
         found.append(f"pos_side {order.pos_side}")
     if not order.amend_source:
         for name in ("sz", "px"):
-            ours, theirs = getattr(sought, name), getattr(order, name)
+            ours, theirs = getattr(sent, name), getattr(order, name)
             if theirs and ours and _number(theirs) != _number(ours):
                 found.append(f"{name} {theirs}")
-    if order.c_time.isdecimal() and int(order.c_time) < sought.armed_ms - OLDER_MS:
+    if order.c_time.isdecimal() and int(order.c_time) < armed_ms - OLDER_MS:
         found.append("created before it was sent")
     return ", ".join(found)
 

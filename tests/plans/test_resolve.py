@@ -13,15 +13,16 @@ from okxsync.plans.resolve import (
     Doubled,
     Found,
     OrderRow,
+    OrderTerms,
     Question,
     Resolver,
-    Sought,
     differences,
 )
 
 ARMED = 1_800_000_000_000
-SOUGHT = Sought("a", "BTC-USDT-SWAP", "P1", "buy", "ioc", "0.36", "67213.3", "", ARMED, ARMED + 3_000)
-FENCE = SOUGHT.exp_ms + MARGIN_MS
+SENT = OrderTerms("a", "BTC-USDT-SWAP", "buy", "", "ioc", "0.36", "67213.3", "P1")
+EXPIRES = ARMED + 3_000
+FENCE = EXPIRES + MARGIN_MS
 ORDER = OrderRow("7", "P1", "BTC-USDT-SWAP", "buy", "net", "ioc", "0.36", "67213.30", "live", c_time=str(ARMED + 50))
 
 
@@ -36,7 +37,7 @@ def nothing(resolver: Resolver, at_ms: int, *, back_to_ms: int = ARMED - 1_000) 
 
 
 def test_the_mirror_is_read_first_and_lookups_follow_at_growing_pauses() -> None:
-    resolver = Resolver(SOUGHT, ARMED + 100)
+    resolver = Resolver(SENT, ARMED, EXPIRES, ARMED + 100)
     assert nothing(resolver, ARMED + 100) is Question.MIRROR
     for pause in (300, 1_000, 2_000, 4_000):
         assert resolver.next_step(ARMED + 100) == Ask(Question.ORDER, ARMED + 100 + pause)
@@ -45,7 +46,7 @@ def test_the_mirror_is_read_first_and_lookups_follow_at_growing_pauses() -> None
 
 
 def test_it_is_absent_after_two_lookups_a_second_apart_and_both_lists_after_the_fence() -> None:
-    resolver = Resolver(SOUGHT, ARMED)
+    resolver = Resolver(SENT, ARMED, EXPIRES, ARMED)
     nothing(resolver, ARMED)
     now = FENCE + 1
     asked = [nothing(resolver, now), nothing(resolver, now)]
@@ -59,7 +60,7 @@ def test_it_is_absent_after_two_lookups_a_second_apart_and_both_lists_after_the_
 
 
 def test_what_was_asked_before_the_fence_proves_nothing() -> None:
-    resolver = Resolver(SOUGHT, ARMED)
+    resolver = Resolver(SENT, ARMED, EXPIRES, ARMED)
     nothing(resolver, ARMED)
     for question in (Question.ORDER, Question.ORDER, Question.PENDING, Question.HISTORY):
         resolver.take(Answer(question, FENCE, covers_from_ms=ARMED - 5_000), FENCE)
@@ -68,7 +69,7 @@ def test_what_was_asked_before_the_fence_proves_nothing() -> None:
 
 @pytest.mark.parametrize("back_to_ms", [0, ARMED, ARMED - 999])
 def test_a_history_that_does_not_reach_back_to_the_first_attempt_proves_nothing(back_to_ms: int) -> None:
-    resolver = Resolver(SOUGHT, FENCE + 1)
+    resolver = Resolver(SENT, ARMED, EXPIRES, FENCE + 1)
     at = FENCE + 1
     for _ in range(4):
         nothing(resolver, at := at + 1_000)
@@ -77,7 +78,7 @@ def test_a_history_that_does_not_reach_back_to_the_first_attempt_proves_nothing(
 
 
 def test_a_channel_that_is_proved_covered_replaces_the_lists() -> None:
-    resolver = Resolver(SOUGHT, FENCE + 1)
+    resolver = Resolver(SENT, ARMED, EXPIRES, FENCE + 1)
     resolver.take(Answer(Question.MIRROR, FENCE + 1, covers_from_ms=ARMED - 1_000, covers_until_ms=FENCE), FENCE + 1)
     nothing(resolver, FENCE + 1)
     nothing(resolver, FENCE + 1_001)
@@ -85,7 +86,7 @@ def test_a_channel_that_is_proved_covered_replaces_the_lists() -> None:
 
 
 def test_a_failing_exchange_is_asked_for_ever_with_growing_pauses() -> None:
-    resolver = Resolver(SOUGHT, FENCE + 1)
+    resolver = Resolver(SENT, ARMED, EXPIRES, FENCE + 1)
     nothing(resolver, FENCE + 1)
     at, pauses = FENCE + 1, []
     for _ in range(12):
@@ -100,7 +101,7 @@ def test_a_failing_exchange_is_asked_for_ever_with_growing_pauses() -> None:
 
 def test_after_two_hours_only_fills_prove_and_it_is_never_sent_again() -> None:
     late = ARMED + FORGOTTEN_MS
-    resolver = Resolver(SOUGHT, late)
+    resolver = Resolver(SENT, ARMED, EXPIRES, late)
     asked = [nothing(resolver, late + 1_000 * n) for n in range(5)]
     assert asked[-1] is Question.FILLS
     found = resolver.next_step(late + 9_000)
@@ -110,7 +111,7 @@ def test_after_two_hours_only_fills_prove_and_it_is_never_sent_again() -> None:
 
 @pytest.mark.parametrize("question", list(Question))
 def test_the_order_is_found_by_any_answer(question: Question) -> None:
-    resolver = Resolver(SOUGHT, ARMED)
+    resolver = Resolver(SENT, ARMED, EXPIRES, ARMED)
     resolver.take(Answer(question, ARMED, [OrderRow("1", "OTHER"), ORDER]), ARMED)
     found = resolver.next_step(ARMED)
     assert isinstance(found, Found)
@@ -123,7 +124,7 @@ def test_two_orders_of_one_id_are_an_alarm_and_so_is_an_order_of_somebody_else()
     second = msgspec.structs.replace(ORDER, ord_id="8")
     other = msgspec.structs.replace(ORDER, side="sell")
     for rows in ([ORDER, second], [other]):
-        resolver = Resolver(SOUGHT, ARMED)
+        resolver = Resolver(SENT, ARMED, EXPIRES, ARMED)
         resolver.take(Answer(Question.ORDER, ARMED, rows), ARMED)
         assert isinstance(resolver.next_step(ARMED), Doubled)
 
@@ -147,4 +148,4 @@ def test_two_orders_of_one_id_are_an_alarm_and_so_is_an_order_of_somebody_else()
 def test_an_order_is_ours_if_it_is_what_was_sent(changed: dict[str, str], is_ours: bool) -> None:
     import msgspec
 
-    assert (differences(SOUGHT, msgspec.structs.replace(ORDER, **changed)) == "") is is_ours
+    assert (differences(SENT, ARMED, msgspec.structs.replace(ORDER, **changed)) == "") is is_ours
