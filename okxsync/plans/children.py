@@ -140,8 +140,10 @@ def to_columns(plan_id: str, child: Child) -> dict[str, str | int | None]:
 
 
 def from_columns(row: Mapping[str, object]) -> Child:
-    """Return the child of a row of ``plan_orders``; the opposite of ``to_columns``."""
-    given = {name: row[name] for name in Child.__struct_fields__ if row.get(name) is not None}
+    """Return the child of a row of ``plan_orders``, as the preview made it; the opposite of ``to_columns``."""
+    later = () if row["state"] == "skipped" else ("reason", "detail")  # of the execution, not of the preview
+    names = [name for name in Child.__struct_fields__ if name not in later]
+    given = {name: row[name] for name in names if row.get(name) is not None}
     given |= {"number": row["child"], "facts": msgspec.json.decode(str(row["facts"]))}
     return msgspec.convert(given, Child, strict=False)
 

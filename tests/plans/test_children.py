@@ -156,6 +156,12 @@ def test_a_child_survives_the_table(child: Child) -> None:
     assert from_columns(row) == child
 
 
+@pytest.mark.parametrize(("state", "reason"), [("refused", "refused"), ("absent", "absent"), ("withheld", "stale")])
+def test_a_child_that_was_executed_is_read_as_it_was_approved(state: str, reason: str) -> None:
+    row = to_columns(PLAN, _child()) | {"state": state, "reason": reason, "detail": "51008 not enough margin"}
+    assert from_columns(row) == _child()
+
+
 def test_the_hash_changes_with_document_account_id_and_body() -> None:
     one = preview_hash("doc", [_child(1), _child(2)])
     assert one == preview_hash("doc", [_child(1), _child(2)])
