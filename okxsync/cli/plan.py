@@ -74,16 +74,7 @@ def preview(
         document = canonical(read(text, assign or ()))
     except PlanError as error:
         fail(EXIT_INVALID, *str(error).splitlines())
-    _need_trading(settings)
-    from okxsync.plans.client import new_plan_id
-
-    plan_id = new_plan_id()
-    with closing(_reader(choose_database(db, settings))) as reader:
-        answered = _request(reader, "preview", plan_id, {"document": document})
-        if answered[0] != "previewed":
-            _refuse(*answered)
-        code = _show(reader, plan_id, json=json, preview=True)
-    raise typer.Exit(code)
+    _preview(settings, db, "preview", {"document": document}, json=json)
 
 
 @plan.command()
@@ -211,6 +202,52 @@ def cancel(
     if any(one["state"] == "unknown" for one in orders):
         raise typer.Exit(EXIT_UNKNOWN)
     raise typer.Exit(1 if any(one["state"] == "filled" or _is_filled(one) for one in orders) else 0)
+
+
+@plan.command()
+def retry(plan_id: PlanId, config: ConfigOption = None, db: DatabaseOption = None, json: JsonOption = False) -> None:
+    """Make a new plan of what an executed one did not do, and print its preview. Nothing is sent.
+
+    Example: okxsync plan retry 0123456789A
+
+    Exit codes: 0 all ready or nothing remains, 1 some skipped, 2 invalid input, 3 no daemon, 6 refused.
+    """
+    _preview(read_settings(config), db, "retry", {"parent_id": plan_id}, json=json)
+
+
+@plan.command()
+def undo(plan_id: PlanId, config: ConfigOption = None, db: DatabaseOption = None, json: JsonOption = False) -> None:
+    """Make a new plan that takes an executed one back, and print its preview. Nothing is sent.
+
+    It cancels what rests, with attached take-profit and stop-loss orders, and reverses what was filled.
+
+    Example: okxsync plan undo 0123456789A
+
+    Exit codes: 0 all ready or nothing to undo, 1 some skipped, 2 invalid input, 3 no daemon, 6 refused.
+    """
+    _preview(read_settings(config), db, "undo", {"parent_id": plan_id}, json=json)
+
+
+def _preview(settings: "Settings", db: str | None, kind: str, body: Mapping[str, object], *, json: bool) -> NoReturn:
+    """Let the daemon make a preview, print it, and exit."""
+    import msgspec
+
+    from okxsync.plans.client import new_plan_id
+
+    _need_trading(settings)
+    plan_id = new_plan_id()
+    with closing(_reader(choose_database(db, settings))) as reader:
+        outcome, detail = _request(reader, kind, plan_id, body)
+        if outcome == "nothing":
+            if json:
+                typer.echo(msgspec.json.encode({"plan": None, "detail": detail}))
+            else:
+                typer.echo(detail)
+            raise typer.Exit(0)
+        if outcome != "previewed":
+            _refuse(outcome, detail)
+        code = _show(reader, plan_id, json=json, preview=True)
+    raise typer.Exit(code)
 
 
 def _is_filled(order: Mapping[str, Any]) -> bool:

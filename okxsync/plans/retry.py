@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from okxsync.plans.children import Child
 from okxsync.plans.document import AUTO, SPLITS, Accounts, Leg, Plan, Size, Unit, inst_type_of
+from okxsync.plans.plan_file import MAX_TITLE
 from okxsync.plans.prices import Offset
 
+TITLE: Final = "Retry: "
 NOT_PLACED: Final = frozenset({"withheld", "refused", "absent", "expired"})
 ENDED_OPEN: Final = frozenset({"canceled", "gone"})
 """May have a rest that was not filled."""
@@ -56,7 +58,8 @@ def retry_of(parent: Plan, children: Sequence[Ended]) -> Retry:
     plan = None
     if legs:
         accounts = Accounts(tuple(names), (), parent.accounts.order, _of(parent.accounts.weights, names))
-        plan = replace(parent, legs=tuple(legs), accounts=accounts)
+        title = f"{TITLE}{parent.title.removeprefix(TITLE)}"[:MAX_TITLE]
+        plan = replace(parent, title=title, legs=tuple(legs), accounts=accounts)
     return Retry(plan, tuple(sorted(unknown)))
 
 

@@ -26,6 +26,7 @@ from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
 from okxsync.plans.facts import AccountFacts, SystemFacts
+from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
 from okxsync.plans.gather import Gatherer
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
@@ -138,8 +139,8 @@ class PlanService:
         try:
             body = msgspec.json.decode(request.body, type=dict[str, Any])
             match request.kind:
-                case "preview":
-                    self._nursery.start_soon(self._preview, request, str(body.get("document", "")))
+                case "preview" | "retry" | "undo":
+                    self._nursery.start_soon(self._preview, request, body)
                     return None
                 case "execute":
                     return await self._execute(request, body)
@@ -157,29 +158,35 @@ class PlanService:
             return Answered("failed", str(error))
         return Answered("bad-request", f"kind: {request.kind} is not known")
 
-    async def _preview(self, request: Request, document: str) -> None:
+    async def _preview(self, request: Request, body: dict[str, Any]) -> None:
         async def failed(what: str) -> None:
             await self._send.send(PlanAnswer(request.id, clock.now_us(), "internal-error", what))
 
         subject = f"plan {request.plan_id}: preview"
-        await supervised(self._send, None, subject, self._answer_preview, request, document, on_failure=failed)
+        await supervised(self._send, None, subject, self._answer_preview, request, body, on_failure=failed)
 
-    async def _answer_preview(self, request: Request, document: str) -> None:
+    async def _answer_preview(self, request: Request, body: dict[str, Any]) -> None:
         try:
-            answered = await self._make_preview(request, document)
+            answered = await self._make_preview(request, body)
         except PlanError as error:
             answered = Answered("bad-plan", str(error))
         except StoreError as error:
             answered = Answered("store-error", str(error))
         await self._send.send(PlanAnswer(request.id, clock.now_us(), answered.outcome, answered.detail))
 
-    async def _make_preview(self, request: Request, document: str) -> Answered:
+    async def _make_preview(self, request: Request, body: dict[str, Any]) -> Answered:
         plan_id = request.plan_id or ""
         if not is_plan_id(plan_id):
             return Answered("bad-request", "plan_id: 11 characters of Crockford's base 32")
         if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
             return Answered("previewed", "it exists already")
-        plan = read(document)
+        if request.kind in ("retry", "undo"):
+            planned = plan_to_follow(self._reader, request.kind, str(body.get("parent_id", "")))
+            if isinstance(planned, Answered):
+                return planned
+        else:
+            planned = Planned(read(str(body.get("document", ""))))
+        plan = planned.plan
         facts = self._mirror_facts(plan, self._accounts)
         trading = self._settings.trading
         groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
@@ -193,9 +200,11 @@ class PlanService:
         for name, one in completed.items():
             given = {field: getattr(one, field) for field in asked}
             fresh[name] = msgspec.structs.replace(fresh[name], **given)
-        preview = make_preview(plan, plan_id, fresh, trading, system)
+        preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
+        preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
         orders = [to_columns(plan_id, child) for child in preview.children]
-        await self._send.send(PlanPreviewed(to_plan_columns(preview), orders))
+        columns = to_plan_columns(preview, planned.kind, planned.parent_id)
+        await self._send.send(PlanPreviewed(columns, orders))
         return Answered("previewed", preview.confirmation)
 
     async def _execute(self, request: Request, body: dict[str, Any]) -> Answered:
@@ -221,6 +230,8 @@ class PlanService:
             return Answered(refused.outcome, refused.detail)
         if system.file_mode:
             return Answered("file-mode", system.file_mode)
+        if sibling := find_sibling(self._reader, row, self._running):
+            return Answered("stale-preview", f"plan {sibling} does the same, and was approved since: make a new one")
         if others := {one.kind for one in children if not one.reason and one.kind != "order"}:
             return Answered("unsupported", f"steps of the kind {', '.join(sorted(others))} are not carried out yet")
         now_ms = moment().now_ms

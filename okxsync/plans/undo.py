@@ -14,7 +14,7 @@ from okxsync.config.units import one_of
 from okxsync.plans.bodies import Cancel
 from okxsync.plans.children import Child
 from okxsync.plans.document import MARGINS, POS_SIDES, Accounts, Leg, Plan, Size, inst_type_of
-from okxsync.plans.plan_file import DEFAULT_CAP
+from okxsync.plans.plan_file import DEFAULT_CAP, MAX_TITLE
 from okxsync.plans.prices import Price
 
 RESTING: Final = frozenset({"accepted", "working", "unknown"})
@@ -68,7 +68,7 @@ def undo_of(parent: Plan, done: Sequence[Done]) -> Undo:
         first = parent.legs[0]
         legs = [_reverse(first, "buy" if first.side == "buy" else "sell", "", "", dict.fromkeys(names, Decimal(0)))]
     plan = Plan(
-        title=f"Undo: {parent.title}"[:200],
+        title=f"Undo: {parent.title}"[:MAX_TITLE],
         valid_for=parent.valid_for,
         legs=tuple(legs),
         accounts=Accounts(tuple(names), order=parent.accounts.order),
