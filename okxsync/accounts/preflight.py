@@ -6,7 +6,7 @@ signed client, clock and budgets as the daemon, so a key that passes here works 
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -84,7 +84,8 @@ async def check_all(settings: Settings, database: Location, secrets_missing: Seq
     async with open_http() as http:
         clients = Clients(http, accounts)
         findings += await _clocks(clients, {account.site for account in accounts})
-        findings += await _keys(clients, accounts, _identities(database))
+        trading = {name for name, one in settings.trading.accounts.items() if one.trading}
+        findings += await _keys(clients, accounts, _identities(database), trading)
     return findings
 
 
@@ -188,7 +189,9 @@ def _identities(database: Location) -> Mapping[str, Identity]:
         return {}
 
 
-async def _keys(clients: Clients, accounts: Sequence[AccountSettings], known: Mapping[str, Identity]) -> list[Finding]:
+async def _keys(
+    clients: Clients, accounts: Sequence[AccountSettings], known: Mapping[str, Identity], trading: Collection[str]
+) -> list[Finding]:
     limit = trio.CapacityLimiter(AT_ONCE)
     results: dict[str, list[Finding]] = {}
     reported: dict[str, Identity] = {}
@@ -197,7 +200,7 @@ async def _keys(clients: Clients, accounts: Sequence[AccountSettings], known: Ma
         client = clients.of(account.name)
         assert client
         async with limit:
-            results[account.name] = await _key(client, account, reported)
+            results[account.name] = await _key(client, account, reported, trades=account.name in trading)
 
     async with trio.open_nursery() as nursery:
         for account in accounts:
@@ -210,7 +213,9 @@ async def _keys(clients: Clients, accounts: Sequence[AccountSettings], known: Ma
     return findings
 
 
-async def _key(client: AccountClient, account: AccountSettings, reported: dict[str, Identity]) -> list[Finding]:
+async def _key(
+    client: AccountClient, account: AccountSettings, reported: dict[str, Identity], *, trades: bool
+) -> list[Finding]:
     subject = f"account {account.name}"
     try:
         with trio.fail_after(KEY_S):
@@ -229,10 +234,12 @@ async def _key(client: AccountClient, account: AccountSettings, reported: dict[s
     if not config.uid:
         return [Finding("fail", subject, "account/config: unexpected response", "check that the address is OKX's")]
     reported[account.name] = Identity(config.uid, account.demo)
-    return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level)
+    return judge_key(account, uid=config.uid, perm=config.perm, ip=config.ip, level=config.level, trades=trades)
 
 
-def judge_key(account: AccountSettings, *, uid: str, perm: str, ip: str, level: str) -> list[Finding]:
+def judge_key(
+    account: AccountSettings, *, uid: str, perm: str, ip: str, level: str, trades: bool = False
+) -> list[Finding]:
     """Judge a key by ``account/config`` (OKX docs: trading-account-rest-api-get-account-configuration).
 
     Args:
@@ -241,16 +248,19 @@ def judge_key(account: AccountSettings, *, uid: str, perm: str, ip: str, level: 
         perm: ``read_only``, ``trade``, ``withdraw``, separated by commas.
         ip: The addresses that the key is bound to, "" if it is not bound.
         level: The fee tier: ``Lv1`` ... or ``VIP1`` ...
+        trades: Whether the account may trade: then its key cannot be a read-only one.
     """
     subject = f"account {account.name}"
     rights = {right.strip() for right in perm.split(",")}
     mode = "demo" if account.demo else "live"
+    needed = "the permissions Read and Trade" if trades else "the permission Read only"
     findings = []
     if "withdraw" in rights:
-        findings.append(Finding("warn", subject, "the key can withdraw", "use a key with the permission Read only"))
+        findings.append(Finding("warn", subject, "the key can withdraw", f"use a key with {needed}"))
     if rights & {"trade", "withdraw"} and not ip:
         found = f"the key is not bound to an IP and has the permissions {', '.join(sorted(rights - {'read_only'}))}"
-        todo = "OKX deletes it after 14 days without a login or signed call: bind it to an IP, or use a read-only key"
+        todo = "OKX deletes it after 14 days without a login or signed call: bind it to an IP"
+        todo += "" if trades else ", or use a read-only key"
         findings.append(Finding("warn", subject, found, todo))
     if any(one.channel == "fills" for one in account.subscriptions) and not _reaches_vip(level, FILLS_VIP):
         found = f'channel "fills" requires VIP{FILLS_VIP}, this account is {level or "of unknown tier"}'

@@ -1,6 +1,7 @@
 """``okxsync check``."""
 
 import logging
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +15,18 @@ from okxsync.cli.common import (
     read_settings,
 )
 
+if TYPE_CHECKING:
+    from okxsync.accounts.preflight import Finding
+
 
 def check(
     config: ConfigOption = None,
     db: DatabaseOption = None,
     account: AccountOption = None,
+    trading: Annotated[
+        bool,
+        typer.Option("--trading", help="Also what trading needs: permissions, modes, instruments, limits, file mode."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Check configuration, secrets, hosts, clock and API keys. Read-only.
@@ -39,7 +47,17 @@ def check(
 
     log_to_stderr(logging.ERROR)
     missing = missing_secrets(settings)
-    findings = trio.run(check_all, settings, choose_database(db, settings), missing)
+    database = choose_database(db, settings)
+
+    async def run_checks() -> "list[Finding]":
+        findings = await check_all(settings, database, missing)
+        if trading:
+            from okxsync.plans.preflight import check_trading
+
+            findings += await check_trading(settings, database)
+        return findings
+
+    findings = trio.run(run_checks)
     if json:
         typer.echo(msgspec.json.encode({"findings": findings}))
     else:

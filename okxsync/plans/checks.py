@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from okxsync.config.trading import AccountTrading, TradingSettings
-from okxsync.plans.document import Leg
+from okxsync.plans.document import Margin
 from okxsync.plans.facts import AccountFacts, Instrument, SystemFacts
 from okxsync.plans.prices import MAX_AGE_MS, Quotes
 from okxsync.plans.reasons import Reason
@@ -18,6 +18,8 @@ STALE_MS: Final = 15_000
 """OKX pushes ``account`` every few seconds: so long without any frame is no silence of the market."""
 CLOCK_AGE_MS: Final = 600_000
 CLOCK_ERROR_MS: Final = 250
+MODE_NAMES: Final = {"1": "Spot", "2": "Futures", "3": "Multi-currency", "4": "Portfolio margin"}
+"""By ``acctLv``."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -98,14 +100,13 @@ def find_known_refusal(account: AccountFacts, inst_id: str) -> Finding | None:
     return Finding(Reason.MANAGED_LEFT, "unbound from the trading team") if account.managed_left else None
 
 
-def td_mode_of(account: AccountFacts, leg: Leg, instrument: Instrument) -> str | Finding:
-    """Return ``tdMode`` (T 3.1).
+def td_mode_of(account: AccountFacts, margin: Margin | None, instrument: Instrument) -> str | Finding:
+    """Return ``tdMode`` (T 3.1); ``margin`` is what the leg says.
 
     Only the modes that OKX documents without contradiction are offered: isolated in Futures mode alone, spot without
     borrowing.
     """
-    names = {"1": "Spot", "2": "Futures", "3": "Multi-currency", "4": "Portfolio margin"}
-    if not (name := names.get(account.mode)):
+    if not (name := MODE_NAMES.get(account.mode)):
         return Finding(Reason.MODE, f'account mode "{account.mode}" is not known')
     if instrument.kind == "spot":
         legal = {"1": "cash", "2": "cash"}.get(account.mode, "cross")
@@ -113,7 +114,7 @@ def td_mode_of(account: AccountFacts, leg: Leg, instrument: Instrument) -> str |
     else:
         legal = "cross"
         allowed = {"1": set[str](), "2": {"cross", "isolated"}}.get(account.mode, {"cross"})
-    chosen = leg.margin or legal
+    chosen = margin or legal
     if chosen not in allowed:
         return Finding(Reason.MODE, f"{instrument.inst_type} {chosen} is not possible in {name} mode")
     return chosen

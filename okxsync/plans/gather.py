@@ -172,7 +172,7 @@ class Gatherer:
         asking: list[Asking] = [partial(self._config, client, config, fresh_s)]
         asking += [partial(self._instrument, client, name, instruments, sizes) for name in names]
         await _side_by_side(asking)
-        facts = replace(facts, instruments=instruments, **_of_config(config))
+        facts = replace(facts, instruments=instruments, **facts_of_config(config))
         if not sizes:
             return facts
         levers: dict[tuple[str, str, str], Decimal] = {}
@@ -181,7 +181,7 @@ class Gatherer:
         for leg in plan.legs:
             if (instrument := instruments.get(leg.instrument)) is None:
                 continue
-            td_mode = td_mode_of(facts, leg, instrument)
+            td_mode = td_mode_of(facts, leg.margin, instrument)
             if isinstance(td_mode, Finding):
                 continue
             if instrument.kind != "spot":
@@ -202,7 +202,7 @@ class Gatherer:
         known = self._instruments.get(key)
         if always or known is None or _now_ms() - known.at_ms > INSTRUMENT_FRESH_MS:
             row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
-            known = _read_instrument(row) if row else None
+            known = read_instrument(row) if row else None
         if known is not None:
             self._instruments[key] = into[name] = known
 
@@ -249,14 +249,14 @@ async def _max_size(
     into[key] = MaxSize(buy=decimal_of(row.get("maxBuy")), sell=decimal_of(row.get("maxSell")))
 
 
-def _read_instrument(row: Row) -> Instrument | None:
+def read_instrument(row: Row) -> Instrument | None:
     try:
         return instrument_of(msgspec.json.decode(msgspec.json.encode(row), type=models.Instrument), _now_ms())
     except msgspec.MsgspecError:
         return None
 
 
-def _of_config(row: Row) -> dict[str, Any]:
+def facts_of_config(row: Row) -> dict[str, Any]:
     """Return the facts of ``account/config``."""
     lead: set[str] = set()
     for role, listed in (("roleType", "traderInsts"), ("spotRoleType", "spotTraderInsts")):

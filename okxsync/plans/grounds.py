@@ -36,7 +36,7 @@ def ground_of(
         return finding
     assert account.instruments is not None
     instrument = account.instruments[leg.instrument]
-    td_mode = td_mode_of(account, leg, instrument)
+    td_mode = td_mode_of(account, leg.margin, instrument)
     if isinstance(td_mode, Finding):
         return td_mode
     long_short = instrument.kind != "spot" and account.pos_mode == "long_short_mode"

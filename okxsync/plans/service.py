@@ -4,11 +4,8 @@ It does nothing until ``[trading] enabled`` is set.
 """
 
 import logging
-import os
-import stat
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -26,6 +23,7 @@ from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
 from okxsync.plans.facts import AccountFacts, SystemFacts
+from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
 from okxsync.plans.gather import Gatherer
 from okxsync.plans.halt import HaltFile
@@ -407,18 +405,3 @@ def _concerns_same(one: Child, other: Child) -> bool:
         return child.account, child.inst_id, child.td_mode, child.pos_side
 
     return key(one) == key(other)
-
-
-def why_open_to_others(database: Location) -> str:
-    """Return why others than the daemon's user could approve orders in the database file; ``""``: they cannot."""
-    if not isinstance(database, Path):
-        return ""
-    try:
-        found = database.stat()
-    except OSError as error:
-        return str(error)
-    if found.st_uid != os.getuid():
-        return f"{database} belongs to another user"
-    if mode := stat.S_IMODE(found.st_mode) & 0o077:
-        return f"{database} is open to other users ({mode:o}); chmod 600 it"
-    return ""

@@ -181,6 +181,15 @@ def test_keys(tmp_path: Path, perm: str, ip: str, level: str, expected: list[tup
     assert levels_and_todos(judge_key(account(tmp_path, "orders"), uid="1", perm=perm, ip=ip, level=level)) == expected
 
 
+def test_an_account_that_trades_is_not_advised_to_use_a_read_only_key(tmp_path: Path) -> None:
+    found = judge_key(
+        account(tmp_path, "orders"), uid="1", perm="read_only,trade,withdraw", ip="", level="Lv1", trades=True
+    )
+    assert [one.level for one in found] == ["warn", "warn"]
+    assert found[0].todo == "use a key with the permissions Read and Trade"
+    assert found[1].todo.endswith("bind it to an IP")
+
+
 @pytest.mark.parametrize(("level", "fine"), [("Lv1", False), ("VIP3", False), ("VIP4", True), ("", False)])
 def test_fills_require_a_fee_tier(tmp_path: Path, level: str, fine: bool) -> None:
     (finding,) = judge_key(account(tmp_path, "fills"), uid="1", perm="read_only", ip="", level=level)
