@@ -23,10 +23,16 @@ def verify(
     config: ConfigOption = None,
     db: DatabaseOption = None,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="Compare fills since this time (2026-11-20T08:00Z) or age (3d, 2h).")
+        str,
+        typer.Option(
+            metavar="TIME", help="Compare fills and plans since this time (2026-11-20T08:00Z) or age (3d, 2h)."
+        ),
     ] = "1d",
     account: AccountOption = None,
     ledger: Annotated[bool, typer.Option("--ledger", help="Offline: check the tables' internal consistency.")] = False,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="Compare the orders of plans since --since: one for each that was placed.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Compare the database with OKX over REST, and print every difference.
@@ -36,6 +42,9 @@ def verify(
     Exit codes: 0 identical, 1 differences, 2 invalid input, 5 could not query OKX.
     """
     from okxsync.config.units import moment_ms
+
+    if ledger and plans:
+        fail(2, "--ledger and --plans: give one of them")
 
     settings = read_settings(config, account, secrets=not ledger)
     chosen = [one for one in settings.accounts if one.enabled]
@@ -54,6 +63,7 @@ def verify(
 
     from okxsync.console.differences import report
     from okxsync.mirror.ledger import check_ledger
+    from okxsync.plans.verify import verify_plans
     from okxsync.reconcile.verify import verify_all
     from okxsync.store.database import StoreError
 
@@ -63,7 +73,7 @@ def verify(
         if ledger:
             found, failures = check_ledger(path, [one.name for one in chosen]), dict[str, str]()
         else:
-            found, failures = trio.run(verify_all, path, chosen, since_ms)
+            found, failures = trio.run(verify_plans if plans else verify_all, path, chosen, since_ms)
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

@@ -50,7 +50,7 @@ async def ask_exchange(client: AccountClient, child: ChildOrder, question: Quest
     asked_ms = clock.earliest_us() // 1000
     try:
         if question is Question.ORDER:
-            return Answer(question, asked_ms, await _look_up(client, child))
+            return Answer(question, asked_ms, await look_up(client, child.inst_id, child.cl_ord_id))
         since_ms = back_to_ms - BEFORE_MS
         only = {} if question is Question.PENDING else {"instType": _types_of(child.inst_id)}
         rows = await read_list(client, _LISTS[question], since_ms if only else 0, only)
@@ -59,9 +59,14 @@ async def ask_exchange(client: AccountClient, child: ChildOrder, question: Quest
         return Answer(question, asked_ms, error=str(error))
 
 
-async def _look_up(client: AccountClient, child: ChildOrder) -> Sequence[OrderRow]:
+async def look_up(client: AccountClient, inst_id: str, cl_ord_id: str) -> Sequence[OrderRow]:
+    """Return the order with this id, the newest one if there are several; or nothing.
+
+    Raises:
+        RestError: the request failed.
+    """
     try:
-        params = {"instId": child.inst_id, "clOrdId": child.cl_ord_id}
+        params = {"instId": inst_id, "clOrdId": cl_ord_id}
         return _orders(await read_page(client, "trade/order", params))
     except RestError as error:
         if error.code == NOT_FOUND:
