@@ -10,12 +10,18 @@ from okxsync.cli.common import ConfigOption, DatabaseOption, JsonOption, fail, f
 
 def halt(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    cancel_orders: Annotated[
+        bool, typer.Option("--cancel-orders", help="Cancel the resting orders of all plans; this needs the daemon.")
+    ] = False,
     config: ConfigOption = None,
     db: DatabaseOption = None,
 ) -> None:
     """Stop all sending of plans at once. It works without a daemon, and with a full disk.
 
     Example: okxsync halt --reason "wrong price"
+
+    Exit codes: 0 halted, 1 the file cannot be made; with --cancel-orders also 3 no daemon canceled them, 5 the end of
+    an order is not confirmed yet.
     """
     from okxsync.plans.halt import HaltFile
     from okxsync.store.engines import engine_of
@@ -27,7 +33,9 @@ def halt(
     except OSError as error:
         fail(1, f"{file.path}: {error.strerror}")
     typer.echo(f"halted: {file.path}")
-    _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": False})
+    number = _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": cancel_orders})
+    if cancel_orders:
+        _wait_for_cancellations(location, number)
 
 
 def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
@@ -48,8 +56,28 @@ def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
     _notify_daemon(location, "resume", {})
 
 
-def _notify_daemon(location: object, kind: str, body: dict[str, object]) -> None:
-    """Insert the request, if there is a database to insert it into: the file alone has halted or resumed trading."""
+def _wait_for_cancellations(location: object, number: int | None) -> None:
+    from okxsync.config.location import location_of
+    from okxsync.plans.client import wait_for_answer
+    from okxsync.store.database import StoreError
+    from okxsync.store.engines import Reader
+
+    answered = None
+    if number is not None:
+        try:
+            with closing(Reader(location_of(str(location)))) as reader:
+                answered = wait_for_answer(reader, number)
+        except StoreError as error:
+            typer.echo(f"okxsync: {error}", err=True)
+    if answered is None:
+        fail(3, "no orders were canceled: no daemon answers; start `okxsync run`, and repeat the command")
+    typer.echo(answered.detail)
+    if answered.outcome != "canceled":
+        raise typer.Exit(5)
+
+
+def _notify_daemon(location: object, kind: str, body: dict[str, object]) -> int | None:
+    """Insert the request, and return its id; None: no daemon or no database takes it, and the file alone counts."""
     from okxsync.config.location import location_of
     from okxsync.plans.client import is_alive, submit
     from okxsync.store.database import StoreError
@@ -60,11 +88,11 @@ def _notify_daemon(location: object, kind: str, body: dict[str, object]) -> None
         with closing(Reader(place)) as reader:
             alive = is_alive(reader)
         if alive:
-            submit(place, kind, None, body)
-        else:
-            typer.echo("okxsync: no daemon is running; the file is enough", err=True)
+            return submit(place, kind, None, body)
+        typer.echo("okxsync: no daemon is running; the file is enough", err=True)
     except StoreError as error:
         typer.echo(f"okxsync: not recorded in the database, the file is enough: {error}", err=True)
+    return None
 
 
 def misfires(

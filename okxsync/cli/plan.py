@@ -176,32 +176,34 @@ def watch(plan_id: PlanId, config: ConfigOption = None, db: DatabaseOption = Non
 @plan.command()
 def cancel(
     plan_id: PlanId,
+    protection: Annotated[
+        bool, typer.Option("--protection", help="Cancel the attached take-profit and stop-loss orders, too.")
+    ] = False,
     config: ConfigOption = None,
     db: DatabaseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Send nothing more of a plan. Orders that rest in the book are named, and stay there.
+    """Send nothing more of a plan, and cancel its orders that rest in the book. It can be repeated.
 
-    Example: okxsync plan cancel 0123456789A
+    Example: okxsync plan cancel 0123456789A --protection
 
-    Exit codes: 0 nothing was filled, 1 some orders were filled, 2 invalid input, 3 no daemon, 5 unknown orders left,
-    6 the plan is not being executed.
+    Exit codes: 0 nothing was filled, 1 some orders were filled, 2 invalid input, 3 no daemon, 5 unknown orders are
+    left, or the end of an order is not confirmed yet.
     """
     from okxsync.plans.client import read_orders
 
     settings = read_settings(config)
     with closing(_reader(choose_database(db, settings))) as reader:
         _plan(reader, plan_id)
-        outcome, detail = _request(reader, "cancel", plan_id, {"protection": False})
-        if outcome != "canceled":
+        outcome, detail = _request(reader, "cancel", plan_id, {"protection": protection})
+        if outcome not in ("canceled", "canceling"):
             _refuse(outcome, detail)
         typer.echo(f"plan {plan_id}: {detail}", err=True)
-        _wait(reader, plan_id)
         _show(reader, plan_id, json=json)
         orders = read_orders(reader, plan_id)
-    if any(one["state"] == "unknown" for one in orders):
+    if outcome == "canceling" or any(one["state"] == "unknown" for one in orders):
         raise typer.Exit(EXIT_UNKNOWN)
-    raise typer.Exit(1 if any(one["state"] == "filled" or _is_filled(one) for one in orders) else 0)
+    raise typer.Exit(1 if any(_is_filled(one) for one in orders) else 0)
 
 
 @plan.command()
@@ -251,7 +253,7 @@ def _preview(settings: "Settings", db: str | None, kind: str, body: Mapping[str,
 
 
 def _is_filled(order: Mapping[str, Any]) -> bool:
-    return order["acc_fill_sz"] not in (None, "", "0")
+    return order["state"] == "filled" or order["acc_fill_sz"] not in (None, "", "0")
 
 
 def _document(file: str | None, flags: Mapping[str, str | None]) -> str:

@@ -111,8 +111,10 @@ class MeasureClock(msgspec.Struct, frozen=True):
     """The exchange rejected a signature because of its time."""
 
 
-class CancelResting(msgspec.Struct, frozen=True):
-    """Cancel the orders of the plan that rest."""
+class CancelOrder(msgspec.Struct, frozen=True):
+    """Cancel this order, and repeat it until the mirror shows the order's end; given once per order."""
+
+    child: ChildOrder
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -123,4 +125,4 @@ class Alarm(msgspec.Struct, frozen=True):
     text: str
 
 
-Command: TypeAlias = Prepare | Store | Send | AskAbout | MeasureClock | CancelResting | Alarm
+Command: TypeAlias = Prepare | Store | Send | AskAbout | MeasureClock | CancelOrder | Alarm

@@ -11,10 +11,12 @@ import trio
 
 from okxsync import events
 from okxsync.config.settings import AccountSettings
+from okxsync.plans.canceling import cancel_until_ended
+from okxsync.plans.children import CancelBody, to_body
 from okxsync.plans.commands import (
     Alarm,
     AskAbout,
-    CancelResting,
+    CancelOrder,
     ChildOrder,
     MeasureClock,
     Moment,
@@ -26,8 +28,9 @@ from okxsync.plans.commands import (
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.lookups import ask_exchange, ask_mirror, read_mirror
+from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
-from okxsync.plans.sender import Sender
+from okxsync.plans.sender import CANCEL, Sender
 from okxsync.plans.states import ENDED
 from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
@@ -93,6 +96,15 @@ class Desk:
         self.check = check
         self.receipts = receipts
 
+    async def post(self, account_name: str, path: str, subject: str, body: str) -> Judgement:
+        """Send a request that may be repeated (``Sender.post``), and return what is known of it."""
+        if (account := self.accounts(account_name)) is None:
+            return failed(Stage.NOT_STARTED, "the account is not configured and enabled")
+        site_clock = self.clients.clock_of(account.site)
+        found = await self.sender.post(account, site_clock, path, subject, body)
+        assert found is not None
+        return found
+
 
 def moment() -> Moment:
     """Return the exchange's time now."""
@@ -142,15 +154,15 @@ class PlanRunner:
                 log.error("plan %s: %s: %s", self._plan_id, command.account, command.text)
                 note = events.PLAN_ALARM.note(clock.now_us(), command.account, f"{self._plan_id}: {command.text}")
                 await self._desk.send.send(note)
-            case CancelResting():
-                log.warning("plan %s: its resting orders are to be canceled", self._plan_id)
+            case CancelOrder(child=child):
+                nursery.start_soon(self._cancel, child.number)
 
     def _written(self, receipt: int) -> None:
         self.execution.written(receipt)
         self._changed.set()
 
     async def _prepare(self, number: int) -> None:
-        child = self._child(number)
+        child = self.execution.child(number)
         withheld = await self._desk.check(child)
         self.execution.prepared(number, withheld, moment())
         self._changed.set()
@@ -171,6 +183,21 @@ class PlanRunner:
             )
             if judgement is not None:
                 self.execution.replied(child.number, attempt.number, judgement, moment())
+        self._changed.set()
+
+    async def _cancel(self, number: int) -> None:
+        """Cancel an order until the mirror has shown its end."""
+        child = self.execution.child(number)
+        body = to_body(
+            CancelBody(child.inst_id, ord_id=child.ord_id, cl_ord_id="" if child.ord_id else child.cl_ord_id)
+        )
+
+        async def post() -> Judgement:
+            found = await self._desk.post(child.account, CANCEL, child.inst_id, body)
+            log.info("plan %s: %s: cancel %s: %s", self._plan_id, child.account, child.cl_ord_id, found.text)
+            return found
+
+        await cancel_until_ended(post, lambda _: self.execution.child(number).state in ENDED)
         self._changed.set()
 
     async def _ask(self, about: AskAbout) -> None:
@@ -201,6 +228,3 @@ class PlanRunner:
 
     def _open(self) -> Iterable[ChildOrder]:
         return [one for one in self.execution.children if one.attempts and one.state not in ENDED]
-
-    def _child(self, number: int) -> ChildOrder:
-        return numbers(self.execution.children)[number]

@@ -24,7 +24,7 @@ from okxsync.plans.commands import (
     Alarm,
     AskAbout,
     Attempt,
-    CancelResting,
+    CancelOrder,
     ChildOrder,
     Command,
     MeasureClock,
@@ -59,6 +59,9 @@ _OF_STATE: Final = {
     "mmp_canceled": ChildEvent.CANCELED,
     "gone": ChildEvent.GONE,
 }
+_IN_BOOK: Final = frozenset({ChildState.ACCEPTED, ChildState.WORKING})
+ENDS_AT_ONCE: Final = frozenset({"ioc", "fok"})
+"""Types of orders that never rest, so that there is nothing to cancel."""
 _replace = msgspec.structs.replace
 
 
@@ -101,7 +104,8 @@ class Execution:
         self._changed_attempts: dict[tuple[int, int], Attempt] = {}
         self._misfires: list[Misfire] = []
         self._commands: list[Command] = []
-        self._canceled_resting = False
+        self._cancels_resting = False
+        self._canceling: set[int] = set()
         self.breakers = Breakers()
         self.decision = Decision()
         if resumed:
@@ -115,15 +119,25 @@ class Execution:
     def has_ended(self) -> bool:
         return all(one.state in ENDED for one in self._children.values())
 
+    def child(self, number: int) -> ChildOrder:
+        return self._children[number]
+
     def cancel(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and cancel the orders that rest now or later."""
         self.breakers = _replace(self.breakers, canceled=True)
+        self._cancels_resting = True
+
+    def halt(self, *, cancel_orders: bool) -> None:
+        """Send nothing more; orders that rest stay in the book unless they are to be canceled."""
+        self.breakers = _replace(self.breakers, halted=True)
+        self._cancels_resting = self._cancels_resting or cancel_orders
 
     def step(self, now: Moment) -> list[Command]:
         """Return what is to be done, in this order."""
         self._give_up_blocked(now)
         self._decide(now)
         self._store_changes()
+        self._cancel_orders()
         self._arm(now)
         for number in sorted(self._resolvers):
             self._resolve(number, now)
@@ -268,9 +282,7 @@ class Execution:
                 if child.state is ChildState.READY:
                     self._withhold(number, Withheld(decision.withhold, decision.detail), now)
             self._prepared.clear()
-        if decision.cancel_resting and not self._canceled_resting:
-            self._canceled_resting = True
-            self._commands.append(CancelResting())
+        self._cancels_resting = self._cancels_resting or decision.cancel_resting
         if decision.paused:
             self._prepared.clear()
             self._preparing.clear()
@@ -278,6 +290,14 @@ class Execution:
             if number not in self._preparing and number not in self._prepared and number not in self._to_look_up:
                 self._preparing.add(number)
                 self._commands.append(Prepare(number))
+
+    def _cancel_orders(self) -> None:
+        """Cancel each order that may rest and is to be canceled; an order that is found later is canceled then."""
+        for number, child in self._children.items():
+            may_rest = child.state in _IN_BOOK and child.ord_type not in ENDS_AT_ONCE
+            if may_rest and number not in self._canceling and self._cancels_resting:
+                self._canceling.add(number)
+                self._commands.append(CancelOrder(child))
 
     def _arm(self, now: Moment) -> None:
         """Store the intents of all children that have passed the checks."""

@@ -107,6 +107,28 @@ def judge(cl_ord_id: str, body: bytes | str, status: int | None = None) -> Judge
     return judge_batch([cl_ord_id], body, status)[0]
 
 
+def judge_repeatable(body: bytes | str, status: int | None = None) -> Judgement:
+    """Judge the reply to a request about one thing that may be repeated: a cancellation, or a setting.
+
+    ``PLACED`` then means that OKX has accepted the request. The row need not have an id, nor a code of its own.
+    """
+    try:
+        reply = msgspec.json.decode(body, type=_Reply)
+    except _UNREADABLE:
+        return failed(Stage.STARTED, f"HTTP status {status}, and no JSON")
+    row = _row(reply.data[0]) if reply.data else _Row()
+    found = _judge([], reply, status, alone=True)
+    if status is not None and (status >= 500 or 300 <= status < 400):
+        return found
+    s_code = sanitize(str(row.s_code)) or (found.code if found.code == "0" else "")
+    if s_code == "0":
+        return msgspec.structs.replace(found, verdict=Verdict.PLACED, text="accepted", s_code=s_code)
+    if s_code:
+        of_row = msgspec.structs.replace(found, s_code=s_code, s_msg=sanitize(row.s_msg))
+        return _by_code(of_row, meaning_of(s_code, sanitize(str(row.sub_code))), is_row=True)
+    return found
+
+
 def judge_batch(cl_ord_ids: Sequence[str], body: bytes | str, status: int | None = None) -> list[Judgement]:
     """Judge the reply to a request that placed several orders; the judgements are in the order of ``cl_ord_ids``."""
     try:

@@ -1,4 +1,4 @@
-"""Sends orders over REST, each request once: no retry, no redirect, no proxy, HTTP/1.1.
+"""Sends requests that trade over REST, each once: no retry, no redirect, no proxy, HTTP/1.1.
 
 The line between "not sent" and "unknown" is the moment at which httpcore is about to write the request's headers. At
 that moment, and not earlier, ``may_send`` is asked: everything that may take time - the rate limits, a free connection,
@@ -7,6 +7,7 @@ TCP and TLS - is over then. If it says no, the request is dropped before its fir
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -14,22 +15,27 @@ import trio
 
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import AccountSettings
-from okxsync.okx.rate_limits import Slots
-from okxsync.plans.replies import Judgement, Stage, failed, judge
+from okxsync.okx.rate_limits import Budget, Slots
+from okxsync.plans.replies import Judgement, Stage, failed, judge, judge_repeatable
 from okxsync.plans.waves import WAVE
 from okxsync.rest.client import SignedBy
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http, read_reply
 from okxsync.runtime.rate_limiter import RateLimiter
 
-PLACE: Final = "/api/v5/trade/order"
+PLACE: Final = "trade/order"
+CANCEL: Final = "trade/cancel-order"
+CANCEL_ALGOS: Final = "trade/cancel-algos"
 IDLE_S: Final = 90.0
 """Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
 REPLY_S: Final = 8.0
 """How long a reply is waited for: longer than ``expTime``, and the order is looked up afterwards."""
-ORDERS: Final = 60
-WINDOW_S: Final = 2.0
-"""OKX accepts so many new orders of one account and instrument in so many seconds (docs: place order)."""
+LIMITS: Final = {
+    PLACE: Budget(60, 2),
+    CANCEL: Budget(60, 2),
+    CANCEL_ALGOS: Budget(20, 2),
+}
+"""Per account and instrument (OKX docs: rate limit of each endpoint)."""
 
 
 def open_sending_http() -> httpx.AsyncClient:
@@ -42,7 +48,7 @@ class _Withheld(Exception):
 
 
 class Sender:
-    """Sends orders of all accounts.
+    """Sends orders, cancellations and settings of all accounts.
 
     Args:
         http: From ``open_sending_http``; the caller closes it.
@@ -52,7 +58,7 @@ class Sender:
     def __init__(self, http: httpx.AsyncClient, ip_rate: int) -> None:
         self._http = http
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
-        self._limiters: dict[tuple[str, str], RateLimiter] = {}
+        self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
     async def place(
         self,
@@ -73,26 +79,59 @@ class Sender:
             exp_ms: OKX does not process the request later.
             may_send: Asked once, immediately before the first byte.
         """
+        judged = partial(judge, cl_ord_id)
+        return await self._post(account, clock, PLACE, inst_id, body, judged, may_send, expTime=str(exp_ms))
+
+    async def post(
+        self,
+        account: AccountSettings,
+        clock: SiteClock,
+        path: str,
+        subject: str,
+        body: str,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> Judgement | None:
+        """Send one request that may be repeated: a cancellation or a setting. As ``place``, but nothing expires.
+
+        Args:
+            path: A key of ``LIMITS``.
+            subject: What OKX counts the requests of an account by; ``""``: nothing but the account.
+        """
+        return await self._post(account, clock, path, subject, body, judge_repeatable, may_send)
+
+    async def _post(
+        self,
+        account: AccountSettings,
+        clock: SiteClock,
+        path: str,
+        subject: str,
+        body: str,
+        judged: Callable[[bytes, int], Judgement],
+        may_send: Callable[[], bool],
+        **headers: str,
+    ) -> Judgement | None:
         attempt = _Attempt(may_send)
         request = self._http.stream(
             "POST",
-            f"{account.site.rest}{PLACE}",
+            f"{account.site.rest}/api/v5/{path}",
             content=body.encode(),
-            headers={"content-type": "application/json", "expTime": str(exp_ms)},
+            headers={"content-type": "application/json", **headers},
             auth=SignedBy(account, clock),
             extensions={"trace": attempt.trace},
         )
-        async with self._limiter(account.name, inst_id).acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
-            found = await _exchange(request, attempt, cl_ord_id)
+        limiter = self._limiter(path, account.name, subject)
+        async with limiter.acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
+            found = await _exchange(request, attempt, judged)
             if found is None or attempt.stage is Stage.NOT_STARTED or found.http_status is not None:
                 permit.release()
                 ip_permit.release()
         return found
 
-    def _limiter(self, account: str, inst_id: str) -> RateLimiter:
-        key = account, inst_id
+    def _limiter(self, path: str, account: str, subject: str) -> RateLimiter:
+        key = path, account, subject
         if key not in self._limiters:
-            self._limiters[key] = RateLimiter(Slots(ORDERS, WINDOW_S, patience_s=REPLY_S))
+            limit = LIMITS[path]
+            self._limiters[key] = RateLimiter(Slots(limit.calls, limit.window_s, patience_s=REPLY_S))
         return self._limiters[key]
 
 
@@ -112,7 +151,9 @@ class _Attempt:
 
 
 async def _exchange(
-    request: AbstractAsyncContextManager[httpx.Response], attempt: _Attempt, cl_ord_id: str
+    request: AbstractAsyncContextManager[httpx.Response],
+    attempt: _Attempt,
+    judged: Callable[[bytes, int], Judgement],
 ) -> Judgement | None:
     try:
         with trio.fail_after(REPLY_S):
@@ -127,4 +168,4 @@ async def _exchange(
         return failed(attempt.stage, str(error))
     except (httpx.HTTPError, OSError, ValueError) as error:
         return failed(attempt.stage, f"{type(error).__name__}: {error}")
-    return judge(cl_ord_id, body, status)
+    return judged(body, status)

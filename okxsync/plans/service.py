@@ -17,6 +17,7 @@ from okxsync.config.settings import AccountSettings, Settings
 from okxsync.messages import Halted, PlanAnswer, PlanPreviewed, PlanProgress, Resumed
 from okxsync.okx.endpoints import DAY_MS
 from okxsync.plans.approval import find_refused
+from okxsync.plans.cancel_requests import CANCELED, CancelRequests, was_asked
 from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
@@ -96,8 +97,10 @@ class PlanService:
         self._reader = Reader(database)
         self._halt = HaltFile(database)
         self._running: dict[str, Running] = {}
+        self._discarded: set[str] = set()  # whose new state may not be stored yet
         self._nursery: trio.Nursery
         self._desk: Desk
+        self._cancels: CancelRequests
         self._enabled = trio.Event()
         self._started_at = trio.current_time()
         self.configure(settings)
@@ -121,6 +124,7 @@ class PlanService:
                     self._clients, self._accounts_get, sender, self._reader, self._send, self._halt, self._check,
                     self._receipts,
                 )  # fmt: skip
+                self._cancels = CancelRequests(self._desk, self._reader, nursery)
                 await self._resume_plans()
                 await Requests(self._reader, self._send, self._handle).run()
         finally:
@@ -143,9 +147,9 @@ class PlanService:
                 case "execute":
                     return await self._execute(request, body)
                 case "cancel":
-                    return self._cancel(request)
+                    return await self._cancel(request, protection=body.get("protection") is True)
                 case "halt":
-                    return await self._halt_trading(request, str(body.get("reason", "")))
+                    return await self._halt_trading(request, body)
                 case "resume":
                     return await self._resume_trading(request)
         except msgspec.MsgspecError:
@@ -209,7 +213,7 @@ class PlanService:
         plan_id = request.plan_id or ""
         if (row := self._row(plan_id)) is None:
             return Answered("no-plan", f"there is no plan {plan_id}")
-        if row["state"] != "previewed" or plan_id in self._running:
+        if row["state"] != "previewed" or plan_id in self._running or plan_id in self._discarded:
             return Answered("not-previewed", f"its state is {row['state']}; a plan is executed at most once")
         plan, children = read(row["doc"]), self._children(plan_id)
         system = await self._system(plan, [])
@@ -243,27 +247,40 @@ class PlanService:
         self._start(plan_id, plan, children, valid_until_ms, resumed=False)
         return Answered("executing", f"valid for {plan.valid_for} s")
 
-    def _cancel(self, request: Request) -> Answered:
-        running = self._running.get(request.plan_id or "")
-        if running is None or running.runner is None:
-            row = self._row(request.plan_id or "")
-            return Answered(
-                "no-plan" if row is None else "not-executing", f"its state is {row['state']}" if row else ""
-            )
-        running.runner.execution.cancel()
-        rests = [one.account for one in running.runner.execution.children if one.state in ("accepted", "working")]
-        if rests:
-            return Answered("canceled", f"nothing more is sent; orders stay in the book of: {', '.join(rests)}")
-        return Answered("canceled", "nothing more is sent")
+    async def _cancel(self, request: Request, *, protection: bool) -> Answered | None:
+        plan_id = request.plan_id or ""
+        if (row := self._row(plan_id)) is None:
+            return Answered("no-plan", f"there is no plan {plan_id}")
+        if running := self._running.get(plan_id):
+            assert running.runner
+            running.runner.execution.cancel()
+        elif row["state"] == "previewed":
+            self._discarded.add(plan_id)
+            await self._send.send(PlanProgress(plan_id, [], [], [], plan={"state": "discarded"}))
+            return Answered(CANCELED, "the preview is discarded; nothing was sent")
+        if protection:
+            self._cancels.cancel_protection(plan_id)
+        self._nursery.start_soon(self._answer_cancel, request, [plan_id])
+        return None
 
-    async def _halt_trading(self, request: Request, reason: str) -> Answered:
+    async def _answer_cancel(self, request: Request, plan_ids: list[str]) -> None:
+        try:
+            answered = await self._cancels.result(plan_ids)
+        except StoreError as error:
+            answered = Answered("store-error", str(error))
+        await self._send.send(PlanAnswer(request.id, clock.now_us(), answered.outcome, answered.detail))
+
+    async def _halt_trading(self, request: Request, body: dict[str, Any]) -> Answered | None:
         await trio.to_thread.run_sync(self._halt.make)
-        await self._send.send(Halted(clock.now_us(), request.by, reason))
+        await self._send.send(Halted(clock.now_us(), request.by, str(body.get("reason", ""))))
+        cancel_orders = body.get("cancel_orders") is True
         for one in self._running.values():
             if one.runner:
-                execution = one.runner.execution
-                execution.breakers = msgspec.structs.replace(execution.breakers, halted=True)
-        return Answered("halted", "nothing is sent until `okxsync resume`")
+                one.runner.execution.halt(cancel_orders=cancel_orders)
+        if not cancel_orders:
+            return Answered("halted", "nothing is sent until `okxsync resume`")
+        self._nursery.start_soon(self._answer_cancel, request, list(self._running))
+        return None
 
     async def _resume_trading(self, request: Request) -> Answered:
         await trio.to_thread.run_sync(self._halt.remove)
@@ -299,6 +316,8 @@ class PlanService:
                 on_restart=failure.on_restart,
             ),
         )
+        if resumed and was_asked(self._reader, plan_id, halted=self._halt.exists()):
+            running.runner.execution.cancel()
         self._nursery.start_soon(self._run_plan, plan_id, running.runner)
 
     async def _run_plan(self, plan_id: str, runner: PlanRunner) -> None:

@@ -75,7 +75,7 @@ class Decision(msgspec.Struct, frozen=True):
     Attributes:
         send: Numbers of the children to send.
         withhold: The reason with which all children that are ready end; ``""``: they stay.
-        cancel_resting: Cancel the plan's orders that rest.
+        cancel_resting: Cancel the plan's orders that rest; it holds until the plan ends.
         paused: Why nothing is sent for now; ``""``: it is not paused.
         wake_ms: Decide again at this time at the latest; None: only a change of a child decides.
         ended: Whether all children have ended.
@@ -95,9 +95,8 @@ def decide(members: Sequence[Member], policy: Policy, breakers: Breakers, now_ms
     """Return what to do next. Times are the exchange's milliseconds."""
     if all(one.state in ENDED for one in members):
         return Decision(ended=True)
-    ready = [one for one in members if one.state is ChildState.READY]
-    if not ready:
-        return Decision()
+    if not any(one.state is ChildState.READY for one in members):
+        return Decision(cancel_resting=_cancels_resting(members, policy))
     if stopped := _stopped(members, policy, breakers, now_ms, valid_until_ms):
         return stopped
     until_end = valid_until_ms - LAST_MS
@@ -124,10 +123,9 @@ def _stopped(
     refused = sorted(
         (one for one in members if one.state is ChildState.REFUSED), key=lambda one: (one.answered_ms, one.number)
     )
-    cancel = policy.on_reject == "cancel"
     if refused and policy.on_reject != "continue":
         detail = f"an order was refused ({refused[-1].code}), and on_reject is {policy.on_reject}"
-        return Decision(withhold="stopped", cancel_resting=cancel, detail=detail)
+        return Decision(withhold="stopped", cancel_resting=_cancels_resting(members, policy), detail=detail)
     planned = sum(one.state is not ChildState.SKIPPED for one in members)
     if refused and policy.stop_at is not None and len(refused) >= policy.stop_at * planned:
         return Decision(withhold="stopped", detail=f"{len(refused)} of {planned} orders were refused")
@@ -138,6 +136,10 @@ def _stopped(
     if _canary_failed(_of_phase(members), policy, now_ms):
         return Decision(withhold="canary", detail="the orders of the first accounts were not accepted in time")
     return None
+
+
+def _cancels_resting(members: Sequence[Member], policy: Policy) -> bool:
+    return policy.on_reject == "cancel" and any(one.state is ChildState.REFUSED for one in members)
 
 
 def _paused(members: Sequence[Member], policy: Policy, breakers: Breakers) -> str:

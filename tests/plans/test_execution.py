@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from okxsync.plans.commands import AskAbout, Prepare, Send, Withheld
 from okxsync.plans.waves import Policy
-from tests.plans.world import LAG_MS, Order, World
+from tests.plans.world import LAG_MS, Order, World, make_child
 
 PICK = st.integers(0, 1_000_000)
 
@@ -38,7 +38,7 @@ class PlanMachine(RuleBasedStateMachine):
         valid_ms=st.sampled_from([60_000, 60_000, 12_000, 4_000]),
         skew_ms=st.integers(-200, 200),
         canary=st.sampled_from([0, 0, 1, 2]),
-        on_reject=st.sampled_from(["continue", "stop"]),
+        on_reject=st.sampled_from(["continue", "stop", "cancel"]),
         on_unknown=st.sampled_from(["continue", "pause"]),
         request=REQUESTS,
     )
@@ -373,3 +373,64 @@ def test_a_request_expires_with_its_plan_at_the_latest() -> None:
     (command,) = world.commands
     assert isinstance(command, Send)
     assert command.attempt.exp_ms == world.valid_until_ms
+
+
+def resting(accounts: int, policy: Policy | None = None) -> World:
+    """Return a world whose limit orders have been sent, and rest."""
+    children = [make_child(number, ord_type="limit") for number in range(accounts)]
+    world = World(accounts, 60_000, 0, policy or Policy(canary=0), children)
+    goes_on(world)
+    leaves(world, stays=True)
+    world.advance(10)
+    return world
+
+
+def test_a_canceled_plan_cancels_what_rests_once_and_what_is_found_to_rest_later() -> None:
+    world = resting(3)
+    world.lose_reply(world.replies.pop(2))
+    for request in list(world.replies):
+        world.reply(request)
+    world.follow(world.orders[0])
+    assert states(world) == ["working", "accepted", "unknown"]
+    world.execution.cancel()
+    world.step()
+    assert world.canceling == [0, 1]
+    world.follow(world.orders[2])
+    world.step()
+    assert world.canceling == [0, 1, 2]
+
+
+def test_an_order_that_ends_at_once_is_not_canceled() -> None:
+    world = started()
+    leaves(world)
+    world.advance(10)
+    world.reply(world.replies.pop())
+    world.execution.cancel()
+    world.step()
+    assert (states(world), world.canceling) == (["accepted"], [])
+
+
+@pytest.mark.parametrize("cancel_orders", [True, False])
+def test_a_halt_cancels_what_rests_only_if_it_says_so(cancel_orders: bool) -> None:
+    world = resting(1)
+    world.reply(world.replies.pop())
+    world.execution.halt(cancel_orders=cancel_orders)
+    world.step()
+    assert world.canceling == ([0] if cancel_orders else [])
+
+
+def test_a_refusal_cancels_what_rests_if_the_plan_says_so_also_when_nothing_is_left_to_send() -> None:
+    children = [make_child(number, ord_type="limit") for number in range(2)]
+    world = World(2, 60_000, 0, Policy(0, "cancel"), children)
+    goes_on(world)
+    leaves(world, stays=True)
+    world.transit[1].answers = "51008"
+    world.advance(10)
+    for request in list(world.replies):
+        world.reply(request)
+    assert (states(world), world.canceling) == (["accepted", "refused"], [0])
+    while world.queue:
+        world.commit()
+    world.canceling.clear()
+    world.kill(0)  # the next process goes on canceling
+    assert world.canceling == [0]

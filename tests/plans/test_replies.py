@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.plans.replies import Stage, Verdict, failed, judge, judge_batch
+from okxsync.plans.codes import Reaction
+from okxsync.plans.replies import Stage, Verdict, failed, judge, judge_batch, judge_repeatable
 
 ID = "P0123456789A0001"
 
@@ -108,3 +109,23 @@ def test_only_a_row_of_ours_with_an_id_is_placed(value: object) -> None:
     if judge(ID, body, 200).verdict is Verdict.PLACED:
         assert isinstance(value, dict)
         assert [one for one in value["data"] if one.get("clOrdId") == ID and one["sCode"] in ("0", 0) and one["ordId"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "verdict", "reaction"),
+    [
+        ('{"code":"0","data":[{"ordId":"1","sCode":"0"}]}', 200, Verdict.PLACED, None),
+        ('{"code":"0","data":[{"lever":"3","mgnMode":"cross"}]}', 200, Verdict.PLACED, None),
+        ('{"code":"1","data":[{"ordId":"1","sCode":"51400"}]}', 200, Verdict.UNKNOWN, Reaction.ENDED),
+        ('{"code":"59107","data":[],"msg":"pending orders"}', 200, Verdict.REFUSED, Reaction.REJECT),
+        ('{"code":"50011","msg":"Too Many Requests"}', 429, Verdict.REFUSED, Reaction.SLOW),
+        ('{"code":"50004","data":[]}', 400, Verdict.UNKNOWN, Reaction.UNKNOWN),
+        ('{"code":"0","data":[]}', 502, Verdict.UNKNOWN, None),
+        ("<html>", 429, Verdict.UNKNOWN, None),
+    ],
+)
+def test_a_request_that_may_be_repeated_needs_no_id_in_its_reply(
+    body: str, status: int, verdict: Verdict, reaction: Reaction | None
+) -> None:
+    found = judge_repeatable(body, status)
+    assert (found.verdict, found.reaction) == (verdict, reaction)

@@ -3,11 +3,25 @@
 Times are the exchange's true milliseconds. The process sees them with an error of up to ``ERROR_MS``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from okxsync.plans.commands import Alarm, AskAbout, Attempt, ChildOrder, Moment, Prepare, Send, Store, Withheld
+from okxsync.plans.commands import (
+    Alarm,
+    AskAbout,
+    Attempt,
+    CancelOrder,
+    ChildOrder,
+    Moment,
+    Prepare,
+    Send,
+    Store,
+    Withheld,
+)
 from okxsync.plans.execution import Execution
 from okxsync.plans.replies import Stage, failed, judge
 from okxsync.plans.resolve import Answer, OrderRow, Question
@@ -63,12 +77,15 @@ class Disk:
 
 
 class World:
-    def __init__(self, accounts: int, valid_ms: int, skew_ms: int, policy: Policy) -> None:
+    def __init__(
+        self, accounts: int, valid_ms: int, skew_ms: int, policy: Policy, children: Sequence[ChildOrder] = ()
+    ) -> None:
         self.now_ms = START_MS
         self.valid_until_ms = START_MS + valid_ms
         self.skew_ms = skew_ms
         self.policy = policy
-        self.disk = Disk({number: make_child(number) for number in range(accounts)})
+        first = children or [make_child(number) for number in range(accounts)]
+        self.disk = Disk({one.number: one for one in first})
         self.queue: list[Store] = []
         self.commands: list[Prepare | Send | AskAbout] = []
         self.asked: list[tuple[AskAbout, int]] = []
@@ -76,6 +93,7 @@ class World:
         self.transit: list[Request] = []
         self.replies: list[Request] = []
         self.alarms: list[str] = []
+        self.canceling: list[int] = []
         self.sent: list[tuple[int, int]] = []
         self.receipts = 0
         self.restored = False
@@ -109,6 +127,8 @@ class World:
                     self.commands.append(command)
                 case Alarm():
                     self.alarms.append(command.text)
+                case CancelOrder():
+                    self.canceling.append(command.child.number)
 
     def _check_intents(self, store: Store) -> None:
         """I3, I4: when an intent is stored, nothing before it is open, in the order of the writes."""
@@ -317,8 +337,8 @@ class World:
             assert child.state in PLACED or child.reason
 
 
-def make_child(number: int, phase: int = 1) -> ChildOrder:
-    return ChildOrder(
+def make_child(number: int, phase: int = 1, **changes: Any) -> ChildOrder:
+    child = ChildOrder(
         number=number,
         account=f"a{number}",
         position=number,
@@ -332,3 +352,4 @@ def make_child(number: int, phase: int = 1) -> ChildOrder:
         cl_ord_id=f"P{number}",
         body=f'{{"clOrdId":"P{number}"}}',
     )
+    return replace(child, **changes)
