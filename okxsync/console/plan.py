@@ -17,7 +17,7 @@ from okxsync.runtime.text import CONTROL_ESCAPES
 
 Row = Mapping[str, Any]
 _COLOUR = {
-    "ready": "green", "filled": "green", "accepted": "green", "working": "green", "skipped": "yellow",
+    "ready": "green", "filled": "green", "accepted": "green", "working": "green", "done": "green", "skipped": "yellow",
     "withheld": "yellow", "canceled": "yellow", "refused": "red", "unknown": "red", "absent": "red", "gone": "red",
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableTy
         verdict = Text(_verdict(one), _COLOUR.get(one["state"], ""))
         for warning in facts.get("warnings", ()):
             verdict.append(f"; {_clean(warning)}", "yellow")
-        order = " ".join(filter(None, [one["side"], one["inst_id"], one["pos_side"], one["ord_type"]]))
+        order = " ".join(filter(None, [_step(one), one["side"], one["inst_id"], one["pos_side"], one["ord_type"]]))
         table.add_row(
             _clean(one["account"]),
             _clean(order),
@@ -65,7 +65,7 @@ def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
     """Return how far a plan is: a row per order."""
     table = _table("account", "order", "size", "price", "state", "filled", "average", "fee", "attempts", "reason")
     for one in orders:
-        order = " ".join(filter(None, [one["side"], one["inst_id"], one["pos_side"]]))
+        order = " ".join(filter(None, [_step(one), one["side"], one["inst_id"], one["pos_side"]]))
         why = ": ".join(filter(None, [one["reason"], one["detail"]]))
         table.add_row(
             _clean(one["account"]),
@@ -114,6 +114,11 @@ def render_misfires(misfires: Sequence[Row]) -> RenderableType:
             _clean(one["detail"]),
         )
     return table
+
+
+def _step(order: Row) -> str:
+    """Return what a child does that is no order: ``cancel`` or ``leverage``."""
+    return "" if order["kind"] == "order" else str(order["kind"])
 
 
 def _table(*columns: str) -> Table:

@@ -14,10 +14,10 @@ from typing import Final
 import msgspec
 import trio
 
-from okxsync.mirror.kinds import ALGO_ORDERS
-from okxsync.plans.canceling import cancel_until_ended, is_over
+from okxsync.plans.canceling import APPEARS_MS, cancel_until_ended, is_over
 from okxsync.plans.children import CancelBody, to_body
 from okxsync.plans.desk import Desk, moment
+from okxsync.plans.lookups import read_end
 from okxsync.plans.replies import Judgement
 from okxsync.plans.requests import Answered
 from okxsync.plans.sender import CANCEL_ALGOS
@@ -28,8 +28,6 @@ log = logging.getLogger("okxsync.plans")
 ANSWER_S: Final = 30.0
 """How long the ends of the orders are waited for before the request is answered."""
 POLL_S: Final = 0.2
-PROTECTED_MS: Final = 10_000
-"""So long after a fill its take-profit and stop-loss may still come into being."""
 CANCELED: Final = "canceled"
 CANCELING: Final = "canceling"
 _UNDER_WAY: Final = "('ready', 'armed', 'sent', 'accepted', 'working')"
@@ -44,9 +42,6 @@ _PROTECTED: Final = (
 _PARENT: Final = (
     f"SELECT state IN {_UNDER_WAY}, coalesce(acc_fill_sz, '0') NOT IN ('', '0'), coalesce(ended_at, 0)"
     " FROM plan_orders WHERE plan_id = ? AND child = ?"
-)
-_ALGO: Final = (
-    f"SELECT {ALGO_ORDERS.is_open} AND not_found_at IS NULL FROM algo_orders WHERE account = ? AND algo_cl_ord_id = ?"
 )
 _ASKED: Final = (
     "SELECT kind, body FROM requests LEFT JOIN answers ON request_id = id WHERE (kind = 'cancel' AND plan_id = ?"
@@ -137,10 +132,10 @@ class CancelRequests:
 
         def has_ended(reply: Judgement | None) -> bool:
             with keep_going(log, f"plan {plan_id}"):
-                if rows := self._reader.rows(_ALGO, [account, algo_cl_ord_id]):
-                    return not any(is_open for (is_open,) in rows)
-                nothing = reply is not None and is_over(reply) and moment().now_ms > ended_ms + PROTECTED_MS
-                return nothing or not is_filled
+                if end := read_end(self._reader, account, algo_cl_ord_id, algo=True):
+                    return end != "open"
+                exists_now = moment().now_ms > ended_ms + APPEARS_MS
+                return not is_filled or (exists_now and reply is not None and is_over(reply))
             return False
 
         await cancel_until_ended(post, has_ended)

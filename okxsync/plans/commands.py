@@ -4,13 +4,14 @@ from typing import TypeAlias
 
 import msgspec
 
+from okxsync.plans.children import Kind
 from okxsync.plans.replies import Judgement
 from okxsync.plans.resolve import Ask, OrderTerms
 from okxsync.plans.states import ChildState
 
 
 class ChildOrder(OrderTerms, frozen=True, kw_only=True):
-    """A child order as approved, with its present state.
+    """A child of a plan as approved, with its present state: an order, or a step that may be repeated.
 
     Attributes:
         position: Of its account in the order of the plan.
@@ -31,6 +32,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     avg_px: str = ""
     fee: str = ""
     ended_ms: int = 0
+    kind: Kind = "order"
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -107,6 +109,22 @@ class AskAbout(msgspec.Struct, frozen=True):
     back_to_ms: int
 
 
+class AskLever(msgspec.Struct, frozen=True):
+    """Ask for the leverage that this step sets, not earlier than it says, and answer with ``lever_answered``."""
+
+    child: ChildOrder
+    not_before_ms: int
+
+
+class LeverAnswer(msgspec.Struct, frozen=True):
+    """The leverage that OKX reports; ``is_set``: it is the one of the step. ``error``: why it is not known."""
+
+    asked_ms: int
+    lever: str = ""
+    is_set: bool = False
+    error: str = ""
+
+
 class MeasureClock(msgspec.Struct, frozen=True):
     """The exchange rejected a signature because of its time."""
 
@@ -125,4 +143,4 @@ class Alarm(msgspec.Struct, frozen=True):
     text: str
 
 
-Command: TypeAlias = Prepare | Store | Send | AskAbout | MeasureClock | CancelOrder | Alarm
+Command: TypeAlias = Prepare | Store | Send | AskAbout | AskLever | MeasureClock | CancelOrder | Alarm

@@ -11,13 +11,15 @@ import trio
 
 from okxsync import events
 from okxsync.config.settings import AccountSettings
-from okxsync.plans.canceling import cancel_until_ended
+from okxsync.plans.canceling import APPEARS_MS, cancel_until_ended, is_over, target_of
 from okxsync.plans.children import CancelBody, to_body
 from okxsync.plans.commands import (
     Alarm,
     AskAbout,
+    AskLever,
     CancelOrder,
     ChildOrder,
+    LeverAnswer,
     MeasureClock,
     Moment,
     Prepare,
@@ -27,10 +29,10 @@ from okxsync.plans.commands import (
 )
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
-from okxsync.plans.lookups import ask_exchange, ask_mirror, read_mirror
+from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_mirror
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
-from okxsync.plans.sender import CANCEL, Sender
+from okxsync.plans.sender import CANCEL, SET_LEVERAGE, Sender
 from okxsync.plans.states import ENDED
 from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
@@ -148,6 +150,8 @@ class PlanRunner:
                 nursery.start_soon(self._send, command)
             case AskAbout():
                 nursery.start_soon(self._ask, command)
+            case AskLever():
+                nursery.start_soon(self._ask_lever, command)
             case MeasureClock():
                 nursery.start_soon(self._desk.clients.measure_clocks)
             case Alarm():
@@ -168,6 +172,13 @@ class PlanRunner:
         self._changed.set()
 
     async def _send(self, send: Send) -> None:
+        if send.child.kind == "cancel":
+            await self._cancel_target(send)
+        else:
+            await self._send_once(send)
+        self._changed.set()
+
+    async def _send_once(self, send: Send) -> None:
         child, attempt, desk = send.child, send.attempt, self._desk
         account = desk.accounts(child.account)
 
@@ -178,12 +189,37 @@ class PlanRunner:
 
         if account is not None:
             site_clock = desk.clients.clock_of(account.site)
-            judgement = await desk.sender.place(
-                account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
-            )
+            if child.kind == "leverage":
+                judgement = await desk.sender.post(account, site_clock, SET_LEVERAGE, "", child.body, may_send)
+            else:
+                judgement = await desk.sender.place(
+                    account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
+                )
             if judgement is not None:
                 self.execution.replied(child.number, attempt.number, judgement, moment())
-        self._changed.set()
+
+    async def _cancel_target(self, send: Send) -> None:
+        """Cancel the order of an earlier plan until its end is seen."""
+        child, attempt = send.child, send.attempt
+        if not self.execution.may_send(child.number, attempt.number, moment(), halted=False):
+            return
+        target, end = target_of(child.body), ""
+
+        async def post() -> Judgement:
+            return await self._desk.post(child.account, target.path, target.inst_id, child.body)
+
+        def has_ended(reply: Judgement | None) -> bool:
+            nonlocal end
+            try:
+                end = read_end(self._desk.reader, child.account, target.cl_ord_id, algo=target.is_algo)
+            except StoreError as error:
+                log.warning("plan %s: %s", self._plan_id, error)
+                return False
+            exists_now = moment().now_ms > attempt.first_armed_ms + APPEARS_MS
+            return end != "open" if end else exists_now and reply is not None and is_over(reply)
+
+        await cancel_until_ended(post, has_ended)
+        self.execution.canceled(child.number, attempt.number, end or "there is no such order", moment())
 
     async def _cancel(self, number: int) -> None:
         """Cancel an order until the mirror has shown its end."""
@@ -207,6 +243,15 @@ class PlanRunner:
         self.execution.answered(child.number, answer, moment())
         self._changed.set()
 
+    async def _ask_lever(self, ask: AskLever) -> None:
+        await trio.sleep(max(0, ask.not_before_ms - moment().now_ms) / 1000)
+        client = self._desk.clients.of(ask.child.account)
+        answer = LeverAnswer(moment().earliest_ms, error="the account is not configured")
+        if client is not None:
+            answer = await ask_lever(client, ask.child)
+        self.execution.lever_answered(ask.child.number, answer, moment())
+        self._changed.set()
+
     async def _answer(self, child: ChildOrder, question: Question, back_to_ms: int) -> Answer:
         if question is Question.MIRROR:
             try:
@@ -227,4 +272,6 @@ class PlanRunner:
             log.warning("plan %s: %s", self._plan_id, error)
 
     def _open(self) -> Iterable[ChildOrder]:
-        return [one for one in self.execution.children if one.attempts and one.state not in ENDED]
+        return [
+            one for one in self.execution.children if one.attempts and one.kind == "order" and one.state not in ENDED
+        ]

@@ -23,10 +23,12 @@ from okxsync.plans.codes import Reaction
 from okxsync.plans.commands import (
     Alarm,
     AskAbout,
+    AskLever,
     Attempt,
     CancelOrder,
     ChildOrder,
     Command,
+    LeverAnswer,
     MeasureClock,
     Misfire,
     Moment,
@@ -47,6 +49,8 @@ BLOCKED_MS: Final = 2_000
 """An intent that is not on disk after this time is given up: the store is blocked."""
 SLOW_MS: Final = 2_000
 """After a rate limit: OKX's limits count over two seconds."""
+LEVER_MS: Final = 1_000
+"""When the leverage is asked for after a request of unknown outcome, and again after an answer that is an error."""
 NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
 """Pauses after a request that did not leave."""
 
@@ -98,6 +102,8 @@ class Execution:
         self._asked: dict[int, Question] = {}
         self._asks_again_ms: dict[int, int] = {}
         self._to_look_up: set[int] = set()
+        self._levers: dict[int, int] = {}  # steps of unknown outcome -> when the leverage is asked for
+        self._levers_asked: set[int] = set()
         self._not_before_ms: dict[int, int] = {}
         self._not_sent: Counter[int] = Counter()
         self._changed: dict[int, None] = {}
@@ -143,6 +149,9 @@ class Execution:
             self._resolve(number, now)
         for number in sorted(self._to_look_up - self._asked.keys()):
             self._ask(number, Ask(Question.ORDER, self._asks_again_ms.get(number, 0)))
+        for number in sorted(self._levers.keys() - self._levers_asked):
+            self._levers_asked.add(number)
+            self._commands.append(AskLever(self._children[number], self._levers[number]))
         self._store_changes()
         commands, self._commands = self._commands, []
         return commands
@@ -172,13 +181,14 @@ class Execution:
         if child.state is not ChildState.ARMED or current.number != attempt:
             return False
         withheld = None
-        if halted:
-            withheld = Withheld("halted", "trading is halted")
-        elif self.breakers.canceled:
+        always = child.kind == "cancel"
+        if self.breakers.canceled:
             withheld = Withheld("canceled", "the plan was canceled")
-        elif now.latest_ms >= self._valid_until_ms - LAST_MS:
+        elif halted and not always:
+            withheld = Withheld("halted", "trading is halted")
+        elif now.latest_ms >= self._valid_until_ms - LAST_MS and not always:
             withheld = Withheld("expired", "the plan is no longer valid")
-        if withheld or now.latest_ms >= current.exp_ms - LAST_MS:
+        if withheld or (now.latest_ms >= current.exp_ms - LAST_MS and not always):
             self._end_attempt(number, Verdict.NOT_SENT)
             if withheld:
                 self._withhold(number, withheld, now)
@@ -206,7 +216,8 @@ class Execution:
             return
         match judgement.verdict:
             case Verdict.PLACED:
-                self._happens(number, ChildEvent.PLACED, now)
+                event = ChildEvent.PLACED if child.kind == "order" else ChildEvent.DONE
+                self._happens(number, event, now)
             case Verdict.NOT_SENT:
                 self._back_to_ready(number, now)
             case Verdict.REFUSED if judgement.resend and current.number < MAX_ATTEMPTS:
@@ -214,8 +225,7 @@ class Execution:
             case Verdict.REFUSED:
                 self._happens(number, ChildEvent.REFUSED, now, "refused", _what(judgement))
             case _:
-                self._happens(number, ChildEvent.UNKNOWN, now, "", _what(judgement))
-                self._start_resolving(number, now)
+                self._is_unknown(number, now, _what(judgement))
 
     def answered(self, number: int, answer: Answer, now: Moment) -> None:
         """Take the answer to a question about an order."""
@@ -229,6 +239,31 @@ class Execution:
                 if row.cl_ord_id == child.cl_ord_id:
                     self._order_seen(number, row.ord_id)
             self._looked_up(number, answer, now)
+
+    def canceled(self, number: int, attempt: int, end: str, now: Moment) -> None:
+        """Take the end of the order that a step cancels: its state, or how it is known that there is none."""
+        child = self._children[number]
+        if child.state is ChildState.SENT and child.attempts == attempt:
+            self._end_attempt(number, Verdict.PLACED)
+            self._happens(number, ChildEvent.DONE, now, "", end)
+
+    def lever_answered(self, number: int, answer: LeverAnswer, now: Moment) -> None:
+        """Take the answer of ``AskLever``. A step may be sent again, since it can only set the same leverage."""
+        self._levers_asked.discard(number)
+        if answer.error:
+            self._levers[number] = now.now_ms + LEVER_MS
+            return
+        del self._levers[number]
+        proof = msgspec.json.encode({"question": "leverage-info", "asked_ms": answer.asked_ms, "lever": answer.lever})
+        if answer.is_set:
+            self._end_attempt(number, Verdict.PLACED, proof=proof.decode())
+            self._happens(number, ChildEvent.DONE, now)
+            return
+        self._end_attempt(number, Verdict.ABSENT, proof=proof.decode())
+        if self._may_resend(number, now):
+            self._happens(number, ChildEvent.RESEND, now)
+        else:
+            self._happens(number, ChildEvent.ABSENT, now, "absent", f"the leverage is {answer.lever}")
 
     def followed(self, number: int, order: OrderRow, now: Moment) -> None:
         """Take the mirror's row of a child's order."""
@@ -259,33 +294,34 @@ class Execution:
             answered_ms=last.replied_ms if last else 0,
             code=reply.decisive_code if reply else "",
             not_before_ms=self._not_before_ms.get(child.number, 0),
+            cancels=child.kind == "cancel",
         )
 
     def _recover(self, now: Moment, on_restart: Literal["resume", "stop"]) -> None:
         for number, child in self._children.items():
-            recovery = recover(child.state, on_restart, now.latest_ms, self._valid_until_ms)
+            recovery = recover(child.state, on_restart, now.latest_ms, self._valid_until_ms, child.kind)
             if recovery.look_up:
                 self._to_look_up.add(number)
             elif recovery.event is ChildEvent.WITHHOLD:
                 self._withhold(number, Withheld(recovery.reason, "the daemon was restarted"), now)
             elif recovery.event is ChildEvent.UNKNOWN:
                 self._end_attempt(number, Verdict.UNKNOWN)
-                self._happens(number, ChildEvent.UNKNOWN, now, "", "another process sent it")
-            if self._children[number].state is ChildState.UNKNOWN:
-                self._start_resolving(number, now)
+                self._is_unknown(number, now, "another process sent it")
+            elif child.state is ChildState.UNKNOWN:
+                self._resolve_later(number, now)
 
     def _decide(self, now: Moment) -> None:
         members = [self.member(child) for child in self._children.values()]
         decision = self.decision = decide(members, self._policy, self.breakers, now.latest_ms, self._valid_until_ms)
         if decision.withhold:
             for number, child in self._children.items():
-                if child.state is ChildState.READY:
+                if child.state is ChildState.READY and (child.kind != "cancel" or self.breakers.canceled):
                     self._withhold(number, Withheld(decision.withhold, decision.detail), now)
-            self._prepared.clear()
         self._cancels_resting = self._cancels_resting or decision.cancel_resting
         if decision.paused:
-            self._prepared.clear()
-            self._preparing.clear()
+            cancels = {one.number for one in self._children.values() if one.kind == "cancel"}
+            self._prepared = [one for one in self._prepared if one in cancels]
+            self._preparing &= cancels
         for number in decision.send:
             if number not in self._preparing and number not in self._prepared and number not in self._to_look_up:
                 self._preparing.add(number)
@@ -294,7 +330,7 @@ class Execution:
     def _cancel_orders(self) -> None:
         """Cancel each order that may rest and is to be canceled; an order that is found later is canceled then."""
         for number, child in self._children.items():
-            may_rest = child.state in _IN_BOOK and child.ord_type not in ENDS_AT_ONCE
+            may_rest = child.kind == "order" and child.state in _IN_BOOK and child.ord_type not in ENDS_AT_ONCE
             if may_rest and number not in self._canceling and self._cancels_resting:
                 self._canceling.add(number)
                 self._commands.append(CancelOrder(child))
@@ -400,6 +436,20 @@ class Execution:
             self._end_attempt(number, Verdict.PLACED)
         self._happens(number, ChildEvent.FOUND, now)
 
+    def _is_unknown(self, number: int, now: Moment, why: str) -> None:
+        self._happens(number, ChildEvent.UNKNOWN, now, "", why)
+        self._resolve_later(number, now)
+
+    def _resolve_later(self, number: int, now: Moment) -> None:
+        """Find out what became of a child of unknown outcome; a cancellation is simply repeated."""
+        match self._children[number].kind:
+            case "order":
+                self._start_resolving(number, now)
+            case "leverage":
+                self._levers[number] = now.now_ms + LEVER_MS
+            case "cancel":
+                self._happens(number, ChildEvent.RESEND, now)
+
     def _start_resolving(self, number: int, now: Moment) -> None:
         child, attempt = self._children[number], self._attempts[number]
         self._asked.pop(number, None)
@@ -434,17 +484,16 @@ class Execution:
         self._end_attempt(number, Verdict.ABSENT, proof=absent.proof)
         if attempt.reply and not attempt.reply.resend:
             self._happens(number, ChildEvent.REFUSED, now, "refused", _what(attempt.reply))
-        elif (
-            absent.may_resend
-            and attempt.number < MAX_ATTEMPTS
-            and now.latest_ms < self._valid_until_ms - LAST_MS
-            and not self.decision.withhold
-        ):
+        elif absent.may_resend and self._may_resend(number, now):
             self._happens(number, ChildEvent.RESEND, now)
         else:
             self._happens(
                 number, ChildEvent.ABSENT, now, "absent", absent.note or "it is proved that it was not placed"
             )
+
+    def _may_resend(self, number: int, now: Moment) -> bool:
+        is_valid = now.latest_ms < self._valid_until_ms - LAST_MS
+        return self._attempts[number].number < MAX_ATTEMPTS and is_valid and not self.decision.withhold
 
     def _looked_up(self, number: int, answer: Answer, now: Moment) -> None:
         if self._children[number].ord_id:

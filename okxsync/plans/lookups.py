@@ -1,12 +1,15 @@
-"""Ask the mirror and REST whether an order exists (``plans.resolve`` says what and when)."""
+"""Ask the mirror and REST about children of plans: orders (``plans.resolve`` says what and when), ends, leverage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from okxsync.mirror import kinds
 from okxsync.okx.endpoints import FILLS_ARCHIVE, ORDERS, ORDERS_PENDING, Endpoint
-from okxsync.plans.commands import ChildOrder
+from okxsync.plans.children import LeverageBody
+from okxsync.plans.commands import ChildOrder, LeverAnswer
+from okxsync.plans.facts import decimal_of
 from okxsync.plans.resolve import BEFORE_MS, Answer, OrderRow, Question
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.pages import read_list, read_page
@@ -21,6 +24,11 @@ _LISTS: Final[dict[Question, Endpoint]] = {
 }
 _COLUMNS: Final = """ord_id cl_ord_id inst_id side pos_side ord_type sz px state acc_fill_sz avg_px fee amend_source
     c_time""".split()
+_ENDS: Final = {
+    algo: f"SELECT coalesce(state, ''), {kind.is_open} AND not_found_at IS NULL FROM {kind.table}"
+    f" WHERE account = ? AND {column} = ?"
+    for algo, kind, column in ((False, kinds.ORDERS, "cl_ord_id"), (True, kinds.ALGO_ORDERS, "algo_cl_ord_id"))
+}
 _MIRROR: Final = f"SELECT {', '.join(_COLUMNS)} FROM orders WHERE account = ? AND cl_ord_id = ?"
 
 
@@ -34,6 +42,31 @@ def read_mirror(reader: Reader, account: str, cl_ord_id: str) -> list[OrderRow]:
         OrderRow(*(str(value) if value is not None else "" for value in row))
         for row in reader.rows(_MIRROR, [account, cl_ord_id])
     ]
+
+
+def read_end(reader: Reader, account: str, cl_ord_id: str, *, algo: bool) -> str:
+    """Return how an order or an algo order has ended, as the mirror has it; ``open``, and ``""`` if it has none.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    rows = reader.rows(_ENDS[algo], [account, cl_ord_id])
+    return "open" if any(is_open for _, is_open in rows) else rows[0][0] if rows else ""
+
+
+async def ask_lever(client: AccountClient, child: ChildOrder) -> LeverAnswer:
+    """Ask REST for the leverage that a step sets; an account in long/short mode has one for each side."""
+    asked_ms = clock.earliest_us() // 1000
+    wanted = msgspec.json.decode(child.body, type=LeverageBody)
+    try:
+        rows = await read_page(client, "account/leverage-info", {"instId": wanted.inst_id, "mgnMode": wanted.mgn_mode})
+    except RestError as error:
+        return LeverAnswer(asked_ms, error=str(error))
+    found = [str(row.get("lever")) for row in rows if wanted.pos_side in ("", str(row.get("posSide")))]
+    if not found:
+        return LeverAnswer(asked_ms, error="no leverage is reported")
+    is_set = all(decimal_of(one) == decimal_of(wanted.lever) for one in found)
+    return LeverAnswer(asked_ms, ", ".join(found), is_set)
 
 
 def ask_mirror(reader: Reader, child: ChildOrder) -> Answer:

@@ -127,7 +127,7 @@ REASONS: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.MODE: _at_preview("the account mode does not allow this order", "exclude the account, or set `margin`"),
     Reason.POS_MODE: _at_preview("the position mode does not fit `pos_side`", "exclude the account, or set `pos_side`"),
-    Reason.LEVERAGE: _at_preview("the leverage is not the required one", "set it, or exclude the account"),
+    Reason.LEVERAGE: Entry("the leverage is not the required one", "set it, or exclude the account"),
     Reason.NOT_OFFERED: Entry("OKX does not offer the instrument to the account", "exclude the account"),
     Reason.NOT_TRADING: Entry("the instrument does not trade now", "wait until its state is live"),
     Reason.PRE_CHANGE: Entry("the lot or tick of the instrument changes while the plan is valid", "plan again later"),

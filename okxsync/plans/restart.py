@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from okxsync.plans.children import Kind
 from okxsync.plans.states import IN_FLIGHT, ChildEvent, ChildState
 from okxsync.plans.waves import LAST_MS
 
@@ -27,14 +28,19 @@ class Recovery(msgspec.Struct, frozen=True):
     look_up: bool = False
 
 
-def recover(state: ChildState, on_restart: Literal["resume", "stop"], now_ms: int, valid_until_ms: int) -> Recovery:
-    """Return what to do with a child in this state. Times are the exchange's milliseconds."""
+def recover(
+    state: ChildState, on_restart: Literal["resume", "stop"], now_ms: int, valid_until_ms: int, kind: Kind = "order"
+) -> Recovery:
+    """Return what to do with a child in this state. Times are the exchange's milliseconds.
+
+    A cancellation is always allowed, and it and a leverage may be repeated, so they need no lookup.
+    """
     if state in IN_FLIGHT:
         return Recovery(ChildEvent.UNKNOWN)
-    if state is not ChildState.READY:
+    if state is not ChildState.READY or kind == "cancel":
         return Recovery()
     if now_ms >= valid_until_ms - LAST_MS:
         return Recovery(ChildEvent.WITHHOLD, "expired")
     if on_restart == "stop":
         return Recovery(ChildEvent.WITHHOLD, "restart")
-    return Recovery(look_up=True)
+    return Recovery(look_up=kind == "order")

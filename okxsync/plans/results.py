@@ -60,7 +60,7 @@ def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> i
         return UNKNOWN_LEFT
     if any(one["state"] == "withheld" and one["reason"] in POLICIES for one in orders):
         return STOPPED
-    as_planned = all(one["state"] == "filled" or rests(one) for one in orders)
+    as_planned = all(one["state"] in ("filled", "done") or rests(one) for one in orders)
     return OK if as_planned and plan["state"] not in ("stopped", "expired") else PARTLY
 
 

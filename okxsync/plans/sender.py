@@ -26,6 +26,7 @@ from okxsync.runtime.rate_limiter import RateLimiter
 PLACE: Final = "trade/order"
 CANCEL: Final = "trade/cancel-order"
 CANCEL_ALGOS: Final = "trade/cancel-algos"
+SET_LEVERAGE: Final = "account/set-leverage"
 IDLE_S: Final = 90.0
 """Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
 REPLY_S: Final = 8.0
@@ -34,8 +35,9 @@ LIMITS: Final = {
     PLACE: Budget(60, 2),
     CANCEL: Budget(60, 2),
     CANCEL_ALGOS: Budget(20, 2),
+    SET_LEVERAGE: Budget(20, 2),
 }
-"""Per account and instrument (OKX docs: rate limit of each endpoint)."""
+"""Per account and instrument, the leverage per account (OKX docs: rate limit of each endpoint)."""
 
 
 def open_sending_http() -> httpx.AsyncClient:

@@ -37,6 +37,7 @@ from okxsync.plans.results import result_of
 from okxsync.plans.selection import select
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.states import ChildState
 from okxsync.plans.stored import read_attempts, read_children, unfinished_plans
 from okxsync.plans.waves import Policy
 from okxsync.rest.clients import Clients
@@ -69,6 +70,10 @@ class Running:
         self.children = {one.number: one for one in children}
         self.valid_until_ms = valid_until_ms
         self.runner: PlanRunner | None = None
+        self.levers: dict[tuple[str, str, str], list[Child]] = {}
+        for one in children:
+            if one.kind == "leverage":
+                self.levers.setdefault((one.account, one.inst_id, one.td_mode), []).append(one)
 
 
 class PlanService:
@@ -234,8 +239,6 @@ class PlanService:
             return Answered("file-mode", system.file_mode)
         if sibling := find_sibling(self._reader, row, self._running):
             return Answered("stale-preview", f"plan {sibling} does the same, and was approved since: make a new one")
-        if others := {one.kind for one in children if not one.reason and one.kind != "order"}:
-            return Answered("unsupported", f"steps of the kind {', '.join(sorted(others))} are not carried out yet")
         now_ms = moment().now_ms
         valid_until_ms = now_ms + plan.valid_for * 1000
         approved: dict[str, str | int | None] = {
@@ -339,9 +342,20 @@ class PlanService:
             own = parse_cl_ord_id(child.cl_ord_id)
             running = self._running.get(own.plan_id) if own else None
             recovers = running and running.resumed and trio.current_time() - self._started_at < RECOVERS_S
-            if finding is None or not (recovers and finding.reason in _RECOVERABLE):
+            waits = finding is None and child.kind == "leverage" and self._has_unknown(child.account)
+            if not waits and (finding is None or not (recovers and finding.reason in _RECOVERABLE)):
                 return finding
             await trio.sleep(RECHECK_S)
+
+    def _has_unknown(self, account: str) -> bool:
+        """Return whether an order of an account may be placed, and it is not known: then its leverage stays."""
+        open_states = {ChildState.ARMED, ChildState.SENT, ChildState.UNKNOWN}
+        executions = [one.runner.execution for one in self._running.values() if one.runner]
+        return any(
+            child.account == account and child.kind == "order" and child.state in open_states
+            for one in executions
+            for child in one.children
+        )
 
     async def _find_changed(self, order: ChildOrder) -> Withheld | None:
         own = parse_cl_ord_id(order.cl_ord_id)
@@ -350,6 +364,10 @@ class PlanService:
         if running is None or account is None:
             return Withheld(Reason.NO_KEY, "the account is not configured and enabled")
         child = running.children[order.number]
+        if child.kind == "cancel":
+            return None
+        if not_set := find_unset_lever(child, running):
+            return not_set
         system = await self._system(running.plan, [account])
         facts = await self._gatherer.refresh(
             running.plan, self._mirror_facts(running.plan, {account.name: account})[account.name]
@@ -403,6 +421,17 @@ class PlanService:
     def _children(self, plan_id: str) -> list[Child]:
         sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
         return [from_columns(row) for row in self._reader.query(sql, [plan_id])]
+
+
+def find_unset_lever(child: Child, running: Running) -> Withheld | None:
+    """Return why an order is withheld whose leverage the plan was to set, and did not."""
+    if child.kind != "order" or running.runner is None:
+        return None
+    for step in running.levers.get((child.account, child.inst_id, child.td_mode), ()):
+        found = running.runner.execution.child(step.number)
+        if step.pos_side in ("", child.pos_side) and found.state is not ChildState.DONE:
+            return Withheld(Reason.LEVERAGE, f"it could not be set: {found.detail or found.state}")
+    return None
 
 
 def _expected(child: Child, running: Running) -> Decimal | None:

@@ -10,6 +10,9 @@
       |              '--UNKNOWN--> unknown                              (another process armed it)
       '--WITHHOLD--> withheld
 
+A step that is no order - a cancellation, a leverage - ends as ``done``, from ``sent`` or ``unknown``. It may be
+repeated.
+
 An order that is found counts, whatever was believed before: ``FOUND`` leads to ``accepted`` even from ``refused``,
 ``absent`` and ``withheld``. The caller raises an alarm then.
 """
@@ -32,6 +35,7 @@ class ChildState(StrEnum):
     FILLED = "filled"
     CANCELED = "canceled"
     GONE = "gone"
+    DONE = "done"
 
 
 class ChildEvent(StrEnum):
@@ -61,6 +65,8 @@ class ChildEvent(StrEnum):
     CANCELED = "canceled"
     GONE = "gone"
     """The exchange no longer knows the order."""
+    DONE = "done"
+    """A step that is no order has had its effect."""
 
 
 class PlanState(StrEnum):
@@ -103,13 +109,14 @@ ENDED: Final = frozenset(
         ChildState.FILLED,
         ChildState.CANCELED,
         ChildState.GONE,
+        ChildState.DONE,
     }
 )
 """The states in which nothing more happens to a child, unless its order is found."""
 PLACED: Final = frozenset(
-    {ChildState.ACCEPTED, ChildState.WORKING, ChildState.FILLED, ChildState.CANCELED, ChildState.GONE}
+    {ChildState.ACCEPTED, ChildState.WORKING, ChildState.FILLED, ChildState.CANCELED, ChildState.GONE, ChildState.DONE}
 )
-"""The states of a child whose order exists or existed."""
+"""The states of a child whose order exists or existed, or whose step is done."""
 IN_FLIGHT: Final = frozenset({ChildState.ARMED, ChildState.SENT})
 """The states with an open intent."""
 PLAN_ENDED: Final = frozenset({PlanState.DISCARDED, PlanState.DONE, PlanState.STOPPED, PlanState.EXPIRED})
@@ -132,9 +139,11 @@ _CHILD: Final[dict[ChildState, dict[ChildEvent, ChildState]]] = {
         _E.REFUSED: _C.REFUSED,
         _E.NOT_PLACED: _C.READY,
         _E.UNKNOWN: _C.UNKNOWN,
+        _E.DONE: _C.DONE,
     },
     _C.UNKNOWN: {
         _E.FOUND: _C.ACCEPTED,
+        _E.DONE: _C.DONE,
         _E.RESEND: _C.READY,
         _E.ABSENT: _C.ABSENT,
         _E.REFUSED: _C.REFUSED,
@@ -149,6 +158,7 @@ _CHILD: Final[dict[ChildState, dict[ChildEvent, ChildState]]] = {
     _C.REFUSED: {_E.FOUND: _C.ACCEPTED},
     _C.ABSENT: {_E.FOUND: _C.ACCEPTED},
     _C.FILLED: {},
+    _C.DONE: {},
     _C.CANCELED: {_E.FILLED: _C.FILLED},  # the mirror corrects itself: a row of REST may precede the last fill
     _C.GONE: {_E.WORKING: _C.WORKING, _E.FILLED: _C.FILLED, _E.CANCELED: _C.CANCELED},  # it was found later
 }

@@ -16,7 +16,7 @@ _CHILDREN = (
     " coalesce(body, '') AS body, state, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail, attempts,"
     " coalesce(ord_id, '') AS ord_id, doubled, coalesce(acc_fill_sz, '') AS acc_fill_sz,"
     " coalesce(avg_px, '') AS avg_px, coalesce(fee, '') AS fee, coalesce(ended_at, 0) AS ended_ms"
-    " FROM plan_orders WHERE plan_id = ? AND kind = 'order' ORDER BY child"
+    ", kind FROM plan_orders WHERE plan_id = ? ORDER BY child"
 )
 _LAST_ATTEMPTS = (
     "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
@@ -25,7 +25,7 @@ _LAST_ATTEMPTS = (
 
 
 def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:
-    """Return the child orders of a plan; the accounts are in the order of their first children."""
+    """Return the children of a plan; the accounts are in the order of their first children."""
     rows = reader.query(_CHILDREN, [plan_id])
     positions = {account: position for position, account in enumerate(dict.fromkeys(row["account"] for row in rows))}
     return [_child(row, positions[row["account"]]) for row in rows]

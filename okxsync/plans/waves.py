@@ -47,6 +47,7 @@ class Member(msgspec.Struct, frozen=True):
         answered_ms: When its refusal was received; 0: none.
         code: Of the refusal.
         not_before_ms: An earlier attempt was answered by a rate limit: it may be sent again then.
+        cancels: It is a cancellation: only the cancellation of the plan withholds it.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Member(msgspec.Struct, frozen=True):
     answered_ms: int = 0
     code: str = ""
     not_before_ms: int = 0
+    cancels: bool = False
 
 
 class Breakers(msgspec.Struct, frozen=True):
@@ -95,16 +97,29 @@ def decide(members: Sequence[Member], policy: Policy, breakers: Breakers, now_ms
     """Return what to do next. Times are the exchange's milliseconds."""
     if all(one.state in ENDED for one in members):
         return Decision(ended=True)
+    decision = _decide_others(members, policy, breakers, now_ms, valid_until_ms)
+    if breakers.canceled:
+        return decision
+    cancels = [one for one in _of_phase(members) if one.cancels and one.state is ChildState.READY]
+    due = tuple(one.number for one in cancels if one.not_before_ms <= now_ms)
+    return msgspec.structs.replace(decision, send=(*due, *decision.send)) if due else decision
+
+
+def _decide_others(
+    everything: Sequence[Member], policy: Policy, breakers: Breakers, now_ms: int, valid_until_ms: int
+) -> Decision:
+    """Return what to do with the children that are no cancellations."""
+    members = [one for one in everything if not one.cancels or breakers.canceled]
     if not any(one.state is ChildState.READY for one in members):
         return Decision(cancel_resting=_cancels_resting(members, policy))
-    if stopped := _stopped(members, policy, breakers, now_ms, valid_until_ms):
+    if stopped := _stopped(members, _of_phase(everything), policy, breakers, now_ms, valid_until_ms):
         return stopped
     until_end = valid_until_ms - LAST_MS
     if paused := _paused(members, policy, breakers):
         return Decision(paused=paused, wake_ms=until_end, detail=paused)
-    in_phase = _of_phase(members)
+    in_phase = _of_phase(everything)
     room = WAVE - sum(one.state in IN_FLIGHT for one in members)
-    allowed, canary_ends_ms = _allowed(in_phase, policy)
+    allowed, canary_ends_ms = _allowed([one for one in in_phase if not one.cancels], policy)
     due = [one for one in allowed if one.not_before_ms <= now_ms]
     later = [one.not_before_ms for one in allowed if one.not_before_ms > now_ms]
     wake_ms = min([until_end, *later, *([canary_ends_ms] if canary_ends_ms else [])])
@@ -112,7 +127,12 @@ def decide(members: Sequence[Member], policy: Policy, breakers: Breakers, now_ms
 
 
 def _stopped(
-    members: Sequence[Member], policy: Policy, breakers: Breakers, now_ms: int, valid_until_ms: int
+    members: Sequence[Member],
+    in_phase: Sequence[Member],
+    policy: Policy,
+    breakers: Breakers,
+    now_ms: int,
+    valid_until_ms: int,
 ) -> Decision | None:
     if breakers.canceled:
         return Decision(withhold="canceled", detail="the plan was canceled")
@@ -133,7 +153,7 @@ def _stopped(
         return Decision(withhold="stopped", detail=f"{EQUAL_CODES} refusals in a row with code {code}")
     if breakers.doubted_share > DOUBTED_SHARE:
         return Decision(withhold="stopped", detail="the mirror of too many accounts is in doubt")
-    if _canary_failed(_of_phase(members), policy, now_ms):
+    if _canary_failed([one for one in in_phase if not one.cancels], policy, now_ms):
         return Decision(withhold="canary", detail="the orders of the first accounts were not accepted in time")
     return None
 

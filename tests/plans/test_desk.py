@@ -10,7 +10,7 @@ import trio
 
 from okxsync.config.settings import load
 from okxsync.messages import PlanPreviewed
-from okxsync.plans.children import Child, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
+from okxsync.plans.children import Child, LeverageBody, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.desk import Desk as PlanDesk
 from okxsync.plans.desk import PlanRunner, Receipts, moment
@@ -160,3 +160,34 @@ async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path:
         assert world.states() == [("withheld", "halted")] * 3
         assert [world.orders(account) for account in ("a0", "a1", "a2")] == [[], [], []]
         assert len(world.store.rows("SELECT reason FROM misfires WHERE reason = 'halted'")) == 3
+
+
+def leverage_step(lever: str) -> dict[str, str | int | None]:
+    body = to_body(LeverageBody("BTC-USDT-SWAP", lever, "cross"))
+    return to_columns(
+        PLAN_ID,
+        Child(number=9, account="a0", leg=1, phase=0, kind="leverage", inst_id="BTC-USDT-SWAP",
+              cl_ord_id=make_cl_ord_id(OwnId(PLAN_ID, 9)), body=body),
+    )  # fmt: skip
+
+
+async def test_a_leverage_whose_reply_is_lost_is_confirmed_before_the_order_is_sent(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        row = leverage_step("7")
+        names = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        world.store.db.execute(f"INSERT INTO plan_orders ({names}) VALUES ({marks})", list(row.values()))
+        lost = json.dumps({"code": "50004", "msg": "API endpoint request timeout", "data": []})
+        world.sandbox.faults.replies.append(ScriptedReply("account/set-leverage", 400, lost, after=True))
+        runner = world.runner()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.run)
+            await until(lambda: {state for state, _ in world.states()} == {"accepted", "done"})
+            nursery.cancel_scope.cancel(reason="all is done")
+        (proof,) = world.store.rows("SELECT verdict, attempt, proof FROM plan_attempts WHERE child = 9")
+        assert (proof[0], proof[1], json.loads(str(proof[2]))["lever"]) == ("placed", 1, "7")
+        (armed,) = world.store.rows("SELECT armed_at FROM plan_attempts WHERE child = 1")
+        assert armed[0] > json.loads(str(proof[2]))["asked_ms"]
+        member = next(iter(world.sandbox.exchange.members.values()))
+        rows = world.sandbox.exchange.leverage_rows(member.uid, "cross", "BTC-USDT-SWAP")
+        assert {row["lever"] for row in rows} == {"7"}

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from okxsync.plans.commands import AskAbout, Prepare, Send, Withheld
+from okxsync.plans.commands import AskAbout, LeverAnswer, Prepare, Send, Withheld
+from okxsync.plans.replies import Stage, failed, judge_repeatable
 from okxsync.plans.waves import Policy
 from tests.plans.world import LAG_MS, Order, World, make_child
 
@@ -434,3 +435,89 @@ def test_a_refusal_cancels_what_rests_if_the_plan_says_so_also_when_nothing_is_l
     world.canceling.clear()
     world.kill(0)  # the next process goes on canceling
     assert world.canceling == [0]
+
+
+def with_steps(kind: str, valid_ms: int = 60_000) -> World:
+    """Return a world with a step and an order of the phase after it; the request of the step has left."""
+    children = [make_child(0, phase=0, kind=kind), make_child(1, position=0)]
+    world = World(1, valid_ms, 0, Policy(canary=1), children)
+    goes_on(world)
+    (command,) = [one for one in world.commands if isinstance(one, Send)]
+    world.commands.clear()
+    assert world.execution.may_send(0, command.attempt.number, world.moment, halted=False)
+    return world
+
+
+def lever_answers(world: World, answer: LeverAnswer) -> None:
+    world.advance(1_000)
+    assert [one.child.number for one in world.levers] == [0]
+    world.levers.clear()
+    world.execution.lever_answered(0, answer, world.moment)
+    world.step()
+
+
+def test_a_leverage_that_is_set_ends_its_phase() -> None:
+    world = with_steps("leverage")
+    assert not [one for one in world.commands if isinstance(one, Prepare)]
+    world.execution.replied(0, 1, judge_repeatable('{"code":"0","data":[{"lever":"3"}]}', 200), world.moment)
+    world.step()
+    assert states(world) == ["done", "ready"]
+    assert [one for one in world.commands if isinstance(one, Prepare)] == [Prepare(1)]
+
+
+@pytest.mark.parametrize("is_set", [True, False])
+def test_after_a_lost_reply_the_leverage_is_asked_for_before_anything_is_sent(is_set: bool) -> None:
+    world = with_steps("leverage")
+    world.execution.replied(0, 1, failed(Stage.STARTED, "a time-out"), world.moment)
+    world.step()
+    lever_answers(world, LeverAnswer(world.now_ms, error="HTTP status 502"))
+    assert states(world) == ["unknown", "ready"]
+    assert not world.commands
+    lever_answers(world, LeverAnswer(world.now_ms, "3" if is_set else "10", is_set))
+    assert states(world) == ["done" if is_set else "ready", "ready"]
+    assert [one.child for one in world.commands if isinstance(one, Prepare)] == [1 if is_set else 0]
+    while world.queue:
+        world.commit()
+    assert '"lever"' in world.disk.commits[-1].attempts[-1].proof
+
+
+def test_a_leverage_that_was_not_set_when_the_plan_expires_ends_as_absent() -> None:
+    world = with_steps("leverage", valid_ms=3_500)
+    world.execution.replied(0, 1, failed(Stage.STARTED, "a time-out"), world.moment)
+    world.advance(2_600)
+    lever_answers(world, LeverAnswer(world.now_ms, "10"))
+    assert [(one.state, one.reason) for one in world.execution.children] == [
+        ("absent", "absent"), ("withheld", "expired"),
+    ]  # fmt: skip
+
+
+def test_after_a_restart_a_leverage_is_asked_for_and_a_cancellation_is_sent_again() -> None:
+    world = with_steps("leverage")
+    world.kill(0)
+    assert states(world) == ["unknown", "ready"]
+    assert len(world.levers) == 1
+    world = with_steps("cancel")
+    world.kill(0)
+    assert [one for one in world.commands if isinstance(one, Prepare)] == [Prepare(0)]
+
+
+def test_a_cancellation_goes_on_after_the_end_of_the_plan_and_while_halted() -> None:
+    children = [make_child(0, kind="cancel"), make_child(1, phase=2, position=0)]
+    world = World(1, 60_000, 0, Policy(canary=1), children)
+    world.advance(70_000)
+    world.execution.halt(cancel_orders=False)
+    world.step()
+    assert states(world) == ["ready", "withheld"]
+    goes_on(world)
+    (command,) = [one for one in world.commands if isinstance(one, Send)]
+    assert world.execution.may_send(0, command.attempt.number, world.moment, halted=True)
+    world.execution.canceled(0, 1, "canceled", world.moment)
+    step = world.execution.child(0)
+    assert (step.state, step.detail) == ("done", "canceled")
+
+
+def test_a_canceled_plan_sends_no_cancellation_of_its_own_steps() -> None:
+    world = World(1, 60_000, 0, Policy(), [make_child(0, kind="cancel")])
+    world.execution.cancel()
+    world.step()
+    assert states(world) == ["withheld"]

@@ -149,6 +149,20 @@ def test_a_plan_never_gets_stuck(found: list[Member], canary: int) -> None:
         assert all(one.phase == min(m.phase for m in found if m.state not in ENDED) for one in sent)
 
 
+@pytest.mark.parametrize("breakers", [Breakers(halted=True), Breakers(doubled=True), Breakers()])
+def test_only_the_cancellation_of_the_plan_withholds_a_cancellation(breakers: Breakers) -> None:
+    found = [Member(0, 0, 1, READY, cancels=True), Member(1, 1, 1, READY)]
+    for now in (NOW, UNTIL):
+        assert 0 in decided(found, Policy(canary=1), breakers, now).send
+    canceled = decided(found, breakers=Breakers(canceled=True))
+    assert (canceled.send, canceled.withhold) == ((), "canceled")
+
+
+def test_a_phase_waits_for_the_cancellations_of_the_one_before() -> None:
+    found = [Member(0, 0, 1, SENT, sent_ms=NOW - 60_000, cancels=True), Member(1, 0, 2, READY)]
+    assert decided(found, Policy(canary=1)) == Decision(wake_ms=UNTIL - 1_000)
+
+
 @pytest.mark.parametrize("state", list(ChildState))
 def test_what_is_not_in_the_table_cannot_happen(state: ChildState) -> None:
     for event in ChildEvent:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from okxsync.plans.commands import (
     Alarm,
     AskAbout,
+    AskLever,
     Attempt,
     CancelOrder,
     ChildOrder,
@@ -94,6 +95,7 @@ class World:
         self.replies: list[Request] = []
         self.alarms: list[str] = []
         self.canceling: list[int] = []
+        self.levers: list[AskLever] = []
         self.sent: list[tuple[int, int]] = []
         self.receipts = 0
         self.restored = False
@@ -127,6 +129,8 @@ class World:
                     self.commands.append(command)
                 case Alarm():
                     self.alarms.append(command.text)
+                case AskLever():
+                    self.levers.append(command)
                 case CancelOrder():
                     self.canceling.append(command.child.number)
 
