@@ -16,6 +16,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     Attributes:
         position: Of its account in the order of the plan.
         body: The request's body, without ``expTime``, which is a header.
+        cancel_after_ms: If it still rests so long after it was sent, it is canceled; 0: never.
     """
 
     number: int
@@ -33,6 +34,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     fee: str = ""
     ended_ms: int = 0
     kind: Kind = "order"
+    cancel_after_ms: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):

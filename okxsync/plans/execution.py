@@ -143,7 +143,7 @@ class Execution:
         self._give_up_blocked(now)
         self._decide(now)
         self._store_changes()
-        self._cancel_orders()
+        self._cancel_orders(now)
         self._arm(now)
         for number in sorted(self._resolvers):
             self._resolve(number, now)
@@ -327,13 +327,19 @@ class Execution:
                 self._preparing.add(number)
                 self._commands.append(Prepare(number))
 
-    def _cancel_orders(self) -> None:
+    def _cancel_orders(self, now: Moment) -> None:
         """Cancel each order that may rest and is to be canceled; an order that is found later is canceled then."""
         for number, child in self._children.items():
-            may_rest = child.kind == "order" and child.state in _IN_BOOK and child.ord_type not in ENDS_AT_ONCE
-            if may_rest and number not in self._canceling and self._cancels_resting:
+            if child.kind != "order" or child.state not in _IN_BOOK or number in self._canceling:
+                continue
+            may_rest = child.ord_type not in ENDS_AT_ONCE
+            if may_rest and (self._cancels_resting or self._rests_too_long(child, now)):
                 self._canceling.add(number)
                 self._commands.append(CancelOrder(child))
+
+    def _rests_too_long(self, child: ChildOrder, now: Moment) -> bool:
+        armed_ms = self._attempts[child.number].armed_ms if child.number in self._attempts else now.now_ms
+        return bool(child.cancel_after_ms) and now.now_ms >= armed_ms + child.cancel_after_ms
 
     def _arm(self, now: Moment) -> None:
         """Store the intents of all children that have passed the checks."""

@@ -27,6 +27,7 @@ PLACE: Final = "trade/order"
 CANCEL: Final = "trade/cancel-order"
 CANCEL_ALGOS: Final = "trade/cancel-algos"
 SET_LEVERAGE: Final = "account/set-leverage"
+CANCEL_ALL_AFTER: Final = "trade/cancel-all-after"
 IDLE_S: Final = 90.0
 """Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
 REPLY_S: Final = 8.0
@@ -36,8 +37,9 @@ LIMITS: Final = {
     CANCEL: Budget(60, 2),
     CANCEL_ALGOS: Budget(20, 2),
     SET_LEVERAGE: Budget(20, 2),
+    CANCEL_ALL_AFTER: Budget(1, 1),
 }
-"""Per account and instrument, the leverage per account (OKX docs: rate limit of each endpoint)."""
+"""Per account and instrument; the leverage per account, ``cancel-all-after`` per tag (OKX docs: limit of each one)."""
 
 
 def open_sending_http() -> httpx.AsyncClient:

@@ -18,8 +18,9 @@ from okxsync.messages import Halted, PlanAnswer, PlanPreviewed, PlanProgress, Re
 from okxsync.okx.endpoints import DAY_MS
 from okxsync.plans.approval import find_refused
 from okxsync.plans.cancel_requests import CANCELED, CancelRequests, was_asked
-from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
+from okxsync.plans.children import Child, OrderBody, from_columns, is_plan_id, parse_cl_ord_id, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.dead_man import DeadMan, Switch
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
@@ -37,7 +38,7 @@ from okxsync.plans.results import result_of
 from okxsync.plans.selection import select
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.sender import Sender, open_sending_http
-from okxsync.plans.states import ChildState
+from okxsync.plans.states import ENDED, ChildState
 from okxsync.plans.stored import read_attempts, read_children, unfinished_plans
 from okxsync.plans.waves import Policy
 from okxsync.rest.clients import Clients
@@ -71,6 +72,8 @@ class Running:
         self.valid_until_ms = valid_until_ms
         self.runner: PlanRunner | None = None
         self.levers: dict[tuple[str, str, str], list[Child]] = {}
+        bodies = (msgspec.json.decode(one.body, type=OrderBody) for one in children if one.kind == "order" and one.body)
+        self.tag = next((one.tag for one in bodies if one.tag), "")
         for one in children:
             if one.kind == "leverage":
                 self.levers.setdefault((one.account, one.inst_id, one.td_mode), []).append(one)
@@ -131,6 +134,7 @@ class PlanService:
                 )  # fmt: skip
                 self._cancels = CancelRequests(self._desk, self._reader, nursery)
                 await self._resume_plans()
+                nursery.start_soon(DeadMan(self._desk, self._wanted_switches).run)
                 await Requests(self._reader, self._send, self._handle).run()
         finally:
             self._reader.close()
@@ -292,6 +296,18 @@ class PlanService:
 
     # Running plans
 
+    def _wanted_switches(self) -> dict[Switch, int]:
+        """Return the dead man's switches of the accounts with an order that has not ended."""
+        found: dict[Switch, int] = {}
+        for running in self._running.values():
+            if not (timeout_s := running.plan.dead_man) or not running.tag or running.runner is None:
+                continue
+            for one in running.runner.execution.children:
+                if one.kind == "order" and one.state not in ENDED:
+                    switch = Switch(one.account, running.tag)
+                    found[switch] = min(found.get(switch, timeout_s), timeout_s)
+        return found
+
     async def _resume_plans(self) -> None:
         with keep_going(log, "unfinished plans"):
             for row in unfinished_plans(self._reader):
@@ -301,7 +317,7 @@ class PlanService:
 
     def _start(self, plan_id: str, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
         running = self._running[plan_id] = Running(plan, children, valid_until_ms, resumed=resumed)
-        orders = read_children(self._reader, plan_id)
+        orders = [with_end(one, plan, running) for one in read_children(self._reader, plan_id)]
         attempts = read_attempts(self._reader, plan_id)
         failure = plan.failure
         policy = Policy(failure.canary, failure.on_reject, failure.stop_at, failure.on_unknown)
@@ -421,6 +437,13 @@ class PlanService:
     def _children(self, plan_id: str) -> list[Child]:
         sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
         return [from_columns(row) for row in self._reader.query(sql, [plan_id])]
+
+
+def with_end(order: ChildOrder, plan: Plan, running: Running) -> ChildOrder:
+    """Return a child with what its leg says about when it is canceled."""
+    child = running.children[order.number]
+    after_s = plan.legs[child.leg - 1].cancel_after if child.kind == "order" else None
+    return msgspec.structs.replace(order, cancel_after_ms=after_s * 1000) if after_s else order
 
 
 def find_unset_lever(child: Child, running: Running) -> Withheld | None:

@@ -12,6 +12,7 @@ from okxsync.config.settings import load
 from okxsync.messages import PlanPreviewed
 from okxsync.plans.children import Child, LeverageBody, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.dead_man import DeadMan, Switch
 from okxsync.plans.desk import Desk as PlanDesk
 from okxsync.plans.desk import PlanRunner, Receipts, moment
 from okxsync.plans.execution import Execution
@@ -191,3 +192,15 @@ async def test_a_leverage_whose_reply_is_lost_is_confirmed_before_the_order_is_s
         member = next(iter(world.sandbox.exchange.members.values()))
         rows = world.sandbox.exchange.leverage_rows(member.uid, "cross", "BTC-USDT-SWAP")
         assert {row["lever"] for row in rows} == {"7"}
+
+
+async def test_the_dead_mans_switch_is_on_while_it_is_wanted(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        wanted = {Switch("a0", "mine"): 60}
+        deadlines = world.sandbox.exchange._deadlines
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(DeadMan(world.desk, lambda: wanted).run)
+            await until(lambda: [list(one) for one in deadlines.values()] == [["mine"]])
+            wanted.clear()
+            await until(lambda: not any(deadlines.values()))
+            nursery.cancel_scope.cancel(reason="it was switched off")

@@ -521,3 +521,17 @@ def test_a_canceled_plan_sends_no_cancellation_of_its_own_steps() -> None:
     world.execution.cancel()
     world.step()
     assert states(world) == ["withheld"]
+
+
+def test_an_order_that_rests_longer_than_cancel_after_is_canceled_also_after_the_end_of_the_plan() -> None:
+    children = [make_child(number, ord_type="limit", cancel_after_ms=number * 90_000) for number in range(2)]
+    world = World(2, 60_000, 0, Policy(canary=0), children)
+    goes_on(world)
+    leaves(world, stays=True)
+    world.advance(10)
+    for request in list(world.replies):
+        world.reply(request)
+    world.advance(89_000)
+    assert world.canceling == []
+    world.advance(1_000)
+    assert world.canceling == [1]
