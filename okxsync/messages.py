@@ -263,6 +263,7 @@ class PlanChildState(msgspec.Struct, array_like=True):
     avg_px: str | None
     fee: str | None
     ended_at: int | None
+    filled_usd: str | None = None
 
 
 class PlanAttempt(msgspec.Struct, array_like=True):

@@ -17,6 +17,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
         position: Of its account in the order of the plan.
         body: The request's body, without ``expTime``, which is a header.
         cancel_after_ms: If it still rests so long after it was sent, it is canceled; 0: never.
+        reference: The price behind ``planned_usd``; ``""`` if the contract's worth in USD does not depend on a price.
     """
 
     number: int
@@ -35,6 +36,8 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     ended_ms: int = 0
     kind: Kind = "order"
     cancel_after_ms: int = 0
+    planned_usd: str = "0"
+    reference: str = ""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -75,6 +78,10 @@ class Moment(msgspec.Struct, frozen=True):
     now_ms: int
     earliest_ms: int
     latest_ms: int
+
+    @property
+    def error_ms(self) -> int:
+        return (self.latest_ms - self.earliest_ms) // 2
 
 
 class Prepare(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import trio
 
 from okxsync import events
 from okxsync.config.settings import AccountSettings
+from okxsync.messages import PlanProgress
 from okxsync.plans.canceling import APPEARS_MS, cancel_until_ended, is_over, target_of
 from okxsync.plans.children import CancelBody, to_body
 from okxsync.plans.commands import (
@@ -30,8 +31,10 @@ from okxsync.plans.commands import (
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_mirror
+from okxsync.plans.mirror_facts import Link, read_links
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
+from okxsync.plans.results import total_filled_usd
 from okxsync.plans.sender import CANCEL, SET_LEVERAGE, Sender
 from okxsync.plans.states import ENDED
 from okxsync.plans.stored import numbers, progress_of
@@ -39,7 +42,7 @@ from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
 from okxsync.store.database import StoreError
-from okxsync.store.engines import Reader
+from okxsync.store.engines import Reader, keep_going
 from okxsync.store.transaction import Written
 
 log = logging.getLogger("okxsync.plans")
@@ -142,8 +145,7 @@ class PlanRunner:
     async def _carry_out(self, command: object, nursery: trio.Nursery) -> None:
         match command:
             case Store():
-                children = numbers(self.execution.children)
-                await self._desk.send.send(progress_of(self._plan_id, command, children, clock.now_us()))
+                await self._desk.send.send(self._progress(command))
             case Prepare(child=number):
                 nursery.start_soon(self._prepare, number)
             case Send():
@@ -160,6 +162,17 @@ class PlanRunner:
                 await self._desk.send.send(note)
             case CancelOrder(child=child):
                 nursery.start_soon(self._cancel, child.number)
+
+    def _progress(self, store: Store) -> PlanProgress:
+        children = self.execution.children
+        plan: dict[str, str | int | None] = {}
+        if any(one.acc_fill_sz for one in store.children):
+            plan["filled_usd"] = total_filled_usd(children)
+        links: dict[str, Link] = {}
+        if store.misfires:
+            with keep_going(log, f"plan {self._plan_id}"):
+                links = read_links(self._desk.reader, {one.account for one in store.misfires})
+        return progress_of(self._plan_id, store, numbers(children), clock.now_us(), links, moment().error_ms, plan)
 
     def _written(self, receipt: int) -> None:
         self.execution.written(receipt)

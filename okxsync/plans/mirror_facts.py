@@ -7,12 +7,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from okxsync.mirror.freshness import IS_WANTED
 from okxsync.mirror.kinds import ALGO_ORDERS, ORDERS, POSITIONS
 from okxsync.okx.channels import arguments_of, channel_of, covers_row
 from okxsync.plans.document import inst_type_of
 from okxsync.plans.facts import AccountFacts, Balance, OpenOrder, Position, decimal_of
 from okxsync.store.coverage_table import UNVERIFIED
+from okxsync.store.database import CHANNEL_NAME
 from okxsync.store.engines import Reader
 
 NEEDED: Final = ("orders", "positions", "account")
@@ -33,6 +36,36 @@ _WHERE: Final = {
     "connections": "endpoint = 'private'",
     "coverage": "wanted = 1",
 }
+
+
+_LINKS: Final = (
+    "SELECT n.account, n.phase, n.last_message_at, (SELECT min(covered_until) FROM coverage AS c"
+    f" WHERE c.account = n.account AND c.wanted = 1 AND {CHANNEL_NAME} IN ('orders', 'positions', 'account'))"
+    " FROM connections AS n WHERE n.endpoint = 'private' AND n.account IN ({})"
+)
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of an account's private connection; times are local microseconds, None: not known.
+
+    Attributes:
+        covered_until: Until when all channels that trading needs are covered.
+    """
+
+    phase: str | None = None
+    last_message_at: int | None = None
+    covered_until: int | None = None
+
+
+def read_links(reader: Reader, accounts: Collection[str]) -> dict[str, Link]:
+    """Return the private connections of these accounts.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    return {
+        name: Link(*values) for name, *values in reader.rows(_LINKS.format(", ".join("?" * len(accounts))), [*accounts])
+    }
 
 
 class _Found:

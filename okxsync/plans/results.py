@@ -1,11 +1,13 @@
 """How a plan has ended: its counters, its outcome, and the exit code of the commands that show it. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from okxsync.plans.children import plain
 from okxsync.plans.commands import ChildOrder
+from okxsync.plans.facts import decimal_of
 from okxsync.plans.states import PLACED, ChildState
 
 OK: Final = 0
@@ -38,6 +40,7 @@ def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | 
         "accepted": placed,
         "rejected": states[ChildState.REFUSED],
         "unknown": states[ChildState.UNKNOWN],
+        "filled_usd": total_filled_usd(children),
     }
 
 
@@ -64,10 +67,21 @@ def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> i
     return OK if as_planned and plan["state"] not in ("stopped", "expired") else PARTLY
 
 
-def filled_usd(orders: Sequence[Mapping[str, Any]]) -> Decimal:
-    """Return what was filled, as the planned share of each order."""
-    total = Decimal(0)
-    for one in orders:
-        if one["acc_fill_sz"] and one["sz"] and Decimal(one["sz"]):
-            total += Decimal(one["planned_usd"]) * Decimal(one["acc_fill_sz"]) / Decimal(one["sz"])
-    return total
+def filled_usd(child: ChildOrder) -> Decimal:
+    """Return what was filled of an order in USD, at its average price and with the rates of the preview."""
+    if not child.acc_fill_sz:
+        return Decimal(0)
+    filled, size = decimal_of(child.acc_fill_sz), decimal_of(child.sz)
+    if not filled or not size:
+        return Decimal(0)
+    worth = Decimal(child.planned_usd) * filled / size
+    average, reference = decimal_of(child.avg_px), decimal_of(child.reference)
+    return worth * average / reference if average and reference else worth
+
+
+def total_filled_usd(children: Iterable[ChildOrder]) -> str:
+    return in_cents(sum((filled_usd(one) for one in children), Decimal(0)))
+
+
+def in_cents(usd: Decimal) -> str:
+    return plain(usd.quantize(Decimal("0.01")))

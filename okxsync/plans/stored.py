@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 
 from okxsync.messages import PlanAttempt, PlanChildState, PlanMisfire, PlanProgress
-from okxsync.plans.commands import Attempt, ChildOrder, Store
+from okxsync.plans.children import Basis, plain
+from okxsync.plans.commands import Attempt, ChildOrder, Misfire, Store
+from okxsync.plans.mirror_facts import Link
+from okxsync.plans.results import filled_usd, in_cents
 from okxsync.plans.states import ChildState
 from okxsync.store.engines import Reader
 
@@ -16,7 +19,7 @@ _CHILDREN = (
     " coalesce(body, '') AS body, state, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail, attempts,"
     " coalesce(ord_id, '') AS ord_id, doubled, coalesce(acc_fill_sz, '') AS acc_fill_sz,"
     " coalesce(avg_px, '') AS avg_px, coalesce(fee, '') AS fee, coalesce(ended_at, 0) AS ended_ms"
-    ", kind FROM plan_orders WHERE plan_id = ? ORDER BY child"
+    ", kind, planned_usd, facts FROM plan_orders WHERE plan_id = ? ORDER BY child"
 )
 _LAST_ATTEMPTS = (
     "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
@@ -32,9 +35,19 @@ def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:
 
 
 def _child(row: Mapping[str, Any], position: int) -> ChildOrder:
+    given = dict(row)
+    reference = msgspec.json.decode(given.pop("facts"), type=Basis).reference
     return ChildOrder(
-        **{**row, "state": ChildState(row["state"]), "doubled": bool(row["doubled"]), "position": position}
+        **{**given, "state": ChildState(row["state"]), "doubled": bool(row["doubled"])},
+        position=position,
+        reference="" if reference is None or _is_inverse(row["inst_id"]) else plain(reference),
     )
+
+
+def _is_inverse(inst_id: str) -> bool:
+    """Whether a contract is worth a number of USD: ``BTC-USD-SWAP``, not ``BTC-USD_UM-SWAP``."""
+    parts = inst_id.split("-")
+    return len(parts) > 2 and parts[1] == "USD"
 
 
 def read_attempts(reader: Reader, plan_id: str) -> dict[int, Attempt]:
@@ -47,19 +60,45 @@ def read_attempts(reader: Reader, plan_id: str) -> dict[int, Attempt]:
     return found
 
 
-def progress_of(plan_id: str, store: Store, children: Mapping[int, ChildOrder], at_us: int) -> PlanProgress:
+def progress_of(
+    plan_id: str,
+    store: Store,
+    children: Mapping[int, ChildOrder],
+    at_us: int,
+    links: Mapping[str, Link],
+    clock_error_ms: int,
+    plan: dict[str, str | int | None],
+) -> PlanProgress:
     """Return the message that stores what an execution wants to be stored.
 
     Args:
         children: By number: an attempt is stored with the body of its child.
         at_us: Local time of the misfires.
+        links: The connections of the accounts that have misfires.
+        clock_error_ms: How wrong the exchange's time can be.
+        plan: The columns of ``plans`` that have changed.
     """
     return PlanProgress(
         plan_id,
         [_state(one) for one in store.children],
         [_attempt(one, children[one.child].body) for one in store.attempts],
-        [PlanMisfire(at_us, one.child, one.account, one.reason, one.detail) for one in store.misfires],
+        [_misfire(one, at_us, links.get(one.account, Link()), clock_error_ms) for one in store.misfires],
+        plan,
         receipt=store.receipt,
+    )
+
+
+def _misfire(one: Misfire, at_us: int, link: Link, clock_error_ms: int) -> PlanMisfire:
+    return PlanMisfire(
+        at_us,
+        one.child,
+        one.account,
+        one.reason,
+        one.detail,
+        link.phase,
+        link.last_message_at,
+        link.covered_until,
+        clock_error_ms,
     )
 
 
@@ -76,6 +115,7 @@ def _state(child: ChildOrder) -> PlanChildState:
         child.avg_px or None,
         child.fee or None,
         child.ended_ms or None,
+        in_cents(filled_usd(child)) if child.acc_fill_sz else None,
     )
 
 

@@ -155,12 +155,23 @@ async def test_a_resumed_plan_looks_up_each_child_and_sends_none_twice(tmp_path:
 async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path: Path) -> None:
     async with trading(tmp_path) as world:
         world.desk.halt.make()
+        world.store.db.execute(
+            "INSERT INTO connections (listener, account, endpoint, url, site, demo, requires_auth, phase, since_at,"
+            " last_message_at, messages, reconnects) VALUES ('a0', 'a0', 'private', '', '', 1, 1, 'live', 1, 77, 1, 0)"
+        )
+        world.store.db.execute(
+            "INSERT INTO coverage (account, channel, covered_since, covered_until, live)"
+            " VALUES ('a0', 'orders:SWAP', 1, 55, 1), ('a0', 'positions', 1, 66, 1), ('a0', 'bills', 1, 5, 1)"
+        )
         with trio.fail_after(30):
             await world.runner().run()
         await until(lambda: {state for state, _ in world.states()} == {"withheld"})
         assert world.states() == [("withheld", "halted")] * 3
         assert [world.orders(account) for account in ("a0", "a1", "a2")] == [[], [], []]
         assert len(world.store.rows("SELECT reason FROM misfires WHERE reason = 'halted'")) == 3
+        links = world.store.rows("SELECT account, phase, last_message_at, covered_until FROM misfires ORDER BY child")
+        assert links == [("a0", "live", 77, 55), ("a1", None, None, None), ("a2", None, None, None)]
+        assert world.store.rows("SELECT count(*) FROM misfires WHERE clock_error_ms >= 0") == [(3,)]
 
 
 def leverage_step(lever: str) -> dict[str, str | int | None]:
