@@ -30,13 +30,13 @@ from okxsync.plans.commands import (
 )
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
-from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_mirror
-from okxsync.plans.mirror_facts import Link, read_links
+from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_mirror, read_seconds
+from okxsync.plans.mirror_facts import Link, read_doubted, read_links
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
 from okxsync.plans.results import total_filled_usd
 from okxsync.plans.sender import CANCEL, SET_LEVERAGE, Sender
-from okxsync.plans.states import ENDED
+from okxsync.plans.states import ENDED, PlanState
 from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
@@ -49,6 +49,9 @@ log = logging.getLogger("okxsync.plans")
 
 TICK_S: Final = 0.1
 """How often the mirror is read for the orders of a plan, and time-outs are noticed."""
+
+WATCH_S: Final = 1.0
+"""How often it is looked for what must stop or pause a plan."""
 
 Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | None]]
 
@@ -127,6 +130,8 @@ class PlanRunner:
         self._desk = desk
         self._plan_id = plan_id
         self._changed = trio.Event()
+        self._paused = ""
+        self._watches_at = 0.0
         self.execution = begin(lambda: desk.receipts.next(self._written))
 
     async def run(self) -> None:
@@ -137,10 +142,19 @@ class PlanRunner:
                 self._follow()
                 for command in self.execution.step(moment()):
                     await self._carry_out(command, nursery)
+                await self._store_pause()
                 if self.execution.has_ended and not nursery.child_tasks and not self._changed.is_set():
                     return
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
+
+    async def _store_pause(self) -> None:
+        """Store that the plan is paused, or goes on."""
+        if (why := self.execution.decision.paused) != self._paused:
+            self._paused = why
+            log.warning("plan %s: %s", self._plan_id, f"paused: {why}" if why else "goes on")
+            state = PlanState.PAUSED if why else PlanState.EXECUTING
+            await self._desk.send.send(PlanProgress(self._plan_id, [], [], [], plan={"state": str(state)}))
 
     async def _carry_out(self, command: object, nursery: trio.Nursery) -> None:
         match command:
@@ -281,8 +295,21 @@ class PlanRunner:
             for child in self._open():
                 for order in read_mirror(self._desk.reader, child.account, child.cl_ord_id):
                     self.execution.followed(child.number, order, moment())
+            if trio.current_time() >= self._watches_at:
+                self._watches_at = trio.current_time() + WATCH_S
+                self._watch()
         except StoreError as error:
             log.warning("plan %s: %s", self._plan_id, error)
+
+    def _watch(self) -> None:
+        """Look for what must stop or pause the plan: second orders of one id, also of ended children, and doubt.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        self.execution.doubted(read_doubted(self._desk.reader))
+        for number, order in read_seconds(self._desk.reader, self._plan_id):
+            self.execution.followed(number, order, moment())
 
     def _open(self) -> Iterable[ChildOrder]:
         return [

@@ -14,7 +14,8 @@ every child ends with an order or a reason.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
@@ -112,7 +113,7 @@ class Execution:
         self._commands: list[Command] = []
         self._cancels_resting = False
         self._canceling: set[int] = set()
-        self.breakers = Breakers()
+        self.breakers = Breakers(doubled=any(one.doubled for one in children))
         self.decision = Decision()
         if resumed:
             self._recover(now, on_restart)
@@ -137,6 +138,13 @@ class Execution:
         """Send nothing more; orders that rest stay in the book unless they are to be canceled."""
         self.breakers = _replace(self.breakers, halted=True)
         self._cancels_resting = self._cancels_resting or cancel_orders
+
+    def doubted(self, accounts: Collection[str]) -> None:
+        """Take the accounts whose mirror may have missed something; a single one may be a coincidence."""
+        all_ = {one.account for one in self._children.values()}
+        found = len(all_ & set(accounts))
+        share = Decimal(found) / len(all_) if found > 1 else Decimal(0)
+        self.breakers = _replace(self.breakers, doubted_share=share)
 
     def step(self, now: Moment) -> list[Command]:
         """Return what is to be done, in this order."""
@@ -311,6 +319,7 @@ class Execution:
                 self._resolve_later(number, now)
 
     def _decide(self, now: Moment) -> None:
+        self.breakers = _replace(self.breakers, clock_error_ms=now.error_ms)
         members = [self.member(child) for child in self._children.values()]
         decision = self.decision = decide(members, self._policy, self.breakers, now.latest_ms, self._valid_until_ms)
         if decision.withhold:

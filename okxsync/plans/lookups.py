@@ -32,16 +32,33 @@ _ENDS: Final = {
 _MIRROR: Final = f"SELECT {', '.join(_COLUMNS)} FROM orders WHERE account = ? AND cl_ord_id = ?"
 
 
+_SECONDS: Final = (
+    f"SELECT p.child, {', '.join(f'o.{one}' for one in _COLUMNS)} FROM plan_orders AS p"
+    " JOIN orders AS o ON o.account = p.account AND o.cl_ord_id = p.cl_ord_id"
+    " WHERE p.plan_id = ? AND p.kind = 'order' AND p.ord_id IS NOT NULL AND o.ord_id <> p.ord_id"
+)
+
+
 def read_mirror(reader: Reader, account: str, cl_ord_id: str) -> list[OrderRow]:
     """Return the mirror's orders with this id.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    return [
-        OrderRow(*(str(value) if value is not None else "" for value in row))
-        for row in reader.rows(_MIRROR, [account, cl_ord_id])
-    ]
+    return [_order_row(row) for row in reader.rows(_MIRROR, [account, cl_ord_id])]
+
+
+def read_seconds(reader: Reader, plan_id: str) -> list[tuple[int, OrderRow]]:
+    """Return the mirror's orders that have the id of a child, and are not the child's order; each with its number.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    return [(number, _order_row(row)) for number, *row in reader.rows(_SECONDS, [plan_id])]
+
+
+def _order_row(row: Sequence[object]) -> OrderRow:
+    return OrderRow(*(str(value) if value is not None else "" for value in row))
 
 
 def read_end(reader: Reader, account: str, cl_ord_id: str, *, algo: bool) -> str:

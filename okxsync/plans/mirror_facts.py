@@ -68,6 +68,16 @@ def read_links(reader: Reader, accounts: Collection[str]) -> dict[str, Link]:
     }
 
 
+def read_doubted(reader: Reader) -> set[str]:
+    """Return the accounts of which a channel that trading needs may have missed a push.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    rows = reader.rows(f"SELECT account, channel FROM {UNVERIFIED}")
+    return {account for account, channel in rows if _needed([channel])}
+
+
 class _Found:
     """Rows by table and account."""
 

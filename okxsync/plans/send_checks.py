@@ -7,6 +7,7 @@ from okxsync.config.trading import AccountTrading, TradingSettings
 from okxsync.plans.checks import Finding, find_rail, find_stale_price, find_unready, find_untradable
 from okxsync.plans.children import Child, plain
 from okxsync.plans.document import Plan
+from okxsync.plans.expected import Expected
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.grounds import holding_of, reference_of
 from okxsync.plans.prices import Side, why_outside
@@ -22,7 +23,7 @@ def find_changed(
     system: SystemFacts,
     *,
     valid_until_ms: int,
-    expected: Decimal | None,
+    expected: Expected | None,
 ) -> Finding | None:
     """Return why a child that was ready at preview is withheld now; None: it may be sent.
 
@@ -35,7 +36,7 @@ def find_changed(
         trading: The settings now.
         system: Fresh facts.
         valid_until_ms: After it nothing is sent.
-        expected: The position that the preview had, and what the plan's own orders have filled since; None: unknown.
+        expected: The position that the account should have; None: not known.
     """
     if child.kind == "cancel":
         return None
@@ -97,14 +98,14 @@ def _find_equity(child: Child, plan: Plan, account: AccountFacts) -> Finding | N
     return None
 
 
-def _find_position(child: Child, account: AccountFacts, expected: Decimal | None) -> Finding | None:
+def _find_position(child: Child, account: AccountFacts, expected: Expected | None) -> Finding | None:
     """Any change counts, except one that a reduction may follow (``shrunk_size``)."""
     present = present_position(child, account)
-    if expected is None or present == expected:
+    if expected is None or expected.least <= present <= expected.most:
         return None
     if child.facts.shrink and shrunk_size(child, account):
         return None
-    return Finding(Reason.DRIFT_POSITION, f"from {plain(expected)} to {plain(present)}")
+    return Finding(Reason.DRIFT_POSITION, f"from {plain(expected.most)} to {plain(present)}")
 
 
 def _moved(before: Decimal, now: Decimal) -> Fraction:

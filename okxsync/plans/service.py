@@ -24,6 +24,7 @@ from okxsync.plans.dead_man import DeadMan, Switch
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
+from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
@@ -54,12 +55,18 @@ RECOVERS_S: Final = 45.0
 """How long after its start the daemon may need until the connections of a resumed plan are live and their gaps filled:
 REST may lag, so a gap is not filled at once."""
 RECHECK_S: Final = 0.25
+SETTLES_S: Final = 5.0
+"""How much later than the orders the position may be pushed."""
 _RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
 """Reasons that end when the connections are live again."""
 _APPROVED_SINCE: Final = (
     "SELECT o.account, o.planned_usd FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
     " WHERE p.approved_at >= ? AND o.state <> 'skipped'"
 )
+
+
+class Unsettled(Withheld, frozen=True):
+    """The position is not the expected one, and orders of the plan have changed it just now."""
 
 
 class Running:
@@ -77,6 +84,15 @@ class Running:
         for one in children:
             if one.kind == "leverage":
                 self.levers.setdefault((one.account, one.inst_id, one.td_mode), []).append(one)
+        self.siblings: dict[Key, list[Child]] = {}
+        for one in sorted(children, key=drafting_order(plan)):
+            if one.kind == "order":
+                self.siblings.setdefault(key_of(one), []).append(one)
+
+    def expected(self, child: Child) -> Expected | None:
+        """Return the position that the account should have before a child is sent."""
+        siblings = self.siblings.get(key_of(child), ())
+        return expected_position(siblings, self.runner.execution.child, child.number) if self.runner else None
 
 
 class PlanService:
@@ -349,7 +365,12 @@ class PlanService:
         del self._running[plan_id]
 
     async def _check(self, child: ChildOrder) -> Withheld | None:
-        """The checks directly before a send; those of a resumed plan wait until the daemon's connections are live."""
+        """The checks directly before a send.
+
+        Those of a resumed plan wait until the daemon's connections are live. A position that the plan itself has
+        changed may be pushed later than its orders.
+        """
+        settles_at = trio.current_time() + SETTLES_S
         while True:
             try:
                 finding = await self._find_changed(child)
@@ -359,6 +380,7 @@ class PlanService:
             running = self._running.get(own.plan_id) if own else None
             recovers = running and running.resumed and trio.current_time() - self._started_at < RECOVERS_S
             waits = finding is None and child.kind == "leverage" and self._has_unknown(child.account)
+            waits = waits or (isinstance(finding, Unsettled) and trio.current_time() < settles_at)
             if not waits and (finding is None or not (recovers and finding.reason in _RECOVERABLE)):
                 return finding
             await trio.sleep(RECHECK_S)
@@ -374,6 +396,7 @@ class PlanService:
         )
 
     async def _find_changed(self, order: ChildOrder) -> Withheld | None:
+        """Return why a child is withheld now; ``Unsettled``: perhaps not in a moment."""
         own = parse_cl_ord_id(order.cl_ord_id)
         running = self._running.get(own.plan_id) if own else None
         account = self._accounts_get(order.account)
@@ -388,6 +411,7 @@ class PlanService:
         facts = await self._gatherer.refresh(
             running.plan, self._mirror_facts(running.plan, {account.name: account})[account.name]
         )
+        expected = running.expected(child)
         finding = find_changed(
             child,
             running.plan,
@@ -395,8 +419,10 @@ class PlanService:
             self._settings.trading,
             system,
             valid_until_ms=running.valid_until_ms,
-            expected=_expected(child, running),
+            expected=expected,
         )
+        if finding and finding.reason is Reason.DRIFT_POSITION and expected and expected.is_moving:
+            return Unsettled(finding.reason, finding.detail)
         return Withheld(finding.reason, finding.detail) if finding else None
 
     # Facts
@@ -455,24 +481,3 @@ def find_unset_lever(child: Child, running: Running) -> Withheld | None:
         if step.pos_side in ("", child.pos_side) and found.state is not ChildState.DONE:
             return Withheld(Reason.LEVERAGE, f"it could not be set: {found.detail or found.state}")
     return None
-
-
-def _expected(child: Child, running: Running) -> Decimal | None:
-    """Return the position that the preview had, and what the plan's own orders have filled since; None: unknown."""
-    position = child.facts.position
-    if position is None or running.runner is None:
-        return None
-    for order in running.runner.execution.children:
-        other = running.children.get(order.number)
-        if other and order.acc_fill_sz and _concerns_same(child, other):
-            filled = Decimal(order.acc_fill_sz)
-            adds = (other.side == "buy") is (child.pos_side != "short")
-            position += filled if adds else -filled
-    return position
-
-
-def _concerns_same(one: Child, other: Child) -> bool:
-    def key(child: Child) -> tuple[str, str, str, str]:
-        return child.account, child.inst_id, child.td_mode, child.pos_side
-
-    return key(one) == key(other)

@@ -535,3 +535,44 @@ def test_an_order_that_rests_longer_than_cancel_after_is_canceled_also_after_the
     assert world.canceling == []
     world.advance(1_000)
     assert world.canceling == [1]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "doubted", "stops"),
+    [(10, ["a0"], False), (3, ["a0"], False), (10, ["a0", "a1"], True), (3, ["x"], False)],
+)
+def test_doubt_about_several_accounts_stops_the_plan(accounts: int, doubted: list[str], stops: bool) -> None:
+    world = World(accounts, 60_000, 0, Policy(canary=0))
+    world.execution.doubted(doubted)
+    world.step()
+    assert set(states(world)) == ({"withheld"} if stops else {"ready"})
+
+
+def test_a_clock_that_is_off_pauses_the_plan_until_it_is_right() -> None:
+    world = World(2, 60_000, 0, Policy(canary=1))
+    goes_on(world)
+    world.error_ms = 300
+    world.step()
+    assert world.execution.decision.paused
+    leaves(world)
+    world.advance(10)
+    world.reply(world.replies.pop())
+    assert not world.commands
+    world.error_ms = 200
+    world.step()
+    assert [one for one in world.commands if isinstance(one, Prepare)] == [Prepare(1)]
+    assert not world.execution.decision.paused
+
+
+def test_a_plan_with_a_doubled_order_stays_paused_after_a_restart() -> None:
+    world = started(2, policy=Policy(canary=1))
+    leaves(world)
+    world.advance(10)
+    world.follow(world.orders[0])
+    world.follow(Order("999", 0, world.now_ms, live=True))
+    while world.queue:
+        world.commit()
+    world.kill(0)
+    world.answer_all(lag_ms=0)
+    assert world.execution.decision.paused
+    assert not [one for one in world.commands if isinstance(one, Prepare | Send)]

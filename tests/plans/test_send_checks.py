@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from okxsync.config.trading import AccountTrading, Limits
 from okxsync.plans.checks import Finding
 from okxsync.plans.children import Child
+from okxsync.plans.expected import Expected
 from okxsync.plans.reasons import Reason
 from okxsync.plans.send_checks import find_changed, shrunk_size
 from tests.plans.cases import BTC, NOW, PX, QUOTES, D, account, plan, position, preview, system, trading
@@ -36,7 +37,7 @@ def found(
         rails or trading("alpha"),
         facts or system(),
         valid_until_ms=valid_until_ms,
-        expected=None if expected is None else D(expected),
+        expected=None if expected is None else Expected(D(expected), D(expected), False),
     )
 
 

@@ -53,9 +53,9 @@ class World:
         result = await trio.to_thread.run_sync(lambda: CliRunner().invoke(app, given, env={"COLUMNS": "200"}))
         return result.exit_code, result.output
 
-    async def preview(self, valid_for: str = "60s") -> dict[str, Any]:
+    async def preview(self, valid_for: str = "60s", text: str = "") -> dict[str, Any]:
         file = self.folder / "plan.toml"
-        file.write_text(PLAN.format(valid_for=valid_for))
+        file.write_text(text or PLAN.format(valid_for=valid_for))
         code, text = await self.run("plan", "preview", str(file), "--json")
         assert code == 0, text
         found: dict[str, Any] = json.loads(text)
@@ -69,6 +69,25 @@ class World:
         exchange = self.sandbox.exchange
         member = next(one for one in exchange.members.values() if one.name == account)
         return [order.cl_ord_id for order in exchange.account(member.uid).orders.values() if order.cl_ord_id]
+
+    async def executed(self, leg: str, size: str) -> tuple[str, int, list[dict[str, Any]]]:
+        """Execute a plan of one leg on all accounts; return its id, the exit code and the rows of its orders."""
+        text = (
+            f'title = "t"\n[accounts]\ninclude = ["all"]\n[failure]\ncanary = 0\n[[legs]]\n{leg}\n[legs.size]\n{size}'
+        )
+        preview = await self.preview(text=text)
+        code, printed = await self.execute(preview, "--json")
+        return preview["plan"]["plan_id"], code, json.loads(printed)["orders"]
+
+    def states(self, plan_id: str) -> list[str]:
+        found = rows(self.database, f"SELECT state FROM plan_orders WHERE plan_id = '{plan_id}' ORDER BY child")
+        return [one["state"] for one in found]
+
+    def pending(self) -> int:
+        """Return how many orders and algo orders rest at the exchange."""
+        exchange = self.sandbox.exchange
+        accounts = [exchange.account(one.uid) for one in exchange.members.values()]
+        return sum(len(one.pending) + len(one.waiting) for one in accounts)
 
     def drop(self, account: str) -> None:
         """Reset the account's connections."""
@@ -167,3 +186,43 @@ async def test_without_trading_or_a_daemon_the_commands_say_so(tmp_path: Path) -
         assert (tmp_path / "okxsync.db.halt").exists()
         assert (await here.run("resume"))[0] == 0
         assert not (tmp_path / "okxsync.db.halt").exists()
+
+
+async def test_what_rests_is_canceled_and_steps_and_phases_follow_each_other(tmp_path: Path) -> None:
+    rests = 'instrument = "BTC-USDT-SWAP"\nside = "buy"\ntype = "limit"\nprice = "mark -1.5%"\n'
+    one = 'rule = "contracts"\nvalue = "1"'
+    async with world(tmp_path) as here:
+        with processes.daemon(tmp_path / "accounts.toml"):
+            await until(here.is_ready)
+            plan_id, code, _ = await here.executed(rests, one)
+            assert (code, here.pending()) == (0, 2)
+            for _ in range(2):
+                assert (await here.run("plan", "cancel", plan_id))[0] == 0
+                assert (here.states(plan_id), here.pending()) == (["canceled"] * 2, 0)
+
+            plan_id, code, _ = await here.executed(f'{rests}cancel_after = "1s"\n', one)
+            assert code == 0
+            await until(lambda: here.states(plan_id) == ["canceled"] * 2)
+
+            plan_id, code, _ = await here.executed(rests, one)
+            code, text = await here.run("halt", "--cancel-orders")
+            assert (code, here.states(plan_id), here.pending()) == (0, ["canceled"] * 2, 0), text
+            assert (await here.run("resume"))[0] == 0
+
+            takes = 'instrument = "BTC-USDT-SWAP"\nprice = "mark +1%"\n'
+            protect = '[legs.protect]\nstop_loss = "-5%"\n[legs.leverage]\nset = "4"\n'
+            plan_id, _, orders = await here.executed(
+                f'{takes}side = "buy"\n{protect}', 'rule = "contracts"\nvalue = "2"'
+            )
+            assert [(step["kind"], step["state"]) for step in orders][:2] == [("leverage", "done")] * 2
+            assert all(float(order["filled_usd"]) > 0 for order in orders[2:])
+            await until(lambda: here.pending() == 2)
+            code, text = await here.run("plan", "cancel", plan_id, "--protection")
+            assert (code, here.pending()) == (1, 0), text
+
+            await until(here.is_ready)
+            _, _, orders = await here.executed(
+                takes, 'rule = "target"\nvalue = "-1"'
+            )  # phase 2 opens what phase 1 frees
+            assert {order["phase"] for order in orders} == {1, 2}
+            assert {order["state"] for order in orders} <= {"filled", "canceled"}

@@ -84,6 +84,7 @@ class World:
         self.now_ms = START_MS
         self.valid_until_ms = START_MS + valid_ms
         self.skew_ms = skew_ms
+        self.error_ms = ERROR_MS
         self.policy = policy
         first = children or [make_child(number) for number in range(accounts)]
         self.disk = Disk({one.number: one for one in first})
@@ -105,7 +106,7 @@ class World:
     @property
     def moment(self) -> Moment:
         now = self.now_ms + self.skew_ms
-        return Moment(now, now - ERROR_MS, now + ERROR_MS)
+        return Moment(now, now - self.error_ms, now + self.error_ms)
 
     def begin(self, *, resumed: bool) -> Execution:
         """Start a process on what is on disk."""
