@@ -1,9 +1,13 @@
-"""``okxsync demo``: the built-in exchange, a daemon that mirrors it, and its status, in one process."""
+"""``okxsync demo``: the built-in exchange, a daemon that mirrors it, and its status, in one process.
 
+With plans, the accounts do not trade by themselves: whoever runs commands beside it does.
+"""
+
+import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,8 +21,9 @@ from okxsync.config.settings import load
 from okxsync.console.status import console, render
 from okxsync.mirror.queries import account_names, row_counts
 from okxsync.mirror.reader import Mirror
+from okxsync.sandbox.accounts import MODES, open_accounts
 from okxsync.sandbox.exchange.exchange import Exchange
-from okxsync.sandbox.server.server import serve_sandbox
+from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError
 from okxsync.store.engines import engine_of
 
@@ -28,11 +33,25 @@ if TYPE_CHECKING:
 RATE: Final = 10.0
 """Operations per second over all accounts, enough to see the tables change."""
 POLL_S: Final = 0.5
+PLAN_MODES: Final = (MODES["2"], MODES["2-long-short"], MODES["3"])
+"""Accounts of several modes take part in plans; the demo of the mirror has the first one only."""
+TRADING: Final = """
+[trading]
+enabled = true
+live = false
+max_order_usd = 10000
+max_plan_usd = 50000
+max_day_usd = 1000000
+instruments = ["BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USDT"]
+"""
 _DEMO_NAME: Final = re.compile("demo[0-9]+")
 
 
-async def demo(*, accounts: int, database: Location | None, for_s: float | None) -> None:
+async def demo(*, accounts: int, database: Location | None, for_s: float | None, plans: bool = False) -> None:
     """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds.
+
+    Args:
+        plans: Let all accounts but the last one trade by plans, and print how to use them from another terminal.
 
     Raises:
         StoreError: the database cannot be used, or contains accounts that are not of a demo.
@@ -40,15 +59,19 @@ async def demo(*, accounts: int, database: Location | None, for_s: float | None)
     if database:
         _reject_other_accounts(database)
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=1)
-    for number in range(1, accounts + 1):
-        exchange.add_member(f"demo{number}")
+    names = [f"demo{number}" for number in range(1, accounts + 1)]
+    open_accounts(exchange, names, PLAN_MODES if plans else PLAN_MODES[:1])
     with _folder() as folder:
         path = database or folder / "demo.db"
-        async with serve_sandbox(exchange, rate=RATE, seed=1) as sandbox, trio.open_nursery() as nursery:
-            (folder / "accounts.toml").touch(mode=0o600)
-            (folder / "accounts.toml").write_text(sandbox.accounts_toml())
-            settings = load(folder / "accounts.toml")
-            show = Show(path)
+        rate = 0.0 if plans else RATE
+        async with serve_sandbox(exchange, rate=rate, seed=1) as sandbox, trio.open_nursery() as nursery:
+            text = f"database = {json.dumps(str(path))}\n"
+            text += _trading_config(sandbox, names) if plans else sandbox.accounts_toml()
+            config = folder / "accounts.toml"
+            config.touch(mode=0o600)
+            config.write_text(text)
+            settings = load(config)
+            show = Show(path, config if plans else None)
             nursery.start_soon(show.run)
             await daemon.run(settings, path, for_s=for_s)
             nursery.cancel_scope.cancel(reason="the daemon has ended")
@@ -59,12 +82,17 @@ async def demo(*, accounts: int, database: Location | None, for_s: float | None)
 class Show:
     """Polls the database, and shows its status on a terminal."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, config: Path | None = None) -> None:
         self._location = location
+        self._config = config
         self.console = console()
         self.last: Status | None = None
 
     async def run(self) -> None:
+        if self._config:
+            self.console.print("Plans may trade. Wait until this says that it is ready, and use a second terminal:\n")
+            self.console.print(f"    export OKXSYNC_CONFIG={self._config}\n", soft_wrap=True)
+        ready = not self._config
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:
                 with suppress(StoreError):  # the daemon has not created it yet
@@ -72,6 +100,9 @@ class Show:
                         found = mirror.status()
                     if found.daemon.alive:  # the final status is the last one before the daemon stopped
                         self.last = found
+                    if not ready and found.exit_code == 0:
+                        ready = True
+                        self.console.print("ready: all accounts but the last one are in group:desk")
                     if self.console.is_terminal:
                         live.update(render(found, counts=row_counts(self._location)), refresh=True)
                 await trio.sleep(POLL_S)
@@ -83,6 +114,12 @@ def _reject_other_accounts(database: Location) -> None:
         return
     if others := sorted(name for name in account_names(database) if not _DEMO_NAME.fullmatch(name)):
         raise StoreError(f"{database}: contains other accounts ({', '.join(others)}); use another path for the demo")
+
+
+def _trading_config(sandbox: Sandbox, names: Sequence[str]) -> str:
+    """Return the configuration: all accounts but the last one may trade."""
+    lines = {name: ["trading = true", 'groups = ["desk"]'] for name in names[: max(1, len(names) - 1)]}
+    return sandbox.accounts_toml(lines) + TRADING
 
 
 @contextmanager

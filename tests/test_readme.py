@@ -1,17 +1,26 @@
 """README and docs: their commands are run, their queries are executed, their configuration is loaded."""
 
 import io
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from rich.console import Console
+from typer.testing import CliRunner
 
+from okxsync.cli import app
 from okxsync.config.settings import load
 from okxsync.console.status import render
 from okxsync.messages import ConfiguredAccount
@@ -38,7 +47,12 @@ SANDBOX, *TOUR = blocks("sh", DOCS["commands.md"])[0].splitlines()
 
 def test_the_readme_is_short_and_has_no_relative_links() -> None:
     """It is the page of a package index too, where relative links are dead: it names files instead."""
-    assert len(README.splitlines()) <= 120
+    before, title, rest = README.partition("## Trading on many accounts\n")
+    chapter, next_title, after = rest.partition("\n## ")
+    assert title
+    assert next_title
+    assert len(chapter.splitlines()) <= 50
+    assert len(before.splitlines() + after.splitlines()) <= 120
     assert re.findall(r"\]\((?!https://)", README) == []
 
 
@@ -108,6 +122,90 @@ async def test_the_tour_runs_as_documented(tmp_path: Path) -> None:
         await tour.run("log", 0, '"state":"filled"')
         await tour.run("prune", 0, "would prune 0 frames")
     assert sorted(tour.done) == sorted(TOUR)
+
+
+class PlansTour:
+    """Runs the commands of the chapter on plans beside a demo."""
+
+    def __init__(self, config: str) -> None:
+        self._config = config
+        _, commands = blocks("sh", README)
+        self._lines = [line.partition("#")[0].strip() for line in commands.splitlines()]
+
+    async def run(self, command: str, plan_id: str = "", *more: str) -> tuple[int, str]:
+        """Run the line that begins so, with an id in place of ID; return the exit code and what was printed."""
+        line = next((line for line in self._lines if line.startswith(f"okxsync {command}")), f"okxsync {command}")
+        given = [plan_id if word == "ID" else word for word in shlex.split(line)[1:]]
+        invoke = partial(CliRunner().invoke, app, [*given, *more], env={"OKXSYNC_CONFIG": self._config})
+        result = await trio.to_thread.run_sync(invoke)
+        assert isinstance(result.exception, SystemExit | None), result.output
+        return result.exit_code, result.stdout
+
+    async def preview(self, command: str, plan_id: str = "") -> dict[str, Any]:
+        code, text = await self.run(command, plan_id, "--json")
+        assert code == 0, text
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    async def execute(self, preview: dict[str, Any]) -> tuple[int, str]:
+        return await self.run("plan execute", preview["plan"]["plan_id"], "--confirm", preview["confirm"], "--json")
+
+
+def filled(code: int, text: str) -> dict[str, Decimal]:
+    """Return what each account has filled of a plan whose orders have all ended at OKX; the demo's book is thin."""
+    assert code in (0, 1), text
+    orders = json.loads(text)["orders"]
+    assert {one["state"] for one in orders} <= {"filled", "canceled"}, text
+    return {one["account"]: Decimal(one["acc_fill_sz"] or 0) for one in orders}
+
+
+def sizes(preview: dict[str, Any]) -> dict[str, Decimal]:
+    return {one["account"]: Decimal(one["sz"]) for one in preview.get("orders", [])}
+
+
+@contextmanager
+def demo_with_plans(output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = blocks("sh", README)[0].split()
+    with output.open("w") as out, subprocess.Popen(command, env=ENVIRONMENT, stdout=out) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+async def test_the_chapter_on_plans_runs_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each example of a plan is previewed on the way."""
+    monkeypatch.chdir(ROOT)
+    printed = tmp_path / "printed"
+    with demo_with_plans(printed) as demo:
+        await until(lambda: "\nready" in printed.read_text())
+        (config,) = re.findall(r"export OKXSYNC_CONFIG=(\S+)", printed.read_text())
+        tour = PlansTour(config)
+        code, text = await tour.run("check --trading")
+        assert (code, "4 accounts may trade" in text) == (0, True)
+        preview = await tour.preview("plan preview docs/plans/open.toml")
+        plan_id = preview["plan"]["plan_id"]
+        opened = filled(*await tour.execute(preview))
+        assert sorted(opened) == ["demo1", "demo2", "demo3", "demo4"]
+        assert (await tour.run("plan show", plan_id))[0] in (0, 1)
+        for path in sorted((ROOT / "docs" / "plans").glob("*.toml")):
+            found = await tour.preview(f"plan preview docs/plans/{path.name}")
+            assert found["plan"]["skipped"] == 0
+        code, text = await tour.run("plan retry", plan_id, "--json")
+        rests = {name for name, size in sizes(preview).items() if size > opened[name]}
+        assert (code, sizes(json.loads(text)).keys()) == (0, rests)
+        undo = await tour.preview("plan undo", plan_id)
+        assert sizes(undo) == {name: size for name, size in opened.items() if size}
+        undone = filled(*await tour.execute(undo))
+        _, text = await tour.run("plan undo", plan_id, "--json")
+        left = {name: opened[name] - size for name, size in undone.items() if size < opened[name]}
+        assert sizes(json.loads(text)) == left
+        assert await tour.run("verify --plans") == (0, "identical\n")
+        assert (await tour.run("halt"))[0] == 0
+        assert (await tour.execute(await tour.preview("plan preview docs/plans/open.toml")))[0] == 6
+        assert (await tour.run("resume"))[0] == 0
+        assert demo.poll() is None
 
 
 def test_the_queries_find_what_they_describe(desk: Desk) -> None:

@@ -17,6 +17,9 @@ def demo(
         str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time (20s, 5m).")
     ] = None,
     accounts: Annotated[int, typer.Option(min=1, metavar="N", help="Number of accounts.")] = 5,
+    plans: Annotated[
+        bool, typer.Option("--plans", help="Let plans trade: the accounts wait for `okxsync plan` in another terminal.")
+    ] = False,
 ) -> None:
     """Try it: run a local exchange with accounts that trade, mirror them, and show the status.
 
@@ -41,7 +44,9 @@ def demo(
     log_to_stderr(logging.ERROR)
     failed: list[str] = []
     try:
-        trio.run(lambda: run_demo(accounts=accounts, database=location_of(db) if db else None, for_s=for_s))
+        trio.run(
+            lambda: run_demo(accounts=accounts, database=location_of(db) if db else None, for_s=for_s, plans=plans)
+        )
     except* (daemon.AlreadyRunning, StoreError, OSError) as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

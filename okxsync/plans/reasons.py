@@ -176,3 +176,17 @@ REASONS: Final[Mapping[Reason, Entry]] = {
     Reason.BAD_REQUEST: Entry("the request does not pass okxsync's own validation", _REPORT),
 }
 """In the order in which they are checked; the first that applies is stored."""
+
+
+def markdown_table() -> str:
+    """Return the table of all reasons, as the documentation has it."""
+    rows = [f"| `{code}` | {entry.meaning} | {_checked(entry)} | {entry.remedy} |" for code, entry in REASONS.items()]
+    return "\n".join(["| reason | what it means | checked | what to do |", "|---|---|---|---|", *rows])
+
+
+def _checked(entry: Entry) -> str:
+    if entry.warning:
+        return "preview, a warning"
+    return ", ".join(
+        name for name, is_checked in (("preview", entry.at_preview), ("send", entry.at_send)) if is_checked
+    )

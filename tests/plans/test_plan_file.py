@@ -1,21 +1,27 @@
 """What a plan file may contain, the error for each mistake, and the canonical text."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from okxsync.plans import plan_structure
 from okxsync.plans.canonical import canonical, doc_hash
 from okxsync.plans.document import (
     Accounts,
     Failure,
     Leg,
     Leverage,
+    OrderType,
     Plan,
     PlanError,
     PlanLimits,
     Protect,
+    Rule,
     Size,
 )
 from okxsync.plans.plan_file import read
@@ -335,3 +341,12 @@ def test_the_canonical_text_reads_back_as_the_same_plan(
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def test_every_key_rule_and_choice_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "plans.md").read_text(encoding="utf-8")
+    tables = [plan_structure.File, plan_structure.LegTable, plan_structure.SizeTable, plan_structure.ProtectTable,
+              plan_structure.LeverageTable, plan_structure.LimitsTable, plan_structure.FailureTable]  # fmt: skip
+    keys = {key for table in tables for key in table.__struct_fields__} | set(get_args(Rule)) | set(get_args(OrderType))
+    words = set(re.findall(r"[a-z_]+", text))
+    assert keys - words == set()

@@ -1,11 +1,19 @@
 """The table of reasons."""
 
-from okxsync.plans.reasons import REASONS, Reason
+from pathlib import Path
+
+from okxsync.plans.reasons import REASONS, Reason, markdown_table
+
+DOCS = Path(__file__).parents[2] / "docs" / "plans.md"
 
 
 def test_each_code_has_a_meaning_and_a_remedy() -> None:
     assert set(REASONS) == set(Reason)
     assert all(entry.meaning and entry.remedy for entry in REASONS.values())
+
+
+def test_the_documentation_has_the_table_of_reasons() -> None:
+    assert markdown_table() in DOCS.read_text(encoding="utf-8")
 
 
 def test_each_code_is_checked_at_preview_or_before_a_send() -> None:

@@ -4,7 +4,7 @@ One nursery runs the listener with a task for each connection, the ticks, and th
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
@@ -98,8 +98,12 @@ class Sandbox:
         """Return the address of ``public``, ``private`` or ``business``."""
         return f"ws://127.0.0.1:{self.port}/ws/v5/{endpoint}"
 
-    def accounts_toml(self) -> str:
-        """Return the accounts.toml that mirrors all members, with one more account for each added key."""
+    def accounts_toml(self, more: Mapping[str, Sequence[str]] | None = None) -> str:
+        """Return the accounts.toml that mirrors all members, with one more account for each added key.
+
+        Args:
+            more: Lines to add to the table of an account, by its name.
+        """
         marks = [f'{{ channel = "mark-price", instId = "{inst_id}" }}' for inst_id in self._lasting()]
         lines = ["[sites.sandbox]", f'rest = "{self.url_rest}"']
         lines += [f'{endpoint} = "{self.url_ws(endpoint)}"' for endpoint in ENDPOINTS]
@@ -113,7 +117,7 @@ class Sandbox:
             lines += ["", "[[accounts]]", f"name = {json.dumps(name)}", 'site = "sandbox"']
             lines += [f"demo = {json.dumps(demo)}", f"api_key = {json.dumps(credentials.api_key)}"]
             lines += [f"secret_key = {json.dumps(credentials.secret_key)}"]
-            lines += [f"passphrase = {json.dumps(credentials.passphrase)}"]
+            lines += [f"passphrase = {json.dumps(credentials.passphrase)}", *(more or {}).get(name, ())]
         return "\n".join(lines) + "\n"
 
     def _lasting(self) -> list[str]:
