@@ -91,7 +91,7 @@ class Show:
     async def run(self) -> None:
         if self._config:
             self.console.print("Plans may trade. Wait until this says that it is ready, and use a second terminal:\n")
-            self.console.print(f"    export OKXSYNC_CONFIG={self._config}\n", soft_wrap=True)
+            self.console.print(f"    export OKXSYNC_CONFIG={self._config}\n", soft_wrap=True, highlight=False)
         ready = not self._config
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
             while True:

@@ -95,12 +95,12 @@ def execute(
     Exit codes: 0 all as planned, 1 done with skipped, rejected or partly filled orders, 2 invalid input, 3 no daemon,
     5 unknown orders are left, 6 refused, 7 stopped by the plan's policy.
     """
+    settings = read_settings(config)
+    _need_trading(settings)
     from okxsync.plans.approval import typed
     from okxsync.plans.children import from_columns
     from okxsync.plans.client import read_orders
 
-    settings = read_settings(config)
-    _need_trading(settings)
     with closing(_reader(choose_database(db, settings))) as reader:
         row = _plan(reader, plan_id)
         expected = typed([from_columns(one) for one in read_orders(reader, plan_id)])

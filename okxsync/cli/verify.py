@@ -1,6 +1,7 @@
 """``okxsync verify``."""
 
 import logging
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -73,7 +74,8 @@ def verify(
         if ledger:
             found, failures = check_ledger(path, [one.name for one in chosen]), dict[str, str]()
         else:
-            found, failures = trio.run(verify_plans if plans else verify_all, path, chosen, since_ms)
+            function = partial(verify_plans, are_all=not account) if plans else verify_all
+            found, failures = trio.run(function, path, chosen, since_ms)
     except* StoreError as group:
         failed = [str(error) for error in leaves(group)]
     if failed:

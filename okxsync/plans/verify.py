@@ -39,6 +39,10 @@ _ROWS: Final = (
     " coalesce(p.approved_at, p.preview_at) AS since_ms FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
     " WHERE o.account = ? AND o.kind = 'order'"
 )
+_ACCOUNTS: Final = (
+    "SELECT DISTINCT o.account FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
+    " WHERE o.kind = 'order' AND p.approved_at >= ? AND o.state <> 'skipped'"
+)
 
 
 class PlanRow(msgspec.Struct, frozen=True):
@@ -69,15 +73,27 @@ Orders = Mapping[str, set[str]]
 
 
 async def verify_plans(
-    database: Location, accounts: Sequence[AccountSettings], since_ms: int, *, again_s: float = AGAIN_S
+    database: Location,
+    accounts: Sequence[AccountSettings],
+    since_ms: int,
+    *,
+    are_all: bool = True,
+    again_s: float = AGAIN_S,
 ) -> tuple[list[Difference], dict[str, str]]:
     """Return what differs of the plans since a time, and the accounts that could not be compared, each with the reason.
+
+    Args:
+        are_all: Whether ``accounts`` is meant to be all accounts: others with orders of these plans are named.
 
     Raises:
         StoreError: the database cannot be read.
     """
     found: dict[str, list[Difference]] = {}
     failed: dict[str, str] = {}
+    if are_all:
+        with reading(database) as db:
+            traded = {name for (name,) in db.execute(_ACCOUNTS, [since_ms])}
+        failed |= dict.fromkeys(sorted(traded - {one.name for one in accounts}), "not configured, or not enabled")
     limit = trio.CapacityLimiter(AT_ONCE)
 
     async def one(client: AccountClient) -> None:

@@ -137,3 +137,10 @@ def test_a_full_output_device_is_not_an_internal_error(config: Path) -> None:
     assert "No space left on device" in done.stderr
     assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["execute", "show", "watch", "cancel", "retry", "undo"])
+def test_a_plan_command_without_an_id_is_one_line(command: str) -> None:
+    result = CliRunner().invoke(app, ["plan", command])
+    assert result.exit_code == 2
+    assert "Missing argument 'ID'" in result.stderr

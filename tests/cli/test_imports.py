@@ -14,8 +14,9 @@ from tests.support.replay import write_config
 ROOT = Path(__file__).parent.parent.parent
 LIGHT = {"typer", "msgspec"}
 """Packages that every command needs: to parse its options, and to read the configuration."""
-CONFIGURED = ["run", "check", "status", "status --json", "status --watch", "backfill", "backfill --since 1h", "verify",
-              "verify --ledger", "log", "log --follow", "prune", "prune --older-than 7d"]  # fmt: skip
+CONFIGURED = ["run", "check", "check --trading", "plan preview plan.toml", "plan execute 1", "plan retry 1",
+              "plan undo 1", "status", "status --json", "status --watch", "backfill", "backfill --since 1h", "verify",
+              "verify --ledger", "verify --plans", "log", "log --follow", "prune", "prune --older-than 7d"]  # fmt: skip
 
 RUN = """
 import json, sys

@@ -11,7 +11,7 @@ from okxsync.messages import PlanChildState, PlanPreviewed, PlanProgress
 from okxsync.mirror.ledger import Difference
 from okxsync.plans.children import OwnId, make_cl_ord_id, to_columns
 from okxsync.plans.preview import to_plan_columns
-from okxsync.plans.verify import PlanRow, compare, verify_account
+from okxsync.plans.verify import PlanRow, compare, verify_account, verify_plans
 from okxsync.reconcile.verify import KEPT_MS
 from tests.plans.cases import NOW, PLAN_ID, account, plan, preview
 from tests.support.desk import Desk
@@ -130,3 +130,11 @@ async def test_a_row_that_changes_meanwhile_is_no_difference(desk: Desk) -> None
 
     exchange = Exchange({"trade/orders-pending": accept})
     assert await verify_account(desk.path, exchange.client, now_ms - 60_000, 0.0) == ([], {})
+
+
+async def test_an_account_that_is_not_configured_any_more_is_named(desk: Desk) -> None:
+    store(desk, "filled")
+    since_ms = time.time_ns() // 1_000_000 - 60_000
+    assert await verify_plans(desk.path, [], since_ms) == ([], {"alpha": "not configured, or not enabled"})
+    assert await verify_plans(desk.path, [], since_ms, are_all=False) == ([], {})
+    assert await verify_plans(desk.path, [], since_ms + 120_000) == ([], {})
