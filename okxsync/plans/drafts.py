@@ -65,6 +65,12 @@ class Draft:
         return self.notional * self.ground.usd if self.ground else Fraction(0)
 
     @property
+    def wants_nothing(self) -> bool:
+        """Whether its leg has a size of 0 for the account."""
+        size = self.leg.size
+        return size.rule == "table" and not size.sizes.get(self.account.name)
+
+    @property
     def pos_side(self) -> str:
         """``posSide`` of the request; ``""``: none."""
         if not self.ground or not self.ground.long_short:

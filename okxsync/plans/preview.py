@@ -138,7 +138,10 @@ def make_preview(
         drafting.add_leg(index + 1, plan.legs[index])
     drafting.add_idle()
     rank = {name: position for position, name in enumerate(names)}
-    drafts = sorted(drafting.drafts, key=lambda one: (one.phase, rank[one.account.name], one.leg_number))
+    # An account whose orders are canceled has a row: another one, for nothing to reverse, would say that it is skipped.
+    canceled = {one.account for one in cancels}
+    wanted = [one for one in drafting.drafts if one.account.name not in canceled or not one.wants_nothing]
+    drafts = sorted(wanted, key=lambda one: (one.phase, rank[one.account.name], one.leg_number))
     check_together(drafts, plan, trading, system)
     return Preview(
         plan_id=plan_id,

@@ -64,7 +64,7 @@ def undo_of(parent: Plan, done: Sequence[Done]) -> Undo:
     names = dict.fromkeys([*(one.account for one in cancels), *(name for leg in legs for name in leg.only)])
     if not names:
         return Undo(None, ())
-    if not legs:  # a plan has a leg: this one gives each account the reason that nothing was filled
+    if not legs:  # a plan has a leg: this one has nothing to do
         first = parent.legs[0]
         legs = [_reverse(first, "buy" if first.side == "buy" else "sell", "", "", dict.fromkeys(names, Decimal(0)))]
     plan = Plan(

@@ -45,7 +45,18 @@ def test_what_rests_and_what_protects_is_canceled_first() -> None:
 def test_a_plan_that_only_rests_is_only_canceled() -> None:
     undo = only(plan(leg='side = "buy"\ntype = "post_only"\nprice = "mark -1%"'), account(), "working", "0")
     found = undone(undo, account())
-    assert [(one.kind, one.reason is None) for one in found.children] == [("cancel", True), ("order", False)]
+    assert [(one.kind, one.reason) for one in found.children] == [("cancel", None)]
+
+
+def test_an_account_of_which_only_an_order_rests_has_no_row_for_nothing_to_reverse() -> None:
+    rests, filled = account(), account("beta", positions=(position("1"),))
+    both = zip(preview(plan(), rests, filled).children, ("working", "filled"), ("0", "1"), strict=True)
+    undo = undo_of(plan(), [Done(child, state, D(size)) for child, state, size in both])
+    found = undone(undo, rests, filled)
+    assert [(one.account, one.kind, one.reason) for one in found.children] == [
+        ("alpha", "cancel", None),
+        ("beta", "order", None),
+    ]
 
 
 def test_nothing_is_undone_of_a_plan_that_did_nothing() -> None:
