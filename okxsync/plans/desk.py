@@ -4,7 +4,8 @@ Nobody waits for another account: each check, request and question is a task of 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import trio
@@ -30,7 +31,7 @@ from okxsync.plans.commands import (
 )
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
-from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_mirror, read_seconds
+from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_orders
 from okxsync.plans.mirror_facts import Link, read_doubted, read_links
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
@@ -50,6 +51,8 @@ log = logging.getLogger("okxsync.plans")
 TICK_S: Final = 0.1
 """How often the mirror is read for the orders of a plan, and time-outs are noticed."""
 
+TOGETHER_S: Final = 0.003
+"""Replies that come so soon after each other are one step: a step looks at all children."""
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
@@ -131,7 +134,7 @@ class PlanRunner:
         self._plan_id = plan_id
         self._changed = trio.Event()
         self._paused = ""
-        self._watches_at = 0.0
+        self._follows_at = self._watches_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
 
     async def run(self) -> None:
@@ -147,6 +150,7 @@ class PlanRunner:
                     return
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
+                    await trio.sleep(TOGETHER_S)
 
     async def _store_pause(self) -> None:
         """Store that the plan is paused, or goes on."""
@@ -290,28 +294,17 @@ class PlanRunner:
         return await ask_exchange(client, child, question, back_to_ms)
 
     def _follow(self) -> None:
-        """Give the mirror's rows of the plan's orders to the execution."""
+        """Give the mirror's rows of the plan's orders to the execution; at times also what must stop or pause it."""
+        now = trio.current_time()
+        if now < self._follows_at:
+            return
+        self._follows_at = now + TICK_S
         try:
-            for child in self._open():
-                for order in read_mirror(self._desk.reader, child.account, child.cl_ord_id):
-                    self.execution.followed(child.number, order, moment())
-            if trio.current_time() >= self._watches_at:
-                self._watches_at = trio.current_time() + WATCH_S
-                self._watch()
+            for number, order in read_orders(self._desk.reader, self._plan_id):
+                if self.execution.child(number).attempts:
+                    self.execution.followed(number, order, moment())
+            if now >= self._watches_at:
+                self._watches_at = now + WATCH_S
+                self.execution.doubted(read_doubted(self._desk.reader))
         except StoreError as error:
             log.warning("plan %s: %s", self._plan_id, error)
-
-    def _watch(self) -> None:
-        """Look for what must stop or pause the plan: second orders of one id, also of ended children, and doubt.
-
-        Raises:
-            StoreError: the database cannot be read.
-        """
-        self.execution.doubted(read_doubted(self._desk.reader))
-        for number, order in read_seconds(self._desk.reader, self._plan_id):
-            self.execution.followed(number, order, moment())
-
-    def _open(self) -> Iterable[ChildOrder]:
-        return [
-            one for one in self.execution.children if one.attempts and one.kind == "order" and one.state not in ENDED
-        ]

@@ -43,6 +43,12 @@ INSTRUMENT_FRESH_MS: Final = 120_000
 QUOTE_FRESH_MS: Final = 1_000
 """A quote that is younger is not asked for again: it may be 2 s old when it is used."""
 
+ANSWERED: Final = (
+    "mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers", "max_sizes",
+    "barred", "barred_detail",
+)  # fmt: skip
+"""The facts of an account that only REST knows."""
+
 Row: TypeAlias = Mapping[str, Any]
 Asking: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -205,6 +211,13 @@ class Gatherer:
             known = read_instrument(row) if row else None
         if known is not None:
             self._instruments[key] = into[name] = known
+
+
+def with_answers(facts: AccountFacts, answered: AccountFacts) -> AccountFacts:
+    """Return facts of the mirror with what REST has answered about the account."""
+    if facts.barred:
+        return facts
+    return replace(facts, **{name: getattr(answered, name) for name in ANSWERED})
 
 
 async def _side_by_side(asking: Sequence[Asking]) -> None:

@@ -31,11 +31,10 @@ _ENDS: Final = {
 }
 _MIRROR: Final = f"SELECT {', '.join(_COLUMNS)} FROM orders WHERE account = ? AND cl_ord_id = ?"
 
-
-_SECONDS: Final = (
+_OF_PLAN: Final = (
     f"SELECT p.child, {', '.join(f'o.{one}' for one in _COLUMNS)} FROM plan_orders AS p"
     " JOIN orders AS o ON o.account = p.account AND o.cl_ord_id = p.cl_ord_id"
-    " WHERE p.plan_id = ? AND p.kind = 'order' AND p.ord_id IS NOT NULL AND o.ord_id <> p.ord_id"
+    " WHERE p.plan_id = ? AND p.kind = 'order' AND (p.ended_at IS NULL OR o.ord_id <> p.ord_id)"
 )
 
 
@@ -48,13 +47,15 @@ def read_mirror(reader: Reader, account: str, cl_ord_id: str) -> list[OrderRow]:
     return [_order_row(row) for row in reader.rows(_MIRROR, [account, cl_ord_id])]
 
 
-def read_seconds(reader: Reader, plan_id: str) -> list[tuple[int, OrderRow]]:
-    """Return the mirror's orders that have the id of a child, and are not the child's order; each with its number.
+def read_orders(reader: Reader, plan_id: str) -> list[tuple[int, OrderRow]]:
+    """Return the mirror's orders that have the id of a child, each with the child's number.
+
+    An ended child's own order is left out: only a second one says something new.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    return [(number, _order_row(row)) for number, *row in reader.rows(_SECONDS, [plan_id])]
+    return [(number, _order_row(row)) for number, *row in reader.rows(_OF_PLAN, [plan_id])]
 
 
 def _order_row(row: Sequence[object]) -> OrderRow:

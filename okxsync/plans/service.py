@@ -4,6 +4,7 @@ It does nothing until ``[trading] enabled`` is set.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
@@ -28,7 +29,7 @@ from okxsync.plans.expected import Expected, Key, drafting_order, expected_posit
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
-from okxsync.plans.gather import Gatherer
+from okxsync.plans.gather import Gatherer, with_answers
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.plan_file import read
@@ -41,7 +42,7 @@ from okxsync.plans.send_checks import find_changed
 from okxsync.plans.sender import Sender, open_sending_http
 from okxsync.plans.states import ENDED, ChildState
 from okxsync.plans.stored import read_attempts, read_children, unfinished_plans
-from okxsync.plans.waves import Policy
+from okxsync.plans.waves import WAVE, Policy
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
@@ -55,6 +56,8 @@ RECOVERS_S: Final = 45.0
 """How long after its start the daemon may need until the connections of a resumed plan are live and their gaps filled:
 REST may lag, so a gap is not filled at once."""
 RECHECK_S: Final = 0.25
+RECENT_S: Final = 0.1
+"""The checks of a wave share a read of the mirror that is no older."""
 SETTLES_S: Final = 5.0
 """How much later than the orders the position may be pushed."""
 _RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
@@ -70,7 +73,11 @@ class Unsettled(Withheld, frozen=True):
 
 
 class Running:
-    """A plan that is being executed; ``resumed``: an earlier process has begun it."""
+    """A plan that is being executed; ``resumed``: an earlier process has begun it.
+
+    Attributes:
+        facts: What the mirror knew of their accounts at ``read_at``, by trio's clock.
+    """
 
     def __init__(self, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
         self.resumed = resumed
@@ -78,6 +85,8 @@ class Running:
         self.children = {one.number: one for one in children}
         self.valid_until_ms = valid_until_ms
         self.runner: PlanRunner | None = None
+        self.facts: dict[str, AccountFacts] = {}
+        self.read_at = -math.inf
         self.levers: dict[tuple[str, str, str], list[Child]] = {}
         bodies = (msgspec.json.decode(one.body, type=OrderBody) for one in children if one.kind == "order" and one.body)
         self.tag = next((one.tag for one in bodies if one.tag), "")
@@ -88,6 +97,11 @@ class Running:
         for one in sorted(children, key=drafting_order(plan)):
             if one.kind == "order":
                 self.siblings.setdefault(key_of(one), []).append(one)
+
+    def next_accounts(self) -> list[str]:
+        """Return the accounts of the children that are sent next."""
+        children = self.runner.execution.children if self.runner else ()
+        return [one.account for one in children if one.state is ChildState.READY][:WAVE]
 
     def expected(self, child: Child) -> Expected | None:
         """Return the position that the account should have before a child is sent."""
@@ -219,14 +233,10 @@ class PlanService:
         groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
         names = select(plan, plan_id, groups, {name: one.equity for name, one in facts.items()})
         completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, self._accounts)
-        system = await self._system(plan, [self._accounts[name] for name in names])
+        system = self._with_day(await self._system(plan, [self._accounts[name] for name in names]))
         # The accounts' state in the mirror is read again: asking REST may have taken seconds.
         fresh = self._mirror_facts(plan, self._accounts)
-        asked = ("mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers",
-                 "max_sizes", "barred", "barred_detail")  # fmt: skip
-        for name, one in completed.items():
-            given = {field: getattr(one, field) for field in asked}
-            fresh[name] = msgspec.structs.replace(fresh[name], **given)
+        fresh |= {name: with_answers(fresh[name], one) for name, one in completed.items()}
         preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
         preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
         orders = [to_columns(plan_id, child) for child in preview.children]
@@ -241,7 +251,7 @@ class PlanService:
         if row["state"] != "previewed" or plan_id in self._running or plan_id in self._discarded:
             return Answered("not-previewed", f"its state is {row['state']}; a plan is executed at most once")
         plan, children = read(row["doc"]), self._children(plan_id)
-        system = await self._system(plan, [])
+        system = self._with_day(await self._system(plan, []))
         refused = find_refused(
             str(body.get("preview_hash", "")),
             str(body.get("confirm", "")),
@@ -370,15 +380,20 @@ class PlanService:
         Those of a resumed plan wait until the daemon's connections are live. A position that the plan itself has
         changed may be pushed later than its orders.
         """
+        own = parse_cl_ord_id(child.cl_ord_id)
+        running = self._running.get(own.plan_id) if own else None
+        if running is None:
+            return Withheld(Reason.BAD_REQUEST, "the plan is not being executed")
+        try:
+            return await self._check_until_settled(child, running)
+        except StoreError as error:
+            return Withheld(Reason.STORE_BLOCKED, str(error))
+
+    async def _check_until_settled(self, child: ChildOrder, running: Running) -> Withheld | None:
         settles_at = trio.current_time() + SETTLES_S
         while True:
-            try:
-                finding = await self._find_changed(child)
-            except StoreError as error:
-                return Withheld(Reason.STORE_BLOCKED, str(error))
-            own = parse_cl_ord_id(child.cl_ord_id)
-            running = self._running.get(own.plan_id) if own else None
-            recovers = running and running.resumed and trio.current_time() - self._started_at < RECOVERS_S
+            finding = await self._find_changed(child, running)
+            recovers = running.resumed and trio.current_time() - self._started_at < RECOVERS_S
             waits = finding is None and child.kind == "leverage" and self._has_unknown(child.account)
             waits = waits or (isinstance(finding, Unsettled) and trio.current_time() < settles_at)
             if not waits and (finding is None or not (recovers and finding.reason in _RECOVERABLE)):
@@ -395,22 +410,20 @@ class PlanService:
             for child in one.children
         )
 
-    async def _find_changed(self, order: ChildOrder) -> Withheld | None:
+    async def _find_changed(self, order: ChildOrder, running: Running) -> Withheld | None:
         """Return why a child is withheld now; ``Unsettled``: perhaps not in a moment."""
-        own = parse_cl_ord_id(order.cl_ord_id)
-        running = self._running.get(own.plan_id) if own else None
         account = self._accounts_get(order.account)
-        if running is None or account is None:
+        if account is None:
             return Withheld(Reason.NO_KEY, "the account is not configured and enabled")
         child = running.children[order.number]
         if child.kind == "cancel":
             return None
         if not_set := find_unset_lever(child, running):
             return not_set
+        answered = await self._gatherer.refresh(running.plan, self._recent_facts(running, account.name))
+        # The reply may have taken seconds: what the mirror knows is read after it.
+        facts = with_answers(self._recent_facts(running, account.name), answered)
         system = await self._system(running.plan, [account])
-        facts = await self._gatherer.refresh(
-            running.plan, self._mirror_facts(running.plan, {account.name: account})[account.name]
-        )
         expected = running.expected(child)
         finding = find_changed(
             child,
@@ -438,22 +451,38 @@ class PlanService:
                 facts[name] = msgspec.structs.replace(one, barred=Reason.BARRED, barred_detail=why)
         return facts
 
+    def _recent_facts(self, running: Running, name: str) -> AccountFacts:
+        """Return what the mirror knew of an account a moment ago; one read serves all that are checked at the time.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        if trio.current_time() >= running.read_at + RECENT_S or name not in running.facts:
+            names = [name, *running.next_accounts()]
+            accounts = {one: found for one in names if (found := self._accounts.get(one))}
+            running.facts = self._mirror_facts(running.plan, accounts)
+            running.read_at = trio.current_time()
+        return running.facts[name]
+
+    def _with_day(self, system: SystemFacts) -> SystemFacts:
+        """Return the facts with what was approved today, for the limits per day."""
+        day_of: dict[str, Decimal] = {}
+        for account, usd in self._reader.rows(_APPROVED_SINCE, [system.now_ms - system.now_ms % DAY_MS]):
+            day_of[account] = day_of.get(account, Decimal(0)) + Decimal(usd)
+        return msgspec.structs.replace(system, day_usd=sum(day_of.values(), Decimal(0)), day_usd_of=day_of)
+
     async def _system(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
+        """Return the facts of the system, without those of the day."""
         quotes = await self._gatherer.quotes(plan, accounts)
         now_ms = moment().now_ms
         sites = [self._clients.clock_of(one.site) for one in accounts]
         age_s = max((one.age_s() for one in sites), default=0.0)
-        day_of: dict[str, Decimal] = {}
-        for account, usd in self._reader.rows(_APPROVED_SINCE, [now_ms - now_ms % DAY_MS]):
-            day_of[account] = day_of.get(account, Decimal(0)) + Decimal(usd)
         return SystemFacts(
             now_ms=now_ms,
             halted="`okxsync resume` lifts it" if self._halt.exists() else "",
             file_mode=why_open_to_others(self._database),
             clock_ms=0 if age_s == float("inf") else now_ms - int(age_s * 1000),
             clock_error_ms=(clock.latest_us() - clock.earliest_us()) // 2000,
-            day_usd=sum(day_of.values(), Decimal(0)),
-            day_usd_of=day_of,
             quotes=quotes,
         )
 
