@@ -4,7 +4,6 @@ It does nothing until ``[trading] enabled`` is set.
 """
 
 import logging
-import math
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
@@ -19,13 +18,12 @@ from okxsync.messages import Halted, PlanAnswer, PlanPreviewed, PlanProgress, Re
 from okxsync.okx.endpoints import DAY_MS
 from okxsync.plans.approval import find_refused
 from okxsync.plans.cancel_requests import CANCELED, CancelRequests, was_asked
-from okxsync.plans.children import Child, OrderBody, from_columns, is_plan_id, parse_cl_ord_id, to_columns
+from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.dead_man import DeadMan, Switch
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
-from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
@@ -37,12 +35,13 @@ from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from okxsync.plans.requests import Answered, Request, Requests
 from okxsync.plans.results import result_of
+from okxsync.plans.running import Running, Unsettled
 from okxsync.plans.selection import select
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.sender import Sender, open_sending_http
 from okxsync.plans.states import ENDED, ChildState
 from okxsync.plans.stored import read_attempts, read_children, unfinished_plans
-from okxsync.plans.waves import WAVE, Policy
+from okxsync.plans.waves import Policy
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
@@ -66,47 +65,6 @@ _APPROVED_SINCE: Final = (
     "SELECT o.account, o.planned_usd FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
     " WHERE p.approved_at >= ? AND o.state <> 'skipped'"
 )
-
-
-class Unsettled(Withheld, frozen=True):
-    """The position is not the expected one, and orders of the plan have changed it just now."""
-
-
-class Running:
-    """A plan that is being executed; ``resumed``: an earlier process has begun it.
-
-    Attributes:
-        facts: What the mirror knew of their accounts at ``read_at``, by trio's clock.
-    """
-
-    def __init__(self, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
-        self.resumed = resumed
-        self.plan = plan
-        self.children = {one.number: one for one in children}
-        self.valid_until_ms = valid_until_ms
-        self.runner: PlanRunner | None = None
-        self.facts: dict[str, AccountFacts] = {}
-        self.read_at = -math.inf
-        self.levers: dict[tuple[str, str, str], list[Child]] = {}
-        bodies = (msgspec.json.decode(one.body, type=OrderBody) for one in children if one.kind == "order" and one.body)
-        self.tag = next((one.tag for one in bodies if one.tag), "")
-        for one in children:
-            if one.kind == "leverage":
-                self.levers.setdefault((one.account, one.inst_id, one.td_mode), []).append(one)
-        self.siblings: dict[Key, list[Child]] = {}
-        for one in sorted(children, key=drafting_order(plan)):
-            if one.kind == "order":
-                self.siblings.setdefault(key_of(one), []).append(one)
-
-    def next_accounts(self) -> list[str]:
-        """Return the accounts of the children that are sent next."""
-        children = self.runner.execution.children if self.runner else ()
-        return [one.account for one in children if one.state is ChildState.READY][:WAVE]
-
-    def expected(self, child: Child) -> Expected | None:
-        """Return the position that the account should have before a child is sent."""
-        siblings = self.siblings.get(key_of(child), ())
-        return expected_position(siblings, self.runner.execution.child, child.number) if self.runner else None
 
 
 class PlanService:
@@ -343,7 +301,7 @@ class PlanService:
 
     def _start(self, plan_id: str, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
         running = self._running[plan_id] = Running(plan, children, valid_until_ms, resumed=resumed)
-        orders = [with_end(one, plan, running) for one in read_children(self._reader, plan_id)]
+        orders = [running.order(one) for one in read_children(self._reader, plan_id)]
         attempts = read_attempts(self._reader, plan_id)
         failure = plan.failure
         policy = Policy(failure.canary, failure.on_reject, failure.stop_at, failure.on_unknown)
@@ -418,7 +376,7 @@ class PlanService:
         child = running.children[order.number]
         if child.kind == "cancel":
             return None
-        if not_set := find_unset_lever(child, running):
+        if not_set := running.find_unset_lever(child):
             return not_set
         answered = await self._gatherer.refresh(running.plan, self._recent_facts(running, account.name))
         # The reply may have taken seconds: what the mirror knows is read after it.
@@ -492,21 +450,3 @@ class PlanService:
     def _children(self, plan_id: str) -> list[Child]:
         sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
         return [from_columns(row) for row in self._reader.query(sql, [plan_id])]
-
-
-def with_end(order: ChildOrder, plan: Plan, running: Running) -> ChildOrder:
-    """Return a child with what its leg says about when it is canceled."""
-    child = running.children[order.number]
-    after_s = plan.legs[child.leg - 1].cancel_after if child.kind == "order" else None
-    return msgspec.structs.replace(order, cancel_after_ms=after_s * 1000) if after_s else order
-
-
-def find_unset_lever(child: Child, running: Running) -> Withheld | None:
-    """Return why an order is withheld whose leverage the plan was to set, and did not."""
-    if child.kind != "order" or running.runner is None:
-        return None
-    for step in running.levers.get((child.account, child.inst_id, child.td_mode), ()):
-        found = running.runner.execution.child(step.number)
-        if step.pos_side in ("", child.pos_side) and found.state is not ChildState.DONE:
-            return Withheld(Reason.LEVERAGE, f"it could not be set: {found.detail or found.state}")
-    return None

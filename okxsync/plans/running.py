@@ -1,0 +1,75 @@
+"""A plan that is being executed: what was approved, and what its checks need of all its children."""
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from okxsync.plans.children import Child, OrderBody
+from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.document import Plan
+from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
+from okxsync.plans.facts import AccountFacts
+from okxsync.plans.reasons import Reason
+from okxsync.plans.states import ChildState
+from okxsync.plans.waves import WAVE
+
+if TYPE_CHECKING:
+    from okxsync.plans.desk import PlanRunner
+
+
+class Unsettled(Withheld, frozen=True):
+    """The position is not the expected one, and orders of the plan have changed it just now."""
+
+
+class Running:
+    """A plan that is being executed; ``resumed``: an earlier process has begun it.
+
+    Attributes:
+        facts: What the mirror knew of the next accounts at ``read_at``, by trio's clock.
+    """
+
+    def __init__(self, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
+        self.resumed = resumed
+        self.plan = plan
+        self.children = {one.number: one for one in children}
+        self.valid_until_ms = valid_until_ms
+        self.runner: PlanRunner | None = None
+        self.facts: dict[str, AccountFacts] = {}
+        self.read_at = -math.inf
+        self._levers: dict[tuple[str, str, str], list[Child]] = {}
+        bodies = (msgspec.json.decode(one.body, type=OrderBody) for one in children if one.kind == "order" and one.body)
+        self.tag = next((one.tag for one in bodies if one.tag), "")
+        for one in children:
+            if one.kind == "leverage":
+                self._levers.setdefault((one.account, one.inst_id, one.td_mode), []).append(one)
+        self._siblings: dict[Key, list[Child]] = {}
+        for one in sorted(children, key=drafting_order(plan)):
+            if one.kind == "order":
+                self._siblings.setdefault(key_of(one), []).append(one)
+
+    def next_accounts(self) -> list[str]:
+        """Return the accounts of the children that are sent next."""
+        children = self.runner.execution.children if self.runner else ()
+        return [one.account for one in children if one.state is ChildState.READY][:WAVE]
+
+    def expected(self, child: Child) -> Expected | None:
+        """Return the position that the account should have before a child is sent."""
+        siblings = self._siblings.get(key_of(child), ())
+        return expected_position(siblings, self.runner.execution.child, child.number) if self.runner else None
+
+    def order(self, stored: ChildOrder) -> ChildOrder:
+        """Return a child with what its leg says about when it is canceled."""
+        child = self.children[stored.number]
+        after_s = self.plan.legs[child.leg - 1].cancel_after if child.kind == "order" else None
+        return msgspec.structs.replace(stored, cancel_after_ms=after_s * 1000) if after_s else stored
+
+    def find_unset_lever(self, child: Child) -> Withheld | None:
+        """Return why an order is withheld whose leverage the plan was to set, and did not."""
+        if child.kind != "order" or self.runner is None:
+            return None
+        for step in self._levers.get((child.account, child.inst_id, child.td_mode), ()):
+            found = self.runner.execution.child(step.number)
+            if step.pos_side in ("", child.pos_side) and found.state is not ChildState.DONE:
+                return Withheld(Reason.LEVERAGE, f"it could not be set: {found.detail or found.state}")
+        return None
