@@ -9,13 +9,13 @@ from okxsync.plans.children import Child, OrderBody
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.document import Plan
 from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
-from okxsync.plans.facts import AccountFacts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.states import ChildState
 from okxsync.plans.waves import WAVE
 
 if TYPE_CHECKING:
     from okxsync.plans.desk import PlanRunner
+    from okxsync.plans.facts import AccountFacts
 
 
 class Unsettled(Withheld, frozen=True):
