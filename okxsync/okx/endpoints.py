@@ -293,6 +293,10 @@ class Walk:
 
 
 def _numbers(rows: Iterable[object], field: str) -> list[int]:
-    """Return an id or a time of each row that has it, as numbers, because ids vary in length."""
+    """Return an id or a time of each row that has it, as numbers, because ids vary in length.
+
+    Zero is none: OKX writes ``"0"`` where there is no id (OKX docs: GET trade/fills). Nothing is older than it, so one
+    such row would end the walk.
+    """
     texts = (str(row.get(field)) for row in rows if isinstance(row, Mapping))
-    return [int(text) for text in texts if text.isascii() and text.isdecimal()]
+    return [number for text in texts if text.isascii() and text.isdecimal() and (number := int(text))]

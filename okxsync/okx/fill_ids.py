@@ -6,7 +6,8 @@ The key of a fill contains its trade id. Deliveries, conversions and the like ha
 
 from typing import Final
 
-NO_TRADE_ID: Final = frozenset({"", "0"})
+NO_ID: Final = frozenset({"", "0"})
+"""How OKX writes that there is no id."""
 
 
 def trade_id_of(trade_id: str, bill_id: str) -> tuple[str, bool]:
@@ -14,9 +15,9 @@ def trade_id_of(trade_id: str, bill_id: str) -> tuple[str, bool]:
 
     Our own id follows from the bill's, so the same fill always gets the same one. It is "" if there is no bill either.
     """
-    if trade_id not in NO_TRADE_ID:
+    if trade_id not in NO_ID:
         return trade_id, False
-    return (f"bill-{bill_id}" if bill_id else ""), True
+    return (f"bill-{bill_id}" if bill_id not in NO_ID else ""), True
 
 
 _OF_ORDERS: Final = frozenset("1 2 3 4 5 6 100 101 102 103 104 105 106 107".split())

@@ -45,12 +45,19 @@ _FIELDS: Final = {
 """The fields of the key, whether each is a time, and whether a row may lack it."""
 
 
+_FINAL: Final = frozenset({"fills", "bills"})
+"""Channels whose rows never change: other rows may change while they are read, and be listed again."""
+_RENEWED: Final = "positions-history"
+"""A record that changes while its list is read moves to the front, which was read already. So two rows with one key are
+two records: a position id was used again (OKX docs: positions channel, ``posId``)."""
+
+
 class ReplyCheck:
     """Finds the rows of one list that cannot be stored, page by page."""
 
     def __init__(self, channel: str) -> None:
         self._channel = channel
-        self._previous: dict[Key, object] = {}  # the fills of the last page: what happened at once may be divided
+        self._previous: dict[Key, object] = {}  # what happened at once may be divided between two pages
 
     def rejected(self, rows: Iterable[object]) -> list[str]:
         """Return those of a page's rows that have no key, or whose key another row has."""
@@ -61,7 +68,10 @@ class ReplyCheck:
             content = row.get("billId") or row if self._channel == "fills" and isinstance(row, dict) else row
             if key is None or content != seen.setdefault(key, self._previous.get(key, content)):
                 found.append(_shortened(row))
-        self._previous = seen if self._channel == "fills" else {}
+        if self._channel == _RENEWED:
+            self._previous |= seen
+        elif self._channel in _FINAL:
+            self._previous = seen
         return found
 
 

@@ -13,7 +13,7 @@ import msgspec
 from okxsync import events
 from okxsync.messages import OrdersNotFound
 from okxsync.okx import models
-from okxsync.okx.fill_ids import NO_TRADE_ID, trade_id_of
+from okxsync.okx.fill_ids import NO_ID, trade_id_of
 from okxsync.store import decode, tables
 from okxsync.store.database import Connection
 from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
@@ -125,7 +125,7 @@ class Staging:
     def _fill_of(self, row: models.Order, of_order: list[Value], push: IncomingRows) -> list[Value]:
         """Return the fill in an order push (OKX docs: order channel, ``fill*`` belong to this push only)."""
         values = [of_order[index] if index is not None else "" for index in _FROM_ORDER]
-        if is_synthetic := row.trade_id in NO_TRADE_ID:
+        if is_synthetic := row.trade_id in NO_ID:
             self._synthetic.add((push.account, row.inst_id, row.ord_id))
             values[_TRADE_ID] = synthetic_id(row.acc_fill_sz, row.fill_sz, row.fill_time)
         return [*values, int(is_synthetic), "ws", push.account, push.at, ""]

@@ -164,7 +164,17 @@ def test_a_list_that_ignores_the_cursor_was_complete_if_it_fitted_on_a_page() ->
     assert (walking.params, walking.incomplete) == (None, None)
 
 
-@pytest.mark.parametrize("row", [{"ts": str(T0)}, {"ts": str(T0), "billId": ""}, {"billId": "7"}, None])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"ts": str(T0)},
+        {"ts": str(T0), "billId": ""},
+        {"ts": str(T0), "billId": "0"},
+        {"billId": "7"},
+        {"billId": "7", "ts": "0"},
+        None,
+    ],
+)
 def test_a_page_without_cursors_or_times_is_not_the_end(row: object) -> None:
     walking = Walk(endpoint("billId", 100), {}, 0)
     walking.take([row])
@@ -176,6 +186,13 @@ def test_one_row_without_a_cursor_does_not_stop_a_walk() -> None:
     walking = Walk(endpoint("billId", 100), {}, 0)
     walking.take([{"billId": "9", "ts": str(T0)}, {"billId": "8", "ts": ""}, {"billId": "", "ts": str(T0)}])
     assert (walking.params, walking.incomplete) == ({"limit": "100", "after": "8"}, None)
+
+
+@pytest.mark.parametrize("row", [{"billId": "0", "ts": str(T0)}, {"billId": "7", "ts": "0"}])
+def test_a_row_whose_id_or_time_is_zero_does_not_end_a_walk(row: Row) -> None:
+    walking = Walk(endpoint("billId", 100), {}, T0)
+    walking.take([{"billId": "9", "ts": str(T0)}, row])
+    assert (walking.params is not None, walking.incomplete) == (True, None)
 
 
 def test_the_newest_rows_are_read_from_the_recent_list_as_well_as_from_the_archive() -> None:

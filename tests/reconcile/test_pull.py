@@ -303,7 +303,7 @@ async def test_an_empty_database_gets_the_algo_orders_that_were_created_before_t
     if is_mirrored:
         desk.at = time.time_ns() // 1000 - HOUR_MS * 1000
         desk.begin("orders-algo")
-    rows = [algo(number, "canceled") for number in range(150)]
+    rows = [algo(number, "canceled") for number in range(1, 151)]
 
     def answer(params: dict[str, str]) -> list[dict[str, str]]:
         return page(rows, params, "algoId") if (params["ordType"], params["state"]) == ("trigger", "canceled") else []
@@ -318,7 +318,7 @@ async def test_the_archive_is_read_to_its_end_if_the_window_reaches_beyond_the_r
     desk: Desk, autojump_clock: MockClock, days: float, is_read: bool
 ) -> None:
     at = str(now_ms() - 60 * 24 * HOUR_MS)
-    rows = [old(ordId=str(number), cTime=at, state="filled") for number in range(150)]
+    rows = [old(ordId=str(number), cTime=at, state="filled") for number in range(1, 151)]
 
     def answer(params: dict[str, str]) -> list[dict[str, str]]:
         return page(rows, params, "ordId") if params["instType"] == "SWAP" else []
@@ -427,6 +427,7 @@ async def test_fills_without_a_trade_id_are_stored_each_once(desk: Desk, autojum
 
 BROKEN: list[tuple[str, str, object]] = [
     ("fills", "trade/fills", fill(1, "", tradeId="", billId="", ts="0")),
+    ("fills", "trade/fills", fill(1, "", tradeId="0", billId="0")),
     ("fills", "trade/fills", None),
     ("bills", "account/bills", {"billId": "", "ts": "1"}),
     ("orders", "trade/orders-pending", {"state": "live"}),
@@ -457,6 +458,26 @@ async def test_rows_that_overwrite_each_other_make_the_result_partial(
     exchange = Exchange({"trade/fills": lambda params: page(legs, params, "billId")[:rows_per_page]})
     pulled = await pull(exchange, desk, "fills")
     assert "trade/fills: a row cannot be stored" in str(pulled.unstored)
+
+
+@pytest.mark.parametrize("pages_apart", [1, 2])
+async def test_two_lives_of_a_position_that_have_one_id_and_one_time_make_the_result_partial(
+    desk: Desk, autojump_clock: MockClock, pages_apart: int
+) -> None:
+    """OKX uses the id of a closed position again, and does not say whether ``cTime`` is renewed then."""
+    now = now_ms()
+    lives = [{"posId": "7", "cTime": "1", "uTime": str(now - number), "pnl": str(number)} for number in (0, 9)]
+    others = [{"posId": "8", "cTime": str(number), "uTime": str(now - number)} for number in range(1, pages_apart)]
+    rows = [lives[0], *others, lives[1]]
+    exchange = Exchange({"account/positions-history": lambda params: page(rows, params, "uTime")[:1]})
+    pulled = await pull(exchange, desk, "closed positions")
+    assert "account/positions-history: a row cannot be stored" in str(pulled.unstored)
+
+
+async def test_bills_of_one_id_on_two_pages_make_the_result_partial(desk: Desk, autojump_clock: MockClock) -> None:
+    answers: list[Any] = [[{"billId": "5", "ccy": ccy, "ts": str(now_ms())}] for ccy in ("USDT", "BTC")] + [[]]
+    pulled = await pull(Exchange({"account/bills": lambda params: answers.pop(0)}), desk, "bills")
+    assert "account/bills: a row cannot be stored" in str(pulled.unstored)
 
 
 async def test_positions_of_one_millisecond_are_told_apart_by_their_direction(
