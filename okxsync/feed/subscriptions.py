@@ -20,8 +20,9 @@ Rules:
 
 1. A session does not end because of one channel: it ends when no channel is live, or if the exchange answers a request
    neither with an acknowledgement nor with an error for each channel.
-2. Errors of a first request that are about a channel (``Action.FIX``) are collected, and assigned to channels once
-   every channel is either acknowledged or outnumbered by errors (``settle``). Any other error ends the session.
+2. Errors of a first request that are about a channel (``Action.FIX``, or a code that is not listed) are collected, and
+   assigned to channels once every channel is either acknowledged or outnumbered by errors (``settle``): a new code for
+   one channel must not keep the others down. Any other error ends the session.
 3. Dropped and rejected channels are requested again after long pauses: a retry may drop the channel of another
    connection. An error that answers a retry changes nothing.
 4. The session of a successor (see ``connection``) reports nothing as covered until it has taken over
@@ -41,7 +42,7 @@ from okxsync.feed.notes import SessionNotes
 from okxsync.feed.spec import ConnectionSpec, Disconnected
 from okxsync.messages import Lost, Message, Subscribed, SubscriptionRefused
 from okxsync.okx.channels import Subscription
-from okxsync.okx.codes import Action, meaning_of
+from okxsync.okx.codes import CODES, Action, meaning_of
 from okxsync.okx.control import Event, SubscribeRequest, subscribe_requests
 from okxsync.runtime.text import sanitize
 
@@ -96,6 +97,7 @@ class Subscriptions:
         self._uncounted: dict[str, Subscribed] | None = {} if succeeds else None  # reports of a successor
         self._pending: SubscribeRequest | None = None  # the first request that is being answered
         self._errors: list[Event] = []  # that answer it
+        self._may_pass = False  # a channel was rejected by a code that is not listed
         self._retries: dict[str, float] = {}  # ids of the last retries: when their answers are due
         self._next_id = 1
         self._reasons: dict[str, str] = {}  # of the dropped and rejected channels
@@ -151,6 +153,7 @@ class Subscriptions:
             )
         reports: list[Message] = []
         for one, error in _match_errors(unanswered, errors):
+            self._may_pass |= not _is_listed(error)
             reason = str(rejection(f"subscribe {one.key}", error))
             self._move(one.key, State.REJECTED, reason)
             reports += [
@@ -164,8 +167,8 @@ class Subscriptions:
         if self.live:
             return Outcome()
         # An error need not name its channel. One that was about something else must not stop an account.
-        action = Action.SLOW if self._in(State.DROPPED) else Action.PERSIST
-        return Outcome(end=Disconnected("no channel is left", action))
+        action = Action.RETRY if self._may_pass else Action.PERSIST
+        return Outcome(end=Disconnected("no channel is left", Action.SLOW if self._in(State.DROPPED) else action))
 
     def retry(self, now: float) -> list[SubscribeRequest]:
         """Return the requests to send now for all that is dropped or rejected."""
@@ -194,12 +197,13 @@ class Subscriptions:
         action = meaning_of(event.code).action
         if action is Action.IGNORE:
             return Outcome()
+        is_about_channel = action is Action.FIX or not _is_listed(event)
         if self._pending and event.id in (self._pending.id, None, ""):
-            if action is not Action.FIX:
+            if not is_about_channel:
                 return Outcome(end=rejection("subscribe", event))
             self._errors.append(event)
             return Outcome()
-        if action is Action.FIX and self._answers_retry(event, now):
+        if is_about_channel and self._answers_retry(event, now):
             return Outcome()
         if action is Action.FIX:  # our requests were valid when they were sent: the next session finds out what is not
             action = Action.RETRY
@@ -269,6 +273,10 @@ class Subscriptions:
         if event.id:
             return event.id in self._retries
         return any(now < due for due in self._retries.values())
+
+
+def _is_listed(event: Event) -> bool:
+    return str(event.code) in CODES
 
 
 def rejection(what: str, event: Event) -> Disconnected:

@@ -1,8 +1,8 @@
 """The action for each code of OKX, in one table (OKX docs: error-code-websocket, error-code-rest-api).
 
 The table cannot be complete. Over WebSocket a code that is not listed is RETRY: each attempt backs off, and the journal
-keeps the exchange's message. A REST request with such a code is retried a few times, and counts as rejected after that:
-otherwise one request would keep a gap open for ever.
+keeps the exchange's message; in answer to a subscribe request it rejects one channel. A REST request with such a code
+is retried a few times, and counts as rejected after that: otherwise one request would keep a gap open for ever.
 """
 
 from enum import Enum

@@ -114,6 +114,29 @@ def test_channels_outnumbered_by_errors_are_rejected_and_reported() -> None:
     assert found.rejected == [rejected["positions"].reason]
 
 
+def test_an_error_that_is_not_listed_rejects_one_channel_and_the_others_are_live() -> None:
+    found = subscriptions("orders", "account")
+    found.expect(found.requests()[0])
+    assert found.on_error(error("60999"), now=0) == Outcome()
+    found.on_ack(ack("account"), AT)
+    outcome = found.settle(AT)
+    assert kinds(outcome) == [SubscriptionRefused, Note]
+    assert (found.finish(), found.live) == (Outcome(), ["account"])
+    assert "subscribe orders: 60999" in found.rejected[0]
+    (request,) = found.retry(now=100)
+    assert found.on_error(error("60999", request.id), now=100) == Outcome()
+    assert end_of(found.on_error(error("60999"), now=200)).action is Action.RETRY
+
+
+def test_a_session_whose_channels_are_rejected_by_a_code_that_is_not_listed_is_retried() -> None:
+    """It may be an outage: the account must not be stopped for half an hour."""
+    found = subscriptions("orders")
+    found.expect(found.requests()[0])
+    found.on_error(error("60999"), now=0)
+    found.settle(AT)
+    assert end_of(found.finish()).action is Action.RETRY
+
+
 def test_a_missing_acknowledgement_ends_the_session_and_the_errors_are_named() -> None:
     found = subscriptions("orders", "account")
     found.expect(found.requests()[0])
