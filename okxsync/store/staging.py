@@ -157,16 +157,17 @@ class Staging:
 
     def account(self, push: IncomingRows) -> None:
         table = tables.BALANCES if push.source == "ws" else tables.BALANCES_BY_REST
+        named, complete = [], bool(push.rows)
         for raw in push.rows:
             if (row := decode.EQUITY.read(raw, self._anomaly)) is None:
                 self._anomaly(events.INVALID_ROW, "account")
+                complete = False
                 continue
             as_of = push.as_of(row.u_time)
             self.latest_ms = max(self.latest_ms, as_of)
             values = decode.EQUITY.values(row, self._anomaly)
             self._put(tables.EQUITY, [*values, push.account, push.at, as_of, _text(raw)])
-            named = []
-            complete = bool(row.details) or _lists_nothing(raw)
+            complete &= bool(row.details) or _lists_nothing(raw)
             for detail in row.details:
                 if (balance := decode.BALANCE.read(detail, self._anomaly)) is None or not balance.ccy:
                     self._anomaly(events.INVALID_ROW, "balance")
@@ -175,8 +176,8 @@ class Staging:
                 named.append(balance.ccy)
                 of_ccy = decode.BALANCE.values(balance, self._anomaly)
                 self._put(table, [*of_ccy, push.source, as_of, push.account, push.at, _text(detail)])
-            if snapshot := self._snapshot(push, named, as_of, complete):
-                self._close_balances(push, snapshot)
+        if snapshot := self._snapshot(push, named, self.latest_ms, complete):
+            self._close_balances(push, snapshot)
 
     def positions(self, push: IncomingRows) -> None:
         table = tables.POSITIONS if push.source == "ws" else tables.POSITIONS_BY_REST

@@ -8,11 +8,11 @@ import pytest
 from trio.testing import MockClock
 
 from okxsync.messages import OrdersNotFound, Rows
-from okxsync.reconcile.held import Held
+from okxsync.reconcile.held import Gap, Held
 from okxsync.reconcile.pull import Pulled, Puller, Window
 from okxsync.reconcile.subjects import outcome_of
 from okxsync.reconcile.timings import TIMINGS
-from okxsync.reconcile.work import Part, Work, perform
+from okxsync.reconcile.work import Part, Report, Work, gap_results, perform
 from okxsync.rest.client import RestError
 from okxsync.store.engines import Reader
 from tests.support.desk import Desk, order
@@ -447,6 +447,16 @@ async def test_a_row_that_cannot_be_stored_makes_the_result_partial(
     pulled = await pull(Exchange({path: [row]}), desk, subject)
     assert f"{path}: a row cannot be stored" in str(pulled.unstored)
     assert desk.rows("SELECT count(*) > 0 FROM anomalies WHERE kind = 'invalid-row'") == [(1,)]
+
+
+async def test_a_gap_with_a_row_that_cannot_be_stored_ends_as_partial(desk: Desk, autojump_clock: MockClock) -> None:
+    exchange = Exchange({"asset/deposit-history": [{"ts": "1"}]})
+    parts = await pull_work(exchange, desk, "deposits")
+    now = now_ms()
+    (result,) = gap_results(
+        [Gap(7, "alpha", "deposit-info", now * 1000, now * 1000)], Report(parts, now * 1000, now, now * 1000, now)
+    )
+    assert (result.outcome, "a row cannot be stored" in str(result.note)) == ("partial", True)
 
 
 @pytest.mark.parametrize("rows_per_page", [1, 2])

@@ -253,6 +253,17 @@ def test_a_complete_snapshot_zeroes_what_it_does_not_name(desk: Desk) -> None:
     assert balances(desk) == {"USDT": "4", "BTC": "0"}
 
 
+def test_a_currency_that_another_row_of_the_same_page_names_is_not_zeroed(desk: Desk) -> None:
+    rows = account(MS, balance("USDT", "5")), account(MS, balance("BTC", "1"))
+    desk.push("account", *rows, **snapshot())
+    assert balances(desk) == {"USDT": "5", "BTC": "1"}
+    later = [account(MS + 5000, balance("USDT", "6")), account(MS + 5000, balance("BTC", "2"))]
+    desk.apply(Rows("alpha", "account", text(later), NOW, MS + 5000, True))
+    assert balances(desk) == {"USDT": "6", "BTC": "2"}
+    desk.push("account", account(MS + 9000, balance("BTC", "2")), None, **snapshot())
+    assert balances(desk) == {"USDT": "6", "BTC": "2"}, "a row that cannot be read may name it"
+
+
 def test_an_event_or_a_frame_without_marks_zeroes_nothing(desk: Desk) -> None:
     desk.push("account", account(MS, balance("USDT", "5"), balance("BTC", "1")), **snapshot())
     desk.push("account", account(MS + 5, balance("USDT", "4", MS + 3)), eventType="event_update")
