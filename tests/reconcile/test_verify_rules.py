@@ -286,13 +286,16 @@ def test_a_difference_must_last() -> None:
 
 async def test_what_okx_rejects_is_named_and_all_else_is_compared(desk: Desk, autojump_clock: MockClock) -> None:
     option = now_kept(order(1, instType="OPTION", instId="BTC-USD-261225-50000-C"))
-    desk.apply(desk.frame("orders", option), desk.frame("orders", now_kept(order(2))))
+    balance = {"uTime": str(MS), "details": [{"ccy": "USDT", "cashBal": "5", "uTime": str(MS)}]}
+    desk.apply(*(desk.frame("orders", one) for one in (option, now_kept(order(2)))), desk.frame("account", balance))
 
     def of_type(params: dict[str, str]) -> Reply:
         return "59999" if params["instType"] == "OPTION" else []
 
-    exchange = Exchange({"trade/orders-history": of_type, "account/positions": "59999"})
-    channels = [subscription(one) for one in ("orders", "positions")]
+    exchange = Exchange(
+        {"trade/orders-history": of_type, "account/positions": "59999", "account/balance": [{"details": []}]}
+    )
+    channels = [subscription(one) for one in ("orders", "positions", "account")]
     found, notes = await verify(desk.path, exchange.client, channels, MS - 3_600_000, 0.0)
-    assert {(one.table, one.key) for one in found} == {("orders", "2")}
+    assert {(one.table, one.key) for one in found} == {("orders", "2"), ("balances", "USDT")}
     assert [note.partition(":")[0] for note in notes] == ["orders OPTION not compared", "positions not compared"]
