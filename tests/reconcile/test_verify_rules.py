@@ -289,13 +289,15 @@ async def test_what_okx_rejects_is_named_and_all_else_is_compared(desk: Desk, au
     balance = {"uTime": str(MS), "details": [{"ccy": "USDT", "cashBal": "5", "uTime": str(MS)}]}
     desk.apply(*(desk.frame("orders", one) for one in (option, now_kept(order(2)))), desk.frame("account", balance))
 
+    later: dict[str, Reply] = {"OPTION": "59999", "EVENTS": [now_kept(order(3, instType="EVENTS"))]}
+
     def of_type(params: dict[str, str]) -> Reply:
-        return "59999" if params["instType"] == "OPTION" else []
+        return later.get(params["instType"], [])
 
     exchange = Exchange(
         {"trade/orders-history": of_type, "account/positions": "59999", "account/balance": [{"details": []}]}
     )
     channels = [subscription(one) for one in ("orders", "positions", "account")]
     found, notes = await verify(desk.path, exchange.client, channels, MS - 3_600_000, 0.0)
-    assert {(one.table, one.key) for one in found} == {("orders", "2"), ("balances", "USDT")}
+    assert {(one.table, one.key) for one in found} == {("orders", "2"), ("orders", "3"), ("balances", "USDT")}
     assert [note.partition(":")[0] for note in notes] == ["orders OPTION not compared", "positions not compared"]
