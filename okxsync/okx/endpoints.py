@@ -235,6 +235,8 @@ class Walk:
         self._after: int | None = None
         self._is_inclusive = self._was_full = False
         self._only_ms: int | None = None  # the one time of the last page's rows, if it had no other
+        self._last: list[int] = []  # the cursors of the last page
+        self._crowded = endpoint.limit // 2  # so many rows of one time on a page may not be all: pages may be short
         if until_ms is not None and endpoint.ends:
             self._sweep["end"] = str(until_ms + overlap_ms)
         self.params: dict[str, str] | None = dict(self._sweep)
@@ -258,6 +260,9 @@ class Walk:
             self.incomplete = f"{self._endpoint.path}: a page of rows without {missing} cannot be continued"
             return
         newest, oldest = max(cursors), min(cursors)
+        end = min(self._last, default=0)
+        if oldest < end or cursors.count(end) > self._last.count(end):
+            self._crowded = min(self._crowded, len(self._last))  # the last page was cut at this length
         if self._after is not None and newest > self._after:
             if self._was_full:
                 raise ValueError(f"{self._endpoint.path}: the page after {self._after} is not older")
@@ -266,6 +271,7 @@ class Walk:
             # A page that has room for other times and does not show them is shorter than the limit: it may be cut.
             self.incomplete = f"{self._endpoint.path}: more rows at {self._only_ms} ms than fit on a page"
         self._is_inclusive |= newest == self._after
+        self._last = cursors
         self._was_full = len(rows) >= self._endpoint.limit
         if times[-1] < self._since_ms:
             return
@@ -278,7 +284,7 @@ class Walk:
             # The page has all rows of this time that fit on one, and no parameter requests those that do not.
             is_whole = len(rows) > self._endpoint.limit  # such an exchange does not divide the rows of one time
             self._only_ms = None if is_whole else oldest
-            if not is_whole and len(rows) >= self._endpoint.limit // 2:  # a page may be returned less than full
+            if not is_whole and len(rows) >= self._crowded:
                 self.incomplete = f"{self._endpoint.path}: more rows at {oldest} ms than fit on a page"
             self._continue_below(oldest)
 

@@ -127,8 +127,11 @@ def test_more_rows_of_one_time_than_fit_on_a_page_are_not_passed_over_in_silence
     assert {row["billId"] for row in rows[:5]} <= {row["billId"] for row in seen}
 
 
-def test_rows_of_one_time_on_a_page_that_is_cut_far_below_the_limit_are_not_passed_over_in_silence() -> None:
-    rows = rows_at([*[7] * 60, *range(5)])
+@pytest.mark.parametrize("others", [range(5), range(8, 40)], ids=["with older rows", "with newer rows"])
+def test_rows_of_one_time_on_a_page_that_is_cut_far_below_the_limit_are_not_passed_over_in_silence(
+    others: Sequence[int],
+) -> None:
+    rows = rows_at([*[7] * 60, *others])
     _, incomplete = walk(Exchange(rows, endpoint("ts", 100), 20, 20), T0)
     assert incomplete == f"x: more rows at {T0 + 7 * SECOND} ms than fit on a page"
 
