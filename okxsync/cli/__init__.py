@@ -75,6 +75,9 @@ def okxsync(
 def _print_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report an unexpected error in one line, without a traceback."""
     found = next(leaves(error)) if isinstance(error, BaseExceptionGroup) else error
+    if isinstance(found, KeyboardInterrupt):
+        print("okxsync: interrupted", file=sys.stderr)
+        return
     text = " ".join(str(found).split()).translate(CONTROL_ESCAPES) or "no details"
     what = "" if isinstance(found, OSError) else f"internal error: {type(found).__name__}: "
     print(f"okxsync: {what}{text}; `okxsync --debug ...` shows the traceback", file=sys.stderr)

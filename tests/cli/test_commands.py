@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from okxsync import cli
 from okxsync.cli import app
 from okxsync.store.engines import open_database
 from tests.support.replay import Replay, write_config
@@ -134,6 +135,12 @@ def test_an_unexpected_error_is_one_line_and_with_debug_a_traceback_without_loca
     assert line.startswith("okxsync: internal error: ValueError: two lines \\u001b[2J")
     assert "Traceback" in debug.stderr
     assert "canary" not in plain.stderr + debug.stderr
+
+
+def test_an_interrupt_is_no_internal_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A nursery raises it in a group."""
+    cli._print_one_line(BaseExceptionGroup, BaseExceptionGroup("of a nursery", [KeyboardInterrupt()]), None)
+    assert capsys.readouterr().err == "okxsync: interrupted\n"
 
 
 def test_the_shell_can_complete_commands() -> None:
