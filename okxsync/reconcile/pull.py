@@ -344,7 +344,7 @@ class Puller:
                 try:
                     rows = await self._fetch(endpoint.channel, endpoint.path, walk.params, priority=1)
                 except RestError as error:
-                    self._note_rejection(error, sweep)
+                    self._note_rejection(error, sweep, is_used=sweep.get("instType") in types)
                     break
                 for row in rows:
                     if isinstance(row, dict):
@@ -356,15 +356,22 @@ class Puller:
             if walk.incomplete:
                 self._unstored.append(walk.incomplete)
 
-    def _note_rejection(self, error: RestError, sweep: Mapping[str, str]) -> None:
-        """Note that OKX rejects a request; any other error is raised."""
+    def _note_rejection(self, error: RestError, sweep: Mapping[str, str], *, is_used: bool = False) -> None:
+        """Note that OKX rejects a request; any other error is raised.
+
+        Args:
+            is_used: The account has traded this type, so it is offered, and a push of it may have been lost.
+        """
         note = ": ".join((*sweep.values(), str(error)))
-        if is_not_offered(sweep, error.code):
-            self._unknown += [] if has_none(error.code) else [note]
-        elif error.code == _NOT_IN_DEMO or (error.is_rejection and is_optional(sweep)):
+        is_offered = not is_not_offered(sweep, error.code)
+        if error.code == _NOT_IN_DEMO:
             self._unknown.append(note)
-        elif error.is_rejection:
+        elif is_used and (error.is_rejection or not is_offered):
             self._rejected.append(note)
+        elif not is_offered:
+            self._unknown += [] if has_none(error.code) else [note]
+        elif error.is_rejection:
+            (self._unknown if is_optional(sweep) else self._rejected).append(note)
         else:
             raise error
 

@@ -233,6 +233,21 @@ async def test_an_unlisted_error_rejects_one_list_and_the_others_are_read(
     assert desk.rows("SELECT ord_id FROM orders") == [("5",)]
 
 
+@pytest.mark.parametrize("code", ["51000", "50062", "59998"])
+@pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "listed as pending"])
+async def test_a_type_that_the_account_trades_is_offered_and_its_rejection_is_not_passed_over(
+    desk: Desk, autojump_clock: MockClock, code: str, is_stored: bool
+) -> None:
+    """A live channel must not count as verified: an order of this type may have ended without a push."""
+    exchange = Exchange({"trade/orders-history": lambda params: code if params["instType"] == "SWAP" else []})
+    if is_stored:
+        push(desk, "orders", old(instType="SWAP"))
+        exchange.replies["trade/order"] = [old(instType="SWAP")]
+    else:
+        exchange.replies["trade/orders-pending"] = lambda params: page([old(instType="SWAP")], params, "ordId")
+    assert str((await pull(exchange, desk, "orders")).rejected).startswith(f"SWAP: trade/orders-history: {code}")
+
+
 async def test_types_of_instruments_that_okxsync_does_not_know_are_requested_once_reported(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
