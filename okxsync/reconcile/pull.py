@@ -340,6 +340,7 @@ class Puller:
             if self._plain_algos and not {*sweep.get("ordType", "trigger").split(",")} <= {*endpoints.PLAIN_ALGOS}:
                 continue
             walk = Walk(endpoint, sweep, window.since_ms - self._ahead_ms(), window.until_ms, self._overlap_ms)
+            self._checks.pop(endpoint.channel, None)  # the archive may spell the same rows differently
             while walk.params is not None:
                 try:
                     rows = await self._fetch(endpoint.channel, endpoint.path, walk.params, priority=1)

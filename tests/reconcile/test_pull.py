@@ -505,6 +505,17 @@ async def test_bills_of_one_id_on_two_pages_make_the_result_partial(desk: Desk, 
     assert "account/bills: a row cannot be stored" in str(pulled.unstored)
 
 
+async def test_a_bill_that_the_archive_spells_differently_is_the_same_bill(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    bill = {"billId": "5", "bal": "1.0", "ts": str(now_ms() - 9 * 24 * HOUR_MS)}
+    replies: dict[str, Any] = {
+        "account/bills": lambda params: page([bill], params, "billId"),
+        "account/bills-archive": lambda params: page([bill | {"bal": "1"}], params, "billId"),
+    }
+    assert await pull(Exchange(replies), desk, "bills", now_ms() - 8 * 24 * HOUR_MS) == Pulled()
+
+
 async def test_positions_of_one_millisecond_are_told_apart_by_their_direction(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
