@@ -17,6 +17,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
         position: Of its account in the order of the plan.
         body: The request's body, without ``expTime``, which is a header.
         cancel_after_ms: If it still rests so long after it was sent, it is canceled; 0: never.
+        approved_sz: ``sz`` as approved, for which ``planned_usd`` is; ``sz`` of a reduction may have become smaller.
         reference: The price behind ``planned_usd``; ``""`` if the contract's worth in USD does not depend on a price.
     """
 
@@ -36,6 +37,7 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     ended_ms: int = 0
     kind: Kind = "order"
     cancel_after_ms: int = 0
+    approved_sz: str = ""
     planned_usd: str = "0"
     reference: str = ""
 
@@ -72,6 +74,13 @@ class Withheld(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Shrunk(msgspec.Struct, frozen=True):
+    """A reduction is sent with a smaller size, since the position has become smaller."""
+
+    sz: str
+    body: str
+
+
 class Moment(msgspec.Struct, frozen=True):
     """The exchange's time: as measured, and what its clock shows at least and at most."""
 
@@ -85,7 +94,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Prepare(msgspec.Struct, frozen=True):
-    """Check this child, and answer with ``prepared``."""
+    """Check this child, and answer with ``prepared``: why it is withheld, its smaller size, or nothing."""
 
     child: int
 

@@ -26,6 +26,7 @@ from okxsync.plans.commands import (
     Moment,
     Prepare,
     Send,
+    Shrunk,
     Store,
     Withheld,
 )
@@ -56,7 +57,7 @@ TOGETHER_S: Final = 0.003
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
-Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | None]]
+Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | Shrunk | None]]
 
 
 class Receipts:
@@ -198,8 +199,12 @@ class PlanRunner:
 
     async def _prepare(self, number: int) -> None:
         child = self.execution.child(number)
-        withheld = await self._desk.check(child)
-        self.execution.prepared(number, withheld, moment())
+        found = await self._desk.check(child)
+        if isinstance(found, Shrunk):
+            log.info(
+                "plan %s: %s: %s is reduced from %s to the position", self._plan_id, child.account, found.sz, child.sz
+            )
+        self.execution.prepared(number, found, moment())
         self._changed.set()
 
     async def _send(self, send: Send) -> None:

@@ -35,6 +35,7 @@ from okxsync.plans.commands import (
     Moment,
     Prepare,
     Send,
+    Shrunk,
     Store,
     Withheld,
 )
@@ -164,17 +165,19 @@ class Execution:
         commands, self._commands = self._commands, []
         return commands
 
-    def prepared(self, number: int, withheld: Withheld | None, now: Moment) -> None:
-        """Take the result of the checks before the send; None: it may be sent."""
+    def prepared(self, number: int, found: Withheld | Shrunk | None, now: Moment) -> None:
+        """Take the result of the checks before the send; None: it may be sent as approved."""
         if number not in self._preparing:  # the plan was paused meanwhile
             return
         self._preparing.discard(number)
         if self._children[number].state is not ChildState.READY:
             return
-        if withheld:
-            self._withhold(number, withheld, now)
-        else:
-            self._prepared.append(number)
+        if isinstance(found, Withheld):
+            self._withhold(number, found, now)
+            return
+        if found:
+            self._children[number] = _replace(self._children[number], sz=found.sz, body=found.body)
+        self._prepared.append(number)
 
     def written(self, receipt: int) -> None:
         """The intents of this receipt are on disk, durably."""

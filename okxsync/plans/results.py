@@ -71,7 +71,7 @@ def filled_usd(child: ChildOrder) -> Decimal:
     """Return what was filled of an order in USD, at its average price and with the rates of the preview."""
     if not child.acc_fill_sz:
         return Decimal(0)
-    filled, size = decimal_of(child.acc_fill_sz), decimal_of(child.sz)
+    filled, size = decimal_of(child.acc_fill_sz), decimal_of(child.approved_sz or child.sz)
     if not filled or not size:
         return Decimal(0)
     worth = Decimal(child.planned_usd) * filled / size

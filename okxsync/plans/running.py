@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from okxsync.plans.children import Child, OrderBody
-from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.children import Child, OrderBody, plain, to_body
+from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.document import Plan
 from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
+from okxsync.plans.facts import AccountFacts
 from okxsync.plans.reasons import Reason
+from okxsync.plans.send_checks import shrunk_size
 from okxsync.plans.states import ChildState
 from okxsync.plans.waves import WAVE
 
@@ -57,6 +59,17 @@ class Running:
         """Return the position that the account should have before a child is sent."""
         siblings = self._siblings.get(key_of(child), ())
         return expected_position(siblings, self.runner.execution.child, child.number) if self.runner else None
+
+    def shrunk(self, child: Child, account: AccountFacts) -> Shrunk | Withheld | None:
+        """Return the smaller size of a reduction whose position has become smaller; None: the approved one fits."""
+        if not child.facts.shrink or (size := shrunk_size(child, account)) == child.sz:
+            return None
+        if not size:
+            return Withheld(Reason.DRIFT_POSITION, "nothing is left to reduce")
+        if sum(one.facts.shrink for one in self._siblings[key_of(child)]) > 1:
+            return Withheld(Reason.DRIFT_POSITION, "several orders reduce the position, which has become smaller")
+        body = msgspec.json.decode(child.body, type=OrderBody)
+        return Shrunk(plain(size), to_body(msgspec.structs.replace(body, sz=plain(size))))
 
     def order(self, stored: ChildOrder) -> ChildOrder:
         """Return a child with what its leg says about when it is canceled."""

@@ -127,7 +127,14 @@ def present_position(child: Child, account: AccountFacts) -> Decimal:
 
 
 def shrunk_size(child: Child, account: AccountFacts) -> Decimal:
-    """Return the size of a reduction that may shrink: at most the present position; 0: there is nothing to reduce."""
+    """Return the size of a reduction that may shrink: at most the present position, in whole lots; 0: nothing is left.
+
+    An order that is larger than the position would reverse it where OKX has no reduce-only orders.
+    """
+    assert account.instruments is not None
+    instrument = account.instruments[child.inst_id]
     present = present_position(child, account)
     reducible = present if child.pos_side or child.side == "sell" else -present
-    return min(child.sz or Decimal(0), max(reducible, Decimal(0)))
+    size = min(child.sz or Decimal(0), max(reducible, Decimal(0)))
+    size -= size % instrument.lot
+    return size if size >= instrument.smallest else Decimal(0)

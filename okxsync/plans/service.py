@@ -19,7 +19,7 @@ from okxsync.okx.endpoints import DAY_MS
 from okxsync.plans.approval import find_refused
 from okxsync.plans.cancel_requests import CANCELED, CancelRequests, was_asked
 from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
-from okxsync.plans.commands import ChildOrder, Withheld
+from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.dead_man import DeadMan, Switch
 from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
@@ -332,7 +332,7 @@ class PlanService:
         await self._send.send(PlanProgress(plan_id, [], [], [], plan={**ended, "ended_at": now_ms}))
         del self._running[plan_id]
 
-    async def _check(self, child: ChildOrder) -> Withheld | None:
+    async def _check(self, child: ChildOrder) -> Withheld | Shrunk | None:
         """The checks directly before a send.
 
         Those of a resumed plan wait until the daemon's connections are live. A position that the plan itself has
@@ -347,14 +347,15 @@ class PlanService:
         except StoreError as error:
             return Withheld(Reason.STORE_BLOCKED, str(error))
 
-    async def _check_until_settled(self, child: ChildOrder, running: Running) -> Withheld | None:
+    async def _check_until_settled(self, child: ChildOrder, running: Running) -> Withheld | Shrunk | None:
         settles_at = trio.current_time() + SETTLES_S
         while True:
             finding = await self._find_changed(child, running)
             recovers = running.resumed and trio.current_time() - self._started_at < RECOVERS_S
             waits = finding is None and child.kind == "leverage" and self._has_unknown(child.account)
             waits = waits or (isinstance(finding, Unsettled) and trio.current_time() < settles_at)
-            if not waits and (finding is None or not (recovers and finding.reason in _RECOVERABLE)):
+            waits = waits or bool(recovers and isinstance(finding, Withheld) and finding.reason in _RECOVERABLE)
+            if not waits:
                 return finding
             await trio.sleep(RECHECK_S)
 
@@ -368,8 +369,8 @@ class PlanService:
             for child in one.children
         )
 
-    async def _find_changed(self, order: ChildOrder, running: Running) -> Withheld | None:
-        """Return why a child is withheld now; ``Unsettled``: perhaps not in a moment."""
+    async def _find_changed(self, order: ChildOrder, running: Running) -> Withheld | Shrunk | None:
+        """Return why a child is withheld now, ``Unsettled``: perhaps not in a moment; or with which size it is sent."""
         account = self._accounts_get(order.account)
         if account is None:
             return Withheld(Reason.NO_KEY, "the account is not configured and enabled")
@@ -394,7 +395,7 @@ class PlanService:
         )
         if finding and finding.reason is Reason.DRIFT_POSITION and expected and expected.is_moving:
             return Unsettled(finding.reason, finding.detail)
-        return Withheld(finding.reason, finding.detail) if finding else None
+        return Withheld(finding.reason, finding.detail) if finding else running.shrunk(child, facts)
 
     # Facts
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from okxsync.messages import PlanAttempt, PlanChildState, PlanMisfire, PlanProgress
-from okxsync.plans.children import Basis, plain
+from okxsync.plans.children import Basis, OrderBody, plain
 from okxsync.plans.commands import Attempt, ChildOrder, Misfire, Store
 from okxsync.plans.mirror_facts import Link
 from okxsync.plans.results import filled_usd, in_cents
@@ -19,7 +19,9 @@ _CHILDREN = (
     " coalesce(body, '') AS body, state, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail, attempts,"
     " coalesce(ord_id, '') AS ord_id, doubled, coalesce(acc_fill_sz, '') AS acc_fill_sz,"
     " coalesce(avg_px, '') AS avg_px, coalesce(fee, '') AS fee, coalesce(ended_at, 0) AS ended_ms"
-    ", kind, planned_usd, facts FROM plan_orders WHERE plan_id = ? ORDER BY child"
+    ", kind, planned_usd, facts, coalesce(sz, '') AS approved_sz, (SELECT request FROM plan_attempts AS a"
+    " WHERE a.plan_id = o.plan_id AND a.child = o.child ORDER BY attempt DESC LIMIT 1) AS request"
+    " FROM plan_orders AS o WHERE plan_id = ? ORDER BY child"
 )
 _LAST_ATTEMPTS = (
     "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
@@ -36,6 +38,9 @@ def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:
 
 def _child(row: Mapping[str, Any], position: int) -> ChildOrder:
     given = dict(row)
+    sent = given.pop("request")
+    if sent and row["kind"] == "order":  # a reduction may have been sent with a smaller size
+        given |= {"body": sent, "sz": msgspec.json.decode(sent, type=OrderBody).sz}
     reference = msgspec.json.decode(given.pop("facts"), type=Basis).reference
     return ChildOrder(
         **{**given, "state": ChildState(row["state"]), "doubled": bool(row["doubled"])},

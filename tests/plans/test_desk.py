@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from okxsync.config.settings import load
-from okxsync.messages import PlanPreviewed
+from okxsync.messages import PlanAttempt, PlanPreviewed, PlanProgress
 from okxsync.plans.children import Child, LeverageBody, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
 from okxsync.plans.dead_man import DeadMan, Switch
@@ -215,3 +215,14 @@ async def test_the_dead_mans_switch_is_on_while_it_is_wanted(tmp_path: Path) -> 
             wanted.clear()
             await until(lambda: not any(deadlines.values()))
             nursery.cancel_scope.cancel(reason="it was switched off")
+
+
+async def test_what_was_sent_with_a_smaller_size_is_resolved_with_that_size(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        ((body,),) = world.store.rows("SELECT body FROM plan_orders")
+        sent = str(body).replace('"sz":"1"', '"sz":"0.5"')
+        world.store.apply(
+            PlanProgress(PLAN_ID, [], [PlanAttempt(1, 1, "rest", sent, 9, 8)], [], {"state": "executing"}, receipt=1)
+        )
+        (child,) = read_children(world.desk.reader, PLAN_ID)
+        assert (child.sz, child.approved_sz, child.body) == ("0.5", "", sent)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from okxsync.plans.commands import AskAbout, LeverAnswer, Prepare, Send, Withheld
+from okxsync.plans.commands import AskAbout, LeverAnswer, Prepare, Send, Shrunk, Withheld
 from okxsync.plans.replies import Stage, failed, judge_repeatable
 from okxsync.plans.waves import Policy
 from tests.plans.world import LAG_MS, Order, World, make_child
@@ -576,3 +576,13 @@ def test_a_plan_with_a_doubled_order_stays_paused_after_a_restart() -> None:
     world.answer_all(lag_ms=0)
     assert world.execution.decision.paused
     assert not [one for one in world.commands if isinstance(one, Prepare | Send)]
+
+
+def test_a_reduction_that_has_shrunk_is_sent_with_its_smaller_size() -> None:
+    world = World(1, 60_000, 0, Policy(canary=0))
+    world.execution.prepared(0, Shrunk("0.5", '{"sz":"0.5"}'), world.moment)
+    world.step()
+    while world.queue:
+        world.commit()
+    (command,) = [one for one in world.commands if isinstance(one, Send)]
+    assert (command.child.sz, command.child.body) == ("0.5", '{"sz":"0.5"}')

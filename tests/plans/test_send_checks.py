@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from okxsync.config.trading import AccountTrading, Limits
 from okxsync.plans.checks import Finding
 from okxsync.plans.children import Child
+from okxsync.plans.commands import Shrunk, Withheld
 from okxsync.plans.expected import Expected
 from okxsync.plans.reasons import Reason
+from okxsync.plans.running import Running
 from okxsync.plans.send_checks import find_changed, shrunk_size
 from tests.plans.cases import BTC, NOW, PX, QUOTES, D, account, plan, position, preview, system, trading
 
@@ -113,3 +115,20 @@ def test_a_short_position_shrinks_too() -> None:
     sides = account(pos_mode="long_short_mode", positions=(position("2", pos_side="short"),))
     (child,) = preview(CLOSE, sides).children
     assert shrunk_size(child, replace(sides, positions=(position("0.5", pos_side="short"),))) == D("0.5")
+
+
+def test_a_reduction_is_sent_with_the_size_of_the_position_and_otherwise_as_approved() -> None:
+    running = Running(CLOSE, [CLOSING], NOW, resumed=False)
+    assert running.shrunk(CLOSING, account(positions=(position("5"),))) is None
+    found = running.shrunk(CLOSING, account(positions=(position("1.555"),)))
+    assert found == Shrunk("1.55", CLOSING.body.replace('"sz":"2"', '"sz":"1.55"'))
+    for left in ("0.005", "0", "-3"):
+        assert isinstance(running.shrunk(CLOSING, account(positions=(position(left),))), Withheld)
+    (fixed,) = preview(plan('rule = "close"'), HELD).children
+    assert Running(CLOSE, [fixed], NOW, resumed=False).shrunk(fixed, account()) is None
+
+
+def test_of_several_reductions_of_one_position_none_shrinks() -> None:
+    other = replace(CLOSING, number=2)
+    running = Running(CLOSE, [CLOSING, other], NOW, resumed=False)
+    assert isinstance(running.shrunk(CLOSING, account(positions=(position("1"),))), Withheld)
