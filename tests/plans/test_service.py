@@ -226,3 +226,12 @@ async def test_what_rests_is_canceled_and_steps_and_phases_follow_each_other(tmp
             )  # phase 2 opens what phase 1 frees
             assert {order["phase"] for order in orders} == {1, 2}
             assert {order["state"] for order in orders} <= {"filled", "canceled"}
+
+            plan_id, _, _ = await here.executed(rests, one)
+            assert here.pending() == 2
+            code, text = await here.run("plan", "undo", plan_id, "--json")
+            preview = json.loads(text)
+            code, text = await here.execute(preview, "--json")
+            steps = [order for order in json.loads(text)["orders"] if order["kind"] == "cancel"]
+            assert [(step["state"], step["detail"]) for step in steps] == [("done", "canceled")] * 2, text
+            assert (here.pending(), here.states(plan_id)) == (0, ["canceled"] * 2)
