@@ -17,7 +17,6 @@ from okxsync.plans.waves import WAVE
 
 if TYPE_CHECKING:
     from okxsync.plans.desk import PlanRunner
-    from okxsync.plans.facts import AccountFacts
 
 
 class Unsettled(Withheld, frozen=True):
