@@ -34,7 +34,9 @@ _EXIT_OF = {
     "stale-request": EXIT_NO_DAEMON,
 }
 """Exit codes of answers; every other refusal is 6."""
-RAILS = frozenset("trading-off not-live account-off halted file-mode limit-plan limit-day".split())
+RAILS = frozenset(
+    "trading-off not-live account-off halted file-mode limit-order limit-plan limit-day instrument-not-listed".split()
+)
 UNKNOWN_WAIT_S = 20.0
 """How long after the end of a plan's validity an unknown order is waited for; the daemon goes on asking afterwards."""
 WATCH_S = 0.2
@@ -190,9 +192,10 @@ def cancel(
     Exit codes: 0 nothing was filled, 1 some orders were filled, 2 invalid input, 3 no daemon, 5 unknown orders are
     left, or the end of an order is not confirmed yet.
     """
+    settings = read_settings(config)
+
     from okxsync.plans.client import read_orders
 
-    settings = read_settings(config)
     with closing(_reader(choose_database(db, settings))) as reader:
         _plan(reader, plan_id)
         outcome, detail = _request(reader, "cancel", plan_id, {"protection": protection})

@@ -73,12 +73,16 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class OpenOrder(msgspec.Struct, frozen=True):
-    """A resting order or algo order; ``reduces``: it can only reduce a position."""
+    """A resting order or algo order; ``reduces``: it can only reduce a position.
+
+    ``cl_ord_id`` is the client's id, of either kind.
+    """
 
     inst_id: str
     side: str
     pos_side: str = ""
     reduces: bool = False
+    cl_ord_id: str = ""
 
 
 class MaxSize(msgspec.Struct, frozen=True):

@@ -24,8 +24,8 @@ _COLUMNS: Final = {
     "equity": "total_eq, avail_eq, u_time",
     "balances": "ccy, eq, eq_usd, avail_eq, avail_bal, u_time",
     "positions": "inst_id, mgn_mode, pos_side, pos",
-    "orders": "inst_id, side, pos_side, reduce_only",
-    "algo_orders": "inst_id, side, pos_side, reduce_only",
+    "orders": "inst_id, side, pos_side, reduce_only, cl_ord_id",
+    "algo_orders": "inst_id, side, pos_side, reduce_only, algo_cl_ord_id AS cl_ord_id",
     "connections": "phase, last_message_at, answered_at",
     "coverage": "channel, live, covered_until",
 }
@@ -200,4 +200,5 @@ def _positions(rows: Sequence[dict[str, Any]], unreadable: set[str]) -> tuple[Po
 def _open_order(row: dict[str, Any]) -> OpenOrder:
     side, pos_side = row["side"] or "", row["pos_side"] or ""
     closes = (pos_side, side) in (("long", "sell"), ("short", "buy"))
-    return OpenOrder(row["inst_id"], side, pos_side, closes or str(row["reduce_only"]).lower() in ("true", "1"))
+    reduces = closes or str(row["reduce_only"]).lower() in ("true", "1")
+    return OpenOrder(row["inst_id"], side, pos_side, reduces, row["cl_ord_id"] or "")

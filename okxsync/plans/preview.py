@@ -130,6 +130,7 @@ def make_preview(
     """
     if plan.dead_man and not trading.tag:
         raise PlanError("dead_man: needs [trading] tag: without one it would cancel all orders of an account")
+    accounts = {name: _without(facts, cancels) for name, facts in accounts.items()}
     groups = {name: trading.accounts.get(name, AccountTrading()).groups for name in accounts}
     names = select(plan, plan_id, groups, {name: facts.equity for name, facts in accounts.items()})
     drafting = Drafting(plan, [accounts[name] for name in names], accounts, trading, system)
@@ -155,6 +156,15 @@ def make_preview(
         unplaced=_unplaced(plan, drafts),
         warnings=(f"trading is halted: {system.halted}",) if system.halted else (),
     )
+
+
+def _without(facts: AccountFacts, cancels: Sequence[Cancel]) -> AccountFacts:
+    """Return an account without the resting orders that the plan itself cancels before all others."""
+    ids = {one.cl_ord_id for one in cancels if one.account == facts.name}
+    if not ids:
+        return facts
+    left = tuple(one for one in facts.open_orders if one.cl_ord_id not in ids)
+    return msgspec.structs.replace(facts, open_orders=left)
 
 
 def _children(

@@ -17,7 +17,7 @@ REFUSED: Final = 6
 STOPPED: Final = 7
 UNSENT: Final = frozenset({"ready", "armed", "sent"})
 """States of a child of which more is about to happen by the daemon alone."""
-POLICIES: Final = frozenset({"stopped", "canary"})
+POLICIES: Final = frozenset({"stopped", "canary", "restart"})
 """Reasons with which the plan's own policy withholds the rest."""
 _RESTING_TYPES: Final = frozenset({"limit", "post_only"})
 
@@ -25,19 +25,21 @@ _RESTING_TYPES: Final = frozenset({"limit", "post_only"})
 def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | int | None]:
     """Return the columns of a plan whose children have all ended.
 
+    The outcome is ``complete`` if every order was filled completely, and ``nothing`` if none was filled at all.
+
     Args:
         children: All child orders.
         withheld: The reason with which the rest was withheld; ``""``: nothing was.
     """
     states = Counter(one.state for one in children)
-    placed = sum(states[one] for one in PLACED)
-    expected = sum(count for state, count in states.items() if state is not ChildState.SKIPPED)
-    outcome = "complete" if placed == expected == len(children) else "partial" if placed else "nothing"
+    complete = states[ChildState.FILLED] + states[ChildState.DONE]
+    some = complete or any(decimal_of(one.acc_fill_sz) for one in children)
+    outcome = "complete" if complete == len(children) else "partial" if some else "nothing"
     state = "expired" if withheld == "expired" else "stopped" if withheld else "done"
     return {
         "state": state,
         "outcome": outcome,
-        "accepted": placed,
+        "accepted": sum(states[one] for one in PLACED),
         "rejected": states[ChildState.REFUSED],
         "unknown": states[ChildState.UNKNOWN],
         "filled_usd": total_filled_usd(children),

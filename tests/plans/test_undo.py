@@ -2,14 +2,15 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from okxsync.plans.canonical import canonical
 from okxsync.plans.document import Plan
-from okxsync.plans.facts import AccountFacts, Balance
+from okxsync.plans.facts import AccountFacts, Balance, OpenOrder
 from okxsync.plans.plan_file import read
 from okxsync.plans.preview import Preview, make_preview
 from okxsync.plans.undo import Done, Undo, undo_of
-from tests.plans.cases import SPOT, D, account, plan, position, preview, system, trading
+from tests.plans.cases import BTC, SPOT, D, account, plan, position, preview, system, trading
 
 NEW_ID = "ZZZZZZZZZZZ"
 
@@ -40,6 +41,16 @@ def test_what_rests_and_what_protects_is_canceled_first() -> None:
     assert found[0].body == '{"instId":"BTC-USDT-SWAP","clOrdId":"P0123456789A0001"}'
     assert found[1].body == '[{"instId":"BTC-USDT-SWAP","algoClOrdId":"T0123456789A0001"}]'
     assert found[2].sz == D("0.4")
+
+
+def test_a_stop_that_is_canceled_first_is_not_ahead_of_the_reduction() -> None:
+    of = plan(leg='side = "buy"\nprotect = { stop_loss = "-2%" }')
+    undo = only(of, account(), "filled", "1", protected=True)
+    stop = OpenOrder(BTC, "sell", reduces=True, cl_ord_id="T0123456789A0001")
+    for orders, warnings in (((stop,), ()), ((replace(stop, cl_ord_id=""),), ("own-order-ahead",))):
+        holder = account(positions=(position("1"),), open_orders=orders)
+        found = undone(undo, holder).children
+        assert [(one.kind, one.facts.warnings) for one in found] == [("cancel", ()), ("order", warnings)]
 
 
 def test_a_plan_that_only_rests_is_only_canceled() -> None:
