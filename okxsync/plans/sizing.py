@@ -329,8 +329,8 @@ def _towards(leg: Leg, at: Situation, target: Fraction) -> Iterator[_Wanted]:
         reducing = min(reducing, holding.free)
     if leg.pos_side and (side == "buy") is (leg.pos_side == "short"):
         opening = Fraction(0)  # it would open the other side
-    if leg.size.rule == "leverage":
-        reducing, opening = Fraction(0), opening if not reducing else Fraction(0)
+    if leg.size.rule == "leverage":  # one order of the leg's side, as each rule that is given a side
+        reducing, opening = Fraction(0), abs(delta)
     if reducing and leg.intent != "open":
         yield side, True, reducing
     if opening and leg.intent != "reduce" and not (leg.intent == "open" and reducing):

@@ -192,6 +192,12 @@ def test_the_leverage_rule_fills_up_to_the_exposure_and_never_reduces() -> None:
     assert sizes(size, account(positions=(position("-1"),)), leg='side = "sell"') == [("sell", D("17.42"), 2)]
 
 
+def test_the_leverage_rule_counts_an_opposite_position_as_negative_exposure() -> None:
+    size = 'rule = "leverage"\nvalue = 1'
+    assert sizes(size, account(positions=(position("-1"),))) == [("buy", D("19.42"), 2)]
+    assert sizes(size, account(positions=(position("1"),)), leg='side = "sell"') == [("sell", D("19.42"), 2)]
+
+
 def test_a_reduction_of_a_fixed_size_is_capped_by_the_position() -> None:
     leg = 'side = "sell"\nintent = "reduce"'
     size = 'rule = "contracts"\nvalue = 5'
