@@ -1,6 +1,8 @@
 """A plan that is being executed: what was approved, and what its checks need of all its children."""
 
 import math
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,7 +13,7 @@ from okxsync.plans.document import Plan
 from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
 from okxsync.plans.facts import AccountFacts
 from okxsync.plans.reasons import Reason
-from okxsync.plans.send_checks import shrunk_size
+from okxsync.plans.send_checks import Sums, shrunk_size
 from okxsync.plans.states import ChildState
 from okxsync.plans.waves import WAVE
 
@@ -26,11 +28,23 @@ class Unsettled(Withheld, frozen=True):
 class Running:
     """A plan that is being executed; ``resumed``: an earlier process has begun it.
 
+    Args:
+        approved_today: In USD by account, in other plans.
+
     Attributes:
+        planned: In USD by account.
         facts: What the mirror knew of the next accounts at ``read_at``, by trio's clock.
     """
 
-    def __init__(self, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        children: list[Child],
+        valid_until_ms: int,
+        approved_today: Mapping[str, Decimal],
+        *,
+        resumed: bool,
+    ) -> None:
         self.resumed = resumed
         self.plan = plan
         self.children = {one.number: one for one in children}
@@ -38,6 +52,13 @@ class Running:
         self.runner: PlanRunner | None = None
         self.facts: dict[str, AccountFacts] = {}
         self.read_at = -math.inf
+        self.planned: dict[str, Decimal] = {}
+        for one in children:
+            if not one.reason:
+                self.planned[one.account] = self.planned.get(one.account, Decimal(0)) + one.planned_usd
+        self._approved_today = approved_today
+        self._planned_usd = sum(self.planned.values(), Decimal(0))
+        self._day_usd = self._planned_usd + sum(approved_today.values(), Decimal(0))
         self._levers: dict[tuple[str, str, str], list[Child]] = {}
         bodies = (msgspec.json.decode(one.body, type=OrderBody) for one in children if one.kind == "order" and one.body)
         self.tag = next((one.tag for one in bodies if one.tag), "")
@@ -48,6 +69,16 @@ class Running:
         for one in sorted(children, key=drafting_order(plan)):
             if one.kind == "order":
                 self._siblings.setdefault(key_of(one), []).append(one)
+
+    @property
+    def approved_ms(self) -> int:
+        return self.valid_until_ms - self.plan.valid_for * 1000
+
+    def sums(self, account: str) -> Sums:
+        """Return what the limits of plan and day count."""
+        planned = self.planned.get(account, Decimal(0))
+        day = planned + self._approved_today.get(account, Decimal(0))
+        return Sums(self._planned_usd, planned, self._day_usd, day)
 
     def next_accounts(self) -> list[str]:
         """Return the accounts of the children that are sent next."""
@@ -85,3 +116,23 @@ class Running:
             if step.pos_side in ("", child.pos_side) and found.state is not ChildState.DONE:
                 return Withheld(Reason.LEVERAGE, f"it could not be set: {found.detail or found.state}")
         return None
+
+
+def approved_since(
+    since_ms: int, stored: Iterable[tuple[str, str, str]], running: Mapping[str, Running]
+) -> dict[str, Decimal]:
+    """Return what was approved since a time, in USD by account.
+
+    Args:
+        since_ms: The exchange's time.
+        stored: Plan, account and USD of each order approved since then, as stored.
+        running: By plan id; the approval of these may not be stored yet, so what is stored of them does not count.
+    """
+    amounts = [(account, Decimal(usd)) for plan_id, account, usd in stored if plan_id not in running]
+    for one in running.values():
+        if one.approved_ms >= since_ms:
+            amounts += one.planned.items()
+    found: dict[str, Decimal] = {}
+    for account, usd in amounts:
+        found[account] = found.get(account, Decimal(0)) + usd
+    return found

@@ -1,7 +1,9 @@
 """Checks of a child directly before it is sent, with fresh facts: is the world still that of the preview?"""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from okxsync.config.trading import AccountTrading, TradingSettings
 from okxsync.plans.checks import Finding, find_rail, find_stale_price, find_unready, find_untradable
@@ -15,6 +17,15 @@ from okxsync.plans.reasons import Reason
 from okxsync.plans.sizing import to_decimal
 
 
+class Sums(NamedTuple):
+    """What was approved, in USD: in the child's plan, and today in all plans, this one included."""
+
+    plan: Decimal = Decimal(0)
+    plan_of_account: Decimal = Decimal(0)
+    day: Decimal = Decimal(0)
+    day_of_account: Decimal = Decimal(0)
+
+
 def find_changed(
     child: Child,
     plan: Plan,
@@ -24,6 +35,7 @@ def find_changed(
     *,
     valid_until_ms: int,
     expected: Expected | None,
+    sums: Sums,
 ) -> Finding | None:
     """Return why a child that was ready at preview is withheld now; None: it may be sent.
 
@@ -37,6 +49,7 @@ def find_changed(
         system: Fresh facts.
         valid_until_ms: After it nothing is sent.
         expected: The position that the account should have; None: not known.
+        sums: With which the limits of plan and day are compared.
     """
     if child.kind == "cancel":
         return None
@@ -46,7 +59,7 @@ def find_changed(
         return Finding(Reason.EXPIRED, "the plan is no longer valid")
     finding = (
         find_rail(trading, account, system, child.inst_id)
-        or _find_limit(child, plan, account, trading)
+        or next(_exceeded_limits(child, plan, account, trading, sums), None)
         or find_unready(account, system)
         or find_untradable(account, child.inst_id, child.ord_type, system.now_ms, valid_until_ms - system.now_ms)
     )
@@ -59,13 +72,21 @@ def find_changed(
     )
 
 
-def _find_limit(child: Child, plan: Plan, account: AccountFacts, trading: TradingSettings) -> Finding | None:
-    """A limit may have been lowered since the approval; sums are compared by the desk when it approves."""
-    own = trading.accounts.get(account.name, AccountTrading()).limits.order_usd
-    for limit in (own, plan.limits.max_order_usd):
-        if limit is not None and child.planned_usd > limit:
-            return Finding(Reason.LIMIT_ORDER, f"{plain(child.planned_usd)} USD, at most {plain(limit)}")
-    return None
+def _exceeded_limits(
+    child: Child, plan: Plan, account: AccountFacts, trading: TradingSettings, sums: Sums
+) -> Iterator[Finding]:
+    """A limit may have been lowered since the preview, and what was approved since counts for the day."""
+    common, own = trading.limits, trading.accounts.get(account.name, AccountTrading()).limits
+    for reason, name, limit, usd in (
+        (Reason.LIMIT_ORDER, "max_order_usd", own.order_usd, child.planned_usd),
+        (Reason.LIMIT_ORDER, "max_order_usd of the plan", plan.limits.max_order_usd, child.planned_usd),
+        (Reason.LIMIT_PLAN, "max_plan_usd of the account", own.plan_usd, sums.plan_of_account),
+        (Reason.LIMIT_PLAN, "max_plan_usd", common.plan_usd, sums.plan),
+        (Reason.LIMIT_DAY, "max_day_usd of the account", own.day_usd, sums.day_of_account),
+        (Reason.LIMIT_DAY, "max_day_usd", common.day_usd, sums.day),
+    ):
+        if limit is not None and usd > limit:
+            yield Finding(reason, f"{plain(usd)} USD, {name} is {plain(limit)}")
 
 
 def _find_price(

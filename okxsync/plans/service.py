@@ -29,13 +29,14 @@ from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.follow_up import Planned, find_sibling, plan_to_follow
 from okxsync.plans.gather import Gatherer, with_answers
 from okxsync.plans.halt import HaltFile
+from okxsync.plans.known_refusals import read_known_refusals
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.plan_file import read
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from okxsync.plans.requests import Answered, Request, Requests
 from okxsync.plans.results import result_of
-from okxsync.plans.running import Running, Unsettled
+from okxsync.plans.running import Running, Unsettled, approved_since
 from okxsync.plans.selection import select
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.sender import Sender, open_sending_http
@@ -62,7 +63,7 @@ SETTLES_S: Final = 5.0
 _RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
 """Reasons that end when the connections are live again."""
 _APPROVED_SINCE: Final = (
-    "SELECT o.account, o.planned_usd FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
+    "SELECT o.plan_id, o.account, o.planned_usd FROM plan_orders AS o JOIN plans AS p ON p.plan_id = o.plan_id"
     " WHERE p.approved_at >= ? AND o.state <> 'skipped'"
 )
 
@@ -194,7 +195,9 @@ class PlanService:
         system = self._with_day(await self._system(plan, [self._accounts[name] for name in names]))
         # The accounts' state in the mirror is read again: asking REST may have taken seconds.
         fresh = self._mirror_facts(plan, self._accounts)
-        fresh |= {name: with_answers(fresh[name], one) for name, one in completed.items()}
+        known = read_known_refusals(self._reader, system.now_ms)
+        for name, one in completed.items():
+            fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))
         preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
         preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
         orders = [to_columns(plan_id, child) for child in preview.children]
@@ -235,7 +238,7 @@ class PlanService:
         }  # fmt: skip
         # The writer stores messages in their order: no intent of the plan is stored before its approval.
         await self._send.send(PlanProgress(plan_id, [], [], [], plan=approved))
-        self._start(plan_id, plan, children, valid_until_ms, resumed=False)
+        self._start(plan_id, Running(plan, children, valid_until_ms, system.day_usd_of, resumed=False))
         return Answered("executing", f"valid for {plan.valid_for} s")
 
     async def _cancel(self, request: Request, *, protection: bool) -> Answered | None:
@@ -297,13 +300,16 @@ class PlanService:
             for row in unfinished_plans(self._reader):
                 plan_id = row["plan_id"]
                 log.warning("plan %s: continued after a restart", plan_id)
-                self._start(plan_id, read(row["doc"]), self._children(plan_id), row["valid_until"] or 0, resumed=True)
+                plan, children = read(row["doc"]), self._children(plan_id)
+                approved_today = self._approved_today(moment().now_ms, but=plan_id)
+                running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
+                self._start(plan_id, running)
 
-    def _start(self, plan_id: str, plan: Plan, children: list[Child], valid_until_ms: int, *, resumed: bool) -> None:
-        running = self._running[plan_id] = Running(plan, children, valid_until_ms, resumed=resumed)
+    def _start(self, plan_id: str, running: Running) -> None:
+        self._running[plan_id] = running
         orders = [running.order(one) for one in read_children(self._reader, plan_id)]
         attempts = read_attempts(self._reader, plan_id)
-        failure = plan.failure
+        failure, resumed = running.plan.failure, running.resumed
         policy = Policy(failure.canary, failure.on_reject, failure.stop_at, failure.on_unknown)
         running.runner = PlanRunner(
             self._desk,
@@ -312,7 +318,7 @@ class PlanService:
                 orders,
                 attempts,
                 policy,
-                valid_until_ms,
+                running.valid_until_ms,
                 receipt,
                 moment(),
                 resumed=resumed,
@@ -392,6 +398,7 @@ class PlanService:
             system,
             valid_until_ms=running.valid_until_ms,
             expected=expected,
+            sums=running.sums(account.name),
         )
         if finding and finding.reason is Reason.DRIFT_POSITION and expected and expected.is_moving:
             return Unsettled(finding.reason, finding.detail)
@@ -425,10 +432,23 @@ class PlanService:
 
     def _with_day(self, system: SystemFacts) -> SystemFacts:
         """Return the facts with what was approved today, for the limits per day."""
-        day_of: dict[str, Decimal] = {}
-        for account, usd in self._reader.rows(_APPROVED_SINCE, [system.now_ms - system.now_ms % DAY_MS]):
-            day_of[account] = day_of.get(account, Decimal(0)) + Decimal(usd)
+        day_of = self._approved_today(system.now_ms)
         return msgspec.structs.replace(system, day_usd=sum(day_of.values(), Decimal(0)), day_usd_of=day_of)
+
+    def _approved_today(self, now_ms: int, but: str = "") -> dict[str, Decimal]:
+        """Return what was approved today (UTC), in USD by account.
+
+        Args:
+            now_ms: The exchange's time.
+            but: A plan that does not count.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        since_ms = now_ms - now_ms % DAY_MS
+        others = {plan_id: one for plan_id, one in self._running.items() if plan_id != but}
+        rows = self._reader.rows(_APPROVED_SINCE, [since_ms])
+        return approved_since(since_ms, (row for row in rows if row[0] != but), others)
 
     async def _system(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
         """Return the facts of the system, without those of the day."""

@@ -12,11 +12,12 @@ from okxsync.plans.commands import Shrunk, Withheld
 from okxsync.plans.expected import Expected
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running
-from okxsync.plans.send_checks import find_changed, shrunk_size
+from okxsync.plans.send_checks import Sums, find_changed, shrunk_size
 from tests.plans.cases import BTC, NOW, PX, QUOTES, D, account, plan, position, preview, system, trading
 
 PLAN = plan('rule = "equity"\nvalue = "2%"', 'side = "buy"\nprice = "mark +0.3%"')
 (CHILD,) = preview(PLAN).children
+NO_SUMS = Sums()
 HELD = account(positions=(position("2"),))
 CLOSE = plan('rule = "close"', "shrink = true")
 (CLOSING,) = preview(CLOSE, HELD).children
@@ -30,6 +31,7 @@ def found(
     rails: Any = None,
     expected: str | None = "0",
     valid_until_ms: int = NOW + 30_000,
+    sums: Sums = NO_SUMS,
     **changes: Any,
 ) -> Finding | None:
     return find_changed(
@@ -40,6 +42,7 @@ def found(
         facts or system(),
         valid_until_ms=valid_until_ms,
         expected=None if expected is None else Expected(D(expected), D(expected), False),
+        sums=sums,
     )
 
 
@@ -118,17 +121,34 @@ def test_a_short_position_shrinks_too() -> None:
 
 
 def test_a_reduction_is_sent_with_the_size_of_the_position_and_otherwise_as_approved() -> None:
-    running = Running(CLOSE, [CLOSING], NOW, resumed=False)
+    running = Running(CLOSE, [CLOSING], NOW, {}, resumed=False)
     assert running.shrunk(CLOSING, account(positions=(position("5"),))) is None
     found = running.shrunk(CLOSING, account(positions=(position("1.555"),)))
     assert found == Shrunk("1.55", CLOSING.body.replace('"sz":"2"', '"sz":"1.55"'))
     for left in ("0.005", "0", "-3"):
         assert isinstance(running.shrunk(CLOSING, account(positions=(position(left),))), Withheld)
     (fixed,) = preview(plan('rule = "close"'), HELD).children
-    assert Running(CLOSE, [fixed], NOW, resumed=False).shrunk(fixed, account()) is None
+    assert Running(CLOSE, [fixed], NOW, {}, resumed=False).shrunk(fixed, account()) is None
 
 
 def test_of_several_reductions_of_one_position_none_shrinks() -> None:
     other = replace(CLOSING, number=2)
-    running = Running(CLOSE, [CLOSING, other], NOW, resumed=False)
+    running = Running(CLOSE, [CLOSING, other], NOW, {}, resumed=False)
     assert isinstance(running.shrunk(CLOSING, account(positions=(position("1"),))), Withheld)
+
+
+@pytest.mark.parametrize(
+    ("own", "common", "reason", "detail"),
+    [
+        (Limits(plan_usd=D(100)), Limits(), None, ""),
+        (Limits(plan_usd=D(99)), Limits(), Reason.LIMIT_PLAN, "100 USD, max_plan_usd of the account is 99"),
+        (Limits(), Limits(plan_usd=D(199)), Reason.LIMIT_PLAN, "200 USD, max_plan_usd is 199"),
+        (Limits(day_usd=D(299)), Limits(), Reason.LIMIT_DAY, "300 USD, max_day_usd of the account is 299"),
+        (Limits(), Limits(day_usd=D(399)), Reason.LIMIT_DAY, "400 USD, max_day_usd is 399"),
+        (Limits(day_usd=D(300)), Limits(plan_usd=D(200), day_usd=D(400)), None, ""),
+    ],
+)
+def test_sums_above_a_limit_of_plan_or_day(own: Limits, common: Limits, reason: Reason | None, detail: str) -> None:
+    """Limits may be lowered after the preview, and two previews may each be below the limit of a day."""
+    finding = found(rails=trading("alpha", own=own, limits=common), sums=Sums(D(200), D(100), D(400), D(300)))
+    assert finding == (Finding(reason, detail) if reason else None)
