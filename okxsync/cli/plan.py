@@ -71,7 +71,7 @@ def preview(
     from okxsync.plans.plan_file import read
 
     settings = read_settings(config)
-    text = _document(file, {"instrument": inst, "side": side, "size": size, "accounts": accounts})
+    text = _document(file, {"--inst": inst, "--side": side, "--size": size, "--accounts": accounts})
     try:
         document = canonical(read(text, assign or ()))
     except PlanError as error:
@@ -83,7 +83,8 @@ def preview(
 def execute(
     plan_id: PlanId,
     confirm: Annotated[
-        str | None, typer.Option(metavar='"N/USD"', help="Accounts and whole dollars, instead of typing them.")
+        str | None,
+        typer.Option(metavar='"N/USD"', help="Accounts and whole dollars, instead of typing them."),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the daemon has accepted it.")] = False,
     config: ConfigOption = None,
@@ -273,9 +274,9 @@ def _document(file: str | None, flags: Mapping[str, str | None]) -> str:
         fail(EXIT_INVALID, f"give FILE, or --inst, --side, --size and --accounts; missing: {', '.join(missing)}")
     import json
 
-    instrument, side, size = given["instrument"], given["side"], given["size"]
+    instrument, side, size = given["--inst"], given["--side"], given["--size"]
     rule = "equity" if size.endswith("%") else "contracts"
-    names = [name.strip() for name in given["accounts"].split(",")]
+    names = [name.strip() for name in given["--accounts"].split(",")]
     quoted = {key: json.dumps(value) for key, value in {"i": instrument, "s": side, "v": size, "a": names}.items()}
     title = json.dumps(f"{side} {size} {instrument}")
     return (

@@ -43,7 +43,10 @@ def mistakes(value: object, expected: inspect.Type, keys: Keys = ()) -> Iterator
     match fitting:
         case None:
             wanted = [_describe(one, inline=len(choices) > 1) for one in choices if type(one) in _PLAIN]
-            yield keys, f"expected {' or '.join(sorted(wanted))}, got {_NAMES.get(type(value), 'a date or time')}"
+            got = _NAMES.get(type(value), "a date or time")
+            if isinstance(value, float) and any(isinstance(one, inspect.StrType) for one in choices):
+                got += " with a decimal point; write it in quotes, so that it is exact"
+            yield keys, f"expected {' or '.join(sorted(wanted))}, got {got}"
         case inspect.StructType(fields=fields):
             assert isinstance(value, dict)
             names = [field.name for field in fields]

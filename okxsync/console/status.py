@@ -23,9 +23,12 @@ _OTHER_LINES = 16
 
 
 def console() -> Console:
-    """Return a console for results: as wide as the terminal; in a pipe, wide enough for all columns."""
-    out = Console()
-    return out if out.is_terminal else Console(width=200)
+    """Return a console for results: as wide as the terminal; in a pipe, wide enough for all columns.
+
+    It shows all text as it is: text of the exchange and of plan files may look like rich's markup.
+    """
+    out = Console(markup=False, emoji=False)
+    return out if out.is_terminal else Console(markup=False, emoji=False, width=200)
 
 
 def render(

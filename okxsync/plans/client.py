@@ -13,6 +13,7 @@ from okxsync.config.location import Location
 from okxsync.mirror.status import clock_ahead_us, daemon_state
 from okxsync.plans.children import PLAN_ID_BITS, plan_id_of
 from okxsync.plans.requests import Answered
+from okxsync.store.decode import replace_lone_surrogates
 from okxsync.store.engines import Reader, open_database
 
 EXPIRES_S: Final = 30.0
@@ -28,7 +29,7 @@ def new_plan_id() -> str:
 def user_name() -> str:
     """Return who makes a request."""
     try:
-        return getpass.getuser()
+        return replace_lone_surrogates(getpass.getuser())
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
 
@@ -52,7 +53,8 @@ def submit(location: Location, kind: str, plan_id: str | None, body: Mapping[str
         StoreError: it cannot be inserted.
     """
     now_us = time.time_ns() // 1000
-    values = [now_us, kind, plan_id or "", msgspec.json.encode(body).decode(), user_name()]
+    body = {key: replace_lone_surrogates(value) if isinstance(value, str) else value for key, value in body.items()}
+    values = [now_us, kind, replace_lone_surrogates(plan_id or ""), msgspec.json.encode(body).decode(), user_name()]
     db = open_database(location)
     try:
         with db.transaction():
@@ -81,7 +83,7 @@ def wait_for_answer(reader: Reader, request_id: int, within_s: float = ANSWER_S)
 
 
 def read_plan(reader: Reader, plan_id: str) -> dict[str, Any] | None:
-    return next(iter(reader.query("SELECT * FROM plans WHERE plan_id = ?", [plan_id])), None)
+    return next(iter(reader.query("SELECT * FROM plans WHERE plan_id = ?", [replace_lone_surrogates(plan_id)])), None)
 
 
 def read_orders(reader: Reader, plan_id: str) -> list[dict[str, Any]]:
@@ -108,4 +110,5 @@ def read_misfires(
     given = {"plan_id = ?": plan_id, "at >= ?": since_us, "account = ?": account, "reason = ?": reason}
     wanted = {where: value for where, value in given.items() if value is not None}
     where = " AND ".join(["true", *wanted])
-    return reader.query(f"SELECT * FROM misfires WHERE {where} ORDER BY at, id", list(wanted.values()))
+    values = [replace_lone_surrogates(value) if isinstance(value, str) else value for value in wanted.values()]
+    return reader.query(f"SELECT * FROM misfires WHERE {where} ORDER BY at, id", values)

@@ -125,6 +125,8 @@ def _assign(table: dict[str, Any], assignment: str) -> None:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except (ValueError, RecursionError):
         value = text.strip()
+    if isinstance(value, float):  # as it was typed: exact
+        value = text.strip()
     top: list[Any] = [table]
     if (parents or [last])[0] in LegTable.__struct_fields__ and isinstance(legs := table.get("legs"), list):
         top = legs

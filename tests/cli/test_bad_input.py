@@ -50,6 +50,21 @@ def test_invalid_input_is_one_line(config: Path, words: str, code: int, expected
     assert expected in line
 
 
+@pytest.mark.parametrize("words", ["show", "watch", "execute --confirm 1/1", "cancel", "retry", "undo"])
+def test_bytes_that_are_not_utf8_are_no_plan(config: Path, words: str) -> None:
+    command, *more = words.split()
+    text = config.read_text()
+    config.write_text(f"[trading]\nenabled = true\n{text}")
+    result = runner.invoke(app, ["plan", command, "\udcff", *more, "--config", str(config)])
+    assert result.exit_code in (2, 3)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_misfires_are_asked_for_with_any_bytes(config: Path) -> None:
+    result = runner.invoke(app, ["misfires", "--account", "\udcff", "--reason", "\udcff", "--config", str(config)])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("words", ["verify", "verify --ledger"])
 def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
     config = write_config(tmp_path, "")

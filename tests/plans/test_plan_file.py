@@ -272,6 +272,19 @@ def test_assignments_replace_values_of_all_legs_or_of_the_plan() -> None:
     assert plan.title == "new"
 
 
+def test_a_decimal_of_an_assignment_is_exactly_what_was_typed() -> None:
+    (leg,) = read(FULL, ["size.rule=coins", "size.value=0.30"]).legs
+    assert str(leg.size.value) == "0.30"
+
+
+def test_a_decimal_of_a_file_needs_quotes() -> None:
+    text = FULL.replace('"2%"', "0.5")
+    assert lines(text)[0] == (
+        "leg 1, size value: expected a string or a whole number, got a number with a decimal point; write it in"
+        " quotes, so that it is exact"
+    )
+
+
 def test_an_assignment_that_does_not_fit_is_one_line() -> None:
     assert lines(FULL, "size") == ('--set "size": expected KEY=VALUE, for instance size.value=3%',)
     assert lines(FULL, "title.x=1") == ('--set "title.x=1": no table for this key',)

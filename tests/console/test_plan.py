@@ -1,0 +1,38 @@
+"""Plans as tables."""
+
+from typing import Any
+
+import pytest
+
+from okxsync.console.plan import render_list, render_misfires, render_preview, render_progress
+from okxsync.console.status import console
+from okxsync.plans.children import to_columns
+from okxsync.plans.preview import to_plan_columns
+from tests.plans.cases import PLAN_ID, plan, preview
+
+HOSTILE = "[/x] [red]y[/red] :smile: [link=http://e]z[/link] \x1b[2J\x1b]0;t\x07 \x9b31m\r\n"
+SHOWN = "[/x] [red]y[/red] :smile: [link=http://e]z[/link] \\u001b[2J\\u001b]0;t\\u0007 \\u009b31m\\u000d\\u000a"
+
+
+@pytest.mark.parametrize("field", ["title", "account", "detail", "note", "site_modes"])
+def test_text_of_others_is_shown_as_it_is_without_control_characters(
+    field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rich would take parts of it for markup, and fail on a tag that does not match."""
+    found = preview(plan())
+    more = {"outcome": None, "account": None, "doubled": 0, "acc_fill_sz": None, "avg_px": None, "fee": None}
+    row: dict[str, Any] = {**more, **to_plan_columns(found), field: HOSTILE}
+    refused = {"state": "refused", "reason": "bad-request", "detail": "d", "account": "alpha"}
+    order: dict[str, Any] = {**more, **to_columns(PLAN_ID, found.children[0]), **refused, field: HOSTILE}
+    misfire = order | {"at": 0, "reason": "stale"}
+    out = console()
+    for shown in (
+        render_preview(row, [order], "1 account"),
+        render_progress(row, [order]),
+        render_list([row]),
+        render_misfires([misfire]),
+    ):
+        out.print(shown)
+    text = capsys.readouterr().out
+    assert "".join(SHOWN.split()) in "".join(text.split())
+    assert not any((one != "\n" and ord(one) < 0x20) or 0x7F <= ord(one) < 0xA0 for one in text)
