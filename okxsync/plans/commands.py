@@ -41,6 +41,11 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     planned_usd: str = "0"
     reference: str = ""
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether an order of it may exist; one without an intent was sent before an older copy was restored."""
+        return bool(self.attempts or self.ord_id)
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt to send a child; it has no verdict until its outcome is known. Times are milliseconds."""

@@ -40,7 +40,7 @@ from okxsync.plans.commands import (
     Withheld,
 )
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.resolve import Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver
+from okxsync.plans.resolve import MARGIN_MS, Absent, Answer, Ask, Doubled, Found, OrderRow, Question, Resolver
 from okxsync.plans.restart import recover
 from okxsync.plans.states import ENDED, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
 from okxsync.plans.waves import LAST_MS, Breakers, Decision, Member, Policy, decide
@@ -53,6 +53,8 @@ SLOW_MS: Final = 2_000
 """After a rate limit: OKX's limits count over two seconds."""
 LEVER_MS: Final = 1_000
 """When the leverage is asked for after a request of unknown outcome, and again after an answer that is an error."""
+LOOKS_UP_MS: Final = 60_000
+"""How long a child that will not be sent is looked up in vain, while the exchange cannot be asked."""
 NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
 """Pauses after a request that did not leave."""
 
@@ -103,7 +105,8 @@ class Execution:
         self._resolvers: dict[int, Resolver] = {}
         self._asked: dict[int, Question] = {}
         self._asks_again_ms: dict[int, int] = {}
-        self._to_look_up: set[int] = set()
+        self._to_look_up: dict[int, str] = {}  # children without an intent -> why they will not be sent, or ""
+        self._others_end_ms = 0  # until when requests of an earlier process may be processed
         self._levers: dict[int, int] = {}  # steps of unknown outcome -> when the leverage is asked for
         self._levers_asked: set[int] = set()
         self._not_before_ms: dict[int, int] = {}
@@ -156,7 +159,8 @@ class Execution:
         self._arm(now)
         for number in sorted(self._resolvers):
             self._resolve(number, now)
-        for number in sorted(self._to_look_up - self._asked.keys()):
+        self._give_up_lookups(now)
+        for number in sorted(self._to_look_up.keys() - self._asked.keys()):
             self._ask(number, Ask(Question.ORDER, self._asks_again_ms.get(number, 0)))
         for number in sorted(self._levers.keys() - self._levers_asked):
             self._levers_asked.add(number)
@@ -309,10 +313,12 @@ class Execution:
         )
 
     def _recover(self, now: Moment, on_restart: Literal["resume", "stop"]) -> None:
+        """Take over from an earlier process; the database may be an older copy, which lacks its last requests."""
+        self._others_end_ms = now.latest_ms + EXPIRES_MS
         for number, child in self._children.items():
             recovery = recover(child.state, on_restart, now.latest_ms, self._valid_until_ms, child.kind)
             if recovery.look_up:
-                self._to_look_up.add(number)
+                self._to_look_up[number] = recovery.reason
             elif recovery.event is ChildEvent.WITHHOLD:
                 self._withhold(number, Withheld(recovery.reason, "the daemon was restarted"), now)
             elif recovery.event is ChildEvent.UNKNOWN:
@@ -327,7 +333,9 @@ class Execution:
         decision = self.decision = decide(members, self._policy, self.breakers, now.latest_ms, self._valid_until_ms)
         if decision.withhold:
             for number, child in self._children.items():
-                if child.state is ChildState.READY and (child.kind != "cancel" or self.breakers.canceled):
+                if number in self._to_look_up:
+                    self._to_look_up[number] = self._to_look_up[number] or decision.withhold
+                elif child.state is ChildState.READY and (child.kind != "cancel" or self.breakers.canceled):
                     self._withhold(number, Withheld(decision.withhold, decision.detail), now)
         self._cancels_resting = self._cancels_resting or decision.cancel_resting
         if decision.paused:
@@ -399,7 +407,7 @@ class Execution:
 
     def _withhold(self, number: int, withheld: Withheld, now: Moment) -> None:
         child = self._children[number]
-        self._to_look_up.discard(number)
+        self._to_look_up.pop(number, None)
         self._misfires.append(Misfire(now.now_ms, number, child.account, withheld.reason, withheld.detail))
         self._happens(number, ChildEvent.WITHHOLD, now, withheld.reason, withheld.detail)
 
@@ -448,7 +456,7 @@ class Execution:
             text = f"the order {child.ord_id} exists, although the child ended as {child.state}"
             self._commands.append(Alarm(number, child.account, text))
         self._resolvers.pop(number, None)
-        self._to_look_up.discard(number)
+        self._to_look_up.pop(number, None)
         last = self._attempts.get(number)
         if last and not last.verdict:
             self._end_attempt(number, Verdict.PLACED)
@@ -471,7 +479,8 @@ class Execution:
     def _start_resolving(self, number: int, now: Moment) -> None:
         child, attempt = self._children[number], self._attempts[number]
         self._asked.pop(number, None)
-        self._resolvers[number] = Resolver(child, attempt.first_armed_ms, attempt.exp_ms, now.now_ms)
+        exp_ms = max(attempt.exp_ms, self._others_end_ms)
+        self._resolvers[number] = Resolver(child, attempt.first_armed_ms, exp_ms, now.now_ms)
 
     def _resolve(self, number: int, now: Moment) -> None:
         if number in self._asked:
@@ -514,12 +523,28 @@ class Execution:
         return self._attempts[number].number < MAX_ATTEMPTS and is_valid and not self.decision.withhold
 
     def _looked_up(self, number: int, answer: Answer, now: Moment) -> None:
+        ends_ms = self._others_end_ms + MARGIN_MS
         if self._children[number].ord_id:
             self._is_found(number, now)
         elif answer.error:
             self._asks_again_ms[number] = now.now_ms + SLOW_MS
-        else:
-            self._to_look_up.discard(number)
+        elif answer.asked_ms <= ends_ms:  # a request of an earlier process may still be processed
+            self._asks_again_ms[number] = ends_ms + 1
+        elif why := self._to_look_up.pop(number):
+            self._withhold(number, Withheld(why, self._why_not(why)), now)
+
+    def _give_up_lookups(self, now: Moment) -> None:
+        """End the children that will not be sent, and of which the exchange says nothing."""
+        if now.earliest_ms < self._others_end_ms + LOOKS_UP_MS:
+            return
+        for number, why in list(self._to_look_up.items()):
+            if why:
+                unknown = "whether an earlier process has sent it could not be asked"
+                self._withhold(number, Withheld(why, f"{self._why_not(why)}; {unknown}"), now)
+
+    def _why_not(self, reason: str) -> str:
+        is_decided = reason == self.decision.withhold
+        return self.decision.detail if is_decided else "the daemon was restarted"
 
     def _ask(self, number: int, ask: Ask) -> None:
         self._asked[number] = ask.question

@@ -61,7 +61,7 @@ def expected_position(
     is_moving = False
     for child in siblings:
         order = order_of(child.number)
-        if child.number == own_number or not order.attempts:
+        if child.number == own_number or not order.may_exist:
             continue
         is_moving = True
         for low, high in _changes(child, order):

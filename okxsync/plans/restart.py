@@ -2,7 +2,7 @@
 
 An intent without an outcome is unknown, whenever that process died: after the intent was stored, while it was sent,
 before the reply, or before the reply was stored. A child without an intent was not sent by this database's daemon. It
-may have been sent if the database is an older copy, so each is looked up once before anything is sent.
+may have been sent if the database is an older copy, so each is looked up before it is sent, or ends with a reason.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ class Recovery(msgspec.Struct, frozen=True):
     Attributes:
         event: What happens to it; None: nothing.
         reason: Why it is withheld.
-        look_up: Look for its order before it may be sent.
+        look_up: Look for its order first; if there is one, nothing of this happens.
     """
 
     event: ChildEvent | None = None
@@ -39,8 +39,9 @@ def recover(
         return Recovery(ChildEvent.UNKNOWN)
     if state is not ChildState.READY or kind == "cancel":
         return Recovery()
+    look_up = kind == "order"
     if now_ms >= valid_until_ms - LAST_MS:
-        return Recovery(ChildEvent.WITHHOLD, "expired")
+        return Recovery(ChildEvent.WITHHOLD, "expired", look_up)
     if on_restart == "stop":
-        return Recovery(ChildEvent.WITHHOLD, "restart")
-    return Recovery(look_up=kind == "order")
+        return Recovery(ChildEvent.WITHHOLD, "restart", look_up)
+    return Recovery(look_up=look_up)

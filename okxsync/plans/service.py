@@ -6,7 +6,7 @@ It does nothing until ``[trading] enabled`` is set.
 import logging
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 import msgspec
@@ -95,6 +95,7 @@ class PlanService:
         self._halt = HaltFile(database)
         self._running: dict[str, Running] = {}
         self._discarded: set[str] = set()  # whose new state may not be stored yet
+        self._previewed: set[str] = set()  # by this process, so that no other one can have executed them
         self._nursery: trio.Nursery
         self._desk: Desk
         self._cancels: CancelRequests
@@ -202,6 +203,7 @@ class PlanService:
         preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
         orders = [to_columns(plan_id, child) for child in preview.children]
         columns = to_plan_columns(preview, planned.kind, planned.parent_id)
+        self._previewed.add(plan_id)
         await self._send.send(PlanPreviewed(columns, orders))
         return Answered("previewed", preview.confirmation)
 
@@ -238,7 +240,10 @@ class PlanService:
         }  # fmt: skip
         # The writer stores messages in their order: no intent of the plan is stored before its approval.
         await self._send.send(PlanProgress(plan_id, [], [], [], plan=approved))
-        self._start(plan_id, Running(plan, children, valid_until_ms, system.day_usd_of, resumed=False))
+        # In an older copy of the database a plan that was executed looks like a preview.
+        resumed = plan_id not in self._previewed
+        running = Running(plan, children, valid_until_ms, system.day_usd_of, resumed=resumed)
+        self._start(plan_id, running, on_restart="resume")
         return Answered("executing", f"valid for {plan.valid_for} s")
 
     async def _cancel(self, request: Request, *, protection: bool) -> Answered | None:
@@ -303,9 +308,9 @@ class PlanService:
                 plan, children = read(row["doc"]), self._children(plan_id)
                 approved_today = self._approved_today(moment().now_ms, but=plan_id)
                 running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
-                self._start(plan_id, running)
+                self._start(plan_id, running, on_restart=plan.failure.on_restart)
 
-    def _start(self, plan_id: str, running: Running) -> None:
+    def _start(self, plan_id: str, running: Running, *, on_restart: Literal["resume", "stop"]) -> None:
         self._running[plan_id] = running
         orders = [running.order(one) for one in read_children(self._reader, plan_id)]
         attempts = read_attempts(self._reader, plan_id)
@@ -322,7 +327,7 @@ class PlanService:
                 receipt,
                 moment(),
                 resumed=resumed,
-                on_restart=failure.on_restart,
+                on_restart=on_restart,
             ),
         )
         if resumed and was_asked(self._reader, plan_id, halted=self._halt.exists()):

@@ -257,6 +257,63 @@ def test_on_an_older_copy_of_the_database_each_child_is_looked_up_first() -> Non
     assert ends(world) == ["filled"]
 
 
+def test_an_older_copy_waits_for_the_requests_of_the_lost_process() -> None:
+    """The request that the copy does not know is processed just before it expires; then it is found, not sent again."""
+    world = started()
+    leaves(world, delay_ms=2_900)
+    world.restore(0)
+    for _ in range(12):
+        world.answer_all(lag_ms=0)
+        goes_on(world)
+        leaves(world)
+        world.advance(300)
+    assert len(world.sent) == 1
+    assert ends(world) == ["filled"]
+
+
+def test_an_older_copy_does_not_prove_absence_while_a_later_attempt_is_under_way() -> None:
+    world = started()
+    leaves(world, answers="50011")
+    world.advance(100)
+    world.reply(world.replies.pop())
+    armed = len(world.disk.commits)
+    world.advance(6_000)
+    goes_on(world)
+    leaves(world, delay_ms=2_900)
+    world.restore(armed)
+    assert states(world) == ["unknown"]
+    for _ in range(12):
+        world.answer_all(lag_ms=0)
+        goes_on(world)
+        leaves(world)
+        world.advance(300)
+    assert len(world.sent) == 2
+    assert ends(world) == ["filled"]
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_an_older_copy_after_the_validity_looks_up_each_child_before_it_ends(placed: bool) -> None:
+    world = started(valid_ms=10_000)
+    if placed:
+        leaves(world)
+    world.advance(20_000)
+    world.restore(0)
+    assert ends(world) == ["filled" if placed else "withheld"]
+    assert len(world.sent) == placed
+
+
+def test_a_child_that_will_not_be_sent_ends_although_the_exchange_cannot_be_asked() -> None:
+    world = World(1, 10_000, 0, Policy(canary=0))
+    world.advance(20_000)
+    world.restore(0)
+    for _ in range(40):
+        world.answer_all(lag_ms=0, error="HTTP status 502")
+        world.advance(2_000)
+    (child,) = world.execution.children
+    assert (child.state, child.reason) == ("withheld", "expired")
+    assert "could not be asked" in child.detail
+
+
 @pytest.mark.parametrize("code", ["50004", "50001", "50013", "50026", "51054", "51149", "59999"])
 def test_a_code_that_proves_nothing_leaves_the_order_unknown(code: str) -> None:
     world = started()

@@ -24,7 +24,8 @@ def expected(children: list[Child], own: int, **orders: dict[str, Any]) -> Expec
     """Return what is expected before the child ``own``; ``orders`` is what is known of the others: ``n1={...}``."""
 
     def order_of(number: int) -> ChildOrder:
-        return make_child(number, attempts=1 if f"n{number}" in orders else 0, **orders.get(f"n{number}", {}))
+        attempts = 1 if f"n{number}" in orders else 0
+        return make_child(number, **{"attempts": attempts, **orders.get(f"n{number}", {})})
 
     siblings = [one for one in children if key_of(one) == key_of(children[-1])]
     return expected_position(siblings, order_of, own)
@@ -39,6 +40,13 @@ def test_a_phase_expects_the_position_that_the_one_before_has_left() -> None:
     partly = {"state": ChildState.CANCELED, "acc_fill_sz": "0.5"}
     assert expected(children, 2, n1=partly) == Expected(D("1.5"), D("1.5"), True)
     assert expected(children, 2, n1={"state": ChildState.CANCELED, "acc_fill_sz": "0"}) == Expected(D(2), D(2), True)
+
+
+def test_an_order_that_was_found_without_an_intent_counts() -> None:
+    """The database is an older copy, made before the order was sent."""
+    children = made(CROSSES, positions=(position("2"),))
+    found = {"state": ChildState.FILLED, "acc_fill_sz": "2", "attempts": 0, "ord_id": "7"}
+    assert expected(children, 2, n1=found) == Expected(D(0), D(0), True)
 
 
 @pytest.mark.parametrize("state", [ChildState.SENT, ChildState.ACCEPTED, ChildState.WORKING, ChildState.UNKNOWN])

@@ -26,7 +26,7 @@ from okxsync.plans.commands import (
 from okxsync.plans.execution import Execution
 from okxsync.plans.replies import Stage, failed, judge
 from okxsync.plans.resolve import Answer, OrderRow, Question
-from okxsync.plans.states import PLACED, ChildState
+from okxsync.plans.states import ENDED, PLACED, ChildState
 from okxsync.plans.waves import Policy
 
 START_MS = 1_800_000_000_000
@@ -99,7 +99,6 @@ class World:
         self.levers: list[AskLever] = []
         self.sent: list[tuple[int, int]] = []
         self.receipts = 0
-        self.restored = False
         self.execution = self.begin(resumed=False)
         self.step()
 
@@ -277,17 +276,16 @@ class World:
         self._restart()
 
     def restore(self, commits: int) -> None:
-        """Start on a copy of the database that had only the first ``commits``; requests under way have ended."""
-        for _ in range(12):
-            self.advance(500)
+        """Start on a copy of the database that had only the first ``commits``; requests are still under way."""
         del self.disk.commits[commits:]
-        self.restored = True
         self._restart()
 
     def _restart(self) -> None:
         self.queue.clear()
         self.commands.clear()
         self.replies.clear()
+        for request in self.transit:
+            request.is_lost = True
         self.execution = self.begin(resumed=True)
         self.step()
 
@@ -314,7 +312,9 @@ class World:
             if round_ > 20:  # the mirror is late, so that it does not hide a mistake
                 for order in self.orders:
                     order.live = False
-                    self.follow(order)
+                    child = self.execution.child(order.child)
+                    if child.may_exist and child.state not in ENDED:
+                        self.follow(order)
             if round_ > 21 and self.execution.has_ended and not self.queue and not self.transit:
                 return
             self.advance(700)
@@ -326,7 +326,7 @@ class World:
             ours = [one for one in self.orders if one.child == child.number]
             if child.state in PLACED:
                 assert ours
-            if child.state in (ChildState.REFUSED, ChildState.ABSENT) and not self.restored:
+            if child.state in (ChildState.REFUSED, ChildState.ABSENT):
                 assert not ours, "an order exists of a child that ended without one"
             if child.state in (ChildState.WITHHELD, ChildState.SKIPPED, ChildState.REFUSED, ChildState.ABSENT):
                 assert child.reason, "I6: ended without a reason"
