@@ -32,6 +32,7 @@ from okxsync.plans.halt import HaltFile
 from okxsync.plans.known_refusals import read_known_refusals
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.plan_file import read
+from okxsync.plans.plan_structure import one_line
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.reasons import Reason
 from okxsync.plans.requests import Answered, Request, Requests
@@ -170,7 +171,7 @@ class PlanService:
         try:
             answered = await self._make_preview(request, body)
         except PlanError as error:
-            answered = Answered("bad-plan", str(error))
+            answered = Answered("bad-plan", "\n".join(one_line(line) for line in error.lines))
         except StoreError as error:
             answered = Answered("store-error", str(error))
         await self._send.send(PlanAnswer(request.id, clock.now_us(), answered.outcome, answered.detail))
@@ -253,7 +254,7 @@ class PlanService:
         if running := self._running.get(plan_id):
             assert running.runner
             running.runner.execution.cancel()
-        elif row["state"] == "previewed":
+        elif row["state"] in ("previewed", "discarded"):
             self._discarded.add(plan_id)
             await self._send.send(PlanProgress(plan_id, [], [], [], plan={"state": "discarded"}))
             return Answered(CANCELED, "the preview is discarded; nothing was sent")

@@ -1,6 +1,7 @@
 """Plans from the command line to the exchange and back, on a daemon of its own process."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -111,6 +112,18 @@ async def world(folder: Path) -> AsyncIterator[World]:
         yield World(folder, sandbox)
 
 
+def assert_free_of_secrets(folder: Path) -> None:
+    """No secret is in a table of plans or in the rest of the database, and no control character in an answer."""
+    secrets = re.findall(r'(?:secret_key|passphrase) = "(.+)"', (folder / "accounts.toml").read_text())
+    assert len(secrets) == 4
+    for file in folder.glob("okxsync.db*"):
+        content = file.read_bytes()
+        assert not any(secret.encode() in content for secret in secrets), file
+    details = [one["detail"] or "" for one in rows(folder / "okxsync.db", "SELECT detail FROM answers")]
+    assert details
+    assert all(detail.isprintable() for detail in details)
+
+
 async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         with processes.daemon(tmp_path / "accounts.toml"):
@@ -127,6 +140,13 @@ async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp
                 assert order["attempts"] == 1
             assert (await here.execute(preview))[0] == 6
             assert (await here.run("plan", "show", preview["plan"]["plan_id"]))[0] == code
+            unwanted = (await here.preview())["plan"]["plan_id"]
+            canceled = [await here.run("plan", "cancel", unwanted) for _ in range(2)]
+            assert [code for code, _ in canceled] == [0, 0], "a preview that is discarded has nothing to wait for"
+            hostile = PLAN.replace('["all"]', '["a0", "\\u001b[2J"]')
+            (tmp_path / "plan.toml").write_text(hostile.format(valid_for="60s"))
+            assert (await here.run("plan", "preview", str(tmp_path / "plan.toml")))[0] == 2
+        assert_free_of_secrets(tmp_path)
 
 
 async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_other_one_trades(tmp_path: Path) -> None:
