@@ -51,6 +51,8 @@ FAULTS: Final = (
 )  # fmt: skip
 WAL_HEADER: Final = 32
 FRAME_HEADER: Final = 24
+BACKFILLED: Final = 96
+"""Where the index of the log says how many frames are in the database file (SQLite docs: walformat, WalCkptInfo)."""
 
 
 async def happens(condition: Callable[[], bool]) -> None:
@@ -304,10 +306,8 @@ def document(chance: random.Random, names: Sequence[str], valid_s: int, kind: st
     side = chance.choice(["buy", "sell"]) if kind != "spot" else "buy"
     good = "+1%" if side == "buy" else "-1%"
     away = "-1.5%" if side == "buy" else "+1.5%"
-    leg = (
-        '[[legs]]\ninstrument = "{}"\nside = "{}"\ntype = "{}"\nprice = "mark {}"\n{}'
-        '[legs.size]\nrule = "{}"\nvalue = "{}"\n'
-    )
+    leg = '[[legs]]\ninstrument = "{}"\nside = "{}"\ntype = "{}"\nprice = "mark {}"\n{}'
+    leg += '[legs.size]\nrule = "{}"\nvalue = "{}"\n'
     legs = []
     pos_side = 'pos_side = "long"\n' if side == "buy" else 'pos_side = "short"\n'
     if kind in ("ioc", "mixed"):
@@ -409,7 +409,7 @@ def copy_database(chaos: Chaos, name: str, *, resume: bool) -> Path:
     folder = chaos.folder / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", "-shm"):
         source = Path(f"{chaos.database}{suffix}")
         if source.exists():
             shutil.copy(source, folder / source.name)
@@ -423,7 +423,7 @@ def copy_database(chaos: Chaos, name: str, *, resume: bool) -> Path:
 def put_back(chaos: Chaos, folder: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{chaos.database}{suffix}").unlink(missing_ok=True)
-    for file in folder.iterdir():
+    for file in (one for one in folder.iterdir() if one.suffix != ".db-shm"):
         shutil.copy(file, chaos.folder / file.name)
         os.chmod(chaos.folder / file.name, 0o600)
 
@@ -452,7 +452,9 @@ def cut_to_last_sync(folder: Path, chance: random.Random) -> int:
                 return set(db.execute("SELECT plan_id, child, attempt FROM plan_attempts"))
 
     complete = intents(ends[-1])
-    low, high = 0, len(ends) - 1
+    shared = (folder / "okxsync.db-shm").read_bytes()
+    synced = int.from_bytes(shared[BACKFILLED : BACKFILLED + 4], sys.byteorder)  # before frames go to the database file
+    low, high = sum(end < WAL_HEADER + synced * (FRAME_HEADER + page) for end in ends), len(ends) - 1
     while low < high:  # the earliest commit with all intents
         middle = (low + high) // 2
         if intents(ends[middle]) == complete:

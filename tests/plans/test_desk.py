@@ -152,6 +152,21 @@ async def test_a_resumed_plan_looks_up_each_child_and_sends_none_twice(tmp_path:
         assert [len(world.orders(account)) for account in ("a0", "a1", "a2")] == [1, 1, 1]
 
 
+async def test_an_order_without_an_intent_is_followed_to_its_end(tmp_path: Path) -> None:
+    """It was sent before an older copy of the database was restored."""
+    async with trading(tmp_path, accounts=1) as world:
+        cl_ord_id = make_cl_ord_id(OwnId(PLAN_ID, 1))
+        world.store.db.execute("UPDATE plan_orders SET state = 'accepted', ord_id = '7'")
+        world.store.db.execute(
+            "INSERT INTO orders (account, inst_id, ord_id, cl_ord_id, state, acc_fill_sz, source, received_at)"
+            " VALUES ('a0', 'BTC-USDT-SWAP', '7', ?, 'canceled', '0', 'ws', 1)",
+            [cl_ord_id],
+        )
+        with trio.fail_after(30):
+            await world.runner(resumed=True).run()
+        await until(lambda: world.states() == [("canceled", None)])
+
+
 async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path: Path) -> None:
     async with trading(tmp_path) as world:
         world.desk.halt.make()
