@@ -306,8 +306,7 @@ class PlanRunner:
         self._follows_at = now + TICK_S
         try:
             for number, order in read_orders(self._desk.reader, self._plan_id):
-                if self.execution.child(number).may_exist:
-                    self.execution.followed(number, order, moment())
+                self.execution.followed(number, order, moment())
             if now >= self._watches_at:
                 self._watches_at = now + WATCH_S
                 self.execution.doubted(read_doubted(self._desk.reader))
