@@ -51,6 +51,8 @@ FAULTS: Final = (
 )  # fmt: skip
 WAL_HEADER: Final = 32
 FRAME_HEADER: Final = 24
+SMALL: Final = 200 << 20
+"""A file system of fewer bytes may be filled completely."""
 BACKFILLED: Final = 96
 """Where the index of the log says how many frames are in the database file (SQLite docs: walformat, WalCkptInfo)."""
 
@@ -513,7 +515,8 @@ async def older_copy(chaos: Chaos, plan: dict[str, Any]) -> str:
 
 async def halt(chaos: Chaos, plan: dict[str, Any]) -> str:
     """Run ``okxsync halt`` while the database is usable, locked or on a full disk, or without a daemon."""
-    how = chaos.random.choice(["plain", "plain", "locked", "dead", "full"])
+    is_small = shutil.disk_usage(chaos.folder).total < SMALL
+    how = chaos.random.choice(["plain", "plain", "locked", "dead", *(["full"] if is_small else [])])
     moment = await wait_for_moment(chaos, plan)
     lock = filler = None
     if how == "locked":
@@ -569,9 +572,7 @@ def check_halt(chaos: Chaos, halted_ms: int) -> None:
 
 
 def fill(file: Path) -> None:
-    """Fill the file system of a folder, if it is a small one."""
-    if shutil.disk_usage(file.parent).total > 200 << 20:
-        return
+    """Fill a file system with a file."""
     with file.open("wb", buffering=0) as stream:
         size = 1 << 20
         while size:
