@@ -22,7 +22,6 @@ from okxsync.accounts.registry import Registry
 from okxsync.config.location import Location
 from okxsync.config.secret import ConfigError
 from okxsync.config.settings import Settings, load, stamps
-from okxsync.feed.coalesce import ReadCoalescer
 from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, wanted_channels
 from okxsync.messages import AccountRemoved, Heartbeat, Retention, Run
@@ -92,7 +91,6 @@ async def run(
         this_run = Run(next_run_id(database), now_us(), __version__, socket.gethostname(), os.getpid())
         dialers = Dialers(lock.touch, -lock.unheld_s)
         lock.touch(dialers.counted_s())
-        trio.lowlevel.add_instrument(ReadCoalescer(send))
         async with trio.open_nursery() as around:
             async with trio.open_nursery() as nursery:
                 receipts = Receipts()

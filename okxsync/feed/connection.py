@@ -21,6 +21,7 @@ from okxsync import events
 from okxsync.config.secret import ConfigError
 from okxsync.events import Event
 from okxsync.feed.dialers import dial
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
 from okxsync.feed.socket import ConnectError, SocketError, first_error
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
@@ -49,6 +50,7 @@ class FeedConnection:
         number: The connection's id in the register.
         spec: The connection's settings.
         send: Where frames and reports go.
+        reader: Reads the sockets.
         dialer: Limits new connections; shared by all connections to a host.
         clock: The exchange's clock.
         initial_us: How far back a channel is backfilled that was never subscribed before.
@@ -59,6 +61,7 @@ class FeedConnection:
         number: int,
         spec: ConnectionSpec,
         send: Outbox,
+        reader: SocketReader,
         dialer: RateLimiter,
         clock: ExchangeClock,
         initial_us: int = 0,
@@ -66,6 +69,7 @@ class FeedConnection:
         self._id = number
         self._spec = spec
         self._send = send
+        self._reader = reader
         self._dialer = dialer
         self._clock = clock
         self._initial_us = initial_us
@@ -136,6 +140,7 @@ class FeedConnection:
                         self._id,
                         self._spec,
                         socket,
+                        self._reader,
                         self._send,
                         self._clock,
                         self._enter,

@@ -29,6 +29,10 @@ import math
 from collections import deque
 from typing import Final, NamedTuple
 
+import trio
+
+from okxsync.runtime.clock import earliest_us, steady_s
+
 PING_S: Final = 5.0
 """The interval of beats, and so of coverage. OKX closes after 30 s of silence."""
 ALIGN_S: Final = 0.5
@@ -138,3 +142,8 @@ def next_beat(now_s: float) -> float:
     All connections share the same half seconds, so their pongs arrive, are handed over and are stored together.
     """
     return math.ceil((now_s + PING_S) / ALIGN_S) * ALIGN_S
+
+
+def now() -> Moment:
+    """Return the present moment."""
+    return Moment(earliest_us(), trio.current_time(), steady_s())

@@ -12,6 +12,7 @@ import trio
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.dialers import Dialers
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.spec import ConnectionSpec, Keys
 from okxsync.messages import MARKET, ConnectionRemoved, Lost, WantedChannels
 from okxsync.okx.sites import ENDPOINTS, Site
@@ -43,6 +44,7 @@ class ConnectionPool:
         blocked: Callable[[str], str | None] = lambda listener: None,
     ) -> None:
         self._send = send
+        self._reader = SocketReader(send)
         self._clock_of = clock_of
         self._dialers = dialers
         self._ids = dict(known_ids)
@@ -56,7 +58,7 @@ class ConnectionPool:
 
         A change is new settings, or the name of a listener for which ``blocked`` returns something new.
         """
-        async with trio.open_nursery() as nursery:
+        async with self._reader.running(), trio.open_nursery() as nursery:
             await self._apply(settings, nursery)
             async for changed in changes:
                 if isinstance(changed, Settings):
@@ -105,7 +107,9 @@ class ConnectionPool:
     def _connection(self, key: SpecKey, spec: ConnectionSpec, site: Site) -> FeedConnection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)
         initial_us = int(self._initial_s * 1e6) if spec.keys else 0
-        return FeedConnection(number, spec, self._send, self._dialers.of(site), self._clock_of(site), initial_us)
+        return FeedConnection(
+            number, spec, self._send, self._reader, self._dialers.of(site), self._clock_of(site), initial_us
+        )
 
     async def _run_connection(self, connection: FeedConnection, scope: trio.CancelScope, ended: trio.Event) -> None:
         try:

@@ -9,7 +9,8 @@ it is handled, so what is stored and what is covered cannot disagree.
 """
 
 import itertools
-from collections.abc import Awaitable, Callable, Collection
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -17,8 +18,9 @@ import trio
 
 from okxsync import events
 from okxsync.config.reveal import reveal
-from okxsync.feed.liveness import ANSWER_S, Liveness, Moment, next_beat
+from okxsync.feed.liveness import ANSWER_S, Liveness, Moment, next_beat, now
 from okxsync.feed.notes import SessionNotes
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys, slow_pause_s
 from okxsync.feed.subscriptions import SUBSCRIBE_S, Outcome, Subscriptions, rejection
@@ -26,7 +28,7 @@ from okxsync.messages import Frames, Message, Pong
 from okxsync.okx.codes import OF_CHANNELS
 from okxsync.okx.control import PING, PONG, Event, login_frame, read_event
 from okxsync.okx.rate_limits import RequestBudget
-from okxsync.runtime.clock import ExchangeClock, earliest_us, latest_us, now_us, steady_s
+from okxsync.runtime.clock import ExchangeClock, latest_us, now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.text import sanitize
 
@@ -45,6 +47,7 @@ class Session:
         number: The connection's id in the register.
         spec: The connection's settings.
         socket: The open socket; the caller closes it.
+        reader: Reads it.
         send: Where frames and reports go.
         clock: The exchange's clock, which signs the login.
         enter: Called with the name of each phase as it begins.
@@ -58,6 +61,7 @@ class Session:
         number: int,
         spec: ConnectionSpec,
         socket: Socket,
+        reader: SocketReader,
         send: Outbox,
         clock: ExchangeClock,
         enter: Callable[[str], Awaitable[None]],
@@ -68,6 +72,7 @@ class Session:
         self._id = number
         self._spec = spec
         self._socket = socket
+        self._reader = reader
         self._socket_number = next(_socket_numbers)
         self._send = send
         self._clock = clock
@@ -85,6 +90,10 @@ class Session:
         self._over = False
         self._frame_read = trio.Event()  # renewed with each beat
         self._pong_read = trio.Event()  # renewed with each pong
+        self._woken = trio.Event()  # for one of these three reasons; renewed each time
+        self._control: Event | str | None = None  # the control frame, or ``ping``, that was read last
+        self._failure: Exception | None = None  # of reading
+        self._behind = False  # a ping must be sent, to find out when we have caught up
         self._disconnect = trio.Event()
         self._why_disconnect = ""
 
@@ -106,8 +115,7 @@ class Session:
             nursery.start_soon(self._retry)
             nursery.start_soon(self._end_on_disconnect)
             while True:
-                if event := await self._read():
-                    await self._handle(event)
+                await self._handle(await self._next_event())
 
     def disconnect(self, why: str) -> None:
         """End the session for a reason that is known outside of it."""
@@ -140,7 +148,7 @@ class Session:
 
     def suspended_s(self) -> float:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
-        return self._liveness.suspended_s(_now())
+        return self._liveness.suspended_s(now())
 
     # The steps of a session
 
@@ -151,7 +159,7 @@ class Session:
         with trio.move_on_after(LOGIN_S):
             await self._request(frame)
             while True:
-                match await self._read():
+                match await self._next_event():
                     case Event(event="login", code=code) as event if str(code or "0") == "0":
                         self.conn_id = event.conn_id
                         return
@@ -159,7 +167,7 @@ class Session:
                         await self._handle(event)
                     case Event(event="login" | "error") as event:
                         raise rejection("login", event)
-                    case Event() as event:
+                    case event:
                         await self._handle(event)
         raise Disconnected(f"login: no answer within {LOGIN_S:.0f} s")
 
@@ -169,8 +177,7 @@ class Session:
             with trio.move_on_after(SUBSCRIBE_S):
                 await self._request(request.frame)
                 while self.subscriptions.incomplete:
-                    if event := await self._read():
-                        await self._handle(event)
+                    await self._handle(await self._next_event())
             await self._apply(self.subscriptions.settle(now_us()))
         await self._apply(self.subscriptions.finish())
 
@@ -178,7 +185,7 @@ class Session:
         """Send a ping on each beat, whatever else is sent; a frame must follow each."""
         while True:
             beat = next_beat(trio.current_time())
-            due = self._liveness.on_beat(_now())
+            due = self._liveness.on_beat(now())
             self._frame_read = trio.Event()
             with trio.move_on_at(due) as sending:
                 await self._ping()
@@ -186,7 +193,7 @@ class Session:
                 raise Disconnected(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
             with trio.move_on_at(due):
                 await self._frame_read.wait()
-            if why := self._liveness.verdict(_now()):
+            if why := self._reader.stalled_since is None and self._liveness.verdict(now()):
                 raise Disconnected(why)
             await trio.sleep_until(beat)
 
@@ -203,28 +210,91 @@ class Session:
 
     # Reading
 
-    async def _read(self) -> Event | None:
-        """Receive one frame, forward it, and return it if it is a control frame."""
-        frame = await self._socket.receive()
+    async def _next_event(self) -> Event:
+        """Return the next control frame; until it comes the reader forwards what else arrives.
+
+        Nothing is read until this is called again, so frames and reports about channels keep their order.
+        """
+        while True:
+            for message in self._take():
+                await self._forward(message)
+            if self._control is None:
+                if self._socket.ended:
+                    await self._socket.raise_closed()
+                with self._reader.reading(self):
+                    await self._woken.wait()
+            self._woken = trio.Event()
+            if self._failure:
+                raise self._failure
+            if self._behind:
+                self._behind = False
+                await self._ping()
+            control, self._control = self._control, None
+            if control == PING:
+                await self._socket.send(PONG)
+            elif isinstance(control, Event):
+                return control
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._socket.fileno()
+
+    def read(self) -> Sequence[Message]:
+        """Read what has arrived, for the reader: see ``reader.Source``."""
+        try:
+            self._socket.read()
+            messages = self._take()
+        except Exception as error:  # a bug is reported by the session's own task, and ends only that
+            self._failure = error
+            messages = []
+        if self._failure or self._control is not None or self._socket.ended:
+            self._reader.remove(self)
+            self._woken.set()
+        return messages
+
+    def on_stall(self, began: Moment) -> None:
+        """Nothing was read since ``began``: see ``reader.Source``."""
+        self._liveness.on_stall(began)
+        if self._liveness.on_resume(now()):
+            self._behind = True
+            self._reader.remove(self)
+            self._woken.set()
+
+    def _take(self) -> list[Message]:
+        """Return the messages to the writer about the frames that were read, up to and with the next control frame."""
+        messages: list[Message] = []
+        waiting = self._socket.messages
+        while waiting and self._control is None:
+            if waiting[0] == PONG:
+                waiting.popleft()
+                messages += self._on_pong()
+            else:
+                messages.append(self._take_frames(waiting))
+        return messages
+
+    def _take_frames(self, waiting: deque[str]) -> Frames:
+        """Take frames up to the next ``pong``, or up to and with the next control frame."""
         at = self._liveness.stamp(now_us())
+        frames: list[tuple[int, str]] = []
+        while waiting and self._control is None and (frame := waiting[0]) != PONG:
+            frames.append((at, waiting.popleft()))
+            self._control = PING if frame == PING else read_event(frame)
+        self._on_frame()
+        return Frames(self._id, self._spec.listener, frames, self._socket_number, self._liveness.answered_us)
+
+    def _on_frame(self) -> None:
         self._liveness.on_frame()
         self._frame_read.set()
-        if frame == PONG:
-            await self._handle_pong()
-            return None
-        sent_after = self._liveness.answered_us
-        await self._forward(Frames(self._id, self._spec.listener, [(at, frame)], self._socket_number, sent_after))
-        if frame == PING:
-            await self._socket.send(PONG)
-        return read_event(frame)
 
-    async def _handle_pong(self) -> None:
-        proof = self._liveness.on_pong(_now())
+    def _on_pong(self) -> list[Message]:
+        self._on_frame()
+        proof = self._liveness.on_pong(now())
         self._pong_read.set()
         self._pong_read = trio.Event()
         # While two sockets have one id, only the one that covers the channels proves anything about them.
         if proof and self.subscriptions.counting and not self.replaced:
-            await self._forward(Pong(self._id, self._spec.listener, proof.at, proof.rtt_us))
+            return [Pong(self._id, self._spec.listener, proof.at, proof.rtt_us)]
+        return []
 
     async def _handle(self, event: Event) -> None:
         """Handle a control frame that does not answer the login."""
@@ -263,13 +333,13 @@ class Session:
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:
-            self._liveness.on_stall(_now())
+            self._liveness.on_stall(now())
             await self._send.send(message)
-            if self._liveness.on_resume(_now()):
+            if self._liveness.on_resume(now()):
                 await self._ping()
 
     async def _ping(self) -> int:
-        number = self._liveness.on_ping(_now())
+        number = self._liveness.on_ping(now())
         await self._socket.send(PING)
         return number
 
@@ -277,7 +347,3 @@ class Session:
         await trio.sleep_until(self._budget.opens_at(trio.current_time()))
         self._budget.take(trio.current_time())
         await self._socket.send(frame)
-
-
-def _now() -> Moment:
-    return Moment(earliest_us(), trio.current_time(), steady_s())

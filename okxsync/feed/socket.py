@@ -23,11 +23,11 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError,
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
 from okxsync.feed.framing import Deframer, TooLarge
-from okxsync.feed.tcp import open_tcp
+from okxsync.feed.tcp import Tcp, open_tcp
+from okxsync.feed.tls import Tls, open_tls
 from okxsync.runtime.text import sanitize
 
 E = TypeVar("E", bound=BaseException)
-T = TypeVar("T", bound=trio.abc.Stream)
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """No frame of OKX comes near this size. A larger one ends the connection."""
@@ -100,39 +100,65 @@ class _Attempt:
 
 
 class Socket:
-    """Text frames both ways. Both methods raise SocketError once the connection has ended."""
+    """Text frames both ways. Reading never waits: wait until ``fileno`` is readable first.
+
+    Attributes:
+        messages: The frames that were read and not taken yet; invalid UTF-8 becomes replacement characters.
+    """
 
     def __init__(self, connection: WebSocketConnection, transport: "_Transport") -> None:
         self._connection = connection
         self._transport = transport
         self._deframer = Deframer(MAX_MESSAGE_BYTES)
-        self._messages: deque[str] = deque()
+        self.messages: deque[str] = deque()
+        self._parse(transport.early)
 
-    async def receive(self) -> str:
-        """Return the next frame; invalid UTF-8 becomes replacement characters."""
-        while not self._messages:
-            if self._deframer.over or self._transport.ended:
-                await self._raise_closed()
-            data = await self._transport.read()
-            try:
-                self._messages.extend(self._deframer.feed(data))
-            except TooLarge:
-                raise SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB") from None
-            if self._deframer.other:
-                self._transport.pass_to_library(bytes(self._deframer.other))
-                self._deframer.other.clear()
-        return self._messages.popleft()
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._transport.fileno()
 
-    async def _raise_closed(self) -> NoReturn:
-        """Raise what the library makes of the last bytes of the peer."""
+    @property
+    def ended(self) -> bool:
+        """Whether no more messages will come; ``raise_closed`` says why."""
+        return self._deframer.over or self._transport.ended
+
+    def read(self) -> None:
+        """Read once what has arrived.
+
+        Raises:
+            SocketError: a frame is too large, or the peer does not read our answers.
+        """
+        if data := self._transport.read():
+            self._parse(data)
+
+    def _parse(self, data: bytes | bytearray) -> None:
+        try:
+            self.messages.extend(self._deframer.feed(data))
+        except TooLarge:
+            raise SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB") from None
+        if self._deframer.other:
+            self._transport.pass_to_library(bytes(self._deframer.other))
+            self._deframer.other.clear()
+
+    async def raise_closed(self) -> NoReturn:
+        """Raise what the library makes of the last bytes of the peer.
+
+        Raises:
+            SocketError: always.
+        """
         self._transport.let_library_read()
         try:
             await self._connection.get_message()
         except ConnectionClosed as error:
             raise _closed(error) from None
-        raise SocketError("the peer broke the protocol", 1006)
+        raise SocketError("a protocol error of the peer", 1006)
 
     async def send(self, text: str) -> None:
+        """Send a frame.
+
+        Raises:
+            SocketError: the connection has ended.
+        """
         try:
             await self._connection.send_message(text)
         except ConnectionClosed as error:
@@ -200,7 +226,7 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
 
 
 @asynccontextmanager
-async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
+async def _dialled(attempt: _Attempt) -> AsyncIterator[Tcp | Tls]:
     """Resolve the name, connect over TCP, and do the TLS handshake if the address requires one."""
     try:
         # Trio resolves again when it connects, but its errors do not say which of the two failed.
@@ -212,7 +238,7 @@ async def _dialled(attempt: _Attempt) -> AsyncIterator[trio.abc.Stream]:
     try:
         if attempt.secure:
             attempt.step = "TLS"
-            yield await _shake_hands(tcp, attempt.host)
+            yield await open_tls(tcp, attempt.host)
         else:
             yield tcp
     finally:
@@ -227,12 +253,15 @@ class _Transport(trio.abc.Stream):
     closes within that handshake, an error is raised; the library alone would wait for an answer.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: Tcp | Tls) -> None:
         self._stream = stream
         self._head: bytearray | None = bytearray()  # of the response to the upgrade, until it is complete
-        self._early: bytes | bytearray = b""  # bytes that arrived with it
+        self.early: bytes | bytearray = b""  # bytes that arrived with it
         self._to_library, self._from_socket = trio.open_memory_channel[bytes](MAX_UNPROCESSED)
         self.ended = False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Read for the library."""
@@ -254,21 +283,18 @@ class _Transport(trio.abc.Stream):
         if (ends := head.find(b"\r\n\r\n") + 4) >= 4:
             self._head = None
             if head.startswith(b"HTTP/1.1 101"):
-                self._early = head[ends:]
-                return data[: len(data) - len(self._early)]
+                self.early = head[ends:]
+                return data[: len(data) - len(self.early)]
             self.let_library_read()
         return data
 
-    async def read(self) -> bytes | bytearray:
-        """Read for ``Socket``, after the handshake. At the end return no bytes, and set ``ended``."""
-        if self._early:
-            data, self._early = self._early, b""
-            return data
+    def read(self) -> bytes | None:
+        """Read for ``Socket``, after the handshake; see ``Tcp.read``. At the end set ``ended``."""
         try:
-            data = await self._stream.receive_some()
+            data = self._stream.read()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
-        self.ended = not data
+        self.ended = data == b""
         return data
 
     def pass_to_library(self, data: bytes) -> None:
@@ -293,15 +319,6 @@ class _Transport(trio.abc.Stream):
     async def aclose(self) -> None:
         self._from_socket.close()
         await self._stream.aclose()
-
-
-async def _shake_hands(tcp: T, host: str) -> trio.SSLStream[T]:
-    stream = trio.SSLStream(tcp, ssl.create_default_context(), server_hostname=host, https_compatible=True)
-    try:
-        await stream.do_handshake()
-    except trio.BrokenResourceError as error:
-        raise error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)) from None
-    return stream
 
 
 def _closed(error: ConnectionClosed) -> SocketError:

@@ -1,8 +1,7 @@
-"""TCP opened by trio, with a read of our own that costs a fifth less for each frame.
+"""TCP opened by trio, with a read that never waits: whoever calls it knows that bytes have arrived.
 
-Frames mostly arrive one at a time. A read that did not fill the buffer has emptied the socket, so the next read waits
-at once; trio's own would try, fail, and then wait. All sockets read into one shared buffer. That is safe, because
-nothing else runs between a read and the copy of its data. Allocating 64 KiB for each frame costs more than the frame.
+All sockets read into one shared buffer. That is safe, because nothing else runs between a read and the copy of its
+data. Allocating 64 KiB for each frame costs more than the frame.
 """
 
 import os
@@ -26,41 +25,45 @@ async def open_tcp(host: str, port: int) -> "Tcp":
     return Tcp(await trio.open_tcp_stream(host, port, happy_eyeballs_delay=NEXT_ADDRESS_S))
 
 
-class Tcp(trio.abc.HalfCloseableStream):
+class Tcp(trio.abc.Stream):
     """A connected stream."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._emptied = True
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._stream.socket.fileno()
+
+    def read(self, max_bytes: int | None = None) -> bytes | None:
+        """Return what has arrived, at most 64 KiB; no bytes at the end, None if nothing has arrived.
+
+        Raises:
+            trio.ClosedResourceError: we have closed it.
+            trio.BrokenResourceError: the connection is broken.
+        """
+        if (number := self.fileno()) < 0:
+            raise trio.ClosedResourceError
+        try:
+            return bytes(_buffer[: os.readv(number, [_buffer[:max_bytes]])])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        room = _buffer[:max_bytes]
-        socket = self._stream.socket
         while True:
-            if self._emptied and socket.fileno() >= 0:
-                await trio.lowlevel.wait_readable(socket)
-            else:
-                await trio.lowlevel.checkpoint()
-            if socket.fileno() < 0:
+            if self.fileno() < 0:
                 raise trio.ClosedResourceError
-            try:
-                size = os.readv(socket.fileno(), [room])
-            except BlockingIOError:
-                self._emptied = True
-            except OSError as error:
-                raise trio.BrokenResourceError(str(error)) from error
-            else:
-                self._emptied = size < len(room)
-                return bytes(room[:size])
+            await trio.lowlevel.wait_readable(self._stream.socket)
+            if (data := self.read(max_bytes)) is not None:
+                return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.config.secret import Secret, SecretSource
 from okxsync.feed.connection import FeedConnection
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.spec import Keys
 from okxsync.messages import Lost, Note, Phase, Subscribed
 from okxsync.okx.rate_limits import UNANSWERED_S, dial_slots
@@ -529,13 +530,14 @@ async def test_cancellation_in_any_phase_leaves_no_socket(
     exchange.script = script
     exchange.upgrades = phase != "connecting"
     timeline, dialer = Timeline(), RateLimiter(dial_slots(1))
+    reader = SocketReader(timeline.send)
     if phase == "waiting":
         async with dialer.acquire(0) as permit:
             permit.release()  # the place of this second is taken
-    async with trio.open_nursery() as nursery:
+    async with reader.running(), trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         with trio.move_on_after(0.9 if phase == "waiting" else 2) as scope:
-            await FeedConnection(7, spec_of(), timeline.send, dialer, FixedClock()).run()
+            await FeedConnection(7, spec_of(), timeline.send, reader, dialer, FixedClock()).run()
         assert scope.cancelled_caught
         now = trio.current_time()
         await wait_all_tasks_blocked()
@@ -558,11 +560,12 @@ async def test_a_connection_that_was_live_dials_before_those_that_never_were(
 
     exchange.script = script
     timeline, dialer = Timeline(), RateLimiter(dial_slots(1))
-    async with trio.open_nursery() as nursery:
+    reader = SocketReader(timeline.send)
+    async with reader.running(), trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
         for number in range(20):
             spec = spec_of(listener=f"a{number:02}")
-            nursery.start_soon(FeedConnection(number, spec, timeline.send, dialer, FixedClock()).run)
+            nursery.start_soon(FeedConnection(number, spec, timeline.send, reader, dialer, FixedClock()).run)
             await wait_all_tasks_blocked()
         await timeline.reaches("live", 5)
         live = [row.listener for row in timeline.of(Phase) if row.phase == "live"]

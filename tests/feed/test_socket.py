@@ -21,7 +21,7 @@ from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from okxsync.feed.socket import SocketError, first_error, open_socket, reach
-from tests.support.scripted_peer import Resolver
+from tests.support.scripted_peer import Resolver, receive
 
 LIMIT_S = 5.0
 
@@ -56,7 +56,7 @@ async def end_of(url: str, within_s: float = math.inf) -> SocketError:
     with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
         async with open_socket(url, within_s) as socket:
             while True:
-                await socket.receive()
+                await receive(socket)
     error = caught.value
     return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
@@ -286,7 +286,7 @@ async def test_only_a_certificate_of_that_host_by_a_known_authority_is_accepted(
         url = url.replace("ws://", "wss://")
         if trusted and name == "127.0.0.1":
             async with open_socket(url) as socket:
-                assert await socket.receive() == "secret"
+                assert await receive(socket) == "secret"
             await reach(url.replace("wss://", "https://"), LIMIT_S)
         else:
             assert str(await end_of(url)).startswith(f"{where(url)} TLS: certificate verify failed: ")
@@ -306,7 +306,7 @@ async def test_frames_in_one_segment_with_the_handshake_or_the_close_are_not_los
         with pytest.RaisesGroup(SocketError, flatten_subgroups=True, allow_unwrapped=True) as caught:
             async with open_socket(url) as socket:
                 while True:
-                    received.append(await socket.receive())
+                    received.append(await receive(socket))
         assert received == ["first", "second", "third"]
         error = first_error(caught.value) if isinstance(caught.value, BaseExceptionGroup) else caught.value
         assert (error.code, str(error)) == (4006, "closed with 4006: bye!")
@@ -322,7 +322,7 @@ async def test_a_control_ping_is_answered_while_data_flows() -> None:
         await trio.sleep_forever()
 
     async with tcp_peer(pinging) as url, open_socket(url) as socket:
-        assert [await socket.receive(), await socket.receive()] == ["data", "answered"]
+        assert [await receive(socket), await receive(socket)] == ["data", "answered"]
 
 
 async def test_a_protocol_error_of_the_peer_ends_the_connection() -> None:

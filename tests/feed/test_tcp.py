@@ -103,5 +103,5 @@ async def test_it_is_a_stream() -> None:
     async with connected() as (ours, theirs):
         await ours.wait_send_all_might_not_block()
         await ours.send_all(b"there")
-        await ours.send_eof()
+        await ours.aclose()
         assert [await theirs.receive_some(), await theirs.receive_some()] == [b"there", b""]

@@ -10,6 +10,7 @@ from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.dialers import Dialers
 from okxsync.feed.pool import ConnectionPool, SpecKey
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.spec import ConnectionSpec
 from okxsync.messages import Message
 from okxsync.okx.rate_limits import dial_slots
@@ -26,9 +27,10 @@ async def connected(
 ) -> AsyncIterator[tuple[FeedConnection, Timeline]]:
     """Run a connection; cancel it in the end."""
     timeline = Timeline()
-    async with trio.open_nursery() as nursery:
+    reader = SocketReader(timeline.send)
+    async with reader.running(), trio.open_nursery() as nursery:
         nursery.start_soon(timeline.collect)
-        connection = FeedConnection(7, spec, timeline.send, RateLimiter(dial_slots(3)), clock or FixedClock())
+        connection = FeedConnection(7, spec, timeline.send, reader, RateLimiter(dial_slots(3)), clock or FixedClock())
         nursery.start_soon(connection.run)
         yield connection, timeline
         nursery.cancel_scope.cancel()

@@ -1,10 +1,10 @@
-"""A scripted exchange: real WebSocket frames over memory streams, so that time can be virtual.
+"""A scripted exchange: real WebSocket frames over socket pairs, so that time can be virtual.
 
 ``Exchange`` replaces TCP. Each dial runs the test's script with a ``Peer``; ``Timeline`` and ``Received`` have what the
 session under test reports. Nothing here waits in real time, and nothing leaves the process.
 """
 
-import socket
+import socket as stdlib_socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import msgspec
 import trio
-from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
 
 from okxsync.config.secret import Secret
+from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
-from okxsync.feed.socket import SocketError, first_error, open_socket
+from okxsync.feed.socket import Socket, SocketError, first_error, open_socket
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys
+from okxsync.feed.tcp import Tcp
 from okxsync.messages import Message, Phase
 from okxsync.okx.channels import subscription
 from okxsync.runtime.outbox import Inbox, open_outbox
@@ -108,7 +109,7 @@ class Resolver(trio.abc.HostnameResolver):
 
     async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
         await trio.lowlevel.checkpoint()
-        return socket.getaddrinfo("127.0.0.1", port, family, type, proto, flags | socket.AI_NUMERICHOST)
+        return stdlib_socket.getaddrinfo("127.0.0.1", port, family, type, proto, flags | stdlib_socket.AI_NUMERICHOST)
 
     async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]
         raise NotImplementedError
@@ -130,30 +131,16 @@ class Exchange:
         self.counted: list[float] = []  # times
         self.open = 0  # sockets that the daemon's half has not closed
 
-    async def dial(self, host: str, port: int) -> "trio.StapledStream[Any, Any]":
+    async def dial(self, host: str, port: int) -> Tcp:
         """Replace ``open_tcp``."""
         await trio.lowlevel.checkpoint()
         self.dials.append(trio.current_time())
         if self.refuses_tcp:
             raise OSError("connection refused")
-        ours, theirs = memory_stream_pair()
-        theirs.send_stream.close_hook = self._closed
-        deliver = theirs.send_stream.send_all_hook
-        assert deliver
-
-        async def send() -> None:
-            if not self.reads:
-                await trio.sleep_forever()
-            await deliver()
-
-        theirs.send_stream.send_all_hook = send
+        ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in stdlib_socket.socketpair())
         self.open += 1
-        if self.upgrades:
-            self._nursery.start_soon(self._serve, ours, len(self.dials) - 1)
-        return theirs
-
-    def _closed(self) -> None:
-        self.open -= 1
+        self._nursery.start_soon(self._serve, ours, len(self.dials) - 1)
+        return _Dialled(theirs, self)
 
     async def _serve(self, stream: trio.abc.Stream, number: int) -> None:
         if (delay_s := self.count_after()) > 0:
@@ -162,6 +149,8 @@ class Exchange:
         if (delay_s := self.answer_after()) > 0:
             await trio.sleep(delay_s)
         try:
+            if not self.upgrades:
+                await trio.sleep_forever()
             async with trio.open_nursery() as nursery:
                 request = await wrap_server_stream(nursery, stream)
                 if self.rejects:
@@ -171,7 +160,39 @@ class Exchange:
                 nursery.cancel_scope.cancel()
         except* (ConnectionClosed, HandshakeError, trio.BrokenResourceError):
             pass  # the client has left
-        await trio.aclose_forcefully(stream)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+class _Dialled(Tcp):
+    """The client's half of a connection."""
+
+    def __init__(self, stream: trio.SocketStream, exchange: Exchange) -> None:
+        super().__init__(stream)
+        self._exchange = exchange
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._exchange.reads:
+            await trio.sleep_forever()
+        await super().send_all(data)
+
+    async def aclose(self) -> None:
+        self._exchange.open -= self.fileno() >= 0
+        await super().aclose()
+
+
+async def receive(opened: Socket) -> str:
+    """Return the next frame.
+
+    Raises:
+        SocketError: the connection has ended.
+    """
+    while not opened.messages:
+        if opened.ended:
+            await opened.raise_closed()
+        await trio.lowlevel.wait_readable(opened.fileno())
+        opened.read()
+    return opened.messages.popleft()
 
 
 class Timeline:
@@ -236,11 +257,13 @@ class SessionRun:
 
     async def run(self, spec: ConnectionSpec) -> None:
         try:
-            async with open_socket(spec.url) as opened:
+            reader = SocketReader(self.send)
+            async with open_socket(spec.url) as opened, reader.running():
                 self.session = Session(
                     7,
                     spec,
                     opened,
+                    reader,
                     self.send,
                     FixedClock(),
                     self.enter,

@@ -1,0 +1,116 @@
+"""TLS as a client over a TCP stream, with a read that never waits (see ``feed.tcp``).
+
+``trio.SSLStream`` only reads by waiting, and costs several calls for each record. Here OpenSSL works on two buffers:
+what TCP has read is put into one, and what is to be sent is taken from the other.
+"""
+
+import os
+import ssl
+from functools import lru_cache
+
+import trio
+
+from okxsync.feed.tcp import READ_BYTES, Tcp
+
+
+async def open_tls(tcp: Tcp, host: str) -> "Tls":
+    """Do the handshake as a client, and verify the certificate of ``host``. The caller closes ``tcp``.
+
+    Raises:
+        OSError: the handshake or the verification failed; ``ssl.SSLError`` is one.
+    """
+    stream = Tls(tcp, host)
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError as error:
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)) from None
+    return stream
+
+
+class Tls(trio.abc.Stream):
+    """An encrypted stream. Its end is that of TCP: a WebSocket says itself when it is complete."""
+
+    def __init__(self, tcp: Tcp, host: str) -> None:
+        self._tcp = tcp
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
+
+    def fileno(self) -> int:
+        return self._tcp.fileno()
+
+    async def do_handshake(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                self._feed(await self._tcp.receive_some())
+            else:
+                break
+        await self._flush()
+
+    def read(self) -> bytes | None:
+        """Return all that has arrived, so that the socket alone says when there is more; see ``Tcp.read``.
+
+        Raises:
+            trio.ClosedResourceError: we have closed it.
+            trio.BrokenResourceError: the connection is broken, or what arrived is not valid.
+        """
+        if (data := self._tcp.read()) is not None:
+            self._feed(data)
+        parts = []
+        while part := self._decrypt():
+            parts.append(part)
+        return b"".join(parts) or part  # the end, if there is nothing before it
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        while (data := self._decrypt(max_bytes or READ_BYTES)) is None:
+            self._feed(await self._tcp.receive_some())
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send; with it goes what TLS itself has to say, for example after the peer has changed its key."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        await self._flush()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._tcp.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._tcp.aclose()
+
+    async def _flush(self) -> None:
+        if self._to_send.pending:
+            await self._tcp.send_all(self._to_send.read())
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._received.write(data)
+        else:
+            self._received.write_eof()
+
+    def _decrypt(self, max_bytes: int = READ_BYTES) -> bytes | None:
+        """Return the next part of what was fed; no bytes at the end, None if nothing more was fed."""
+        try:
+            return self._tls.read(max_bytes)
+        except ssl.SSLWantReadError:
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """Return the context of all connections: each of its own would read the certificates of all authorities again.
+
+    The arguments are what OpenSSL itself reads, so that a change of them counts.
+    """
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a write never has to wait for a read
+    return context

@@ -1,0 +1,136 @@
+"""One task reads many sockets: real socket pairs, on virtual time."""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from okxsync.feed import reader as reading
+from okxsync.feed.liveness import STALL_S, Moment
+from okxsync.feed.reader import SocketReader
+from okxsync.messages import Frames, Message
+from okxsync.runtime.outbox import open_outbox
+from tests.support.outbox import MAX_BYTES, queue, queued
+
+
+class Line:
+    """A source that makes a message of whatever it reads."""
+
+    def __init__(self, number: int, reader: SocketReader) -> None:
+        self.number = number
+        self.reader = reader
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.stalls: list[Moment] = []
+        self.on_read: Callable[[], None] = lambda: None
+
+    def fileno(self) -> int:
+        return self.ours.fileno()
+
+    def read(self) -> Sequence[Message]:
+        self.on_read()
+        return [message_of(self.number, self.ours.recv(100).decode())]
+
+    def on_stall(self, began: Moment) -> None:
+        self.stalls.append(began)
+
+
+@contextmanager
+def lines(count: int, reader: SocketReader) -> Iterator[list[Line]]:
+    made = [Line(number, reader) for number in range(count)]
+    try:
+        yield made
+    finally:
+        for line in made:
+            line.ours.close()
+            line.theirs.close()
+
+
+def message_of(number: int, text: str) -> Frames:
+    return Frames(number, "alpha", [(0, text)])
+
+
+async def test_each_source_is_read_while_it_is_registered(autojump_clock: MockClock) -> None:
+    send, receive = queue()
+    reader = SocketReader(send)
+    with lines(2, reader) as (first, second):
+        async with reader.running():
+            with reader.reading(first):
+                first.theirs.send(b"a")
+                second.theirs.send(b"not registered")
+                await wait_all_tasks_blocked()
+                assert queued(receive) == [message_of(0, "a")]
+            first.theirs.send(b"not registered any more")
+            with reader.reading(second):
+                await trio.sleep(reading.PAUSE_S)
+                await wait_all_tasks_blocked()
+                assert queued(receive) == [message_of(1, "not registered")]
+
+
+async def test_passes_keep_a_distance_and_the_first_frame_is_read_at_once(autojump_clock: MockClock) -> None:
+    send, receive = queue()
+    reader = SocketReader(send)
+    with lines(2, reader) as (first, second):
+        async with reader.running():
+            with reader.reading(first), reader.reading(second):
+                await trio.sleep(1)
+                began = trio.current_time()
+                first.theirs.send(b"a")
+                await wait_all_tasks_blocked()
+                assert (queued(receive), trio.current_time()) == ([message_of(0, "a")], began)
+                first.theirs.send(b"b")
+                second.theirs.send(b"c")
+                await wait_all_tasks_blocked()
+                assert queued(receive) == []
+                await trio.sleep(reading.PAUSE_S)
+                await wait_all_tasks_blocked()
+                assert sorted(queued(receive), key=lambda one: one.connection_id) == [  # type: ignore[union-attr]
+                    message_of(0, "b"),
+                    message_of(1, "c"),
+                ]
+                assert trio.current_time() == pytest.approx(began + reading.PAUSE_S)
+
+
+async def test_a_source_that_is_removed_during_a_pass_is_not_read_in_it(autojump_clock: MockClock) -> None:
+    send, receive = queue()
+    reader = SocketReader(send)
+    with lines(2, reader) as (first, second):
+        first.on_read = lambda: reader.remove(second)
+        second.on_read = lambda: reader.remove(first)
+        async with reader.running():
+            with reader.reading(first), reader.reading(second):
+                first.theirs.send(b"a")
+                second.theirs.send(b"b")
+                await trio.sleep(1)
+                assert len(queued(receive)) == 1
+
+
+@pytest.mark.parametrize("waits_s", [STALL_S / 2, STALL_S * 2])
+async def test_a_full_queue_stops_all_reading_and_a_long_wait_is_a_stall(
+    autojump_clock: MockClock, waits_s: float
+) -> None:
+    send, receive = open_outbox(1, MAX_BYTES)
+    reader = SocketReader(send)
+    with lines(2, reader) as (first, second):
+        async with reader.running():
+            with reader.reading(first), reader.reading(second):
+                for line in (first, second):
+                    line.theirs.send(b"1")
+                await trio.sleep(reading.PAUSE_S)
+                assert reader.stalled_since
+                began_s = reader.stalled_since.s
+                first.theirs.send(b"2")
+                await trio.sleep(waits_s)
+                assert reader.stalled_since.s == began_s
+                received: list[Message] = []
+                while len(received) < 3:
+                    received += queued(receive)
+                    await trio.sleep(reading.PAUSE_S)
+                assert reader.stalled_since is None
+                texts = [one.frames[0][1] for one in received if isinstance(one, Frames)]
+                assert texts == ["1", "1", "2"]
+                stalls = [[round(stall.s - began_s, 3) for stall in line.stalls] for line in (first, second)]
+                assert stalls == ([[0.0], [0.0]] if waits_s > STALL_S else [[], []])
