@@ -1,17 +1,17 @@
-"""One task reads all sockets: what has arrived on any of them is read, parsed and handed over in one pass.
+"""One task reads all sockets: a pass reads, parses and queues what has arrived on any of them.
 
-A task for each socket costs three wake-ups for each frame: of the event loop, of the task and of the writer's side.
-Here the descriptors are collected in one of the operating system's (epoll, kqueue), for which a task can wait as for
-a socket. Passes are at least ``PAUSE_S`` apart. So an occasional frame is read at once, and a steady stream in batches.
+A task for each socket would be woken for each frame, and so would the task that sends batches to the writer. Here one
+descriptor of the operating system (epoll, kqueue) stands for all sockets, and a task can wait for it as for a socket.
+While frames arrive, a pass follows the one before after ``PAUSE_S``. So an occasional frame is read at once, and a
+steady stream in batches.
 
-A ``Source`` is read either by this task, while it is in ``reading``, or by its own, never by both.
+A ``Source`` is read by this task only while it is in ``reading``.
 """
 
-import math
 import selectors
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import Final, Protocol
 
 import trio
@@ -20,7 +20,8 @@ from okxsync.feed.liveness import STALL_S, Moment, now
 from okxsync.messages import Message
 from okxsync.runtime.outbox import Outbox
 
-PAUSE_S: Final = 0.004
+PAUSE_S: Final = 0.006
+"""Each batch costs a transaction: shorter pauses cost CPU time, longer ones make rows visible later."""
 MAX_PASS_S: Final = 0.005
 """After so long a pass lets other tasks run."""
 
@@ -44,12 +45,18 @@ class SocketReader:
         self._send = send
         self._selector = selectors.DefaultSelector()
         self._sources: dict[int, Source] = {}  # by descriptor
+        self._blocked: Source | None = None  # what it read waits for the writer
+        self._admitted = trio.Event()  # set when that has been sent
         self.stalled_since: Moment | None = None
         """Since when nothing is read because the queue to the writer is full."""
 
-    @contextmanager
-    def reading(self, source: Source) -> Iterator[None]:
-        """Read ``source`` for as long as the block runs, or until it is removed."""
+    @asynccontextmanager
+    async def reading(self, source: Source) -> AsyncIterator[None]:
+        """Read ``source`` for as long as the block runs, or until it is removed; its socket stays open until then.
+
+        The block ends only when all that was read has been sent to the writer, so whatever the source sends next
+        comes after it.
+        """
         number = source.fileno()
         self._selector.register(number, selectors.EVENT_READ)
         self._sources[number] = source
@@ -57,6 +64,9 @@ class SocketReader:
             yield
         finally:
             self.remove(source)
+            if self._blocked is source:
+                with trio.CancelScope(shield=True):  # ends when the writer has room, or the reader is cancelled
+                    await self._admitted.wait()
 
     def remove(self, source: Source) -> None:
         """Do not read ``source`` any more; its socket is still open."""
@@ -74,32 +84,43 @@ class SocketReader:
                 nursery.cancel_scope.cancel(reason="no socket is left")
 
     async def _run(self) -> None:
-        opens = -math.inf
         while True:
-            await trio.lowlevel.wait_readable(self._selector)
-            if opens > trio.current_time():
-                await trio.sleep_until(opens)
-            opens = trio.current_time() + PAUSE_S
-            await self._read_all()
+            if await self._read_all():
+                await trio.sleep(PAUSE_S)  # rather than wait: in a steady stream that is one wake-up less a pass
+            else:
+                await trio.lowlevel.wait_readable(self._selector)
 
-    async def _read_all(self) -> None:
+    async def _read_all(self) -> bool:
+        """Read each source on which something has arrived; return whether there was one."""
         began = time.monotonic()
-        for key, _ in self._selector.select(0):
+        readable = self._selector.select(0)
+        for key, _ in readable:
             if source := self._sources.get(key.fd):  # its task may have ended during this pass
-                for message in source.read():
-                    await self._forward(message)
+                await self._forward(source, source.read())
             if time.monotonic() - began > MAX_PASS_S:
                 await trio.lowlevel.checkpoint()
                 began = time.monotonic()
+        return bool(readable)
 
-    async def _forward(self, message: Message) -> None:
-        """Send ``message`` to the writer. While its queue is full nothing is read, and TCP holds the exchange back."""
+    async def _forward(self, source: Source, messages: Sequence[Message]) -> None:
+        for number, message in enumerate(messages):
+            try:
+                self._send.send_nowait(message)
+            except trio.WouldBlock:
+                await self._wait_and_forward(source, messages[number:])
+                break
+
+    async def _wait_and_forward(self, source: Source, messages: Sequence[Message]) -> None:
+        """Send while the writer's queue is full. Meanwhile nothing is read, and TCP holds the exchange back."""
+        began = self.stalled_since = now()
+        self._blocked, self._admitted = source, trio.Event()
         try:
-            self._send.send_nowait(message)
-        except trio.WouldBlock:
-            began = self.stalled_since = now()
-            await self._send.send(message)
-            self.stalled_since = None
-            if now().s - began.s > STALL_S:
-                for source in list(self._sources.values()):
-                    source.on_stall(began)
+            for message in messages:
+                await self._send.send(message)
+        finally:
+            self._blocked = None
+            self._admitted.set()
+        self.stalled_since = None
+        if now().s - began.s > STALL_S:
+            for other in list(self._sources.values()):
+                other.on_stall(began)

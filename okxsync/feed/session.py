@@ -221,7 +221,7 @@ class Session:
             if self._control is None:
                 if self._socket.ended:
                     await self._socket.raise_closed()
-                with self._reader.reading(self):
+                async with self._reader.reading(self):
                     await self._woken.wait()
             self._woken = trio.Event()
             if self._failure:

@@ -58,13 +58,13 @@ async def test_each_source_is_read_while_it_is_registered(autojump_clock: MockCl
     reader = SocketReader(send)
     with lines(2, reader) as (first, second):
         async with reader.running():
-            with reader.reading(first):
+            async with reader.reading(first):
                 first.theirs.send(b"a")
                 second.theirs.send(b"not registered")
                 await wait_all_tasks_blocked()
                 assert queued(receive) == [message_of(0, "a")]
             first.theirs.send(b"not registered any more")
-            with reader.reading(second):
+            async with reader.reading(second):
                 await trio.sleep(reading.PAUSE_S)
                 await wait_all_tasks_blocked()
                 assert queued(receive) == [message_of(1, "not registered")]
@@ -74,24 +74,23 @@ async def test_passes_keep_a_distance_and_the_first_frame_is_read_at_once(autoju
     send, receive = queue()
     reader = SocketReader(send)
     with lines(2, reader) as (first, second):
-        async with reader.running():
-            with reader.reading(first), reader.reading(second):
-                await trio.sleep(1)
-                began = trio.current_time()
-                first.theirs.send(b"a")
-                await wait_all_tasks_blocked()
-                assert (queued(receive), trio.current_time()) == ([message_of(0, "a")], began)
-                first.theirs.send(b"b")
-                second.theirs.send(b"c")
-                await wait_all_tasks_blocked()
-                assert queued(receive) == []
-                await trio.sleep(reading.PAUSE_S)
-                await wait_all_tasks_blocked()
-                assert sorted(queued(receive), key=lambda one: one.connection_id) == [  # type: ignore[union-attr]
-                    message_of(0, "b"),
-                    message_of(1, "c"),
-                ]
-                assert trio.current_time() == pytest.approx(began + reading.PAUSE_S)
+        async with reader.running(), reader.reading(first), reader.reading(second):
+            await trio.sleep(1)
+            began = trio.current_time()
+            first.theirs.send(b"a")
+            await wait_all_tasks_blocked()
+            assert (queued(receive), trio.current_time()) == ([message_of(0, "a")], began)
+            first.theirs.send(b"b")
+            second.theirs.send(b"c")
+            await wait_all_tasks_blocked()
+            assert queued(receive) == []
+            await trio.sleep(reading.PAUSE_S)
+            await wait_all_tasks_blocked()
+            assert sorted(queued(receive), key=lambda one: one.connection_id) == [  # type: ignore[union-attr]
+                message_of(0, "b"),
+                message_of(1, "c"),
+            ]
+            assert trio.current_time() == pytest.approx(began + reading.PAUSE_S)
 
 
 async def test_a_source_that_is_removed_during_a_pass_is_not_read_in_it(autojump_clock: MockClock) -> None:
@@ -100,12 +99,11 @@ async def test_a_source_that_is_removed_during_a_pass_is_not_read_in_it(autojump
     with lines(2, reader) as (first, second):
         first.on_read = lambda: reader.remove(second)
         second.on_read = lambda: reader.remove(first)
-        async with reader.running():
-            with reader.reading(first), reader.reading(second):
-                first.theirs.send(b"a")
-                second.theirs.send(b"b")
-                await trio.sleep(1)
-                assert len(queued(receive)) == 1
+        async with reader.running(), reader.reading(first), reader.reading(second):
+            first.theirs.send(b"a")
+            second.theirs.send(b"b")
+            await trio.sleep(1)
+            assert len(queued(receive)) == 1
 
 
 @pytest.mark.parametrize("waits_s", [STALL_S / 2, STALL_S * 2])
@@ -115,22 +113,70 @@ async def test_a_full_queue_stops_all_reading_and_a_long_wait_is_a_stall(
     send, receive = open_outbox(1, MAX_BYTES)
     reader = SocketReader(send)
     with lines(2, reader) as (first, second):
-        async with reader.running():
-            with reader.reading(first), reader.reading(second):
-                for line in (first, second):
-                    line.theirs.send(b"1")
+        async with reader.running(), reader.reading(first), reader.reading(second):
+            for line in (first, second):
+                line.theirs.send(b"1")
+            await trio.sleep(reading.PAUSE_S)
+            assert reader.stalled_since
+            began_s = reader.stalled_since.s
+            first.theirs.send(b"2")
+            await trio.sleep(waits_s)
+            assert reader.stalled_since.s == began_s
+            received: list[Message] = []
+            while len(received) < 3:
+                received += queued(receive)
                 await trio.sleep(reading.PAUSE_S)
-                assert reader.stalled_since
-                began_s = reader.stalled_since.s
-                first.theirs.send(b"2")
-                await trio.sleep(waits_s)
-                assert reader.stalled_since.s == began_s
-                received: list[Message] = []
-                while len(received) < 3:
-                    received += queued(receive)
-                    await trio.sleep(reading.PAUSE_S)
-                assert reader.stalled_since is None
-                texts = [one.frames[0][1] for one in received if isinstance(one, Frames)]
-                assert texts == ["1", "1", "2"]
-                stalls = [[round(stall.s - began_s, 3) for stall in line.stalls] for line in (first, second)]
-                assert stalls == ([[0.0], [0.0]] if waits_s > STALL_S else [[], []])
+            assert reader.stalled_since is None
+            texts = [one.frames[0][1] for one in received if isinstance(one, Frames)]
+            assert texts == ["1", "1", "2"]
+            stalls = [[round(stall.s - began_s, 3) for stall in line.stalls] for line in (first, second)]
+            assert stalls == ([[0.0], [0.0]] if waits_s > STALL_S else [[], []])
+
+
+async def test_a_source_sends_nothing_before_what_was_read_of_it_is_sent(autojump_clock: MockClock) -> None:
+    """A report about a control frame must not overtake the frames before it while the queue is full."""
+    send, receive = open_outbox(1, MAX_BYTES)
+    reader = SocketReader(send)
+    over = trio.Event()
+
+    async def read_once(line: Line) -> None:
+        async with reader.reading(line):
+            await over.wait()
+        await send.send(message_of(0, "report"))
+
+    with lines(1, reader) as (line,):
+        line.read = lambda: [message_of(0, text) for text in (line.ours.recv(100).decode(), "b", "c")]  # type: ignore[method-assign]
+        async with reader.running(), trio.open_nursery() as nursery:
+            nursery.start_soon(read_once, line)
+            line.theirs.send(b"a")
+            await wait_all_tasks_blocked()
+            over.set()
+            texts: list[str] = []
+            while len(texts) < 4:
+                await receive.wait()
+                texts += [one.frames[0][1] for one in queued(receive) if isinstance(one, Frames)]
+    assert texts == ["a", "b", "c", "report"]
+
+
+async def test_a_flood_on_one_source_delays_the_others_by_no_pass(autojump_clock: MockClock) -> None:
+    send, receive = open_outbox(1000, MAX_BYTES)
+    reader = SocketReader(send)
+    with lines(2, reader) as (flooded, other):
+        flooded.theirs.send(b"x" * 10_000)  # a read takes 100 bytes of it
+        other.theirs.send(b"y")
+        async with reader.running(), reader.reading(flooded), reader.reading(other):
+            await wait_all_tasks_blocked()
+            assert len(queued(receive)) == 2
+            await trio.sleep(1)
+            assert len(queued(receive)) == 99
+
+
+async def test_the_reader_s_end_releases_a_source_whose_messages_wait(autojump_clock: MockClock) -> None:
+    send, _ = open_outbox(1, MAX_BYTES)
+    send.send_nowait(message_of(1, "full"))
+    reader = SocketReader(send)
+    with trio.fail_after(10), lines(1, reader) as (line,):
+        line.theirs.send(b"a")
+        with trio.move_on_after(1):
+            async with reader.running(), reader.reading(line):
+                await trio.sleep_forever()
