@@ -59,10 +59,12 @@ class Tls(trio.abc.Stream):
         """
         if (data := self._tcp.read()) is not None:
             self._feed(data)
-        parts = []
-        while part := self._decrypt():
+        parts: list[bytes] = []
+        while self._undecrypted:
+            if not (part := self._decrypt()):
+                return b"".join(parts) or part  # the end, if there is nothing before it
             parts.append(part)
-        return b"".join(parts) or part  # the end, if there is nothing before it
+        return b"".join(parts) or None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while (data := self._decrypt(max_bytes or READ_BYTES)) is None:
@@ -92,6 +94,11 @@ class Tls(trio.abc.Stream):
             self._received.write(data)
         else:
             self._received.write_eof()
+
+    @property
+    def _undecrypted(self) -> bool:
+        """Whether OpenSSL may return more: to ask in vain costs an exception, which is more than decrypting a frame."""
+        return bool(self._received.pending or self._received.eof or self._tls.pending())
 
     def _decrypt(self, max_bytes: int = READ_BYTES) -> bytes | None:
         """Return the next part of what was fed; no bytes at the end, None if nothing more was fed."""
