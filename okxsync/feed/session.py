@@ -90,10 +90,10 @@ class Session:
         self._over = False
         self._frame_read = trio.Event()  # renewed with each beat
         self._pong_read = trio.Event()  # renewed with each pong
-        self._woken = trio.Event()  # for one of these three reasons; renewed each time
+        self._woken = trio.Event()  # by a control frame, a failure or the need for a ping; renewed each time
         self._control: Event | str | None = None  # the control frame, or ``ping``, that was read last
         self._failure: Exception | None = None  # of reading
-        self._behind = False  # a ping must be sent, to find out when we have caught up
+        self._behind = False  # the answer to a new ping will show that all was read
         self._disconnect = trio.Event()
         self._why_disconnect = ""
 

@@ -1,7 +1,7 @@
 """TLS as a client over a TCP stream, with a read that never waits (see ``feed.tcp``).
 
 ``trio.SSLStream`` only reads by waiting, and costs several calls for each record. Here OpenSSL works on two buffers:
-what TCP has read is put into one, and what is to be sent is taken from the other.
+one takes what TCP has read, and the other holds what TCP must send.
 """
 
 import os
@@ -28,7 +28,7 @@ async def open_tls(tcp: Tcp, host: str) -> "Tls":
 
 
 class Tls(trio.abc.Stream):
-    """An encrypted stream. Its end is that of TCP: a WebSocket says itself when it is complete."""
+    """An encrypted stream. It ends with TCP, without a close of its own: a WebSocket has its close frame."""
 
     def __init__(self, tcp: Tcp, host: str) -> None:
         self._tcp = tcp
@@ -72,7 +72,7 @@ class Tls(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; with it goes what TLS itself has to say, for example after the peer has changed its key."""
+        """Send, together with what TLS itself must send, for example after a key update of the peer."""
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
