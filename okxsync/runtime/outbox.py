@@ -180,7 +180,8 @@ class Inbox:
             EndOfChannel: the sending end is closed, and all was received.
             ClosedResourceError: this end is closed.
         """
-        await trio.lowlevel.checkpoint()
+        if self._has_messages():
+            await trio.lowlevel.checkpoint()
         while not self._has_messages():
             await self._queue.receivers.park()
 

@@ -72,7 +72,7 @@ class Written(msgspec.Struct, array_like=True):
     """What one transaction has stored; with ``error`` it was rolled back.
 
     The writer then retries the same batch, or ends if the error is ``permanent``. ``receipts`` are those of the
-    messages that are on disk now.
+    messages that are on disk now, ``batches`` is how many batches are acknowledged.
     """
 
     rows: int = 0
@@ -80,6 +80,7 @@ class Written(msgspec.Struct, array_like=True):
     error: str | None = None
     permanent: bool = False
     receipts: list[int] = []
+    batches: int = 0
 
 
 _ADD: Final = (

@@ -21,6 +21,12 @@ from okxsync.store.transaction import Written
 from okxsync.store.writer import Writer
 
 RETRY_S: Final = 1.0
+ACK_BATCHES: Final = 8
+"""So many batches are acknowledged together; the parent may have twice as many in flight (see ``handover``)."""
+ACK_S: Final = 0.02
+"""Fewer are acknowledged when no batch has followed for so long."""
+MAX_MERGED_BYTES: Final = 2**20
+"""Batches that have arrived together become one transaction, up to this size."""
 
 
 def main(location: Location, parent: socket.socket) -> int:
@@ -51,8 +57,9 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> Non
         DatabaseError: the error is permanent.
     """
     decode = msgspec.msgpack.Decoder(list[Message]).decode
-    while (body := _receive_next(parent, upkeep, writer)) is not None:
-        messages = decode(body)
+    inlet = _Inlet(parent, upkeep, writer)
+    while bodies := inlet.receive():
+        messages = [message for body in bodies for message in decode(body)]
         failed: tuple[int, str] | None = None  # since when, and why at first
         while True:
             try:
@@ -63,7 +70,7 @@ def _write_batches(parent: socket.socket, writer: Writer, upkeep: Upkeep) -> Non
                 if _has_hung_up(parent, RETRY_S):
                     return
             else:
-                _answer(parent, written)
+                inlet.acknowledge(written, len(bodies), at_once=failed is not None)
                 break
         upkeep.committed()
     with suppress(TransientError):
@@ -79,18 +86,62 @@ def _failure(since_us: int, why: str, now_us: int) -> Note:
     return events.WRITE_FAILED.note(now_us, None, f"from {since} to {until}: {why}")
 
 
-def _receive_next(parent: socket.socket, upkeep: Upkeep, writer: Writer) -> bytes | None:
-    """Return the next batch as ``receive`` does; flush and prune what is due once before, and while none arrives."""
-    state = writer.state
-    arrived = select.poll()
-    arrived.register(parent, select.POLLIN)
-    while True:
-        if not writer.wait_s():
-            with suppress(TransientError):  # the next batch reports it
-                writer.flush()
-        upkeep.run_due(state.retention.keep_s, state.retention.max_bytes, state.now_us())
-        if arrived.poll(min(upkeep.wait_s(), writer.wait_s()) * 1000):
-            return receive(parent)
+class _Inlet:
+    """Receives batches, and acknowledges them when that is needed.
+
+    A wake-up costs the parent as much as sending a batch. So in a steady stream it gets one acknowledgement for several
+    batches, and one alone if it waits for a receipt, or if no batch follows.
+    """
+
+    def __init__(self, parent: socket.socket, upkeep: Upkeep, writer: Writer) -> None:
+        self._parent = parent
+        self._upkeep = upkeep
+        self._writer = writer
+        self._stored = Written()  # not acknowledged yet
+        self._arrived = select.poll()
+        self._arrived.register(parent, select.POLLIN)
+
+    def receive(self) -> list[bytes]:
+        """Return all batches that have arrived, at least one, for one transaction; none at the end of the stream.
+
+        Flush and prune what is due once before, and while none arrives.
+        """
+        self._wait()
+        bodies: list[bytes] = []
+        size = 0
+        while size < MAX_MERGED_BYTES and (not bodies or self._arrived.poll(0)):
+            if (body := receive(self._parent)) is None:
+                break
+            bodies.append(body)
+            size += len(body)
+        return bodies
+
+    def acknowledge(self, written: Written, batches: int, at_once: bool) -> None:
+        """Acknowledge batches that are stored, now or later."""
+        before = self._stored
+        self._stored = Written(before.rows + written.rows, before.frames + written.frames, receipts=written.receipts,
+                               batches=before.batches + batches)  # fmt: skip
+        if at_once or written.receipts or self._stored.batches >= ACK_BATCHES:
+            self._send()
+
+    def _wait(self) -> None:
+        writer, upkeep, state = self._writer, self._upkeep, self._writer.state
+        while True:
+            if not writer.wait_s():
+                with suppress(TransientError):  # the next batch reports it
+                    writer.flush()
+            upkeep.run_due(state.retention.keep_s, state.retention.max_bytes, state.now_us())
+            wait_s = min(upkeep.wait_s(), writer.wait_s())
+            if self._stored.batches:
+                if self._arrived.poll(min(ACK_S, wait_s) * 1000):
+                    return
+                self._send()
+            elif self._arrived.poll(wait_s * 1000):
+                return
+
+    def _send(self) -> None:
+        _answer(self._parent, self._stored)
+        self._stored = Written()
 
 
 def _answer(parent: socket.socket, written: Written) -> None:

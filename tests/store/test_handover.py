@@ -6,8 +6,10 @@ import resource
 import select
 import signal
 import socket
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -16,13 +18,15 @@ import pytest
 import trio
 from pysqlite3 import dbapi2 as sqlite3
 
-from okxsync.messages import Frames, Message, Note, Retention
+from okxsync.messages import Frames, Message, Note, PlanProgress, Retention
+from okxsync.store import writer_process
 from okxsync.store.database import Connection
 from okxsync.store.engines import engine_of, open_database, open_reader
 from okxsync.store.handover import WriterDied, run_writer
+from okxsync.store.pipe import LENGTH, receive
 from okxsync.store.transaction import Written
 from okxsync.store.writer import Writer
-from okxsync.store.writer_process import _write_batches, main
+from okxsync.store.writer_process import ACK_BATCHES, _write_batches, main
 from tests.support.desk import NOW
 from tests.support.outbox import queue
 from tests.support.replay import WITHIN_S, until
@@ -220,7 +224,7 @@ def test_a_parent_that_dies_while_the_disk_fails_ends_it(path: Path, monkeypatch
     monkeypatch.delattr(select, "POLLRDHUP")  # macOS has none
     parent, child = socket.socketpair()
     body = msgspec.msgpack.encode(notes(1))
-    parent.sendall(2 * (len(body).to_bytes(4, "big") + body))  # the second batch stays unread
+    parent.sendall(len(body).to_bytes(4, "big") + body)
     with child, closing(open_database(path)) as database, ThreadPoolExecutor(1) as thread:
         database.execute("PRAGMA busy_timeout = 0")
         blocker = sqlite3.connect(path, isolation_level=None)
@@ -228,9 +232,63 @@ def test_a_parent_that_dies_while_the_disk_fails_ends_it(path: Path, monkeypatch
             blocker.execute("BEGIN IMMEDIATE")
             ended = thread.submit(_write_batches, child, Writer(database), upkeep)
             parent.recv(1)  # the error
+            parent.sendall(len(body).to_bytes(4, "big") + body)  # stays unread
             parent.close()
             ended.result(timeout=WITHIN_S)
     assert written(path) == []
+
+
+def test_what_arrives_together_is_stored_and_acknowledged_together(path: Path) -> None:
+    with writing(path) as parent:
+        send_batches(parent, notes(1), notes(2)[1:], notes(3)[2:])
+        assert next_acknowledgement(parent).batches == 3
+    assert written(path) == [0, 1, 2]
+
+
+def test_a_steady_stream_is_acknowledged_after_several_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_process, "ACK_S", WITHIN_S)
+    with writing(path) as parent:
+        for number in range(ACK_BATCHES):
+            send_batches(parent, notes(number + 1)[number:])
+            while len(written(path)) <= number:
+                time.sleep(0.001)
+        assert next_acknowledgement(parent).batches == ACK_BATCHES
+
+
+def test_a_receipt_waits_for_no_other_batch(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_process, "ACK_S", 100 * WITHIN_S)
+    with writing(path) as parent:
+        send_batches(parent, notes(1), [PlanProgress("none", [], [], [], {}, receipt=7)])
+        assert next_acknowledgement(parent).receipts == [7]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[socket.socket]:
+    """Run the writer in a thread; yield the parent's end."""
+    parent, child = socket.socketpair()
+    parent.settimeout(WITHIN_S)
+    with (
+        child,
+        closing(open_database(path)) as database,
+        ThreadPoolExecutor(1) as thread,
+        engine_of(path).upkeep(database) as upkeep,
+        closing(parent),
+    ):
+        ended = thread.submit(_write_batches, child, Writer(database), upkeep)
+        yield parent
+        parent.shutdown(socket.SHUT_WR)
+        ended.result(timeout=WITHIN_S)
+
+
+def send_batches(parent: socket.socket, *batches: list[Message]) -> None:
+    bodies = [msgspec.msgpack.encode(batch) for batch in batches]
+    parent.sendall(b"".join(LENGTH.pack(len(body)) + body for body in bodies))
+
+
+def next_acknowledgement(parent: socket.socket) -> Written:
+    body = receive(parent)
+    assert body
+    return msgspec.msgpack.decode(body, type=Written)
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,9 +1,10 @@
 """The engine of a database that is a SQLite file."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from okxsync.store.database import Check, Connection, Space, Upkeep
 from okxsync.store.prune import PruneSchedule
@@ -14,6 +15,10 @@ from okxsync.store.sqlite.vacuum import PageVacuum
 
 if TYPE_CHECKING:
     from okxsync.runtime.outbox import Outbox
+
+
+LOOK_S: Final = 0.05
+"""To look whether a checkpoint is due costs some 25 us, so small transactions do not each do it."""
 
 
 class SqliteEngine:
@@ -68,6 +73,13 @@ class _Upkeep:
     """Checkpoints and pruning; see ``store.database.Upkeep``."""
 
     def __init__(self, checkpoints: Checkpoints, pruning: PruneSchedule) -> None:
-        self.committed = checkpoints.start_if_due
+        self._checkpoints = checkpoints
+        self._looked_s = -LOOK_S
         self.wait_s = pruning.wait_s
         self.run_due = pruning.run_due
+
+    def committed(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._checkpoints.start_if_due()
