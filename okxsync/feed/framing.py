@@ -76,7 +76,7 @@ class Deframer:
     def _read_other(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
         """Handle a frame that is not a text message in one piece; return the message that it completes, if any."""
         kind, parts = head & ~_LAST, self._parts
-        if kind in (_PING, _PONG):
+        if kind in (_PING, _PONG) and head & _LAST and frame[1] < _TWO_BYTES:  # a valid control frame
             self.other += frame
             return None
         begins, goes_on = kind in (_TEXT, _BINARY) and parts is None, kind == _CONTINUED and parts is not None

@@ -89,6 +89,8 @@ def test_any_bytes_raise_only_too_large_and_none_are_kept_for_ever(junk: bytes, 
         frame(0x3, b"reserved"),
         b"\xc1\x01x",  # compressed, which was not negotiated
         frame(0x0, b"continues nothing"),
+        frame(0x9, b"a part of a ping", last=False),
+        frame(0x9, b"too long for a ping" * 10),
     ],
 )
 def test_everything_after_a_close_frame_or_a_protocol_error_goes_to_the_library(strange: bytes) -> None:

@@ -325,11 +325,12 @@ async def test_a_control_ping_is_answered_while_data_flows() -> None:
         assert [await receive(socket), await receive(socket)] == ["data", "answered"]
 
 
-async def test_a_protocol_error_of_the_peer_ends_the_connection() -> None:
+@pytest.mark.parametrize("error", [b"\x81\x81\0\0\0\0x", b"\x09\x01x"], ids=["masked", "a ping in parts"])
+async def test_a_protocol_error_of_the_peer_ends_the_connection(error: bytes) -> None:
     gone = trio.Event()
 
     async def masking(stream: trio.SocketStream) -> None:
-        await upgrade(stream, frame(b"good") + b"\x81\x81\0\0\0\0x")
+        await upgrade(stream, frame(b"good") + error)
         while await stream.receive_some():
             pass
         gone.set()
