@@ -30,10 +30,11 @@ class Tcp(trio.abc.Stream):
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        self._number = stream.socket.fileno()  # -1 once we have closed it
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
-        return self._stream.socket.fileno()
+        return self._number
 
     def read(self, max_bytes: int | None = None) -> bytes | None:
         """Return what has arrived, at most 64 KiB; no bytes at the end, None if nothing has arrived.
@@ -42,10 +43,10 @@ class Tcp(trio.abc.Stream):
             trio.ClosedResourceError: we have closed it.
             trio.BrokenResourceError: the connection is broken.
         """
-        if (number := self.fileno()) < 0:
+        if self._number < 0:
             raise trio.ClosedResourceError
         try:
-            return bytes(_buffer[: os.readv(number, [_buffer[:max_bytes]])])
+            return bytes(_buffer[: os.readv(self._number, [_buffer[:max_bytes]])])
         except BlockingIOError:
             return None
         except OSError as error:
@@ -53,7 +54,7 @@ class Tcp(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         while True:
-            if self.fileno() < 0:
+            if self._number < 0:
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._stream.socket)
             if (data := self.read(max_bytes)) is not None:
@@ -66,4 +67,5 @@ class Tcp(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
+        self._number = -1
         await self._stream.aclose()
