@@ -11,7 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -23,6 +23,9 @@ from okxsync.config.validate import Keys, mistakes
 from okxsync.messages import MARKET
 from okxsync.okx.channels import DEFAULT_CHANNELS, Subscription, subscription
 from okxsync.okx.sites import BUILT_IN, ENDPOINTS, Site, built_in_site, why_unusable
+
+Latency: TypeAlias = Literal["low", "lean"]
+"""Of rows in a steady stream of frames: visible soon, or later at less CPU time (see ``feed.reader``)."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True):
     accounts: tuple[AccountSettings, ...]
     seen: Mapping[Path, "Stamp"] = {}
     trading: TradingSettings = TradingSettings()
+    latency: Latency = "low"
 
 
 # The structure of the file. ``mistakes`` checks it against these types; what the values mean is checked below.
@@ -78,6 +82,10 @@ class Settings(msgspec.Struct, frozen=True):
 class _LogTable(msgspec.Struct, forbid_unknown_fields=True):
     keep: str | None = None
     max_size: str | None = None
+
+
+class _RunTable(msgspec.Struct, forbid_unknown_fields=True):
+    latency: str = "low"
 
 
 class _HistoryTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,6 +124,7 @@ class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     database: str = "okxsync.db"
     log: _LogTable = msgspec.field(default_factory=_LogTable)
     history: _HistoryTable = msgspec.field(default_factory=_HistoryTable)
+    run: _RunTable = msgspec.field(default_factory=_RunTable)
     market: _MarketTable | None = None
     trading: TradingTable = msgspec.field(default_factory=TradingTable)
     accounts: list[_AccountTable] = []
@@ -177,6 +186,12 @@ def missing_secrets(settings: Settings) -> list[str]:
             except ConfigError as error:
                 lines.append(f'{settings.path}: account "{account.name}", {field}: {error}')
     return lines
+
+
+def _latency(text: str) -> Latency:
+    if text not in get_args(Latency):
+        raise ValueError(f"expected {' or '.join(map(repr, get_args(Latency)))}, got {text!r}".replace("'", '"'))
+    return cast("Latency", text)
 
 
 def _database(folder: Path, text: str) -> Location:
@@ -258,11 +273,12 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     keep = checked("[log] keep", duration_s, file.log.keep) if file.log.keep else None
     max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
+    latency = checked("[run] latency", _latency, file.run.latency)
     database = checked("database", _database, path.parent, file.database)
     seen = {path: stamp_of(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
     trading = trading_settings(file.trading, {one.name: one for one in file.accounts}, problems)
     log = LogSettings(keep, max_size)
-    return Settings(path, database, log, initial, market, tuple(accounts), seen, trading), problems
+    return Settings(path, database, log, initial, market, tuple(accounts), seen, trading, latency), problems
 
 
 MAX_DIALS_PER_SECOND = 1000

@@ -12,7 +12,7 @@ import trio
 from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.dialers import Dialers
-from okxsync.feed.reader import SocketReader
+from okxsync.feed.reader import PAUSES_S, SocketReader
 from okxsync.feed.spec import ConnectionSpec, Keys
 from okxsync.messages import MARKET, ConnectionRemoved, Lost, WantedChannels
 from okxsync.okx.sites import ENDPOINTS, Site
@@ -70,6 +70,7 @@ class ConnectionPool:
     async def _apply(self, settings: Settings, nursery: trio.Nursery, only: str | None = None) -> None:
         """Start and end connections as the settings require, for all listeners or for one."""
         self._initial_s = settings.initial_s
+        self._reader.pause_s = PAUSES_S[settings.latency]
         if only is None:
             self._dialers.configure({site for _, site in specs_of(settings)})
         wanted = {}

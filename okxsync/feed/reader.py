@@ -2,8 +2,8 @@
 
 A task for each socket would be woken for each frame, and so would the task that sends batches to the writer. Here one
 descriptor of the operating system (epoll, kqueue) stands for all sockets, and a task can wait for it as for a socket.
-While frames arrive, a pass follows the one before after ``PAUSE_S``. So an occasional frame is read at once, and a
-steady stream in batches.
+While frames arrive, a pass follows the one before after a pause. So an occasional frame is read at once, and a steady
+stream in batches.
 
 A ``Source`` is read by this task only while it is in ``reading``.
 """
@@ -16,12 +16,13 @@ from typing import Final, Protocol
 
 import trio
 
+from okxsync.config.settings import Latency
 from okxsync.feed.liveness import STALL_S, Moment, now
 from okxsync.messages import Message
 from okxsync.runtime.outbox import Outbox
 
-PAUSE_S: Final = 0.006
-"""Each batch costs a transaction: shorter pauses cost CPU time, longer ones make rows visible later."""
+PAUSES_S: Final[dict[Latency, float]] = {"low": 0.006, "lean": 0.03}
+"""Each pass costs two wake-ups and a transaction: shorter pauses cost CPU time, longer ones make rows visible later."""
 MAX_PASS_S: Final = 0.005
 """After so long a pass lets other tasks run."""
 
@@ -39,16 +40,21 @@ class Source(Protocol):
 
 
 class SocketReader:
-    """Reads its sources, and sends to the writer what they make of it."""
+    """Reads its sources, and sends to the writer what they make of it.
+
+    Attributes:
+        pause_s: Between two passes while frames arrive; it may be changed at any time.
+        stalled_since: Since when nothing is read because the queue to the writer is full.
+    """
 
     def __init__(self, send: Outbox) -> None:
+        self.pause_s = PAUSES_S["low"]
+        self.stalled_since: Moment | None = None
         self._send = send
         self._selector = selectors.DefaultSelector()
         self._sources: dict[int, Source] = {}  # by descriptor
         self._blocked: Source | None = None  # what it read waits for the writer
         self._admitted = trio.Event()  # set when that has been sent
-        self.stalled_since: Moment | None = None
-        """Since when nothing is read because the queue to the writer is full."""
 
     @asynccontextmanager
     async def reading(self, source: Source) -> AsyncIterator[None]:
@@ -86,7 +92,7 @@ class SocketReader:
     async def _run(self) -> None:
         while True:
             if await self._read_all():
-                await trio.sleep(PAUSE_S)  # rather than wait: in a steady stream that is one wake-up less a pass
+                await trio.sleep(self.pause_s)  # rather than wait: in a steady stream that is one wake-up less a pass
             else:
                 await trio.lowlevel.wait_readable(self._selector)
 

@@ -130,6 +130,7 @@ def test_single_addresses_of_a_built_in_site_can_be_replaced_for_live_and_for_de
         ("[log]\nkeep = '14 days'", '[log] keep: invalid duration "14 days"; use 90s, 15m, 2h, 14d or 0'),
         ("[log]\nmax_size = 'big'", '[log] max_size: invalid size "big"; use 500MB or 2GB'),
         ("[history]\ninitial = 'x'", "[history] initial"),
+        ("[run]\nlatency = 'none'", '[run] latency: expected "low" or "lean", got "none"'),
         (
             "[history]\ninitial = '999999999999999d'",
             '[history] initial: duration "999999999999999d" is longer than a century',

@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from okxsync.feed.reader import PAUSES_S
 from okxsync.runtime import clock
 from tests.support.scripted_peer import START_NS, Exchange, Resolver
 
@@ -20,7 +21,7 @@ async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -
             found = Exchange(nursery)
             trio.socket.set_custom_hostname_resolver(Resolver())
             monkeypatch.setattr("okxsync.feed.socket.open_tcp", found.dial)
-            monkeypatch.setattr("okxsync.feed.reader.PAUSE_S", 0.0)  # so that times are exact
+            monkeypatch.setitem(PAUSES_S, "low", 0.0)  # so that times are exact
             monkeypatch.setattr(time, "time_ns", lambda: START_NS + round(trio.current_time() * 1e9))
             monkeypatch.setattr(time, "clock_gettime", lambda clock: trio.current_time())
             monkeypatch.setattr(clock, "current", clock.Clock())

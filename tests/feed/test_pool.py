@@ -7,15 +7,18 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.config.secret import Secret, SecretSource
-from okxsync.config.settings import AccountSettings, MarketSettings
-from okxsync.feed.pool import specs_of, wanted_channels
+from okxsync.config.settings import AccountSettings, MarketSettings, Settings
+from okxsync.feed.dialers import Dialers
+from okxsync.feed.pool import ConnectionPool, specs_of, wanted_channels
+from okxsync.feed.reader import PAUSES_S
 from okxsync.messages import ConnectionRemoved, Lost, Note, Phase, Subscribed
 from tests.support.accounts import SITE, account, channels, settings
 from tests.support.connections import running
-from tests.support.scripted_peer import Exchange, Peer
+from tests.support.outbox import queue
+from tests.support.scripted_peer import Exchange, FixedClock, Peer
 
 
 async def take_all(peer: Peer) -> None:
@@ -31,6 +34,19 @@ async def take_all(peer: Peer) -> None:
                     await peer.send({"event": "subscribe", "arg": arg})
             case "ping":
                 await peer.send("pong")
+
+
+async def test_a_change_of_the_latency_takes_effect_without_a_reconnection(autojump_clock: MockClock) -> None:
+    changed, changes = trio.open_memory_channel[Settings | str](0)
+    send, _ = queue()
+    pool = ConnectionPool(send, lambda site: FixedClock(), Dialers(), {})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.run, settings(), changes)
+        for latency, pause_s in PAUSES_S.items():
+            await changed.send(msgspec.structs.replace(settings(), latency=latency))
+            await wait_all_tasks_blocked()
+            assert pool._reader.pause_s == pause_s
+        nursery.cancel_scope.cancel()
 
 
 # What there is

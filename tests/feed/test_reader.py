@@ -8,12 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from okxsync.feed import reader as reading
 from okxsync.feed.liveness import STALL_S, Moment
-from okxsync.feed.reader import SocketReader
+from okxsync.feed.reader import PAUSES_S, SocketReader
 from okxsync.messages import Frames, Message
 from okxsync.runtime.outbox import open_outbox
 from tests.support.outbox import MAX_BYTES, queue, queued
+
+PAUSE_S = PAUSES_S["low"]
 
 
 class Line:
@@ -65,7 +66,7 @@ async def test_each_source_is_read_while_it_is_registered(autojump_clock: MockCl
                 assert queued(receive) == [message_of(0, "a")]
             first.theirs.send(b"not registered any more")
             async with reader.reading(second):
-                await trio.sleep(reading.PAUSE_S)
+                await trio.sleep(PAUSE_S)
                 await wait_all_tasks_blocked()
                 assert queued(receive) == [message_of(1, "not registered")]
 
@@ -84,13 +85,13 @@ async def test_passes_keep_a_distance_and_the_first_frame_is_read_at_once(autoju
             second.theirs.send(b"c")
             await wait_all_tasks_blocked()
             assert queued(receive) == []
-            await trio.sleep(reading.PAUSE_S)
+            await trio.sleep(PAUSE_S)
             await wait_all_tasks_blocked()
             assert sorted(queued(receive), key=lambda one: one.connection_id) == [  # type: ignore[union-attr]
                 message_of(0, "b"),
                 message_of(1, "c"),
             ]
-            assert trio.current_time() == pytest.approx(began + reading.PAUSE_S)
+            assert trio.current_time() == pytest.approx(began + PAUSE_S)
 
 
 async def test_a_source_that_is_removed_during_a_pass_is_not_read_in_it(autojump_clock: MockClock) -> None:
@@ -116,7 +117,7 @@ async def test_a_full_queue_stops_all_reading_and_a_long_wait_is_a_stall(
         async with reader.running(), reader.reading(first), reader.reading(second):
             for line in (first, second):
                 line.theirs.send(b"1")
-            await trio.sleep(reading.PAUSE_S)
+            await trio.sleep(PAUSE_S)
             assert reader.stalled_since
             began_s = reader.stalled_since.s
             first.theirs.send(b"2")
@@ -125,7 +126,7 @@ async def test_a_full_queue_stops_all_reading_and_a_long_wait_is_a_stall(
             received: list[Message] = []
             while len(received) < 3:
                 received += queued(receive)
-                await trio.sleep(reading.PAUSE_S)
+                await trio.sleep(PAUSE_S)
             assert reader.stalled_since is None
             texts = [one.frames[0][1] for one in received if isinstance(one, Frames)]
             assert texts == ["1", "1", "2"]
