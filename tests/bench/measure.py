@@ -56,6 +56,14 @@ def okxsync(origin: str, connections: int, folder: Path, dials_per_second: int |
     return [sys.executable, "-m", "okxsync", "run", "--config", str(config)]
 
 
+def lean(origin: str, connections: int, folder: Path) -> list[str]:
+    """okxsync with the setting for little CPU time."""
+    command = okxsync(origin, connections, folder)
+    with (folder / "accounts.toml").open("a") as config:
+        config.write('[run]\nlatency = "lean"\n')
+    return command
+
+
 def in_batches(origin: str, connections: int, folder: Path, batch: int = 200) -> list[str]:
     where = [origin, str(connections), str(folder / DATABASE)]
     return [sys.executable, "-m", "tests.bench.with_python_okx", *where, str(batch)]
@@ -71,6 +79,7 @@ def ccxt(origin: str, connections: int, folder: Path) -> list[str]:
 
 NAMES: Mapping[Client, str] = {
     okxsync: "okxsync",
+    lean: "okxsync, lean",
     in_batches: "python-okx, batches of 200",
     one_by_one: "python-okx, commit per message",
     ccxt: "ccxt.pro",

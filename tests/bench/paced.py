@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench.measure import LIMIT_S, NAMES, Client, Row, Run, in_batches, okxsync, one_by_one, running, spread
+from tests.bench.measure import LIMIT_S, NAMES, Client, Row, Run, in_batches, lean, okxsync, one_by_one, running, spread
 from tests.bench.orders import SENTINEL
 
-CLIENTS = (okxsync, in_batches, one_by_one)
+CLIENTS = (okxsync, lean, in_batches, one_by_one)
 CONNECTIONS = 100
 POLL_S = 0.002
 LATE_S = 0.05
@@ -43,17 +43,16 @@ def rows(rounds: int, quick: bool) -> Iterator[Row]:
         latest_s = max(one.source_late_s for measured in found.values() for one in measured)
         if latest_s > LATE_S:
             name += f" (source up to {latest_s * 1000:.0f} ms late)"
-        ours = found[okxsync]
-        for client in CLIENTS[1:]:
-            theirs = found[client]
+        for own, client in ((okxsync, in_batches), (okxsync, one_by_one), (lean, in_batches)):
+            ours, theirs = found[own], found[client]
             ratio = statistics.median(one.cpu_us for one in ours) / statistics.median(one.cpu_us for one in theirs)
             yield Row(
-                name,
+                name + ", lean" * (own is lean),
                 _together(ours),
                 f"{NAMES[client]}: {_together(theirs)}",
                 f"{ratio:.2f}",
                 f"{spread([one.cpu_us for one in ours])}; {spread([one.cpu_us for one in theirs])}",
-                REACH[rate] if client is in_batches else "",
+                REACH[rate] if own is okxsync and client is in_batches else "",
             )
 
 
