@@ -57,6 +57,8 @@ TOGETHER_S: Final = 0.003
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
+NOT_CONFIGURED: Final = "the account is not configured and enabled"
+
 Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | Shrunk | None]]
 
 
@@ -111,7 +113,7 @@ class Desk:
     async def post(self, account_name: str, path: str, subject: str, body: str) -> Judgement:
         """Send a request that may be repeated (``Sender.post``), and return what is known of it."""
         if (account := self.accounts(account_name)) is None:
-            return failed(Stage.NOT_STARTED, "the account is not configured and enabled")
+            return failed(Stage.NOT_STARTED, NOT_CONFIGURED)
         site_clock = self.clients.clock_of(account.site)
         found = await self.sender.post(account, site_clock, path, subject, body)
         assert found is not None
@@ -219,20 +221,21 @@ class PlanRunner:
         account = desk.accounts(child.account)
 
         def may_send() -> bool:
-            return account is not None and self.execution.may_send(
-                child.number, attempt.number, moment(), halted=desk.halt.exists()
-            )
+            return self.execution.may_send(child.number, attempt.number, moment(), halted=desk.halt.exists())
 
-        if account is not None:
+        judgement: Judgement | None
+        if account is None:
+            judgement = failed(Stage.NOT_STARTED, NOT_CONFIGURED)
+        elif child.kind == "leverage":
             site_clock = desk.clients.clock_of(account.site)
-            if child.kind == "leverage":
-                judgement = await desk.sender.post(account, site_clock, SET_LEVERAGE, "", child.body, may_send)
-            else:
-                judgement = await desk.sender.place(
-                    account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
-                )
-            if judgement is not None:
-                self.execution.replied(child.number, attempt.number, judgement, moment())
+            judgement = await desk.sender.post(account, site_clock, SET_LEVERAGE, "", child.body, may_send)
+        else:
+            site_clock = desk.clients.clock_of(account.site)
+            judgement = await desk.sender.place(
+                account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
+            )
+        if judgement is not None:
+            self.execution.replied(child.number, attempt.number, judgement, moment())
 
     async def _cancel_target(self, send: Send) -> None:
         """Cancel the order of an earlier plan until its end is seen."""

@@ -215,7 +215,7 @@ class Execution:
         return True
 
     def replied(self, number: int, attempt: int, judgement: Judgement, now: Moment) -> None:
-        """Take a reply to an attempt that was sent, or how it failed."""
+        """Take a reply to an attempt, or how it failed; if there was no connection, ``may_send`` was not asked."""
         child, current = self._children[number], self._attempts[number]
         if current.number != attempt:
             return
@@ -225,6 +225,9 @@ class Execution:
             child = self._children[number]
         if judgement.reaction is Reaction.CLOCK:
             self._commands.append(MeasureClock())
+        if child.state is ChildState.ARMED and judgement.verdict is Verdict.NOT_SENT:  # there was no connection
+            self._back_to_ready(number, now)
+            return
         if child.state is not ChildState.SENT:
             if judgement.verdict is Verdict.PLACED and can(child.state, ChildEvent.FOUND):
                 self._is_found(number, now)

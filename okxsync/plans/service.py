@@ -21,7 +21,7 @@ from okxsync.plans.cancel_requests import CANCELED, CancelRequests, was_asked
 from okxsync.plans.children import Child, from_columns, is_plan_id, parse_cl_ord_id, to_columns
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.dead_man import DeadMan, Switch
-from okxsync.plans.desk import Desk, PlanRunner, Receipts, moment
+from okxsync.plans.desk import NOT_CONFIGURED, Desk, PlanRunner, Receipts, moment
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.execution import Execution
 from okxsync.plans.facts import AccountFacts, SystemFacts
@@ -154,6 +154,8 @@ class PlanService:
                     return await self._resume_trading(request)
         except msgspec.MsgspecError:
             return Answered("bad-request", "body: not a JSON object")
+        except PlanError as error:
+            return Answered("bad-plan", f"the stored plan cannot be read: {error}")
         except StoreError as error:
             return Answered("store-error", str(error))
         except OSError as error:
@@ -188,15 +190,15 @@ class PlanService:
                 return planned
         else:
             planned = Planned(read(str(body.get("document", ""))))
-        plan = planned.plan
-        facts = self._mirror_facts(plan, self._accounts)
+        plan, accounts = planned.plan, self._accounts  # these, although the settings may change while OKX is asked
+        facts = self._mirror_facts(plan, accounts)
         trading = self._settings.trading
         groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
         names = select(plan, plan_id, groups, {name: one.equity for name, one in facts.items()})
-        completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, self._accounts)
-        system = self._with_day(await self._system(plan, [self._accounts[name] for name in names]))
+        completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, accounts)
+        system = self._with_day(await self._system(plan, [accounts[name] for name in names]))
         # The accounts' state in the mirror is read again: asking REST may have taken seconds.
-        fresh = self._mirror_facts(plan, self._accounts)
+        fresh = self._mirror_facts(plan, accounts)
         known = read_known_refusals(self._reader, system.now_ms)
         for name, one in completed.items():
             fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))
@@ -306,7 +308,11 @@ class PlanService:
             for row in unfinished_plans(self._reader):
                 plan_id = row["plan_id"]
                 log.warning("plan %s: continued after a restart", plan_id)
-                plan, children = read(row["doc"]), self._children(plan_id)
+                try:
+                    plan, children = read(row["doc"]), self._children(plan_id)
+                except PlanError as error:  # another version of okxsync stored it: the mirror runs all the same
+                    log.error("plan %s: it cannot be continued, look its orders up: %s", plan_id, error)
+                    continue
                 approved_today = self._approved_today(moment().now_ms, but=plan_id)
                 running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
                 self._start(plan_id, running, on_restart=plan.failure.on_restart)
@@ -385,15 +391,15 @@ class PlanService:
         """Return why a child is withheld now, ``Unsettled``: perhaps not in a moment; or with which size it is sent."""
         account = self._accounts_get(order.account)
         if account is None:
-            return Withheld(Reason.NO_KEY, "the account is not configured and enabled")
+            return Withheld(Reason.NO_KEY, NOT_CONFIGURED)
         child = running.children[order.number]
         if child.kind == "cancel":
             return None
         if not_set := running.find_unset_lever(child):
             return not_set
-        answered = await self._gatherer.refresh(running.plan, self._recent_facts(running, account.name))
+        answered = await self._gatherer.refresh(running.plan, self._recent_facts(running, account))
         # The reply may have taken seconds: what the mirror knows is read after it.
-        facts = with_answers(self._recent_facts(running, account.name), answered)
+        facts = with_answers(self._recent_facts(running, account), answered)
         system = await self._system(running.plan, [account])
         expected = running.expected(child)
         finding = find_changed(
@@ -423,18 +429,17 @@ class PlanService:
                 facts[name] = msgspec.structs.replace(one, barred=Reason.BARRED, barred_detail=why)
         return facts
 
-    def _recent_facts(self, running: Running, name: str) -> AccountFacts:
+    def _recent_facts(self, running: Running, account: AccountSettings) -> AccountFacts:
         """Return what the mirror knew of an account a moment ago; one read serves all that are checked at the time.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        if trio.current_time() >= running.read_at + RECENT_S or name not in running.facts:
-            names = [name, *running.next_accounts()]
-            accounts = {one: found for one in names if (found := self._accounts.get(one))}
-            running.facts = self._mirror_facts(running.plan, accounts)
+        if trio.current_time() >= running.read_at + RECENT_S or account.name not in running.facts:
+            others = {name: found for name in running.next_accounts() if (found := self._accounts.get(name))}
+            running.facts = self._mirror_facts(running.plan, {**others, account.name: account})
             running.read_at = trio.current_time()
-        return running.facts[name]
+        return running.facts[account.name]
 
     def _with_day(self, system: SystemFacts) -> SystemFacts:
         """Return the facts with what was approved today, for the limits per day."""

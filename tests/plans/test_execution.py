@@ -173,11 +173,11 @@ def goes_on(world: World) -> None:
         world.commit()
 
 
-def leaves(world: World, delay_ms: int = 1, answers: str = "", *, stays: bool = False) -> None:
-    """Send all that is to be sent."""
+def leaves(world: World, delay_ms: int = 1, answers: str = "", *, stays: bool = False, connects: bool = True) -> None:
+    """Send all that is to be sent; without a connection nothing leaves."""
     for command in [one for one in world.commands if isinstance(one, Send)]:
         world.commands.remove(command)
-        world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=True, halted=False)
+        world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=connects, halted=False)
 
 
 def states(world: World) -> list[str]:
@@ -189,6 +189,17 @@ def ends(world: World) -> list[str]:
     world.check()
     world.check_end()
     return states(world)
+
+
+def test_an_order_without_a_connection_is_tried_again() -> None:
+    world = started()
+    leaves(world, connects=False)
+    assert (world.sent, states(world)) == ([], ["ready"])
+    world.advance(2_000)
+    goes_on(world)
+    leaves(world)
+    assert world.sent == [(0, 2)]
+    assert ends(world) == ["filled"]
 
 
 def test_an_order_that_arrives_late_is_not_sent_twice() -> None:

@@ -194,21 +194,18 @@ class World:
         self.step()
 
     def send(self, send: Send, *, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: bool) -> None:
-        """The fuse is checked, and the request leaves or cannot leave."""
+        """The fuse is checked, and the request leaves; or no connection is made, so that the fuse is never asked."""
         number, attempt = send.child.number, send.attempt.number
-        if self.execution.may_send(number, attempt, self.moment, halted=halted):
+        if not leaves:
+            self.execution.replied(number, attempt, failed(Stage.NOT_STARTED, "connect"), self.moment)
+        elif self.execution.may_send(number, attempt, self.moment, halted=halted):
             assert not halted
             assert self.now_ms < self.valid_until_ms, "I7: sent after valid_until"
             _, stored = Disk(self.disk.first, self.disk.commits[: self.disk.durable]).read()
             assert stored[number, attempt].exp_ms == send.attempt.exp_ms, "I1: the intent is not on disk"
             assert send.child.body == self.disk.first[number].body, "I5"
-            if leaves:
-                self.sent.append((number, attempt))
-                self.transit.append(
-                    Request(number, attempt, send.attempt.exp_ms, self.now_ms + delay_ms, answers, stays)
-                )
-            else:
-                self.execution.replied(number, attempt, failed(Stage.NOT_STARTED, "connect"), self.moment)
+            self.sent.append((number, attempt))
+            self.transit.append(Request(number, attempt, send.attempt.exp_ms, self.now_ms + delay_ms, answers, stays))
         self.step()
 
     def reply(self, request: Request) -> None:
