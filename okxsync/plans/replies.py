@@ -69,6 +69,12 @@ class Judgement(msgspec.Struct, frozen=True):
         """The code that decided."""
         return self.s_code or self.code
 
+    @property
+    def summary(self) -> str:
+        """A line for people: the code, what it means, and the exchange's own words."""
+        code, said = self.decisive_code, self.s_msg
+        return f"{code + ' ' if code else ''}{self.text}{f' ({said})' if said else ''}"
+
 
 class _Row(msgspec.Struct, rename="camel"):
     ord_id: str = ""
