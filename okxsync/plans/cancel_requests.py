@@ -20,7 +20,7 @@ from okxsync.plans.desk import Desk, moment
 from okxsync.plans.lookups import read_end
 from okxsync.plans.replies import Judgement
 from okxsync.plans.requests import Answered
-from okxsync.plans.sender import CANCEL_ALGOS
+from okxsync.plans.sender import CANCEL_ALGOS, Trade
 from okxsync.store.engines import Reader, keep_going
 
 log = logging.getLogger("okxsync.plans")
@@ -126,7 +126,7 @@ class CancelRequests:
         body = to_body((CancelBody(inst_id, algo_cl_ord_id=algo_cl_ord_id),))
 
         async def post() -> Judgement:
-            found = await self._desk.post(account, CANCEL_ALGOS, inst_id, body)
+            found = await self._desk.post(account, Trade(CANCEL_ALGOS, inst_id, body))
             log.info("plan %s: %s: cancel %s: %s", plan_id, account, algo_cl_ord_id, found.text)
             return found
 

@@ -15,7 +15,7 @@ import trio
 
 from okxsync.plans.desk import Desk
 from okxsync.plans.replies import Verdict
-from okxsync.plans.sender import CANCEL_ALL_AFTER
+from okxsync.plans.sender import CANCEL_ALL_AFTER, Trade
 
 log = logging.getLogger("okxsync.plans")
 
@@ -99,7 +99,7 @@ class DeadMan:
 
     async def _send(self, switch: Switch, timeout_s: int) -> None:
         body = msgspec.json.encode(_Body(str(timeout_s), switch.tag)).decode()
-        found = await self._desk.post(switch.account, CANCEL_ALL_AFTER, switch.tag, body)
+        found = await self._desk.post(switch.account, Trade(CANCEL_ALL_AFTER, switch.tag, body))
         accepted = found.verdict is Verdict.PLACED
         if not accepted:
             log.warning("%s: cancel-all-after %d s: %s", switch.account, timeout_s, found.text)

@@ -37,7 +37,7 @@ from okxsync.plans.mirror_facts import Link, read_doubted, read_links
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
 from okxsync.plans.results import total_filled_usd
-from okxsync.plans.sender import CANCEL, SET_LEVERAGE, Sender
+from okxsync.plans.sender import CANCEL, PLACE, SET_LEVERAGE, Sender, Trade
 from okxsync.plans.states import ENDED, PlanState
 from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
@@ -96,7 +96,7 @@ class Desk:
         accounts: Callable[[str], AccountSettings | None],
         sender: Sender,
         reader: Reader,
-        send: Outbox,
+        outbox: Outbox,
         halt: HaltFile,
         check: Check,
         receipts: Receipts,
@@ -105,17 +105,20 @@ class Desk:
         self.accounts = accounts
         self.sender = sender
         self.reader = reader
-        self.send = send
+        self.outbox = outbox
         self.halt = halt
         self.check = check
         self.receipts = receipts
 
-    async def post(self, account_name: str, path: str, subject: str, body: str) -> Judgement:
-        """Send a request that may be repeated (``Sender.post``), and return what is known of it."""
+    async def send(self, account_name: str, request: Trade, may_send: Callable[[], bool]) -> Judgement | None:
+        """Send a request of an account (``Sender.send``), and return what is known of it; None: it may not be sent."""
         if (account := self.accounts(account_name)) is None:
             return failed(Stage.NOT_STARTED, NOT_CONFIGURED)
-        site_clock = self.clients.clock_of(account.site)
-        found = await self.sender.post(account, site_clock, path, subject, body)
+        return await self.sender.send(account, self.clients.clock_of(account.site), request, may_send)
+
+    async def post(self, account_name: str, request: Trade) -> Judgement:
+        """Send a request that may always be sent."""
+        found = await self.send(account_name, request, lambda: True)
         assert found is not None
         return found
 
@@ -161,12 +164,12 @@ class PlanRunner:
             self._paused = why
             log.warning("plan %s: %s", self._plan_id, f"paused: {why}" if why else "goes on")
             state = PlanState.PAUSED if why else PlanState.EXECUTING
-            await self._desk.send.send(PlanProgress(self._plan_id, [], [], [], plan={"state": str(state)}))
+            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan={"state": str(state)}))
 
     async def _carry_out(self, command: object, nursery: trio.Nursery) -> None:
         match command:
             case Store():
-                await self._desk.send.send(self._progress(command))
+                await self._desk.outbox.send(self._progress(command))
             case Prepare(child=number):
                 nursery.start_soon(self._prepare, number)
             case Send():
@@ -180,7 +183,7 @@ class PlanRunner:
             case Alarm():
                 log.error("plan %s: %s: %s", self._plan_id, command.account, command.text)
                 note = events.PLAN_ALARM.note(clock.now_us(), command.account, f"{self._plan_id}: {command.text}")
-                await self._desk.send.send(note)
+                await self._desk.outbox.send(note)
             case CancelOrder(child=child):
                 nursery.start_soon(self._cancel, child.number)
 
@@ -217,23 +220,16 @@ class PlanRunner:
         self._changed.set()
 
     async def _send_once(self, send: Send) -> None:
-        child, attempt, desk = send.child, send.attempt, self._desk
-        account = desk.accounts(child.account)
+        child, attempt = send.child, send.attempt
+        if child.kind == "leverage":
+            request = Trade(SET_LEVERAGE, "", child.body)
+        else:
+            request = Trade(PLACE, child.inst_id, child.body, child.cl_ord_id, attempt.exp_ms)
 
         def may_send() -> bool:
-            return self.execution.may_send(child.number, attempt.number, moment(), halted=desk.halt.exists())
+            return self.execution.may_send(child.number, attempt.number, moment(), halted=self._desk.halt.exists())
 
-        judgement: Judgement | None
-        if account is None:
-            judgement = failed(Stage.NOT_STARTED, NOT_CONFIGURED)
-        elif child.kind == "leverage":
-            site_clock = desk.clients.clock_of(account.site)
-            judgement = await desk.sender.post(account, site_clock, SET_LEVERAGE, "", child.body, may_send)
-        else:
-            site_clock = desk.clients.clock_of(account.site)
-            judgement = await desk.sender.place(
-                account, site_clock, child.inst_id, child.cl_ord_id, child.body, attempt.exp_ms, may_send
-            )
+        judgement = await self._desk.send(child.account, request, may_send)
         if judgement is not None:
             self.execution.replied(child.number, attempt.number, judgement, moment())
 
@@ -245,7 +241,7 @@ class PlanRunner:
         target, end = target_of(child.body), ""
 
         async def post() -> Judgement:
-            return await self._desk.post(child.account, target.path, target.inst_id, child.body)
+            return await self._desk.post(child.account, Trade(target.path, target.inst_id, child.body))
 
         def has_ended(reply: Judgement | None) -> bool:
             nonlocal end
@@ -268,7 +264,7 @@ class PlanRunner:
         )
 
         async def post() -> Judgement:
-            found = await self._desk.post(child.account, CANCEL, child.inst_id, body)
+            found = await self._desk.post(child.account, Trade(CANCEL, child.inst_id, body))
             log.info("plan %s: %s: cancel %s: %s", self._plan_id, child.account, child.cl_ord_id, found.text)
             return found
 

@@ -7,10 +7,10 @@ TCP and TLS - is over then. If it says no, the request is dropped before its fir
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, Final
 
 import httpx
+import msgspec
 import trio
 
 from okxsync.config.secret import ConfigError
@@ -47,6 +47,28 @@ def open_sending_http() -> httpx.AsyncClient:
     return open_http(at_once=WAVE, idle_s=IDLE_S)
 
 
+class Trade(msgspec.Struct, frozen=True):
+    """A request that trades: it places an order, or it may be repeated: a cancellation or a setting.
+
+    Attributes:
+        path: A key of ``LIMITS``.
+        subject: What OKX counts the requests of an account by; ``""``: nothing but the account.
+        body: Sent as it is.
+        cl_ord_id: Of the order that it places; ``""``: it places none.
+        exp_ms: OKX does not process it later; 0: it does not expire.
+    """
+
+    path: str
+    subject: str
+    body: str
+    cl_ord_id: str = ""
+    exp_ms: int = 0
+
+    def judge(self, body: bytes, status: int) -> Judgement:
+        """Return what a reply proves."""
+        return judge(self.cl_ord_id, body, status) if self.cl_ord_id else judge_repeatable(body, status)
+
+
 class _Withheld(Exception):
     """``may_send`` said no."""
 
@@ -64,68 +86,33 @@ class Sender:
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
-    async def place(
+    async def send(
         self,
         account: AccountSettings,
         clock: SiteClock,
-        inst_id: str,
-        cl_ord_id: str,
-        body: str,
-        exp_ms: int,
-        may_send: Callable[[], bool],
+        request: Trade,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> Judgement | None:
-        """Place one order, and return what its reply or failure proves; None: ``may_send`` forbade it.
+        """Send a request once, and return what its reply or failure proves; None: ``may_send`` forbade it.
 
         If it is cancelled, the outcome is unknown: the order may be placed.
 
         Args:
-            body: Sent as it is.
-            exp_ms: OKX does not process the request later.
             may_send: Asked once, immediately before the first byte.
         """
-        judged = partial(judge, cl_ord_id)
-        return await self._post(account, clock, PLACE, inst_id, body, judged, may_send, expTime=str(exp_ms))
-
-    async def post(
-        self,
-        account: AccountSettings,
-        clock: SiteClock,
-        path: str,
-        subject: str,
-        body: str,
-        may_send: Callable[[], bool] = lambda: True,
-    ) -> Judgement | None:
-        """Send one request that may be repeated: a cancellation or a setting. As ``place``, but nothing expires.
-
-        Args:
-            path: A key of ``LIMITS``.
-            subject: What OKX counts the requests of an account by; ``""``: nothing but the account.
-        """
-        return await self._post(account, clock, path, subject, body, judge_repeatable, may_send)
-
-    async def _post(
-        self,
-        account: AccountSettings,
-        clock: SiteClock,
-        path: str,
-        subject: str,
-        body: str,
-        judged: Callable[[bytes, int], Judgement],
-        may_send: Callable[[], bool],
-        **headers: str,
-    ) -> Judgement | None:
         attempt = _Attempt(may_send)
-        request = self._http.stream(
+        expires = {"expTime": str(request.exp_ms)} if request.exp_ms else {}
+        responding = self._http.stream(
             "POST",
-            f"{account.site.rest}/api/v5/{path}",
-            content=body.encode(),
-            headers={"content-type": "application/json", **headers},
+            f"{account.site.rest}/api/v5/{request.path}",
+            content=request.body.encode(),
+            headers={"content-type": "application/json", **expires},
             auth=SignedBy(account, clock),
             extensions={"trace": attempt.trace},
         )
-        limiter = self._limiter(path, account.name, subject)
+        limiter = self._limiter(request.path, account.name, request.subject)
         async with limiter.acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
-            found = await _exchange(request, attempt, judged)
+            found = await _exchange(responding, attempt, request.judge)
             if found is None or attempt.stage is Stage.NOT_STARTED or found.http_status is not None:
                 permit.release()
                 ip_permit.release()
@@ -155,13 +142,13 @@ class _Attempt:
 
 
 async def _exchange(
-    request: AbstractAsyncContextManager[httpx.Response],
+    responding: AbstractAsyncContextManager[httpx.Response],
     attempt: _Attempt,
     judged: Callable[[bytes, int], Judgement],
 ) -> Judgement | None:
     try:
         with trio.fail_after(REPLY_S):
-            status, body = await read_reply(request)
+            status, body = await read_reply(responding)
     except _Withheld:
         return None
     except trio.TooSlowError:

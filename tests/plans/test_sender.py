@@ -12,7 +12,7 @@ from okxsync.config.settings import AccountSettings, load
 from okxsync.okx.signing import sign_rest
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.sender import PLACE, Sender, Trade, open_sending_http
 from okxsync.rest.clock import SiteClock
 from tests.support.replay import Replay, write_config
 from tests.support.replies import serve_reply
@@ -21,6 +21,7 @@ ID = "P0123456789A0001"
 BODY = f'{{"instId":"BTC-USDT-SWAP","clOrdId":"{ID}","sz":"1"}}'
 PLACED = json.dumps({"code": "0", "msg": "", "data": [{"clOrdId": ID, "ordId": "31", "sCode": "0"}]})
 EXP_MS = 1_800_000_000_000
+ORDER = Trade(PLACE, "BTC-USDT-SWAP", BODY, ID, EXP_MS)
 
 
 def http(body: str, head: str = "200 OK") -> bytes:
@@ -36,7 +37,7 @@ async def place(folder: Path, port: int, may_send: Callable[[], bool] = lambda: 
     async with open_sending_http() as client:
         account = account_at(folder, port)
         clock = SiteClock(client, account.site.rest)
-        return await Sender(client, 200).place(account, clock, "BTC-USDT-SWAP", ID, BODY, EXP_MS, may_send)
+        return await Sender(client, 200).send(account, clock, ORDER, may_send)
 
 
 def port_of(url: str) -> int:
@@ -127,7 +128,7 @@ async def test_a_connection_that_the_exchange_closed_while_idle_costs_no_order(t
         sender = Sender(client, 200)
         clock = SiteClock(client, account.site.rest)
         for _ in range(2):
-            found = await sender.place(account, clock, "BTC-USDT-SWAP", ID, BODY, EXP_MS, lambda: True)
+            found = await sender.send(account, clock, ORDER)
             assert found is not None
             assert found.verdict in (Verdict.PLACED, Verdict.UNKNOWN)
 
