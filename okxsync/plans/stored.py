@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from okxsync.messages import PlanAttempt, PlanChildState, PlanMisfire, PlanProgress
-from okxsync.plans.children import Basis, OrderBody, plain
+from okxsync.plans.children import Basis, Child, OrderBody, from_columns, plain
 from okxsync.plans.commands import Attempt, ChildOrder, Misfire, Store
 from okxsync.plans.mirror_facts import Link
 from okxsync.plans.results import filled_usd, in_cents
@@ -27,6 +27,16 @@ _LAST_ATTEMPTS = (
     "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
     " min(armed_at) OVER (PARTITION BY child) FROM plan_attempts WHERE plan_id = ? ORDER BY child, attempt"
 )
+
+
+def read_approved(reader: Reader, plan_id: str) -> list[Child]:
+    """Return the children of a plan as they were approved.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
+    return [from_columns(row) for row in reader.query(sql, [plan_id])]
 
 
 def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:

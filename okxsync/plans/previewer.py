@@ -1,0 +1,77 @@
+"""Makes previews: reads the plan, collects the facts of its accounts, and stores the result of ``plans.preview``."""
+
+from typing import Any
+
+import msgspec
+
+from okxsync.messages import PlanPreviewed
+from okxsync.plans.children import is_plan_id, to_columns
+from okxsync.plans.current_facts import CurrentFacts
+from okxsync.plans.document import PlanError
+from okxsync.plans.follow_up import Planned, plan_to_follow
+from okxsync.plans.gather import Gatherer, with_answers
+from okxsync.plans.known_refusals import read_known_refusals
+from okxsync.plans.plan_file import read
+from okxsync.plans.plan_structure import one_line
+from okxsync.plans.preview import make_preview, to_plan_columns
+from okxsync.plans.requests import Answered, Request
+from okxsync.plans.selection import select
+from okxsync.runtime.outbox import Outbox
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader
+
+
+class Previewer:
+    """Answers the requests ``preview``, ``retry`` and ``undo``.
+
+    Attributes:
+        made: Ids of the plans that were previewed by this process, so that no other one can have executed them.
+    """
+
+    def __init__(self, facts: CurrentFacts, gatherer: Gatherer, reader: Reader, send: Outbox) -> None:
+        self._facts = facts
+        self._gatherer = gatherer
+        self._reader = reader
+        self._send = send
+        self.made: set[str] = set()
+
+    async def answer(self, request: Request, body: dict[str, Any]) -> Answered:
+        """Make and store a preview; the answer is what a person types to approve it, or why there is none."""
+        plan_id = request.plan_id or ""
+        if not is_plan_id(plan_id):
+            return Answered("bad-request", "plan_id: 11 characters of Crockford's base 32")
+        try:
+            if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
+                return Answered("previewed", "it exists already")
+            planned = self._read(request.kind, body)
+            return planned if isinstance(planned, Answered) else await self._preview(plan_id, planned)
+        except PlanError as error:
+            return Answered("bad-plan", "\n".join(one_line(line) for line in error.lines))
+        except StoreError as error:
+            return Answered("store-error", str(error))
+
+    def _read(self, kind: str, body: dict[str, Any]) -> Planned | Answered:
+        if kind in ("retry", "undo"):
+            return plan_to_follow(self._reader, kind, str(body.get("parent_id", "")))
+        return Planned(read(str(body.get("document", ""))))
+
+    async def _preview(self, plan_id: str, planned: Planned) -> Answered:
+        plan, trading = planned.plan, self._facts.trading
+        accounts = self._facts.accounts  # these, although the settings may change while OKX is asked
+        facts = self._facts.of_accounts(plan, accounts)
+        groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
+        names = select(plan, plan_id, groups, {name: one.equity for name, one in facts.items()})
+        completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, accounts)
+        system = await self._facts.of_system_and_day(plan, [accounts[name] for name in names])
+        # The accounts' state in the mirror is read again: asking REST may have taken seconds.
+        fresh = self._facts.of_accounts(plan, accounts)
+        known = read_known_refusals(self._reader, system.now_ms)
+        for name, one in completed.items():
+            fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))
+        preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
+        preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
+        orders = [to_columns(plan_id, child) for child in preview.children]
+        columns = to_plan_columns(preview, planned.kind, planned.parent_id)
+        self.made.add(plan_id)
+        await self._send.send(PlanPreviewed(columns, orders))
+        return Answered("previewed", preview.confirmation)
