@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-import trio
 
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
@@ -25,10 +24,9 @@ from okxsync.okx.endpoints import ORDERS, ORDERS_ARCHIVE, ORDERS_PENDING, lists_
 from okxsync.plans.children import parse_cl_ord_id
 from okxsync.plans.lookups import look_up
 from okxsync.plans.states import IN_FLIGHT, PLACED, ChildState
-from okxsync.reconcile.verify import AGAIN_S, AT_ONCE, KEPT_MS, MOST_ROUNDS, STABLE_ROUNDS
-from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients
-from okxsync.rest.http import open_http
+from okxsync.reconcile.side_by_side import AGAIN_S, Compared, compare_side_by_side, stable_differences
+from okxsync.reconcile.verify import KEPT_MS
+from okxsync.rest.client import AccountClient
 from okxsync.rest.pages import read_list
 from okxsync.store.engines import reading
 
@@ -88,46 +86,27 @@ async def verify_plans(
     Raises:
         StoreError: the database cannot be read.
     """
-    found: dict[str, list[Difference]] = {}
-    failed: dict[str, str] = {}
+    absent: dict[str, str] = {}
     if are_all:
         with reading(database) as db:
             traded = {name for (name,) in db.execute(_ACCOUNTS, [since_ms])}
-        failed |= dict.fromkeys(sorted(traded - {one.name for one in accounts}), "not configured, or not enabled")
-    limit = trio.CapacityLimiter(AT_ONCE)
-
-    async def one(client: AccountClient) -> None:
-        try:
-            async with limit:
-                found[client.name], rejected = await verify_account(database, client, since_ms, again_s)
-            if rejected:
-                failed[client.name] = "; ".join(f"{type} not compared: {why}" for type, why in rejected.items())
-        except RestError as error:
-            failed[client.name] = str(error)
-
-    async with open_http() as http:
-        clients = Clients(http, accounts)
-        await clients.measure_clocks()
-        async with trio.open_nursery() as nursery:
-            for account in accounts:
-                if client := clients.of(account.name):
-                    nursery.start_soon(one, client)
-    return [difference for name in sorted(found) for difference in found[name]], failed
+        absent = dict.fromkeys(sorted(traded - {one.name for one in accounts}), "not configured, or not enabled")
+    found, uncompared = await compare_side_by_side(
+        accounts, lambda client, _: verify_account(database, client, since_ms, again_s)
+    )
+    return found, absent | uncompared
 
 
-async def verify_account(
-    database: Location, client: AccountClient, since_ms: int, again_s: float
-) -> tuple[list[Difference], dict[str, str]]:
-    """Return what differs for one account, and the types of instruments whose lists OKX rejects.
+async def verify_account(database: Location, client: AccountClient, since_ms: int, again_s: float) -> Compared:
+    """Return what differs for one account, and notes of the types of instruments whose lists OKX rejects.
 
     Raises:
         RestError: a request failed.
         StoreError: the database cannot be read.
     """
-    before: set[Difference] | None = None
-    stood = 1
     rejected: dict[str, str] = {}
-    for _ in range(MOST_ROUNDS):
+
+    async def compare_all() -> set[Difference]:
         earlier = read_rows(database, client.name)
         orders = await _read_orders(client, since_ms, rejected)
         for row in earlier:
@@ -136,13 +115,10 @@ async def verify_account(
         now_ms = client.now_ms()
         rows = read_rows(database, client.name)
         found = set(compare(client.name, earlier, orders, since_ms, now_ms))
-        found &= set(compare(client.name, rows, orders, since_ms, now_ms))
-        stood = stood + 1 if found == before else 1
-        if not found or stood == STABLE_ROUNDS:
-            break
-        before = found
-        await trio.sleep(again_s)
-    return sorted(found, key=lambda one: one.key), rejected
+        return found & set(compare(client.name, rows, orders, since_ms, now_ms))
+
+    found = await stable_differences(compare_all, again_s)
+    return found, [f"{type} not compared: {why}" for type, why in rejected.items()]
 
 
 def read_rows(database: Location, account: str) -> list[PlanRow]:

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
-import trio
 
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings
@@ -23,10 +22,9 @@ from okxsync.okx.channels import Subscription, arguments_of, channel_of, covers_
 from okxsync.okx.codes import Action
 from okxsync.okx.compare import Row, Rules, number
 from okxsync.okx.fill_ids import belongs_to_order, trade_id_of
+from okxsync.reconcile.side_by_side import AGAIN_S, Compared, compare_side_by_side, stable_differences
 from okxsync.reconcile.subjects import UNFILLED_KEPT_MS
 from okxsync.rest.client import AccountClient, RestError
-from okxsync.rest.clients import Clients
-from okxsync.rest.http import open_http
 from okxsync.rest.pages import read_list, read_lists, read_page
 from okxsync.store import decode
 from okxsync.store.decode import Record
@@ -39,10 +37,6 @@ Records: TypeAlias = dict[str, Row]
 Rejected: TypeAlias = dict[str, str]
 """Types of instruments or algo orders that could not be compared, each with the error."""
 
-STABLE_ROUNDS: Final = 3
-MOST_ROUNDS: Final = 10
-AGAIN_S: Final = 1.0
-AT_ONCE: Final = 32
 KEPT_MS: Final = UNFILLED_KEPT_MS - 300_000
 """Older orders that were cancelled without a fill may leave OKX's list meanwhile."""
 
@@ -85,32 +79,14 @@ async def verify_all(
     Raises:
         StoreError: the database cannot be read.
     """
-    found: dict[str, list[Difference]] = {}
-    uncompared: dict[str, str] = {}
-    limit = trio.CapacityLimiter(AT_ONCE)
-
-    async def one(client: AccountClient, subscriptions: Sequence[Subscription]) -> None:
-        try:
-            async with limit:
-                found[client.name], notes = await verify(database, client, subscriptions, since_ms, again_s)
-            if notes:
-                uncompared[client.name] = "; ".join(notes)
-        except RestError as error:
-            uncompared[client.name] = str(error)
-
-    async with open_http() as http:
-        clients = Clients(http, accounts)
-        await clients.measure_clocks()
-        async with trio.open_nursery() as nursery:
-            for account in accounts:
-                if client := clients.of(account.name):
-                    nursery.start_soon(one, client, account.subscriptions)
-    return [difference for name in sorted(found) for difference in found[name]], uncompared
+    return await compare_side_by_side(
+        accounts, lambda client, account: verify(database, client, account.subscriptions, since_ms, again_s)
+    )
 
 
 async def verify(
     database: Location, client: AccountClient, subscriptions: Sequence[Subscription], since_ms: int, again_s: float
-) -> tuple[list[Difference], list[str]]:
+) -> Compared:
     """Return what differs for one account, of what its subscriptions report, and notes of what was not compared.
 
     Fills are compared since a time.
@@ -124,10 +100,9 @@ async def verify(
     }
     if not any(reported_by.values()):
         raise RestError("none of its channels can be compared", Action.FIX)
-    before: set[Difference] | None = None
-    stood = 1
     notes: dict[str, None] = {}  # in order, each once
-    for _ in range(MOST_ROUNDS):
+
+    async def compare_all() -> set[Difference]:
         found = set()
         for subject, keys in reported_by.items():
             if keys:
@@ -138,14 +113,12 @@ async def verify(
                     if not error.is_rejection:
                         raise
                     notes[f"{subject.table} not compared: {error}"] = None
-                notes |= dict.fromkeys(f"{subject.table} {type} not compared: {why}" for type, why in rejected.items())
-        found |= _fills_without_order(database, client.name, reported_by, since_ms)
-        stood = stood + 1 if found == before else 1
-        if not found or stood == STABLE_ROUNDS:
-            break
-        before = found
-        await trio.sleep(again_s)
-    return sorted(found, key=lambda one: (one.table, one.key, one.column)), [*notes]
+                notes.update(
+                    dict.fromkeys(f"{subject.table} {type} not compared: {why}" for type, why in rejected.items())
+                )
+        return found | _fills_without_order(database, client.name, reported_by, since_ms)
+
+    return await stable_differences(compare_all, again_s), [*notes]
 
 
 async def _compare(

@@ -107,8 +107,8 @@ async def test_lists_are_read_and_what_they_lack_is_looked_up(desk: Desk) -> Non
     exchange.replies["trade/order"] = lambda params: (
         [{"ordId": "2", "clOrdId": ids[1]}] if params["clOrdId"] == ids[1] else "51603"
     )
-    found, rejected = await verify_account(desk.path, exchange.client, int(now) - 60_000, 0.0)
-    assert rejected == {}
+    found, notes = await verify_account(desk.path, exchange.client, int(now) - 60_000, 0.0)
+    assert notes == []
     assert [(one.key, one.column, one.ours, one.theirs) for one in found] == [
         (f"{PLAN_ID}/1", "orders", "one (filled)", "2 (1, 11)"),
         (f"{PLAN_ID}/4", "orders", "one (filled)", "none"),
@@ -129,7 +129,7 @@ async def test_a_row_that_changes_meanwhile_is_no_difference(desk: Desk) -> None
         return [{"ordId": "1", "clOrdId": cl_ord_id, "cTime": str(now_ms)}] if "after" not in params else []
 
     exchange = Exchange({"trade/orders-pending": accept})
-    assert await verify_account(desk.path, exchange.client, now_ms - 60_000, 0.0) == ([], {})
+    assert await verify_account(desk.path, exchange.client, now_ms - 60_000, 0.0) == ([], [])
 
 
 async def test_an_account_that_is_not_configured_any_more_is_named(desk: Desk) -> None:

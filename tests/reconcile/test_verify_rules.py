@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from okxsync.messages import Rows
 from okxsync.okx.channels import subscription
-from okxsync.reconcile.verify import STABLE_ROUNDS, verify
+from okxsync.reconcile.side_by_side import STABLE_ROUNDS
+from okxsync.reconcile.verify import verify
 from tests.support.desk import MS, Desk, order
 from tests.support.scripted_rest import Exchange, Reply, Row
 
