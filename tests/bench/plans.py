@@ -20,6 +20,7 @@ from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from tests.bench.measure import Row
+from tests.plans.cases import CONTRACTS
 from tests.support import processes
 from tests.support.replay import until, write_config
 from tests.support.running import is_live
@@ -30,22 +31,6 @@ LATENCY_S = 0.1
 HANGS_S = 10.0
 READY_WITHIN_S = 300.0
 IP_RATE = 400
-PLAN = """
-title = "one contract"
-valid_for = "60s"
-[accounts]
-include = ["all"]
-order = "name"
-[[legs]]
-instrument = "BTC-USDT-SWAP"
-side = "buy"
-price = "mark +1%"
-[legs.size]
-rule = "contracts"
-value = "1"
-[failure]
-canary = {canary}
-"""
 
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:
@@ -99,7 +84,7 @@ async def _measure_plans(sandbox: Sandbox, folder: Path, accounts: int, rounds: 
 async def _execute(sandbox: Sandbox, folder: Path, accounts: int, without: str = "") -> dict[str, float]:
     """Return milliseconds: of the preview, from the stored request to the first send, and from that to the last."""
     file = folder / "plan.toml"
-    file.write_text(PLAN.format(canary=0))
+    file.write_text(CONTRACTS.format(valid_for="60s", contracts=1))
     began = trio.current_time()
     preview = json.loads(await _run(folder, "plan", "preview", str(file), "--json"))
     preview_ms = (trio.current_time() - began) * 1000

@@ -77,6 +77,23 @@ def trading(*names: str, own: Limits | None = None, **changes: Any) -> TradingSe
     return replace(TradingSettings(enabled=True, accounts=dict.fromkeys(names, each)), **changes)
 
 
+CONTRACTS: Final = """
+title = "contracts at the market"
+valid_for = "{valid_for}"
+[accounts]
+include = ["all"]
+order = "name"
+[[legs]]
+instrument = "BTC-USDT-SWAP"
+side = "buy"
+price = "mark +1%"
+[legs.size]
+rule = "contracts"
+value = "{contracts}"
+[failure]
+canary = 0
+"""
+"""The text of a plan that buys on all accounts at once."""
 ONE: Final = 'rule = "contracts"\nvalue = 1'
 
 

@@ -16,6 +16,7 @@ from okxsync.cli import app
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.plans.cases import CONTRACTS
 from tests.support import processes
 from tests.support.replay import until, write_config
 from tests.support.running import is_live
@@ -23,21 +24,7 @@ from tests.support.truth import rows, status_of
 
 pytestmark = pytest.mark.slow
 
-PLAN = """
-title = "two contracts"
-valid_for = "{valid_for}"
-[accounts]
-include = ["all"]
-[[legs]]
-instrument = "BTC-USDT-SWAP"
-side = "buy"
-price = "mark +1%"
-[legs.size]
-rule = "contracts"
-value = "2"
-[failure]
-canary = 0
-"""
+PLAN = CONTRACTS.replace("{contracts}", "2")
 
 
 class World:
