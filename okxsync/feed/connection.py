@@ -198,6 +198,7 @@ class FeedConnection:
                 [channel for channel in older.live if channel not in covered], "old connection silent during takeover"
             )
             older.replace()
+            await self._reader.wait_sent(older)  # its last answer to a ping proves nothing about the newer socket
         await session.start_counting(covered)
 
     async def _report_lost(self, session: Session | None, ended: Disconnected) -> None:

@@ -70,9 +70,13 @@ class SocketReader:
             yield
         finally:
             self.remove(source)
-            if self._blocked is source:
-                with trio.CancelScope(shield=True):  # ends when the writer has room, or the reader is cancelled
-                    await self._admitted.wait()
+            with trio.CancelScope(shield=True):  # ends when the writer has room, or the reader is cancelled
+                await self.wait_sent(source)
+
+    async def wait_sent(self, source: Source) -> None:
+        """Wait until all that was read of ``source`` has been sent to the writer."""
+        if self._blocked is source:
+            await self._admitted.wait()
 
     def remove(self, source: Source) -> None:
         """Do not read ``source`` any more; its socket is still open."""

@@ -1,13 +1,20 @@
 """A service upgrade is announced (64008): the successor is live before the old connection ends."""
 
+from contextlib import suppress
+
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from okxsync.messages import Frames, Lost, Note, Phase, Subscribed
+from okxsync.feed.connection import FeedConnection
+from okxsync.feed.reader import SocketReader
+from okxsync.messages import Frames, Lost, Message, Note, Phase, Pong, Subscribed
+from okxsync.okx.rate_limits import dial_slots
+from okxsync.runtime.rate_limiter import RateLimiter
 from tests.support.accounts import account
 from tests.support.connections import CLIMB, connected, kept, running
-from tests.support.scripted_peer import Exchange, Peer, spec_of
+from tests.support.outbox import MAX_BYTES, queue, queued
+from tests.support.scripted_peer import Exchange, FixedClock, Peer, spec_of
 
 
 async def announce(peer: Peer) -> None:
@@ -356,3 +363,63 @@ async def test_a_verdict_about_a_channel_that_is_not_live_changes_nothing(
         await timeline.reaches("backing_off")
         await connection.mark_stale("orders", "orders: channel stalled")
         assert [lost.reason for lost in timeline.of(Lost)] == ["closed with 1001"]
+
+
+@pytest.mark.parametrize("control", [[], ['{"event":"notice","code":"1","msg":"another"}']])
+async def test_what_the_old_session_has_read_is_reported_before_its_successor_takes_over(
+    exchange: Exchange, autojump_clock: MockClock, control: list[str]
+) -> None:
+    """Our queue is full, with others waiting for room, when the old session answers its last ping."""
+    push = '{"arg":{"channel":"deposit-info"},"data":[{"depId":"77"}]}'
+    dropped = '{"event":"channel-conn-count-error","channel":"orders","connCount":"30"}'
+    last_ping = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await peer.send(dropped)
+            await announce(peer)
+            for answer in (["pong"], [*control, push, "pong"]):
+                while await peer.receive() != "ping":
+                    pass
+                if len(answer) > 1:
+                    last_ping.set()
+                    await wait_all_tasks_blocked()
+                await peer.send_at_once(*answer)
+        await peer.answer_pings()
+
+    async def compete() -> None:
+        await last_ping.wait()
+        for _ in range(100):
+            await send.send(note)
+
+    note = Note(0, "info", None, "other", "another account")
+    exchange.script = script
+    send, receive = queue(10)
+    reader = SocketReader(send)
+    found: list[Message] = []
+    async with reader.running(), trio.open_nursery() as nursery:
+        spec = spec_of("orders", "deposit-info")
+        connection = FeedConnection(7, spec, send, reader, RateLimiter(dial_slots(3)), FixedClock())
+        nursery.start_soon(connection.run)
+        for _ in range(3):
+            nursery.start_soon(compete)
+        while not last_ping.is_set():
+            found += queued(receive)
+            await trio.sleep(0.01)
+        for _ in range(400):
+            with suppress(trio.WouldBlock):
+                found += receive.receive_batch_nowait(1, MAX_BYTES)
+            await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+    pushed = next(at for at, one in enumerate(found) if isinstance(one, Frames) and push in frames_of(one))
+    again = [at for at, one in enumerate(found) if isinstance(one, Subscribed) and one.channels == ["orders"]][1]
+    assert pushed < again
+    # The old session's answer proves nothing about a channel that its successor alone has.
+    since = found[again].at  # type: ignore[union-attr]
+    assert all(one.at > since for one in found[again:] if isinstance(one, Pong))
+    assert [one.channels for one in found if isinstance(one, Lost)] == [["orders"]]
+
+
+def frames_of(message: Frames) -> list[str]:
+    return [frame for _, frame in message.frames]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
+from wsproto.events import TextMessage
 
 from okxsync.config.secret import Secret
 from okxsync.feed.reader import SocketReader
@@ -69,6 +70,11 @@ class Peer:
 
     async def send(self, frame: str | dict[str, object]) -> None:
         await self._connection.send_message(frame if isinstance(frame, str) else msgspec.json.encode(frame).decode())
+
+    async def send_at_once(self, *frames: str) -> None:
+        """Send frames in one piece, so that the other side reads them together."""
+        data = b"".join(self._connection._wsproto.send(TextMessage(frame)) for frame in frames)
+        await self._connection._stream.send_all(data)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         await self._connection.aclose(code, reason)
@@ -274,6 +280,10 @@ class SessionRun:
         except* (Disconnected, SocketError) as group:
             self._end = first_error(group)
         self._has_ended.set()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended.is_set()
 
     async def end(self) -> Disconnected | SocketError:
         """Wait for the end, and return what was raised."""
