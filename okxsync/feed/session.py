@@ -10,7 +10,7 @@ it is handled, so what is stored and what is covered cannot disagree.
 
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -174,10 +174,17 @@ class Session:
     async def _subscribe(self) -> None:
         for request in self.subscriptions.requests():
             self.subscriptions.expect(request)
-            with trio.move_on_after(SUBSCRIBE_S):
+            due = trio.current_time() + SUBSCRIBE_S
+            with trio.move_on_at(due):
                 await self._request(request.frame)
-                while self.subscriptions.incomplete:
-                    await self._handle(await self._next_event())
+            while self.subscriptions.incomplete:
+                with trio.move_on_at(due) as waiting:
+                    event = await self._next_event()
+                if waiting.cancelled_caught:
+                    break
+                await self._handle(
+                    event
+                )  # without the deadline: a report must not be dropped because the queue is full
             await self._apply(self.subscriptions.settle(now_us()))
         await self._apply(self.subscriptions.finish())
 
@@ -193,7 +200,8 @@ class Session:
                 raise Disconnected(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
             with trio.move_on_at(due):
                 await self._frame_read.wait()
-            if why := self._reader.stalled_since is None and self._liveness.verdict(now()):
+            why = self._liveness.verdict(now())
+            if why and self._reader.stalled_since is None and not self._socket.has_unread():
                 raise Disconnected(why)
             await trio.sleep_until(beat)
 
@@ -243,7 +251,7 @@ class Session:
         """Read what has arrived, for the reader: see ``reader.Source``."""
         try:
             self._socket.read()
-            messages = self._take()
+            messages = list(self._take())
         except Exception as error:  # a bug is reported by the session's own task, and ends only that
             self._failure = error
             messages = []
@@ -260,17 +268,19 @@ class Session:
             self._reader.remove(self)
             self._woken.set()
 
-    def _take(self) -> list[Message]:
-        """Return the messages to the writer about the frames that were read, up to and with the next control frame."""
-        messages: list[Message] = []
+    def _take(self) -> Iterator[Message]:
+        """Yield the messages to the writer about the frames that were read, up to and with the next control frame.
+
+        A pong counts only once the frames before it were taken from here. So whoever waits until each message is sent
+        has sent what was read before a pong when that counts.
+        """
         waiting = self._socket.messages
         while waiting and self._control is None:
             if waiting[0] == PONG:
                 waiting.popleft()
-                messages += self._on_pong()
+                yield from self._on_pong()
             else:
-                messages.append(self._take_frames(waiting))
-        return messages
+                yield self._take_frames(waiting)
 
     def _take_frames(self, waiting: deque[str]) -> Frames:
         """Take frames up to the next ``pong``, or up to and with the next control frame."""

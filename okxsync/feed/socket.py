@@ -9,6 +9,7 @@ whatever the peer does, and nothing is left open. Network errors are raised as `
 
 import math
 import os
+import select
 import socket as stdlib_socket
 import ssl
 from collections import deque
@@ -121,6 +122,14 @@ class Socket:
     def ended(self) -> bool:
         """Whether no more messages will come; ``raise_closed`` says why."""
         return self._deframer.over or self._transport.ended
+
+    def has_unread(self) -> bool:
+        """Return whether something has arrived that was not read or taken yet: a frame, or the end."""
+        if self.messages or self.ended:
+            return True
+        arrived = select.poll()
+        arrived.register(self.fileno(), select.POLLIN)
+        return bool(arrived.poll(0))
 
     def read(self) -> None:
         """Read once what has arrived.

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.feed.notes import MAX_NOTES
+from okxsync.feed.reader import PAUSES_S
 from okxsync.feed.socket import SocketError
 from okxsync.messages import Frames, Lost, Note, Pong, Subscribed, SubscriptionRefused
 from okxsync.okx.codes import Action
@@ -964,3 +965,49 @@ async def test_a_full_queue_stops_the_reader_at_a_bound_in_bytes_too(
             await trio.sleep(0.1)
             received = sum(len(frame) == size for frame in frames(run))
         assert received == 200  # nothing is lost
+
+
+@pytest.mark.parametrize("capacity", range(1, 8))
+async def test_a_channel_that_is_live_was_reported_even_if_our_queue_was_full_until_its_deadline(
+    exchange: Exchange, autojump_clock: MockClock, capacity: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with run_session(spec_of("orders", "account", "positions"), capacity=capacity) as run:
+        await trio.sleep(12)
+        for _ in range(20):
+            run.received.all.copy()
+            await wait_all_tasks_blocked()
+        if run.phases[-1] == "live":
+            assert run.session
+            assert acknowledged(run) == run.session.live
+
+
+@pytest.mark.parametrize("before_s", [0.0, 0.001, 0.003])
+async def test_a_peer_whose_answers_are_still_to_be_read_is_not_silent(
+    exchange: Exchange, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, before_s: float
+) -> None:
+    """Our queue has room again just before an answer is due, and the next pass of the reader comes after that."""
+    monkeypatch.setitem(PAUSES_S, "low", 0.006)
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.answer_pings)
+            for number in range(100):
+                await peer.send(f'{{"data":[{number}]}}')
+                await trio.sleep(0.5)
+
+    exchange.script = script
+    async with run_session(spec_of(), capacity=20) as run:
+        await trio.sleep(4)
+        run.received.all.copy()
+        await trio.sleep_until(25.5 - before_s)  # ten seconds after the beat at 15.5 s
+        for _ in range(20):
+            run.received.all.copy()
+            await trio.sleep(0.001)
+        assert run.phases[-1] == "live"
+        assert not run.has_ended
