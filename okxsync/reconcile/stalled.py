@@ -11,7 +11,7 @@ their complete state every few seconds, and are verified only when that stops. W
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from functools import cache, partial
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -85,17 +85,14 @@ class StalledSource:
 
     async def search(self, busy: Set[object]) -> list[Work]:
         pending = frozenset(self._fetched)
-        live, due = await self._reads.in_thread(self._search, now_us(), pending, busy)
-        for key in pending:
-            await self._judge(key, live.get(key))
+        due = await self._reads.in_thread(self._search, now_us(), pending | busy)
+        for account in {account for account, _ in pending}:
+            await self._judge(account)
         return [self._work(one) for one in due]
 
-    def _search(
-        self, reader: Reader, now_us: int, pending: Set[Key], busy: Set[object]
-    ) -> tuple[dict[Key, LiveChannel], list[LiveChannel]]:
-        """Return the live channels whose verdict is pending, and what to verify now."""
-        live = live_channels(reader, LOST)
-        return {one.key: one for one in live if one.key in pending}, self.due(live, busy | pending, now_us)
+    def _search(self, reader: Reader, now_us: int, excluded: Set[object]) -> list[LiveChannel]:
+        """Return what to verify now."""
+        return self.due(live_channels(reader, LOST), excluded, now_us)
 
     def due(self, live: Iterable[LiveChannel], excluded: Set[object], now_us: int) -> list[LiveChannel]:
         """Return what to verify; the channel that was verified longest ago comes first.
@@ -173,21 +170,38 @@ class StalledSource:
         )
         return []
 
-    async def _judge(self, key: Key, one: LiveChannel | None) -> None:
-        """Reach the verdict on a channel, if everything is stored that it had pushed at the time of the request.
+    async def _judge(self, account: str) -> None:
+        """Reach the verdicts on an account's channels that are due.
 
-        Args:
-            one: The channel as it is stored now; None if it is not live.
+        All come from one read, before the first has an effect: channels of one connection often stall together, and
+        each verdict must be about the subscription that has stalled, not about the one after it.
         """
-        fetched = self._fetched[key]
-        if one is None or one.since_at != fetched.since_at:
-            del self._fetched[key]  # lost meanwhile: its gap is backfilled
-        elif one.answered_at >= fetched.pushed_at:
-            missing = await self._reads.in_thread(lost_push, one, fetched.window)
+        pending = {key: fetched for key, fetched in self._fetched.items() if key[0] == account}
+        lost, verdicts = await self._reads.in_thread(_verdicts, account, pending)
+        for key in [*lost, *verdicts]:
             del self._fetched[key]
+        for key, missing in verdicts.items():
             if missing:
-                why = f"{one.channel}: channel stalled on a live connection ({missing} was missed)"
+                why = f"{key[1]}: channel stalled on a live connection ({missing} was missed)"
                 await self._mark_stale(*key, why)
             else:
-                self._verified[key] = fetched.until_at, fetched.until_ms
-                await self._send.send(Verified(*key, fetched.until_at, fetched.unstored))
+                until_at, until_ms = pending[key].until_at, pending[key].until_ms
+                self._verified[key] = until_at, until_ms
+                await self._send.send(Verified(*key, until_at, pending[key].unstored))
+
+
+def _verdicts(reader: Reader, account: str, pending: Mapping[Key, Fetched]) -> tuple[list[Key], dict[Key, str | None]]:
+    """Return which channels were lost meanwhile, whose gaps are backfilled, and what others have not pushed.
+
+    The latter are those of which everything is stored that they had pushed at the time of the request.
+    """
+    live = {one.key: one for one in live_channels(reader, LOST, account)}
+    lost: list[Key] = []
+    verdicts: dict[Key, str | None] = {}
+    for key, fetched in pending.items():
+        one = live.get(key)
+        if one is None or one.since_at != fetched.since_at:
+            lost.append(key)
+        elif one.answered_at >= fetched.pushed_at:
+            verdicts[key] = lost_push(reader, one, fetched.window)
+    return lost, verdicts

@@ -544,6 +544,27 @@ async def test_a_verdict_that_is_pending_while_its_channel_reconnects_is_dropped
         assert min(until_us) > live_us
 
 
+async def test_a_verdict_is_not_about_the_subscription_after_the_one_that_stalled(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    """While one account is reconnected, the connection of the other is lost and live again."""
+    async with start("orders", accounts=2) as accounts:
+        desk, reported = accounts.live.desk, accounts.live.mark_stale
+        accounts.report("trade/orders-pending", order(7, uTime=str(now_ms())))
+
+        async def reconnect(account: str, channel: str, why: str) -> None:
+            await reported(account, channel, why)
+            for number, name in enumerate(accounts.live.names, 1):
+                lost_us = now_ms() * 1000
+                live_us = lost_us + 1_000_000
+                desk.apply(Lost(number, name, ["orders"], lost_us, why), Subscribed(number, name, ["orders"], live_us))
+
+        accounts.live.mark_stale = reconnect
+        await until(lambda: bool(accounts.live.stale))
+        await trio.sleep(2 * TIMINGS.push_lag_s + 2 * TIMINGS.poll_s)
+        assert len(accounts.live.stale) == 1
+
+
 @pytest.mark.parametrize("found_missing_by", ["the backfill", "a verification"])
 async def test_an_order_that_the_backfill_of_a_gap_does_not_find_is_no_lost_push(
     start: Start, autojump_clock: MockClock, found_missing_by: str

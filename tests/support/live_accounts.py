@@ -91,7 +91,7 @@ class LiveAccounts:
         return RestOnlySource(self.reads, self.clients.of, TIMINGS)
 
     def stalled_source(self) -> StalledSource:
-        return StalledSource(self.reads, self.send, self.mark_stale, TIMINGS)
+        return StalledSource(self.reads, self.send, lambda *what: self.mark_stale(*what), TIMINGS)
 
     async def mark_stale(self, account: str, channel: str, why: str) -> None:
         self.stale.append((account, channel, why))
