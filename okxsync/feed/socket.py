@@ -113,6 +113,7 @@ class Socket:
         self._deframer = Deframer(MAX_MESSAGE_BYTES)
         self.messages: deque[str] = deque()
         self._parse(transport.early)
+        self.read()  # TLS may have received more with the response, of which the descriptor says nothing any more
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""

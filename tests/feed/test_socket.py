@@ -292,6 +292,30 @@ async def test_only_a_certificate_of_that_host_by_a_known_authority_is_accepted(
             assert str(await end_of(url)).startswith(f"{where(url)} TLS: certificate verify failed: ")
 
 
+@pytest.mark.skipif(not hasattr(stdlib_socket, "TCP_CORK"), reason="Linux alone can hold segments back")
+async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is_read_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is in OpenSSL's buffer, and the descriptor says nothing of it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    async def secure(stream: trio.SocketStream) -> None:
+        tls = trio.SSLStream(stream, context, server_side=True)
+        await tls.do_handshake()
+        stream.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, 1)
+        await upgrade(tls)
+        await tls.send_all(frame(b"first"))
+        stream.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, 0)
+        await trio.sleep_forever()
+
+    async with tcp_peer(secure) as url, open_socket(url.replace("ws://", "wss://")) as socket:
+        assert [*socket.messages] == ["first"]
+
+
 async def test_frames_in_one_segment_with_the_handshake_or_the_close_are_not_lost() -> None:
     closing = b"\x88\x06" + struct.pack("!H", 4006) + b"bye!"
 
