@@ -3,7 +3,7 @@
     step         what is due: children to prepare, intents to store, outcomes to store, questions to ask
     prepared     the checks before the send have passed, or not
     written      intents are on disk, durably: their orders may be sent
-    may_send     asked immediately before the first byte; it decides, and the child counts as sent
+    may_send     asked immediately before the first byte and before the body; it decides, and the child counts as sent
     replied      a reply, or how the request failed
     answered     the answer to a question about an order of unknown outcome (``plans.inquiries``)
     followed     a row of the mirror
@@ -37,10 +37,10 @@ from okxsync.plans.commands import (
 )
 from okxsync.plans.inquiries import Inquiries
 from okxsync.plans.records import Records
-from okxsync.plans.replies import Judgement, Verdict
+from okxsync.plans.replies import Judgement, Stage, Verdict, failed
 from okxsync.plans.resolve import Answer, OrderRow
 from okxsync.plans.restart import recover
-from okxsync.plans.states import ENDED, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
+from okxsync.plans.states import ENDED, IN_FLIGHT, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
 from okxsync.plans.waves import LAST_MS, Breakers, Decision, Member, Policy, decide
 
 EXPIRES_MS: Final = 3_000
@@ -95,7 +95,7 @@ class Execution:
         self._prepared: list[int] = []
         self._waiting: dict[int, tuple[int, list[int]]] = {}  # receipt -> when it was asked for, children
         self._not_before_ms: dict[int, int] = {}
-        self._not_sent: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()
         self._cancels_resting = False
         self._canceling: set[int] = set()
         self.breakers = Breakers()
@@ -164,9 +164,12 @@ class Execution:
                 self._records.commands.append(Send(self._children[number], self._attempts[number]))
 
     def may_send(self, number: int, attempt: int, now: Moment, *, halted: bool) -> bool:
-        """Return whether this attempt may leave now; if so, it counts as sent. To be called right before it leaves."""
+        """Return whether this attempt may leave now; if so, it counts as sent.
+
+        Asked right before the request's first byte, and again right before its body: without a body nothing is placed.
+        """
         child, current = self._children[number], self._attempts[number]
-        if child.state is not ChildState.ARMED or current.number != attempt:
+        if child.state not in IN_FLIGHT or current.number != attempt:
             return False
         withheld = None
         always = child.kind == "cancel"
@@ -177,15 +180,23 @@ class Execution:
         elif now.latest_ms >= self._valid_until_ms - LAST_MS and not always:
             withheld = Withheld("expired", "the plan is no longer valid")
         if withheld or (now.latest_ms >= current.exp_ms - LAST_MS and not always):
-            self._records.end_attempt(number, Verdict.NOT_SENT)
-            if withheld:
-                self._records.withhold(number, withheld, now)
-            else:
-                self._back_to_ready(number, now)
+            self._not_sent(number, withheld, now)
             return False
         self._attempts[number] = replace(current, sent_ms=now.now_ms)
-        self._records.set(replace(child, state=after(child.state, ChildEvent.SEND)))
+        if child.state is ChildState.ARMED:
+            self._records.set(replace(child, state=after(child.state, ChildEvent.SEND)))
         return True
+
+    def failed(self, number: int, attempt: int, why: str, now: Moment) -> None:
+        """Take an internal error of an attempt: what has not left is withheld, what may have left is unknown."""
+        child = self._children[number]
+        if self._attempts[number].number != attempt:
+            return
+        self._not_before_ms[number] = now.now_ms + NOT_SENT_MS[-1]
+        if child.state is ChildState.ARMED:
+            self._not_sent(number, Withheld("internal-error", why), now)
+        else:
+            self.replied(number, attempt, failed(Stage.STARTED, why), now)
 
     def replied(self, number: int, attempt: int, judgement: Judgement, now: Moment) -> None:
         """Take a reply to an attempt, or how it failed; if there was no connection, ``may_send`` was not asked."""
@@ -351,12 +362,18 @@ class Execution:
             del self._waiting[receipt]
             for number in numbers:
                 if self._children[number].state is ChildState.ARMED:
-                    self._records.end_attempt(number, Verdict.NOT_SENT)
-                    self._records.withhold(number, blocked, now)
+                    self._not_sent(number, blocked, now)
+
+    def _not_sent(self, number: int, withheld: Withheld | None, now: Moment) -> None:
+        """End an attempt that placed nothing; None: the child is sent again soon."""
+        self._records.end_attempt(number, Verdict.NOT_SENT)
+        self._back_to_ready(number, now)
+        if withheld:
+            self._records.withhold(number, withheld, now)
 
     def _back_to_ready(self, number: int, now: Moment, pause_ms: int = 0) -> None:
         if not pause_ms:
-            pause_ms = NOT_SENT_MS[min(self._not_sent[number], len(NOT_SENT_MS) - 1)]
-            self._not_sent[number] += 1
+            pause_ms = NOT_SENT_MS[min(self._failures[number], len(NOT_SENT_MS) - 1)]
+            self._failures[number] += 1
         self._not_before_ms[number] = now.now_ms + pause_ms
         self._records.happens(number, ChildEvent.NOT_PLACED, now)

@@ -1,8 +1,9 @@
 """Sends requests that trade over REST, each once: no retry, no redirect, no proxy, HTTP/1.1.
 
-The line between "not sent" and "unknown" is the moment at which httpcore is about to write the request's headers. At
-that moment, and not earlier, ``may_send`` is asked: everything that may take time - the rate limits, a free connection,
-TCP and TLS - is over then. If it says no, the request is dropped before its first byte.
+Headers alone place nothing, so the line between "not sent" and "unknown" is the moment at which httpcore is about to
+write the request's body. ``may_send`` is asked at that moment, and also before the headers: everything that may take
+time - the rate limits, a free connection, TCP and TLS - is over then. If it says no, the connection is closed without a
+body, and in most cases without a byte.
 """
 
 from collections.abc import Callable
@@ -98,7 +99,7 @@ class Sender:
         If it is cancelled, the outcome is unknown: the order may be placed.
 
         Args:
-            may_send: Asked once, immediately before the first byte.
+            may_send: Asked immediately before the first byte, and again immediately before the body.
         """
         attempt = _Attempt(may_send)
         expires = {"expTime": str(request.exp_ms)} if request.exp_ms else {}
@@ -135,10 +136,11 @@ class _Attempt:
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         """Take an event of httpcore (its docs: extensions, trace)."""
-        if event.endswith(".send_request_headers.started"):
+        if event.endswith((".send_request_headers.started", ".send_request_body.started")):
             if not self._may_send():
                 raise _Withheld
-            self.stage = Stage.STARTED
+            if event.endswith(".send_request_body.started"):
+                self.stage = Stage.STARTED
 
 
 async def _exchange(

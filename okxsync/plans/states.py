@@ -42,7 +42,7 @@ class ChildEvent(StrEnum):
     ARM = "arm"
     """The intent to send it is on disk, durably."""
     SEND = "send"
-    """The first byte of the request may leave now."""
+    """The request may leave now."""
     NOT_PLACED = "not placed"
     """The request did not leave, or was not accepted, and may be sent again."""
     PLACED = "placed"
@@ -129,7 +129,6 @@ _CHILD: Final[dict[ChildState, dict[ChildEvent, ChildState]]] = {
     _C.ARMED: {
         _E.SEND: _C.SENT,
         _E.NOT_PLACED: _C.READY,
-        _E.WITHHOLD: _C.WITHHELD,
         _E.UNKNOWN: _C.UNKNOWN,
         _E.FOUND: _C.ACCEPTED,
     },

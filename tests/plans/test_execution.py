@@ -19,13 +19,13 @@ REQUESTS = st.tuples(
     st.sampled_from(["", "", "", "", "51008", "50011", "50004"]),
     st.booleans(),
     st.sampled_from([True, True, True, False]),
-    st.sampled_from([False, False, False, False, True]),
+    st.sampled_from(["", "", "", "", "before", "between"]),
 )
 """How a request fares: after how many milliseconds it arrives, the code of its refusal, whether the order rests,
-whether it leaves at all, and whether trading was halted just before."""
+whether it leaves at all, and when trading was halted meanwhile."""
 
 
-Request: TypeAlias = tuple[int, str, bool, bool, bool]
+Request: TypeAlias = tuple[int, str, bool, bool, str]
 
 
 class PlanMachine(RuleBasedStateMachine):
@@ -88,7 +88,7 @@ class PlanMachine(RuleBasedStateMachine):
         self._send(found[pick % len(found)], *request)
 
     def _send(
-        self, command: Prepare | Send | AskAbout, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: bool
+        self, command: Prepare | Send | AskAbout, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: str
     ) -> None:
         self.world.commands.remove(command)
         assert isinstance(command, Send)
@@ -177,7 +177,7 @@ def leaves(world: World, delay_ms: int = 1, answers: str = "", *, stays: bool = 
     """Send all that is to be sent; without a connection nothing leaves."""
     for command in [one for one in world.commands if isinstance(one, Send)]:
         world.commands.remove(command)
-        world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=connects, halted=False)
+        world.send(command, delay_ms=delay_ms, answers=answers, stays=stays, leaves=connects, halted="")
 
 
 def states(world: World) -> list[str]:
@@ -371,14 +371,19 @@ def test_an_intent_that_cannot_be_stored_is_given_up() -> None:
     assert not world.sent
 
 
-def test_a_halt_just_before_the_first_byte_withholds_the_order() -> None:
-    world = started()
-    (command,) = world.commands
-    assert isinstance(command, Send)
-    world.commands.clear()
-    world.send(command, delay_ms=1, answers="", stays=False, leaves=True, halted=True)
-    assert [(one.state, one.reason) for one in world.execution.children] == [("withheld", "halted")]
+@pytest.mark.parametrize("halted", ["before", "between"])
+def test_a_halt_just_before_the_headers_or_the_body_withholds_the_order(halted: str) -> None:
+    world = started(2)
+    for command in [one for one in world.commands if isinstance(one, Send)]:
+        world.commands.remove(command)
+        world.send(command, delay_ms=1, answers="", stays=False, leaves=True, halted=halted)
+    assert [(one.state, one.reason) for one in world.execution.children] == [("withheld", "halted")] * 2
     assert not world.sent
+    while world.queue:
+        world.commit()
+    _, attempts = world.disk.read()
+    assert {one.verdict for one in attempts.values()} == {"not_sent"}
+    assert ends(world) == ["withheld", "withheld"]
 
 
 def test_a_push_before_the_reply_counts_and_the_reply_changes_nothing() -> None:

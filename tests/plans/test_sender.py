@@ -68,7 +68,17 @@ async def test_what_may_not_be_sent_does_not_reach_the_exchange(tmp_path: Path) 
     assert [one for one in requests if one] == []
 
 
-async def test_whether_it_may_be_sent_is_asked_once(tmp_path: Path) -> None:
+async def test_what_may_not_be_sent_any_more_when_its_headers_have_left_is_sent_without_a_body(tmp_path: Path) -> None:
+    requests: list[bytes] = []
+    allowed = iter([True, False])
+    async with serve_reply(http(PLACED), requests=requests) as url:
+        assert await place(tmp_path, port_of(url), lambda: next(allowed)) is None
+    head, _, body = b"".join(requests).partition(b"\r\n\r\n")
+    assert body == b""
+    assert b"content-length" in head.lower()
+
+
+async def test_whether_it_may_be_sent_is_asked_before_the_headers_and_before_the_body(tmp_path: Path) -> None:
     asked: list[int] = []
 
     def may_send() -> bool:
@@ -77,7 +87,7 @@ async def test_whether_it_may_be_sent_is_asked_once(tmp_path: Path) -> None:
 
     async with serve_reply(http(PLACED)) as url:
         await place(tmp_path, port_of(url), may_send)
-    assert asked == [1]
+    assert asked == [1, 1]
 
 
 async def test_a_refused_connection_is_not_sent(tmp_path: Path) -> None:

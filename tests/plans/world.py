@@ -33,6 +33,8 @@ START_MS = 1_800_000_000_000
 ERROR_MS = 200
 LAG_MS = 800
 """A reply of REST may lack what is younger; less than the pause between the two lookups of a proof."""
+_ASKED = (("before",), ("before", "between"))
+"""Since when trading is halted when it is asked whether a request may be sent: before its headers, before its body."""
 NOT_PLACED = {"not_sent", "refused", "absent"}
 
 
@@ -193,12 +195,16 @@ class World:
         self.execution.prepared(number, withheld, self.moment)
         self.step()
 
-    def send(self, send: Send, *, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: bool) -> None:
-        """The fuse is checked, and the request leaves; or no connection is made, so that the fuse is never asked."""
+    def send(self, send: Send, *, delay_ms: int, answers: str, stays: bool, leaves: bool, halted: str) -> None:
+        """The request is asked for twice, and leaves; or no connection is made, so that it is not asked for.
+
+        Args:
+            halted: ``before`` the headers leave, ``between`` these and the body, or ``""``.
+        """
         number, attempt = send.child.number, send.attempt.number
         if not leaves:
             self.execution.replied(number, attempt, failed(Stage.NOT_STARTED, "connect"), self.moment)
-        elif self.execution.may_send(number, attempt, self.moment, halted=halted):
+        elif all(self.execution.may_send(number, attempt, self.moment, halted=halted in at) for at in _ASKED):
             assert not halted
             assert self.now_ms < self.valid_until_ms, "I7: sent after valid_until"
             _, stored = Disk(self.disk.first, self.disk.commits[: self.disk.durable]).read()
@@ -302,7 +308,7 @@ class World:
                     case Prepare():
                         self.prepare(command.child, None)
                     case Send():
-                        self.send(command, delay_ms=10, answers="", stays=False, leaves=True, halted=False)
+                        self.send(command, delay_ms=10, answers="", stays=False, leaves=True, halted="")
                     case AskAbout():
                         self.commands.append(command)
             self.answer_all(lag_ms=0)

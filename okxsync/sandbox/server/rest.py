@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import trio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from okxsync.sandbox.exchange.exchange import Member, OrderRejected
@@ -44,7 +44,11 @@ class RestServer:
 
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
-        path, body = request.path_params["path"], await request.body()
+        path = request.path_params["path"]
+        try:
+            body = await request.body()
+        except ClientDisconnect:  # nobody receives the answer
+            return Response(status_code=400)
         ceiling = self._hub.terms.rest_per_second
         if ceiling and not self._hub.limits.admit(f"edge {_ip(request)}", ceiling, 1.0):
             status, text = REPLIES["http-429"]
