@@ -158,6 +158,12 @@ PLAN_ALARM: Final = Event(
     "an order of a plan exists twice, or exists although its child ended without one; the plan is paused",
     "see `okxsync plan show`, and compare with the account at OKX",
 )
+PLAN_UNREADABLE: Final = Event(
+    "plan-unreadable",
+    ERROR,
+    "a plan that has not ended cannot be continued, because its rows cannot be read; other plans are not affected",
+    "run `okxsync verify --plans`, and look its orders up at OKX; another version of okxsync may have stored it",
+)
 
 # What OKX sends
 

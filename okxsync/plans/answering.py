@@ -1,30 +1,24 @@
 """Answers the requests of clients: previews, approvals, cancellations, halt and resume."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 import trio
 
-from okxsync.messages import Halted, PlanAnswer, PlanProgress, Resumed
+from okxsync.messages import Halted, PlanProgress, Resumed
 from okxsync.plans.approval import find_refused
 from okxsync.plans.cancel_requests import CANCELED, CancelRequests
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.desk import Desk, moment
-from okxsync.plans.document import PlanError
 from okxsync.plans.follow_up import find_sibling
 from okxsync.plans.lifecycle import Lifecycle
-from okxsync.plans.plan_file import read
 from okxsync.plans.previewer import Previewer
-from okxsync.plans.requests import Answered, Request
+from okxsync.plans.requests import Answered, Request, answer
 from okxsync.plans.running import Running
-from okxsync.plans.stored import read_approved
+from okxsync.plans.stored import read_plan
 from okxsync.runtime import clock
-from okxsync.runtime.supervise import supervised
-from okxsync.store.database import StoreError
-
-log = logging.getLogger("okxsync.plans")
 
 
 class Answering:
@@ -57,39 +51,24 @@ class Answering:
         """Answer a request; None: its answer follows when its work is done."""
         try:
             body = msgspec.json.decode(request.body, type=dict[str, Any])
-            match request.kind:
-                case "preview" | "retry" | "undo":
-                    self._nursery.start_soon(self._preview, request, body)
-                    return None
-                case "execute":
-                    return await self._execute(request, body)
-                case "cancel":
-                    return await self._cancel(request, protection=body.get("protection") is True)
-                case "halt":
-                    return await self._halt(request, body)
-                case "resume":
-                    return await self._resume(request)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return Answered("bad-request", "body: not a JSON object")
-        except PlanError as error:
-            return Answered("bad-plan", f"the stored plan cannot be read: {error}")
-        except StoreError as error:
-            return Answered("store-error", str(error))
-        except OSError as error:
-            return Answered("failed", str(error))
+        match request.kind:
+            case "preview" | "retry" | "undo":
+                self._answer_later(request, partial(self._previewer.answer, request, body))
+                return None
+            case "execute":
+                return await self._execute(request, body)
+            case "cancel":
+                return await self._cancel(request, protection=body.get("protection") is True)
+            case "halt":
+                return await self._halt(request, body)
+            case "resume":
+                return await self._resume(request)
         return Answered("bad-request", f"kind: {request.kind} is not known")
 
-    async def _answer(self, request: Request, answered: Answered) -> None:
-        await self._desk.outbox.send(PlanAnswer(request.id, clock.now_us(), answered.outcome, answered.detail))
-
-    async def _preview(self, request: Request, body: dict[str, Any]) -> None:
-        async def work() -> None:
-            await self._answer(request, await self._previewer.answer(request, body))
-
-        async def failed(what: str) -> None:
-            await self._answer(request, Answered("internal-error", what))
-
-        await supervised(self._desk.outbox, None, f"plan {request.plan_id}: preview", work, on_failure=failed)
+    def _answer_later(self, request: Request, work: Callable[[], Awaitable[Answered]]) -> None:
+        self._nursery.start_soon(answer, self._desk.outbox, request.id, work)
 
     async def _execute(self, request: Request, body: dict[str, Any]) -> Answered:
         plan_id = request.plan_id or ""
@@ -97,7 +76,7 @@ class Answering:
             return Answered("no-plan", f"there is no plan {plan_id}")
         if row["state"] != "previewed" or plan_id in self._running or plan_id in self._discarded:
             return Answered("not-previewed", f"its state is {row['state']}; a plan is executed at most once")
-        plan, children = read(row["doc"]), read_approved(self._desk.reader, plan_id)
+        plan, children = read_plan(self._desk.reader, row)
         system = await self._facts.of_system_and_day(plan, [])
         refused = find_refused(
             str(body.get("preview_hash", "")),
@@ -116,18 +95,19 @@ class Answering:
             return Answered("file-mode", system.file_mode)
         if sibling := find_sibling(self._desk.reader, row, self._running):
             return Answered("stale-preview", f"plan {sibling} does the same, and was approved since: make a new one")
+        # In an older copy of the database a plan that was executed looks like a preview.
+        resumed = plan_id not in self._previewer.made
         now_ms = moment().now_ms
         valid_until_ms = now_ms + plan.valid_for * 1000
         approved: dict[str, str | int | None] = {
             "state": "executing", "approved_at": now_ms, "approved_by": request.by, "valid_until": valid_until_ms,
             "started_at": now_ms,
         }  # fmt: skip
+        running = Running(plan, children, valid_until_ms, system.day_usd_of, resumed=resumed)
+        self._lifecycle.prepare(plan_id, running, on_restart="resume")
         # The writer stores messages in their order: no intent of the plan is stored before its approval.
         await self._desk.outbox.send(PlanProgress(plan_id, [], [], [], plan=approved))
-        # In an older copy of the database a plan that was executed looks like a preview.
-        resumed = plan_id not in self._previewer.made
-        running = Running(plan, children, valid_until_ms, system.day_usd_of, resumed=resumed)
-        self._lifecycle.start(plan_id, running, on_restart="resume")
+        self._lifecycle.start(plan_id, running)
         return Answered("executing", f"valid for {plan.valid_for} s")
 
     async def _cancel(self, request: Request, *, protection: bool) -> Answered | None:
@@ -143,15 +123,8 @@ class Answering:
             return Answered(CANCELED, "the preview is discarded; nothing was sent")
         if protection:
             self._cancels.cancel_protection(plan_id)
-        self._nursery.start_soon(self._answer_cancel, request, [plan_id])
+        self._answer_later(request, partial(self._cancels.result, [plan_id]))
         return None
-
-    async def _answer_cancel(self, request: Request, plan_ids: list[str]) -> None:
-        try:
-            answered = await self._cancels.result(plan_ids)
-        except StoreError as error:
-            answered = Answered("store-error", str(error))
-        await self._answer(request, answered)
 
     async def _halt(self, request: Request, body: dict[str, Any]) -> Answered | None:
         await trio.to_thread.run_sync(self._desk.halt.make)
@@ -162,7 +135,7 @@ class Answering:
                 one.runner.execution.halt(cancel_orders=cancel_orders)
         if not cancel_orders:
             return Answered("halted", "nothing is sent until `okxsync resume`")
-        self._nursery.start_soon(self._answer_cancel, request, list(self._running))
+        self._answer_later(request, partial(self._cancels.result, list(self._running)))
         return None
 
     async def _resume(self, request: Request) -> Answered:

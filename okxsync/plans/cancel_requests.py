@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ from okxsync.plans.lookups import read_end
 from okxsync.plans.replies import Judgement
 from okxsync.plans.requests import Answered
 from okxsync.plans.sender import CANCEL_ALGOS, Trade
+from okxsync.runtime.supervise import keep_running
 from okxsync.store.engines import Reader, keep_going
 
 log = logging.getLogger("okxsync.plans")
@@ -87,7 +89,9 @@ class CancelRequests:
         for child, account, inst_id, algo_cl_ord_id in self._reader.rows(_PROTECTED, [plan_id]):
             if (plan_id, child) not in self._protected:
                 self._protected[plan_id, child] = account
-                self._nursery.start_soon(self._cancel_attached, plan_id, child, account, inst_id, algo_cl_ord_id)
+                work = partial(self._cancel_attached, plan_id, child, account, inst_id, algo_cl_ord_id)
+                subject = f"plan {plan_id}: cancel {algo_cl_ord_id}"
+                self._nursery.start_soon(keep_running, self._desk.outbox, account, subject, work)
 
     async def result(self, plan_ids: Collection[str]) -> Answered:
         """Return the answer to a request, once all orders of these plans have ended, or after ``ANSWER_S``.

@@ -16,6 +16,7 @@ import trio
 from okxsync.plans.desk import Desk
 from okxsync.plans.replies import Verdict
 from okxsync.plans.sender import CANCEL_ALL_AFTER, Trade
+from okxsync.runtime.supervise import isolated
 
 log = logging.getLogger("okxsync.plans")
 
@@ -94,8 +95,13 @@ class DeadMan:
         async with trio.open_nursery() as nursery:
             while True:
                 for switch, timeout_s in self._renewals.due(self._wanted(), trio.current_time()).items():
-                    nursery.start_soon(self._send, switch, timeout_s)
+                    nursery.start_soon(self._renew, switch, timeout_s)
                 await trio.sleep(TICK_S)
+
+    async def _renew(self, switch: Switch, timeout_s: int) -> None:
+        send, account = self._desk.outbox, switch.account
+        if await isolated(send, account, "cancel-all-after", self._send, switch, timeout_s, then="it is sent again"):
+            self._renewals.answered(switch, timeout_s, trio.current_time(), accepted=False)
 
     async def _send(self, switch: Switch, timeout_s: int) -> None:
         body = msgspec.json.encode(_Body(str(timeout_s), switch.tag)).decode()

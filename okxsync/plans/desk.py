@@ -6,7 +6,8 @@ Nobody waits for another account: each check, request and question is a task of 
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from functools import partial
+from typing import Final, TypeAlias, TypeVarTuple
 
 import trio
 
@@ -21,6 +22,7 @@ from okxsync.plans.commands import (
     AskLever,
     CancelOrder,
     ChildOrder,
+    Command,
     LeverAnswer,
     MeasureClock,
     Moment,
@@ -34,6 +36,7 @@ from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_orders
 from okxsync.plans.mirror_facts import Link, read_doubted, read_links
+from okxsync.plans.reasons import Reason
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
 from okxsync.plans.results import total_filled_usd
@@ -43,6 +46,7 @@ from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
+from okxsync.runtime.supervise import isolated, keep_running
 from okxsync.store.database import StoreError
 from okxsync.store.engines import Reader, keep_going
 from okxsync.store.transaction import Written
@@ -59,6 +63,7 @@ WATCH_S: Final = 1.0
 
 NOT_CONFIGURED: Final = "the account is not configured and enabled"
 
+Args = TypeVarTuple("Args")
 Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | Shrunk | None]]
 
 
@@ -122,6 +127,13 @@ class Desk:
         assert found is not None
         return found
 
+    async def flush(self, plan_id: str) -> None:
+        """Wait until the writer has stored what it was sent before; ``plan_id``: of any plan."""
+        stored = trio.Event()
+        receipt = self.receipts.next(lambda _: stored.set())
+        await self.outbox.send(PlanProgress(plan_id, [], [], [], plan={}, receipt=receipt))
+        await stored.wait()
+
 
 def moment() -> Moment:
     """Return the exchange's time now."""
@@ -140,6 +152,7 @@ class PlanRunner:
         self._plan_id = plan_id
         self._changed = trio.Event()
         self._paused = ""
+        self._stored: list[int] = []
         self._follows_at = self._watches_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
 
@@ -149,6 +162,9 @@ class PlanRunner:
             while True:
                 self._changed = trio.Event()
                 self._follow()
+                stored, self._stored = self._stored, []
+                for receipt in stored:
+                    self.execution.written(receipt)
                 for command in self.execution.step(moment()):
                     await self._carry_out(command, nursery)
                 await self._store_pause()
@@ -166,26 +182,57 @@ class PlanRunner:
             state = PlanState.PAUSED if why else PlanState.EXECUTING
             await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan={"state": str(state)}))
 
-    async def _carry_out(self, command: object, nursery: trio.Nursery) -> None:
+    async def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
         match command:
             case Store():
                 await self._desk.outbox.send(self._progress(command))
-            case Prepare(child=number):
-                nursery.start_soon(self._prepare, number)
+            case Prepare():
+                nursery.start_soon(self._contained, command, self._prepare, command)
             case Send():
-                nursery.start_soon(self._send, command)
+                nursery.start_soon(self._contained, command, self._send, command)
             case AskAbout():
-                nursery.start_soon(self._ask, command)
+                nursery.start_soon(self._contained, command, self._ask, command)
             case AskLever():
-                nursery.start_soon(self._ask_lever, command)
+                nursery.start_soon(self._contained, command, self._ask_lever, command)
             case MeasureClock():
-                nursery.start_soon(self._desk.clients.measure_clocks)
+                nursery.start_soon(self._contained, command, self._desk.clients.measure_clocks)
             case Alarm():
                 log.error("plan %s: %s: %s", self._plan_id, command.account, command.text)
                 note = events.PLAN_ALARM.note(clock.now_us(), command.account, f"{self._plan_id}: {command.text}")
                 await self._desk.outbox.send(note)
             case CancelOrder(child=child):
-                nursery.start_soon(self._cancel, child.number)
+                subject = f"plan {self._plan_id}: cancel {child.cl_ord_id}"
+                cancel = partial(self._cancel, child.number)
+                nursery.start_soon(keep_running, self._desk.outbox, child.account, subject, cancel)
+
+    async def _contained(self, command: Command, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
+        """Do what a command says. An internal error is that of its child alone: the others go on."""
+        subject = f"plan {self._plan_id}: {type(command).__name__}"
+        then = "the plan goes on without it"
+        if what := await isolated(self._desk.outbox, self._account_of(command), subject, work, *args, then=then):
+            self._failed(command, f"internal error ({what})")
+        self._changed.set()
+
+    def _account_of(self, command: Command) -> str | None:
+        match command:
+            case Prepare(child=number):
+                return self.execution.child(number).account
+            case Send(child=child) | AskAbout(child=child) | AskLever(child=child):
+                return child.account
+        return None
+
+    def _failed(self, command: Command, why: str) -> None:
+        """Answer a command that had an internal error."""
+        now = moment()
+        match command:
+            case Prepare(child=number):
+                self.execution.prepared(number, Withheld(Reason.INTERNAL_ERROR, why), now)
+            case Send(child=child, attempt=attempt):
+                self.execution.failed(child.number, attempt.number, why, now)
+            case AskAbout(child=child, ask=ask):
+                self.execution.answered(child.number, Answer(ask.question, now.earliest_ms, error=why), now)
+            case AskLever(child=child):
+                self.execution.lever_answered(child.number, LeverAnswer(now.earliest_ms, error=why), now)
 
     def _progress(self, store: Store) -> PlanProgress:
         children = self.execution.children
@@ -199,25 +246,24 @@ class PlanRunner:
         return progress_of(self._plan_id, store, numbers(children), clock.now_us(), links, moment().error_ms, plan)
 
     def _written(self, receipt: int) -> None:
-        self.execution.written(receipt)
+        """Called by the task of the writer, which an error must not end: the receipt is taken by ``run``."""
+        self._stored.append(receipt)
         self._changed.set()
 
-    async def _prepare(self, number: int) -> None:
-        child = self.execution.child(number)
+    async def _prepare(self, command: Prepare) -> None:
+        child = self.execution.child(command.child)
         found = await self._desk.check(child)
         if isinstance(found, Shrunk):
             log.info(
                 "plan %s: %s: %s is reduced from %s to the position", self._plan_id, child.account, found.sz, child.sz
             )
-        self.execution.prepared(number, found, moment())
-        self._changed.set()
+        self.execution.prepared(child.number, found, moment())
 
     async def _send(self, send: Send) -> None:
         if send.child.kind == "cancel":
             await self._cancel_target(send)
         else:
             await self._send_once(send)
-        self._changed.set()
 
     async def _send_once(self, send: Send) -> None:
         child, attempt = send.child, send.attempt
@@ -236,9 +282,9 @@ class PlanRunner:
     async def _cancel_target(self, send: Send) -> None:
         """Cancel the order of an earlier plan until its end is seen."""
         child, attempt = send.child, send.attempt
+        target, end = target_of(child.body), ""
         if not self.execution.may_send(child.number, attempt.number, moment(), halted=False):
             return
-        target, end = target_of(child.body), ""
 
         async def post() -> Judgement:
             return await self._desk.post(child.account, Trade(target.path, target.inst_id, child.body))
@@ -276,7 +322,6 @@ class PlanRunner:
         await trio.sleep(max(0, ask.not_before_ms - moment().earliest_ms) / 1000)
         answer = await self._answer(child, ask.question, about.back_to_ms)
         self.execution.answered(child.number, answer, moment())
-        self._changed.set()
 
     async def _ask_lever(self, ask: AskLever) -> None:
         await trio.sleep(max(0, ask.not_before_ms - moment().now_ms) / 1000)
@@ -285,7 +330,6 @@ class PlanRunner:
         if client is not None:
             answer = await ask_lever(client, ask.child)
         self.execution.lever_answered(ask.child.number, answer, moment())
-        self._changed.set()
 
     async def _answer(self, child: ChildOrder, question: Question, back_to_ms: int) -> Answer:
         if question is Question.MIRROR:

@@ -1,27 +1,32 @@
 """Starts approved plans, continues unfinished ones after a restart, and stores how each has ended."""
 
 import logging
-from typing import Literal
+from typing import Final, Literal
 
 import trio
 
+from okxsync import events
 from okxsync.messages import PlanProgress
 from okxsync.plans.cancel_requests import was_asked
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.dead_man import Switch
 from okxsync.plans.desk import Desk, PlanRunner, moment
-from okxsync.plans.document import PlanError
 from okxsync.plans.execution import Execution
-from okxsync.plans.plan_file import read
 from okxsync.plans.results import result_of
 from okxsync.plans.running import Running
 from okxsync.plans.states import ENDED
-from okxsync.plans.stored import read_approved, read_attempts, read_children, unfinished_plans
+from okxsync.plans.stored import UnreadablePlan, read_attempts, read_children, read_plan, unfinished_plans
 from okxsync.plans.waves import Policy
-from okxsync.runtime.supervise import supervised
+from okxsync.runtime import clock
+from okxsync.runtime.supervise import PAUSE_S, isolated, supervised
+from okxsync.store.database import StoreError
 from okxsync.store.engines import keep_going
 
 log = logging.getLogger("okxsync.plans")
+
+
+AGAIN_S: Final = 1.0
+_LEFT: Final = "it cannot be continued, look its orders up at OKX"
 
 
 class Lifecycle:
@@ -38,29 +43,23 @@ class Lifecycle:
         self._running = running
         self._nursery = nursery
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """Continue the plans that an earlier process has begun."""
-        with keep_going(log, "unfinished plans"):
-            for row in unfinished_plans(self._desk.reader):
-                plan_id = row["plan_id"]
-                log.warning("plan %s: continued after a restart", plan_id)
-                try:
-                    plan, children = read(row["doc"]), read_approved(self._desk.reader, plan_id)
-                except PlanError as error:  # another version of okxsync stored it: the mirror runs all the same
-                    log.error("plan %s: it cannot be continued, look its orders up: %s", plan_id, error)
-                    continue
-                approved_today = self._facts.approved_today(moment().now_ms, but=plan_id)
-                running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
-                self.start(plan_id, running, on_restart=plan.failure.on_restart)
+        while True:
+            with keep_going(log, "unfinished plans"):
+                for plan_id in unfinished_plans(self._desk.reader):
+                    self._nursery.start_soon(self._run, plan_id, None)
+                return
+            await trio.sleep(AGAIN_S)
 
-    def start(self, plan_id: str, running: Running, *, on_restart: Literal["resume", "stop"]) -> None:
-        """Execute a plan.
+    def prepare(self, plan_id: str, running: Running, *, on_restart: Literal["resume", "stop"]) -> None:
+        """Give a plan what runs it.
 
         Raises:
+            UnreadablePlan: a stored row is invalid.
             StoreError: the database cannot be read.
         """
         reader = self._desk.reader
-        self._running[plan_id] = running
         orders = [running.order(one) for one in read_children(reader, plan_id)]
         attempts = read_attempts(reader, plan_id)
         failure, resumed = running.plan.failure, running.resumed
@@ -81,17 +80,69 @@ class Lifecycle:
         )
         if resumed and was_asked(reader, plan_id, halted=self._desk.halt.exists()):
             running.runner.execution.cancel()
-        self._nursery.start_soon(self._run, plan_id, running.runner)
 
-    async def _run(self, plan_id: str, runner: PlanRunner) -> None:
-        """Run a plan to its end. After an internal error it stays open, and is continued after a restart."""
-        outbox = self._desk.outbox
-        if not await supervised(outbox, None, f"plan {plan_id}", runner.run):
-            return
-        ended = result_of(runner.execution.children, runner.execution.decision.withhold)
+    def start(self, plan_id: str, running: Running) -> None:
+        """Execute a plan."""
+        self._running[plan_id] = running
+        self._nursery.start_soon(self._run, plan_id, running)
+
+    async def _run(self, plan_id: str, running: Running | None) -> None:
+        """Run a plan to its end. After an internal error it is continued a minute later, as after a restart.
+
+        Args:
+            running: None: as it is stored.
+        """
+        while running := running or await self._restored(plan_id):
+            self._running[plan_id] = running
+            if await supervised(self._desk.outbox, None, f"plan {plan_id}", self._run_to_end, plan_id, running):
+                return
+            await self._desk.flush(plan_id)
+            running = None
+
+    async def _run_to_end(self, plan_id: str, running: Running) -> None:
+        assert running.runner
+        await running.runner.run()
+        execution = running.runner.execution
+        ended = result_of(execution.children, execution.decision.withhold)
         now_ms = moment().now_ms
-        await outbox.send(PlanProgress(plan_id, [], [], [], plan={**ended, "ended_at": now_ms}))
+        await self._desk.outbox.send(PlanProgress(plan_id, [], [], [], plan={**ended, "ended_at": now_ms}))
         del self._running[plan_id]
+
+    async def _restored(self, plan_id: str) -> Running | None:
+        """Return a plan as it is stored; None: it cannot be continued, which is reported."""
+        found: Running | None = None
+
+        async def restore() -> None:
+            nonlocal found
+            found = await self._read_until_readable(plan_id)
+
+        await isolated(self._desk.outbox, None, f"plan {plan_id}", restore, then=_LEFT)
+        return found
+
+    async def _read_until_readable(self, plan_id: str) -> Running | None:
+        is_reported = False
+        while True:
+            try:
+                running = self._read(plan_id)
+                log.warning("plan %s: continued after a restart", plan_id)
+                return running
+            except (UnreadablePlan, StoreError) as error:
+                if not is_reported:
+                    log.error("plan %s: %s: %s", plan_id, _LEFT, error)
+                    note = events.PLAN_UNREADABLE.note(clock.now_us(), None, f"{plan_id}: {error}")
+                    await self._desk.outbox.send(note)
+                if isinstance(error, UnreadablePlan):  # another version of okxsync may have stored it
+                    return None
+                is_reported = True
+            await trio.sleep(PAUSE_S)
+
+    def _read(self, plan_id: str) -> Running:
+        (row,) = self._desk.reader.query("SELECT * FROM plans WHERE plan_id = ?", [plan_id])
+        plan, children = read_plan(self._desk.reader, row)
+        approved_today = self._facts.approved_today(moment().now_ms, but=plan_id)
+        running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
+        self.prepare(plan_id, running, on_restart=plan.failure.on_restart)
+        return running
 
     def wanted_switches(self) -> dict[Switch, int]:
         """Return the dead man's switches of the accounts with an order that has not ended, each with its seconds."""

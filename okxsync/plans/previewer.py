@@ -7,17 +7,14 @@ import msgspec
 from okxsync.messages import PlanPreviewed
 from okxsync.plans.children import is_plan_id, to_columns
 from okxsync.plans.current_facts import CurrentFacts
-from okxsync.plans.document import PlanError
 from okxsync.plans.follow_up import Planned, plan_to_follow
 from okxsync.plans.gather import Gatherer, with_answers
 from okxsync.plans.known_refusals import read_known_refusals
 from okxsync.plans.plan_file import read
-from okxsync.plans.plan_structure import one_line
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.requests import Answered, Request
 from okxsync.plans.selection import select
 from okxsync.runtime.outbox import Outbox
-from okxsync.store.database import StoreError
 from okxsync.store.engines import Reader
 
 
@@ -36,19 +33,19 @@ class Previewer:
         self.made: set[str] = set()
 
     async def answer(self, request: Request, body: dict[str, Any]) -> Answered:
-        """Make and store a preview; the answer is what a person types to approve it, or why there is none."""
+        """Make and store a preview; the answer is what a person types to approve it, or why there is none.
+
+        Raises:
+            PlanError: the document is invalid.
+            StoreError: the database cannot be read.
+        """
         plan_id = request.plan_id or ""
         if not is_plan_id(plan_id):
             return Answered("bad-request", "plan_id: 11 characters of Crockford's base 32")
-        try:
-            if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
-                return Answered("previewed", "it exists already")
-            planned = self._read(request.kind, body)
-            return planned if isinstance(planned, Answered) else await self._preview(plan_id, planned)
-        except PlanError as error:
-            return Answered("bad-plan", "\n".join(one_line(line) for line in error.lines))
-        except StoreError as error:
-            return Answered("store-error", str(error))
+        if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
+            return Answered("previewed", "it exists already")
+        planned = self._read(request.kind, body)
+        return planned if isinstance(planned, Answered) else await self._preview(plan_id, planned)
 
     def _read(self, kind: str, body: dict[str, Any]) -> Planned | Answered:
         if kind in ("retry", "undo"):

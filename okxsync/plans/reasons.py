@@ -64,6 +64,7 @@ class Reason(StrEnum):
     CANCELED = "canceled"
     RESTART = "restart"
     BAD_REQUEST = "bad-request"
+    INTERNAL_ERROR = "internal-error"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -174,6 +175,7 @@ REASONS: Final[Mapping[Reason, Entry]] = {
     Reason.CANCELED: _at_send("the plan was canceled", "nothing"),
     Reason.RESTART: _at_send('the daemon restarted, and on_restart is "stop"', _RETRY),
     Reason.BAD_REQUEST: Entry("the request does not pass okxsync's own validation", _REPORT),
+    Reason.INTERNAL_ERROR: _at_send("the checks or the request of the order had an internal error", _REPORT),
 }
 """In the order in which they are checked; the first that applies is stored."""
 

@@ -7,15 +7,21 @@ was not there, is not executed.
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
 import trio
 
 from okxsync.messages import PlanAnswer
+from okxsync.plans.document import PlanError
+from okxsync.plans.plan_structure import one_line
+from okxsync.plans.stored import UnreadablePlan
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
-from okxsync.store.engines import Reader, keep_going
+from okxsync.runtime.supervise import isolated
+from okxsync.store.database import StoreError
+from okxsync.store.engines import Reader
 
 log = logging.getLogger("okxsync.plans")
 
@@ -23,9 +29,9 @@ POLL_S: Final = 0.025
 """One query of some 20 us; the writer changes the database all the time, so its version number says nothing."""
 STALE: Final = "stale-request"
 _NEW: Final = (
-    "SELECT id, kind, plan_id, body, by, expires_at FROM requests LEFT JOIN answers ON request_id = id"
-    " WHERE id > ? AND request_id IS NULL ORDER BY id"
+    "SELECT id FROM requests LEFT JOIN answers ON request_id = id WHERE id > ? AND request_id IS NULL ORDER BY id"
 )
+_ONE: Final = "SELECT id, kind, plan_id, body, by, expires_at FROM requests WHERE id = ?"
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -49,12 +55,34 @@ class Answered(msgspec.Struct, frozen=True):
 Handle: TypeAlias = Callable[[Request], Awaitable[Answered | None]]
 
 
+async def answer(send: Outbox, request_id: int, work: Callable[[], Awaitable[Answered | None]]) -> None:
+    """Answer a request with what ``work`` returns, unless that is None. An error is an answer, too."""
+    found: Answered | None = None
+
+    async def run() -> None:
+        nonlocal found
+        try:
+            found = await work()
+        except PlanError as error:
+            found = Answered("bad-plan", "\n".join(one_line(line) for line in error.lines))
+        except UnreadablePlan as error:
+            found = Answered("bad-plan", f"the stored plan cannot be read: {one_line(str(error))}")
+        except StoreError as error:
+            found = Answered("store-error", str(error))
+        except OSError as error:
+            found = Answered("failed", str(error))
+
+    if what := await isolated(send, None, f"request {request_id}", run, then="it is answered as failed"):
+        found = Answered("internal-error", f"internal error ({what})")
+    if found is not None:
+        await send.send(PlanAnswer(request_id, now_us(), found.outcome, found.detail))
+
+
 class Requests:
     """Takes requests in the order in which they were inserted.
 
     Args:
-        handle: Answers one request; it must not wait for the end of what it starts, and it does not raise. None: it
-            sends the answer itself, later.
+        handle: Answers one request; it must not wait for the end of what it starts. None: the answer is sent later.
         wall_us: The wall clock.
     """
 
@@ -72,25 +100,32 @@ class Requests:
         self._last_id = 0
 
     async def run(self) -> None:
-        """Answer requests; never returns."""
+        """Answer requests; never returns. That they cannot be read is logged once."""
+        reported = ""
         while True:
-            with keep_going(log, "requests"):
+            error = ""
+            try:
                 await self.take_new()
+            except StoreError as failure:
+                error = str(failure)
+            if error and error != reported:
+                log.warning("requests: %s", error)
+            reported = error
             await trio.sleep(POLL_S)
 
     async def take_new(self) -> None:
-        """Answer the requests that have no answer yet.
+        """Answer the requests that have no answer yet. One that cannot be read is answered as failed.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        for row in self._reader.rows(_NEW, [self._last_id]):
-            request = Request(*row)
-            self._last_id = request.id
-            answered: Answered | None
-            if request.expires_at <= self._wall_us():
-                answered = Answered(STALE, "it waited too long for a running daemon; make it again")
-            else:
-                answered = await self._handle(request)
-            if answered is not None:
-                await self._send.send(PlanAnswer(request.id, now_us(), answered.outcome, answered.detail))
+        for (number,) in self._reader.rows(_NEW, [self._last_id]):
+            self._last_id = number
+            await answer(self._send, number, partial(self._take, number))
+
+    async def _take(self, number: int) -> Answered | None:
+        ((*columns,),) = self._reader.rows(_ONE, [number])
+        request = Request(*columns)
+        if request.expires_at <= self._wall_us():
+            return Answered(STALE, "it waited too long for a running daemon; make it again")
+        return await self._handle(request)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -11,7 +11,7 @@ from okxsync.plans.children import Child, OrderBody, plain, to_body
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.document import Plan
 from okxsync.plans.expected import Expected, Key, drafting_order, expected_position, key_of
-from okxsync.plans.facts import AccountFacts
+from okxsync.plans.facts import AccountFacts, decimal_of
 from okxsync.plans.reasons import Reason
 from okxsync.plans.send_checks import Sums, shrunk_size
 from okxsync.plans.states import ChildState
@@ -19,6 +19,10 @@ from okxsync.plans.waves import WAVE
 
 if TYPE_CHECKING:
     from okxsync.plans.desk import PlanRunner
+
+
+UNREADABLE_USD: Final = Decimal(10**18)
+"""What an amount counts that cannot be read: more than any limit of the day, so that no check passes by mistake."""
 
 
 class Unsettled(Withheld, frozen=True):
@@ -128,7 +132,11 @@ def approved_since(
         stored: Plan, account and USD of each order approved since then, as stored.
         running: By plan id; the approval of these may not be stored yet, so what is stored of them does not count.
     """
-    amounts = [(account, Decimal(usd)) for plan_id, account, usd in stored if plan_id not in running]
+    amounts = [
+        (account, UNREADABLE_USD if (amount := decimal_of(usd)) is None else amount)
+        for plan_id, account, usd in stored
+        if plan_id not in running
+    ]
     for one in running.values():
         if one.approved_ms >= since_ms:
             amounts += one.planned.items()

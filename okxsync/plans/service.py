@@ -26,6 +26,7 @@ from okxsync.plans.requests import Requests
 from okxsync.plans.sender import Sender, open_sending_http
 from okxsync.rest.clients import Clients
 from okxsync.runtime.outbox import Outbox
+from okxsync.runtime.supervise import keep_running
 from okxsync.store.engines import Reader
 
 if TYPE_CHECKING:
@@ -69,8 +70,15 @@ class PlanService:
             self._enabled.set()
 
     async def run(self) -> None:
-        """Resume unfinished plans, and answer requests; never returns."""
+        """Resume unfinished plans, and answer requests; never returns.
+
+        Each request, plan and task of it is isolated from the others. If the rest has an internal error, all begins
+        anew a minute later, as after a restart.
+        """
         await self._enabled.wait()
+        await keep_running(self._send, None, "trading", self._trade)
+
+    async def _trade(self) -> None:
         try:
             async with open_sending_http() as http, trio.open_nursery() as nursery:
                 desk = Desk(
@@ -83,11 +91,16 @@ class PlanService:
                     Checker(self._facts, self._gatherer, self._running).check,
                     self._receipts,
                 )
+                for plan_id in self._running:  # after an internal error
+                    await desk.flush(plan_id)
+                self._running.clear()
                 lifecycle = Lifecycle(desk, self._facts, self._running, nursery)
-                lifecycle.resume()
-                nursery.start_soon(DeadMan(desk, lifecycle.wanted_switches).run)
+                await lifecycle.resume()
+                dead_man = DeadMan(desk, lifecycle.wanted_switches)
+                nursery.start_soon(keep_running, self._send, None, "dead man's switches", dead_man.run)
                 previewer = Previewer(self._facts, self._gatherer, self._reader, self._send)
                 answering = Answering(desk, self._facts, previewer, lifecycle, self._running, nursery)
-                await Requests(self._reader, self._send, answering.handle).run()
+                requests = Requests(self._reader, self._send, answering.handle)
+                await keep_running(self._send, None, "requests", requests.run)
         finally:
             self._reader.close()

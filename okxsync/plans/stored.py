@@ -1,6 +1,7 @@
 """Between the execution of a plan and its rows in the database."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -8,7 +9,9 @@ import msgspec
 from okxsync.messages import PlanAttempt, PlanChildState, PlanMisfire, PlanProgress
 from okxsync.plans.children import Basis, Child, OrderBody, from_columns, plain
 from okxsync.plans.commands import Attempt, ChildOrder, Misfire, Store
+from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.mirror_facts import Link
+from okxsync.plans.plan_file import read
 from okxsync.plans.results import filled_usd, in_cents
 from okxsync.plans.states import ChildState
 from okxsync.store.engines import Reader
@@ -29,21 +32,43 @@ _LAST_ATTEMPTS = (
 )
 
 
-def read_approved(reader: Reader, plan_id: str) -> list[Child]:
-    """Return the children of a plan as they were approved.
+class UnreadablePlan(Exception):
+    """The rows of a plan are not as this version of okxsync stores them."""
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except PlanError as error:
+        raise UnreadablePlan(f"its document: {error}") from None
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnreadablePlan(f"its rows: {type(error).__name__}: {error}") from error
+
+
+def read_plan(reader: Reader, row: Mapping[str, Any]) -> tuple[Plan, list[Child]]:
+    """Return the plan of a row of ``plans``, and its children as they were approved.
 
     Raises:
+        UnreadablePlan: a stored row is invalid.
         StoreError: the database cannot be read.
     """
-    sql = "SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child"
-    return [from_columns(row) for row in reader.query(sql, [plan_id])]
+    with _readable():
+        children = reader.query("SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child", [row["plan_id"]])
+        return read(row["doc"]), [from_columns(child) for child in children]
 
 
 def read_children(reader: Reader, plan_id: str) -> list[ChildOrder]:
-    """Return the children of a plan; the accounts are in the order of their first children."""
+    """Return the children of a plan with their states; the accounts are in the order of their first children.
+
+    Raises:
+        UnreadablePlan: a stored row is invalid.
+        StoreError: the database cannot be read.
+    """
     rows = reader.query(_CHILDREN, [plan_id])
     positions = {account: position for position, account in enumerate(dict.fromkeys(row["account"] for row in rows))}
-    return [_child(row, positions[row["account"]]) for row in rows]
+    with _readable():
+        return [_child(row, positions[row["account"]]) for row in rows]
 
 
 def _child(row: Mapping[str, Any], position: int) -> ChildOrder:
@@ -161,9 +186,14 @@ def _attempt(attempt: Attempt, body: str) -> PlanAttempt:
     )
 
 
-def unfinished_plans(reader: Reader) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of the plans that were approved and have not ended."""
-    return reader.query("SELECT * FROM plans WHERE state IN ('approved', 'executing', 'paused') ORDER BY approved_at")
+def unfinished_plans(reader: Reader) -> list[str]:
+    """Return the ids of the plans that were approved and have not ended, in the order of their approvals.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    sql = "SELECT plan_id FROM plans WHERE state IN ('approved', 'executing', 'paused') ORDER BY approved_at, plan_id"
+    return [plan_id for (plan_id,) in reader.rows(sql)]
 
 
 def numbers(children: Iterable[ChildOrder]) -> dict[int, ChildOrder]:

@@ -17,7 +17,7 @@ from okxsync.reconcile.held import Reads
 from okxsync.reconcile.work import Work, perform
 from okxsync.rest.client import AccountClient
 from okxsync.runtime.outbox import Outbox
-from okxsync.runtime.supervise import supervised
+from okxsync.runtime.supervise import keep_running, supervised
 from okxsync.store.engines import keep_going
 
 log = logging.getLogger("okxsync.reconcile")
@@ -81,8 +81,7 @@ class Reconciler:
 
     async def _keep_searching(self, lane: _Lane, nursery: trio.Nursery) -> None:
         """An internal error of a search ends neither the work nor the other searches."""
-        while not await supervised(self._send, None, lane.source.name, self._search, lane, nursery):
-            pass
+        await keep_running(self._send, None, lane.source.name, self._search, lane, nursery)
 
     async def _search(self, lane: _Lane, nursery: trio.Nursery) -> None:
         while True:

@@ -189,6 +189,26 @@ async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path:
         assert world.store.rows("SELECT count(*) FROM misfires WHERE clock_error_ms >= 0") == [(3,)]
 
 
+class HaltedMeanwhile(HaltFile):
+    """Trading is halted right after it was asked for the first time whether it is: when the headers have left."""
+
+    def exists(self) -> bool:
+        found = super().exists()
+        self.make()
+        return found
+
+
+async def test_what_is_halted_between_headers_and_body_is_not_placed(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        world.desk.halt = HaltedMeanwhile(world.store.path)
+        with trio.fail_after(30):
+            await world.runner().run()
+        await until(lambda: world.states() == [("withheld", "halted")])
+        assert world.orders("a0") == []
+        assert not world.sandbox.requests.of(path="trade/order")
+        assert world.store.rows("SELECT attempt, verdict FROM plan_attempts") == [(1, "not_sent")]
+
+
 def leverage_step(lever: str) -> dict[str, str | int | None]:
     body = to_body(LeverageBody("BTC-USDT-SWAP", lever, "cross"))
     return to_columns(
@@ -241,3 +261,15 @@ async def test_what_was_sent_with_a_smaller_size_is_resolved_with_that_size(tmp_
         )
         (child,) = read_children(world.desk.reader, PLAN_ID)
         assert (child.sz, child.approved_sz, child.body) == ("0.5", "", sent)
+
+
+async def test_a_step_that_cannot_be_read_is_withheld_and_the_orders_of_the_others_are_placed(tmp_path: Path) -> None:
+    async with trading(tmp_path) as world:
+        world.store.db.execute("UPDATE plan_orders SET kind = 'cancel', body = 'nonsense' WHERE child = 2")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.runner().run)
+            states = [("accepted", None), ("withheld", "internal-error"), ("accepted", None)]
+            await until(lambda: world.states() == states)
+            nursery.cancel_scope.cancel(reason="all are settled")
+        assert [len(world.orders(account)) for account in ("a0", "a1", "a2")] == [1, 0, 1]
+        assert world.store.rows("SELECT reason FROM misfires") == [("internal-error",)]

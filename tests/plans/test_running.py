@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from okxsync.plans.running import Running, approved_since
+from okxsync.plans.running import UNREADABLE_USD, Running, approved_since
 from okxsync.plans.send_checks import Sums
 from tests.plans.cases import NOW, D, account, plan, preview
 
@@ -27,4 +27,5 @@ def test_an_approval_counts_before_it_is_stored_and_only_once() -> None:
     counted = {"alpha": D("770.123"), "beta": D("720.123")}
     assert approved_since(NOW, stored, {"NEW": running(1)}) == counted
     assert approved_since(NOW, stored[:2], {"NEW": running(1)}) == counted
+    assert approved_since(NOW, [("OLD", "alpha", "much")], {}) == {"alpha": UNREADABLE_USD}, "no limit allows it"
     assert approved_since(NOW + 1, [], {"NEW": running(1)}) == {}, "approved before"

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from okxsync.cli import app
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from okxsync.store.engines import open_database
 from tests.plans.cases import CONTRACTS
 from tests.support import processes
 from tests.support.replay import until, write_config
@@ -84,6 +85,14 @@ class World:
             if connection.uid == number:
                 self.sandbox.drop(connection)
 
+    def insert_unreadable_requests(self) -> None:
+        with closing(open_database(self.database)) as db:
+            for body in ("CAST(x'ff' AS TEXT)", f"'{'[' * 100_000}'"):
+                db.execute(
+                    "INSERT INTO requests (at, kind, plan_id, body, by, expires_at)"
+                    f" VALUES (1, 'preview', '00000000000', {body}, 'me', 9000000000000000)"
+                )
+
     def is_ready(self) -> bool:
         return is_live(self.database, 5) and status_of(self.database).exit_code == 0
 
@@ -115,6 +124,7 @@ async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp
     async with world(tmp_path) as here:
         with processes.daemon(tmp_path / "accounts.toml"):
             await until(here.is_ready)
+            here.insert_unreadable_requests()
             preview = await here.preview()
             assert [one["state"] for one in preview["orders"]] == ["ready", "ready"]
             assert [one["facts"]["equity"] is not None for one in preview["orders"]] == [True, True]

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from okxsync.messages import Message, Note
 from okxsync.runtime.logging import JsonLines
-from okxsync.runtime.supervise import PAUSE_S, supervised
+from okxsync.runtime.supervise import PAUSE_S, isolated, keep_running, supervised
 from tests.support.outbox import queue, queued
 
 
@@ -53,6 +53,37 @@ async def test_an_unexpected_error_is_reported_by_type_and_place_and_a_minute_pa
     assert (note.level, note.account, note.event) == ("error", "alpha", "internal-error")
     assert re.fullmatch(r"alpha/private: ValueError at /.*/tests/runtime/test_supervise\.py:\d+", note.detail)
     assert "canary" not in caplog.text
+
+
+async def test_isolated_work_that_fails_is_reported_without_a_pause(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = Failing()
+
+    async def work(text: str) -> None:
+        int(text)
+
+    what = await isolated(failing.send, "alpha", "numbers", work, "canary", then="the others go on")
+    assert what.startswith("ValueError at ")
+    assert trio.current_time() == 0
+    assert await isolated(failing.send, "alpha", "numbers", work, "1", then="") == ""
+    (note,) = failing.reported
+    assert isinstance(note, Note)
+    assert note.detail == f"numbers: {what}"
+    assert "the others go on" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_work_is_repeated_a_minute_after_each_error(autojump_clock: MockClock) -> None:
+    texts = iter(["one", "two", "3"])
+    began: list[float] = []
+
+    async def work() -> None:
+        began.append(trio.current_time())
+        int(next(texts))
+
+    await keep_running(Failing().send, None, "numbers", work)
+    assert began == [0, PAUSE_S, 2 * PAUSE_S]
 
 
 async def test_debug_shows_the_traceback(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
