@@ -29,6 +29,9 @@ CANCEL: Final = "trade/cancel-order"
 CANCEL_ALGOS: Final = "trade/cancel-algos"
 SET_LEVERAGE: Final = "account/set-leverage"
 CANCEL_ALL_AFTER: Final = "trade/cancel-all-after"
+WRITTEN_AT_ONCE: Final = 4
+"""Requests whose headers or body are being written. TLS lets other tasks run between the question whether a request
+may be sent and its write: with a whole wave of them, halt would be late by all their CPU time."""
 IDLE_S: Final = 90.0
 """Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
 REPLY_S: Final = 8.0
@@ -46,6 +49,9 @@ LIMITS: Final = {
 def open_sending_http() -> httpx.AsyncClient:
     """Return the HTTP client of ``Sender``: a connection for each order of a wave."""
     return open_http(at_once=WAVE, idle_s=IDLE_S)
+
+
+_WRITTEN: Final = frozenset({"send_request_headers.failed", "send_request_body.complete", "send_request_body.failed"})
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -84,6 +90,7 @@ class Sender:
 
     def __init__(self, http: httpx.AsyncClient, ip_rate: int) -> None:
         self._http = http
+        self._writing = trio.Semaphore(WRITTEN_AT_ONCE)
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
@@ -101,7 +108,7 @@ class Sender:
         Args:
             may_send: Asked immediately before the first byte, and again immediately before the body.
         """
-        attempt = _Attempt(may_send)
+        attempt = _Attempt(may_send, self._writing)
         expires = {"expTime": str(request.exp_ms)} if request.exp_ms else {}
         responding = self._http.stream(
             "POST",
@@ -113,7 +120,10 @@ class Sender:
         )
         limiter = self._limiter(request.path, account.name, request.subject)
         async with limiter.acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
-            found = await _exchange(responding, attempt, request.judge)
+            try:
+                found = await _exchange(responding, attempt, request.judge)
+            finally:
+                attempt.end_writing()
             if found is None or attempt.stage is Stage.NOT_STARTED or found.http_status is not None:
                 permit.release()
                 ip_permit.release()
@@ -128,19 +138,40 @@ class Sender:
 
 
 class _Attempt:
-    """How far one request has come."""
+    """How far one request has come.
 
-    def __init__(self, may_send: Callable[[], bool]) -> None:
+    Args:
+        writing: The requests that may be written at the same time.
+    """
+
+    def __init__(self, may_send: Callable[[], bool], writing: trio.Semaphore) -> None:
         self._may_send = may_send
+        self._writing = writing
+        self._is_written = False
         self.stage = Stage.NOT_STARTED
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         """Take an event of httpcore (its docs: extensions, trace)."""
-        if event.endswith((".send_request_headers.started", ".send_request_body.started")):
-            if not self._may_send():
-                raise _Withheld
-            if event.endswith(".send_request_body.started"):
-                self.stage = Stage.STARTED
+        _, _, event = event.partition(".")
+        if event == "send_request_headers.started":
+            await self._writing.acquire()
+            self._is_written = True
+            self._ask()
+        elif event == "send_request_body.started":
+            self._ask()
+            self.stage = Stage.STARTED
+        elif event in _WRITTEN:
+            self.end_writing()
+
+    def _ask(self) -> None:
+        if not self._may_send():
+            raise _Withheld
+
+    def end_writing(self) -> None:
+        """The request has been written, or never will be; a second call has no effect."""
+        if self._is_written:
+            self._is_written = False
+            self._writing.release()
 
 
 async def _exchange(

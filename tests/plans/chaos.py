@@ -90,9 +90,9 @@ class Chaos:
     # The daemon
 
     def start(self) -> None:
-        log = (self.folder / "daemon.log").open("ab")
         command = [sys.executable, "-m", "okxsync", "run", "--config", str(self.folder / "accounts.toml")]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        with (self.folder / "daemon.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self, *, everything: bool = False) -> None:
         """Kill the daemon; ``everything``: its writer process at the same moment too."""
@@ -565,7 +565,7 @@ def check_halt(chaos: Chaos, halted_ms: int) -> None:
             sql = "SELECT max(sent_at) AS at FROM plan_attempts AS a JOIN plan_orders AS o USING (plan_id, child)"
             id_ = str(one.bodies[0].get("clOrdId") or "")
             sent = chaos.rows(f"{sql} WHERE o.account = ? AND o.cl_ord_id = ?", [one.account, id_])[0]["at"]
-            if sent is None or sent > halted_ms + SLACK_MS:
+            if sent is None or sent > halted_ms + HALT_MS:
                 chaos.wrong(f"{one.account}: an order arrived {late} ms after the halt, sent at {sent}, {halted_ms}")
             elif late > HALT_MS + SLACK_MS:
                 print(f"  {chaos.label}: {late} ms after the halt, sent {sent - halted_ms} ms after it", flush=True)

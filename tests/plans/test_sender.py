@@ -12,7 +12,7 @@ from okxsync.config.settings import AccountSettings, load
 from okxsync.okx.signing import sign_rest
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.sender import PLACE, Sender, Trade, open_sending_http
+from okxsync.plans.sender import PLACE, WRITTEN_AT_ONCE, Sender, Trade, open_sending_http
 from okxsync.rest.clock import SiteClock
 from tests.support.replay import Replay, write_config
 from tests.support.replies import serve_reply
@@ -88,6 +88,34 @@ async def test_whether_it_may_be_sent_is_asked_before_the_headers_and_before_the
     async with serve_reply(http(PLACED)) as url:
         await place(tmp_path, port_of(url), may_send)
     assert asked == [1, 1]
+
+
+async def test_few_requests_are_written_at_the_same_time(tmp_path: Path) -> None:
+    """Between the questions whether it may be sent and its bytes, a request waits only for these few."""
+    written: set[int] = set()
+    most = 0
+
+    async with serve_reply(http(PLACED)) as url, open_sending_http() as client:
+        account = account_at(tmp_path, port_of(url))
+        clock = SiteClock(client, account.site.rest)
+        sender = Sender(client, 200)
+
+        async def send(number: int) -> None:
+            def may_send() -> bool:
+                nonlocal most
+                written.symmetric_difference_update({number})
+                most = max(most, len(written))
+                return True
+
+            found = await sender.send(account, clock, ORDER, may_send)
+            assert found is not None
+            assert found.verdict is Verdict.PLACED
+
+        async with trio.open_nursery() as nursery:
+            for number in range(5 * WRITTEN_AT_ONCE):
+                nursery.start_soon(send, number)
+    assert not written
+    assert most == WRITTEN_AT_ONCE
 
 
 async def test_a_refused_connection_is_not_sent(tmp_path: Path) -> None:
