@@ -39,6 +39,7 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime import clock
 from okxsync.runtime.clock import clock_offset, now_us
+from okxsync.runtime.garbage import keep_collections_short
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
@@ -112,6 +113,7 @@ async def run(
                             _keep_producing, settings, database, ids, dialers, send, wait_s, timings, receipts
                         )
                         producers.start_soon(engine.watch, send)
+                        producers.start_soon(keep_collections_short)
                     log.info("stopping: flushing the queue")
                     nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
                     await send.send(_heartbeat_of(send, this_run, stopped=True))

@@ -19,7 +19,7 @@ from okxsync.config.settings import AccountSettings
 from okxsync.messages import Message
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.endpoints import ENDPOINTS
-from okxsync.reconcile.held import Gap, open_gaps
+from okxsync.reconcile.held import Gap, Reads, open_gaps
 from okxsync.reconcile.pull import Window
 from okxsync.reconcile.subjects import SUBJECTS
 from okxsync.reconcile.timings import TIMINGS, Timings
@@ -30,7 +30,7 @@ from okxsync.rest.http import open_http
 from okxsync.runtime.clock import clock_offset, earliest_us
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.store.coverage import FUTURE_US
-from okxsync.store.engines import Reader, engine_of, open_database
+from okxsync.store.engines import engine_of, open_database
 from okxsync.store.handover import run_writer
 
 ALL: Final = tuple(dict.fromkeys(subject for subjects in SUBJECTS.values() for subject in subjects))
@@ -58,13 +58,13 @@ async def backfill(
     send, receive = open_outbox(QUEUE, QUEUE_BYTES)
     async with trio.open_nursery() as writing:
         writing.start_soon(run_writer, database, receive)
-        with send, closing(Reader(database)) as reader:
+        with send, closing(Reads(database)) as reads:
             async with open_http() as http:
                 clients = Clients(http, accounts)
                 await clients.measure_clocks()
                 await send.send(clock_offset())
                 await trio.sleep(wait_s)
-                return await _backfill_all(reader, clients, accounts, window, send, on_progress, timings.rest_lag_s)
+                return await _backfill_all(reads, clients, accounts, window, send, on_progress, timings.rest_lag_s)
 
 
 def _others_window_s(database: Location, window_s: float) -> float:
@@ -73,7 +73,7 @@ def _others_window_s(database: Location, window_s: float) -> float:
 
 
 async def _backfill_all(
-    reader: Reader,
+    reads: Reads,
     clients: Clients,
     accounts: Sequence[AccountSettings],
     window: Window | None,
@@ -83,7 +83,7 @@ async def _backfill_all(
 ) -> list[Part]:
     limit = trio.CapacityLimiter(AT_ONCE)
     parts: list[Part] = []
-    known = identities(reader.location)
+    known = identities(reads.location)
 
     async def backfill_one(account: AccountSettings, gaps: Sequence[Gap]) -> None:
         await trio.sleep(_lag_left_s(gaps, rest_lag_s))
@@ -99,12 +99,12 @@ async def _backfill_all(
                 return
             finish = partial(_finish, gaps, rest_lag_s)
             work = Work(name, None, "backfill", wanted, finish, side_by_side=True, rest_lag_s=rest_lag_s)
-            for result in work.finish(await perform(work, client, reader, send, on_progress)):
+            for result in work.finish(await perform(work, client, reads, send, on_progress)):
                 await send.send(result)
 
     async with trio.open_nursery() as nursery:
         for account in accounts:
-            nursery.start_soon(backfill_one, account, open_gaps(reader, account.name))
+            nursery.start_soon(backfill_one, account, await reads.in_thread(open_gaps, account.name))
     return parts
 
 

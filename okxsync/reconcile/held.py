@@ -20,29 +20,27 @@ Args = TypeVarTuple("Args")
 
 
 class Reads:
-    """The event loop's two ways to read the database, each over a connection that is kept.
+    """Reads the database in a thread, over one connection that is kept.
+
+    On the event loop even a short query could wait for the disk, and everything else with it.
 
     Args:
         threads: False runs all on the event loop: a clock that jumps while every task waits would jump over a thread.
-
-    Attributes:
-        now: For short queries; the event loop waits for them.
     """
 
     def __init__(self, location: Location, *, threads: bool = True) -> None:
-        self.now = Reader(location)
-        self._in_thread = Reader(location)
+        self.location = location
+        self._reader = Reader(location)
         self._limiter = trio.CapacityLimiter(1) if threads else None
 
     async def in_thread(self, read: Callable[[Reader, *Args], T], *args: *Args) -> T:
-        """Return what ``read`` returns: for what takes longer than a millisecond with a thousand accounts."""
+        """Return what ``read`` returns."""
         if self._limiter is None:
-            return read(self.now, *args)
-        return await trio.to_thread.run_sync(read, self._in_thread, *args, limiter=self._limiter)
+            return read(self._reader, *args)
+        return await trio.to_thread.run_sync(read, self._reader, *args, limiter=self._limiter)
 
     def close(self) -> None:
-        self.now.close()
-        self._in_thread.close()
+        self._reader.close()
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -193,6 +191,23 @@ class Held:
             [self._account],
         )
         return verified_at // 1000 if verified_at is not None else None
+
+
+class AccountReads:
+    """Reads what is stored of one account, see ``Held`` and ``Reads``."""
+
+    def __init__(self, reads: Reads, account: str, before_us: int) -> None:
+        self._reads = reads
+        self._account = account
+        self._before_us = before_us
+
+    async def read(self, read: Callable[[Held], T]) -> T:
+        """Return what ``read`` returns; several queries in one call cost one wake-up of the event loop.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return await self._reads.in_thread(lambda reader: read(Held(reader, self._account, self._before_us)))
 
 
 def last_changes(reader: Reader, changes: str) -> dict[str, int]:

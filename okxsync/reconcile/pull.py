@@ -24,7 +24,7 @@ from okxsync.okx.channels import covers_row
 from okxsync.okx.codes import Action
 from okxsync.okx.endpoints import Endpoint, Walk, has_none, is_not_offered, is_optional
 from okxsync.okx.fill_ids import belongs_to_order, names_order
-from okxsync.reconcile.held import Held
+from okxsync.reconcile.held import AccountReads, Held
 from okxsync.reconcile.replies import ReplyCheck
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.http import UNREADABLE
@@ -101,7 +101,7 @@ class Puller:
     Args:
         client: The account's.
         send: Where the rows go; they are written like pushes, and never over anything newer.
-        held: What is stored already.
+        held: Reads what is stored already.
         on_rows: Called after each request with the number of its rows.
         only: Arguments of a subscription: rows that it does not report are left out.
         plain_algos: Leave out the algo orders that ``orders-algo`` does not report.
@@ -114,7 +114,7 @@ class Puller:
         self,
         client: AccountClient,
         send: Outbox,
-        held: Held,
+        held: AccountReads,
         on_rows: Callable[[int], None] = lambda rows: None,
         *,
         only: Mapping[str, str] | None = None,
@@ -173,7 +173,8 @@ class Puller:
             StoreError: the database cannot be read.
         """
         instruments = self._listed.orders_of_fills
-        missing = self._held.orders_missing(instruments.keys() - self._listed.orders)
+        unlisted = instruments.keys() - self._listed.orders
+        missing = await self._held.read(lambda held: held.orders_missing(unlisted))
         ids = {ord_id: {"instId": instruments[ord_id], "ordId": ord_id} for ord_id in sorted(missing)}
         found = await self._look_up("orders", "trade/order", ids)
         if lacking := [name for name in found.missing if name in self._listed.expected]:
@@ -185,10 +186,14 @@ class Puller:
 
     async def _orders(self, window: Window) -> None:
         # Before the request: an order that is placed later cannot be missing from its reply.
-        stored = self._held.open_orders(self._lag_ms * 1000)
-        not_found = self._held.orders_not_found(window.since_ms)
-        types = self._held.inst_types()
-        is_mirrored = bool(self._only) or self._held.has_orders_before(window.since_ms)
+        stored, not_found, types, is_mirrored = await self._held.read(
+            lambda held: (
+                held.open_orders(self._lag_ms * 1000),
+                held.orders_not_found(window.since_ms),
+                held.inst_types(),
+                bool(self._only) or held.has_orders_before(window.since_ms),
+            )
+        )
         listed = self._listed.orders
 
         def take(row: Row) -> None:
@@ -214,7 +219,7 @@ class Puller:
         return 0 if endpoint is endpoints.ORDERS or is_deep else window.since_ms
 
     async def _fills(self, window: Window) -> None:
-        types = self._held.inst_types()
+        types = await self._held.read(Held.inst_types)
 
         def take(row: Row) -> None:
             types.add(_text(row, "instType"))
@@ -228,9 +233,14 @@ class Puller:
         await self._sweep_lists(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window, take, types)
 
     async def _algo_orders(self, window: Window) -> None:
-        stored = self._held.open_algo_orders(self._lag_ms * 1000)
-        not_found = self._held.algo_orders_not_found(window.since_ms)
-        types = self._held.algo_types()
+        stored, not_found, types, is_mirrored = await self._held.read(
+            lambda held: (
+                held.open_algo_orders(self._lag_ms * 1000),
+                held.algo_orders_not_found(window.since_ms),
+                held.algo_types(),
+                self._plain_algos or held.has_orders_before(window.since_ms, ALGO_CHANNELS),
+            )
+        )
         listed: set[str] = set()
 
         def take(row: Row) -> None:
@@ -238,7 +248,6 @@ class Puller:
 
         await self._sweep(endpoints.ALGO_PENDING, ALL, take, types)
         # This list is sorted by creation too, and has three months.
-        is_mirrored = self._plain_algos or self._held.has_orders_before(window.since_ms, ALGO_CHANNELS)
         await self._sweep(endpoints.ALGO_HISTORY, window if is_mirrored else Window(0, window.until_ms), take, types)
         missing = {
             name: {"algoId": name}
@@ -294,7 +303,7 @@ class Puller:
         await self._fetch("account", "account/balance", {}, complete=True)
 
     async def _bills(self, window: Window) -> None:
-        if (fetched_until := self._held.bills_until_ms()) is not None:
+        if (fetched_until := await self._held.read(Held.bills_until_ms)) is not None:
             window = Window(min(window.since_ms, fetched_until), window.until_ms)
         await self._new_bills(window)
 
@@ -308,14 +317,14 @@ class Puller:
         await self._sweep(endpoints.CLOSED_POSITIONS, window)
 
     async def _deposits(self, window: Window) -> None:
-        await self._sweep(endpoints.DEPOSITS, self._since_unfinished("deposits", ("2",), window))
+        await self._sweep(endpoints.DEPOSITS, await self._since_unfinished("deposits", ("2",), window))
 
     async def _withdrawals(self, window: Window) -> None:
-        await self._sweep(endpoints.WITHDRAWALS, self._since_unfinished("withdrawals", ("2", "-1", "-2"), window))
+        await self._sweep(endpoints.WITHDRAWALS, await self._since_unfinished("withdrawals", ("2", "-1", "-2"), window))
 
-    def _since_unfinished(self, table: str, final: Collection[str], window: Window) -> Window:
+    async def _since_unfinished(self, table: str, final: Collection[str], window: Window) -> Window:
         """Return a window that includes what was made before it and may have ended in it; lists are by creation."""
-        made_ms = self._held.unfinished_since_ms(table, final, window.since_ms)
+        made_ms = await self._held.read(lambda held: held.unfinished_since_ms(table, final, window.since_ms))
         return Window(min(made_ms, window.since_ms - UNFINISHED_MS), window.until_ms)
 
     def _lists(self, near: Endpoint, archive: Endpoint, window: Window) -> list[tuple[Endpoint, int | None]]:

@@ -106,7 +106,7 @@ class Reconciler:
 
     async def _do(self, work: Work, lane: _Lane, nursery: trio.Nursery) -> None:
         try:
-            report = await perform(work, self._client_of(work.account), self._reads.now, self._send)
+            report = await perform(work, self._client_of(work.account), self._reads, self._send)
             for message in work.finish(report):
                 await self._send.send(message)
         finally:

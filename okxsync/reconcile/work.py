@@ -13,14 +13,13 @@ import trio
 
 from okxsync.messages import Fetched, GapResult, Message
 from okxsync.okx.endpoints import OVERLAP_MS, REST_LAG_S
-from okxsync.reconcile.held import Gap, Held
+from okxsync.reconcile.held import AccountReads, Gap, Reads
 from okxsync.reconcile.pull import Listed, Pulled, Puller, Window
 from okxsync.reconcile.subjects import DEEPEST_MS, outcome_of, subjects_of
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.store.database import StoreError
-from okxsync.store.engines import Reader
 
 log = logging.getLogger("okxsync.reconcile")
 
@@ -130,7 +129,7 @@ class Work(msgspec.Struct, frozen=True):
 async def perform(
     work: Work,
     client: AccountClient | None,
-    reader: Reader,
+    reads: Reads,
     send: Outbox,
     on_progress: OnProgress = lambda part: None,
 ) -> Report:
@@ -141,7 +140,7 @@ async def perform(
         send: Where the rows go.
     """
     began_us, began_ms = now_us(), client.now_ms() if client else 0
-    held, listed = Held(reader, work.account, began_us), Listed()
+    held, listed = AccountReads(reads, work.account, began_us), Listed()
 
     async def attempt(part: Part, pull: Callable[[Puller], Awaitable[Pulled]]) -> None:
         def count(rows: int) -> None:

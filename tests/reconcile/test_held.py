@@ -1,11 +1,13 @@
 """The search of the database costs little, however long the history is."""
 
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
-from okxsync.reconcile.held import Held, LiveChannel, last_changes, live_channels
+from okxsync.reconcile.held import Held, LiveChannel, Reads, last_changes, live_channels
 from okxsync.reconcile.rest_only import TRIGGERS
 from okxsync.store.engines import Reader
 from tests.support.desk import NOW, Desk, order
@@ -118,3 +120,8 @@ def test_the_types_of_algo_orders_are_found_by_an_index(desk: Desk, reader: Read
     assert Held(reader, "alpha", NOW).algo_types() == {*kinds}
     plan = desk.rows("EXPLAIN QUERY PLAN SELECT min(ord_type) FROM algo_orders WHERE ord_type > 'a'")
     assert "algo_orders_type" in str(plan)
+
+
+async def test_the_event_loop_does_not_read(desk: Desk) -> None:
+    with closing(Reads(desk.path)) as reads:
+        assert await reads.in_thread(lambda reader: threading.get_ident()) != threading.get_ident()

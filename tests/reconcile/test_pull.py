@@ -8,13 +8,12 @@ import pytest
 from trio.testing import MockClock
 
 from okxsync.messages import OrdersNotFound, Rows
-from okxsync.reconcile.held import Gap, Held
+from okxsync.reconcile.held import AccountReads, Gap, Reads
 from okxsync.reconcile.pull import Pulled, Puller, Window
 from okxsync.reconcile.subjects import outcome_of
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.reconcile.work import Part, Report, Work, gap_results, perform
 from okxsync.rest.client import RestError
-from okxsync.store.engines import Reader
 from tests.support.desk import Desk, order
 from tests.support.outbox import queue, queued
 from tests.support.scripted_rest import Exchange, page
@@ -29,8 +28,8 @@ def now_ms() -> int:
 async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | None = None) -> Pulled:
     """Pull a subject, and write the rows."""
     send, receive = queue()
-    with send, closing(Reader(desk.path)) as reader:
-        held = Held(reader, "alpha", time.time_ns() // 1000)
+    with send, closing(Reads(desk.path, threads=False)) as reads:
+        held = AccountReads(reads, "alpha", time.time_ns() // 1000)
         pulled = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
     desk.apply(*queued(receive))
     return pulled
@@ -375,8 +374,8 @@ async def pull_work(exchange: Exchange, desk: Desk, *subjects: str, since_ms: in
     parts = [Part("alpha", subject, window) for subject in subjects]
     work = Work("alpha", "alpha", "a test", parts, lambda report: [], side_by_side=True)
     send, receive = queue()
-    with send, closing(Reader(desk.path)) as reader:
-        await perform(work, exchange.client, reader, send)
+    with send, closing(Reads(desk.path, threads=False)) as reads:
+        await perform(work, exchange.client, reads, send)
     desk.apply(*queued(receive))
     return parts
 
@@ -614,13 +613,11 @@ async def test_what_is_younger_than_rest_may_know_is_not_closed(desk: Desk, auto
     assert desk.rows("SELECT cash_bal FROM balances") == [("5",)]
 
 
-async def test_a_page_of_a_list_is_not_the_complete_state(
-    desk: Desk, reader: Reader, autojump_clock: MockClock
-) -> None:
+async def test_a_page_of_a_list_is_not_the_complete_state(desk: Desk, autojump_clock: MockClock) -> None:
     send, receive = queue()
-    held = Held(reader, "alpha", time.time_ns() // 1000)
     exchange = Exchange({"trade/orders-pending": [old()], "account/positions-history": [{"posId": "1", "cTime": "1"}]})
-    with send:
+    with send, closing(Reads(desk.path, threads=False)) as reads:
+        held = AccountReads(reads, "alpha", time.time_ns() // 1000)
         for subject in ("orders", "positions", "deposits"):
             await Puller(exchange.client, send, held).pull(subject, Window(now_ms()))
     messages = queued(receive)
