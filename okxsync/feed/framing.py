@@ -5,11 +5,20 @@ rarely several. So data frames are parsed here. Everything else is left to the W
 and protocol errors. A frame of 1.2 KB that bypasses the library's reader task, parser and channel costs half as much.
 """
 
+import os
+from itertools import cycle
 from typing import Final
 
 _LAST: Final = 0x80
 _CONTINUED, _TEXT, _BINARY, _PING, _PONG = 0x0, 0x1, 0x2, 0x9, 0xA
 _TWO_BYTES, _EIGHT_BYTES, _MASKED = 126, 127, 128
+
+
+def text_frame(text: str) -> bytes:
+    """Return a message of at most 125 bytes as a client sends it: masked (RFC 6455, 5.3)."""
+    payload, mask = text.encode(), os.urandom(4)
+    masked = bytes(byte ^ key for byte, key in zip(payload, cycle(mask)))
+    return bytes((_LAST | _TEXT, _MASKED | len(payload))) + mask + masked
 
 
 class TooLarge(Exception):

@@ -35,7 +35,6 @@ from okxsync.runtime.clock import earliest_us, steady_s
 
 PING_S: Final = 5.0
 """The interval of beats, and so of coverage. OKX closes after 30 s of silence."""
-ALIGN_S: Final = 0.5
 ANSWER_S: Final = 10.0
 """A frame must be read within this time after a beat, or the connection has failed."""
 STALL_S: Final = 1.0
@@ -71,6 +70,13 @@ class Liveness:
         self._suspended_s = 0.0
         self.answered_us = 0
         """When the last ping that was answered was sent, by ``Moment.local_us``; 0 for never."""
+
+    def is_beat_due(self, now: Moment) -> bool:
+        """Return whether a beat is due: never while the answer to the last one may still come."""
+        if self._beat is None:
+            return True
+        since_s = now.s - self._beat.s
+        return since_s >= ANSWER_S or (self._received and since_s >= PING_S)
 
     def on_beat(self, now: Moment) -> float:
         """Begin a beat; a ping must be sent now. Return when the answer is due, in seconds of trio's clock."""
@@ -134,14 +140,6 @@ class Liveness:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
         since_beat_s = now.steady_s - self._beat.steady_s if self._beat else 0.0
         return since_beat_s if since_beat_s > PING_S + ANSWER_S else self._suspended_s
-
-
-def next_beat(now_s: float) -> float:
-    """Return when the next beat is, in seconds of trio's clock.
-
-    All connections share the same half seconds, so their pongs arrive, are handed over and are stored together.
-    """
-    return math.ceil((now_s + PING_S) / ALIGN_S) * ALIGN_S
 
 
 def now() -> Moment:

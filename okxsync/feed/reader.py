@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from okxsync.config.settings import Latency
+from okxsync.feed.beats import Beats
 from okxsync.feed.liveness import STALL_S, Moment, now
 from okxsync.messages import Message
 from okxsync.runtime.outbox import Outbox
@@ -43,11 +44,13 @@ class SocketReader:
     """Reads its sources, and sends to the writer what they make of it.
 
     Attributes:
+        beats: The task that sends pings; it runs while the sources are read.
         pause_s: Between two passes while frames arrive; it may be changed at any time.
         stalled_since: Since when nothing is read because the queue to the writer is full.
     """
 
     def __init__(self, send: Outbox) -> None:
+        self.beats = Beats()
         self.pause_s = PAUSES_S["low"]
         self.stalled_since: Moment | None = None
         self._send = send
@@ -90,6 +93,7 @@ class SocketReader:
         with closing(self._selector):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run)
+                nursery.start_soon(self.beats.run)
                 yield
                 nursery.cancel_scope.cancel(reason="no socket is left")
 

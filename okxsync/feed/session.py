@@ -9,6 +9,7 @@ it is handled, so what is stored and what is covered cannot disagree.
 """
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ import trio
 
 from okxsync import events
 from okxsync.config.reveal import reveal
-from okxsync.feed.liveness import ANSWER_S, Liveness, Moment, next_beat, now
+from okxsync.feed.liveness import ANSWER_S, Liveness, Moment, now
 from okxsync.feed.notes import SessionNotes
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.socket import Socket, SocketError
@@ -88,14 +89,14 @@ class Session:
         self.followed = False  # a successor is being prepared
         self.replaced = False  # a successor has taken over
         self._over = False
-        self._frame_read = trio.Event()  # renewed with each beat
-        self._pong_read = trio.Event()  # renewed with each pong
+        self._answered: trio.Event | None = None  # set by the next pong, if a task waits for it
         self._woken = trio.Event()  # by a control frame, a failure or the need for a ping; renewed each time
         self._control: Event | str | None = None  # the control frame, or ``ping``, that was read last
         self._failure: Exception | None = None  # of reading
         self._behind = False  # the answer to a new ping will show that all was read
-        self._disconnect = trio.Event()
-        self._why_disconnect = ""
+        self._nursery: trio.Nursery | None = None  # while the session is live
+        self._retry_at = math.inf  # trio's clock
+        self._disconnected: Disconnected | None = None  # for a reason that reading does not show
 
     @property
     def live(self) -> list[str]:
@@ -110,17 +111,19 @@ class Session:
         await self._subscribe()
         self.live_since = trio.current_time()
         await self._enter("live")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_alive)
-            nursery.start_soon(self._retry)
-            nursery.start_soon(self._end_on_disconnect)
-            while True:
-                await self._handle(await self._next_event())
+        self._retry_at = trio.current_time() + slow_pause_s()
+        async with trio.open_nursery() as self._nursery:
+            self._on_tick()
+            with self._reader.beats.calling(self._on_tick):
+                while not self._disconnected:
+                    await self._handle(await self._next_event())
+        raise self._disconnected
 
     def disconnect(self, why: str) -> None:
-        """End the session for a reason that is known outside of it."""
-        self._why_disconnect = why
-        self._disconnect.set()
+        """End the session, once it is live, for a reason that reading does not show."""
+        self._disconnected = Disconnected(why)
+        if self._nursery:
+            self._nursery.cancel_scope.cancel(reason=why)
 
     def replace(self) -> None:
         """End the session: its successor has taken over."""
@@ -137,14 +140,16 @@ class Session:
         with trio.move_on_after(ANSWER_S), suppress(SocketError):
             number = await self._ping()
             while not (self._over or self._liveness.is_answered(number)):
-                await self._pong_read.wait()
+                if self._answered is None:
+                    self._answered = trio.Event()
+                await self._answered.wait()
             return not self._over
         return False
 
     def end(self) -> None:
         """The session has ended: wake whoever waits for an answer."""
         self._over = True
-        self._pong_read.set()
+        self._wake_waiting()
 
     def suspended_s(self) -> float:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
@@ -188,33 +193,35 @@ class Session:
             await self._apply(self.subscriptions.settle(now_us()))
         await self._apply(self.subscriptions.finish())
 
-    async def _keep_alive(self) -> None:
-        """Send a ping on each beat, whatever else is sent; a frame must follow each."""
-        while True:
-            beat = next_beat(trio.current_time())
-            due = self._liveness.on_beat(now())
-            self._frame_read = trio.Event()
-            with trio.move_on_at(due) as sending:
-                await self._ping()
-            if sending.cancelled_caught:  # maybe in the middle of a frame
-                raise Disconnected(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
-            with trio.move_on_at(due):
-                await self._frame_read.wait()
-            why = self._liveness.verdict(now())
-            if why and self._reader.stalled_since is None and not self._socket.has_unread():
-                raise Disconnected(why)
-            await trio.sleep_until(beat)
+    def _on_tick(self) -> None:
+        """Send a ping on each beat, whatever else is sent; a frame must follow each. Retry what was rejected."""
+        moment = now()
+        if self._disconnected or self._nursery is None:
+            return
+        if moment.s >= self._retry_at:
+            self._retry_at = moment.s + slow_pause_s()
+            self._nursery.start_soon(self._retry)
+        if not self._liveness.is_beat_due(moment):
+            return
+        why = self._liveness.verdict(moment)
+        if why and self._reader.stalled_since is None and not self._socket.has_unread():
+            self.disconnect(why)
+            return
+        due = self._liveness.on_beat(moment)
+        self._liveness.on_ping(moment)
+        if not self._socket.send_soon(PING):
+            self._nursery.start_soon(self._flush, due)
+
+    async def _flush(self, due: float) -> None:
+        with trio.move_on_at(due) as sending:
+            await self._socket.flush()
+        if sending.cancelled_caught:  # maybe in the middle of a frame
+            raise Disconnected(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
 
     async def _retry(self) -> None:
-        """Request dropped and rejected channels again, after long pauses."""
-        while True:
-            await trio.sleep(slow_pause_s())
-            for request in self.subscriptions.retry(trio.current_time()):
-                await self._request(request.frame)
-
-    async def _end_on_disconnect(self) -> None:
-        await self._disconnect.wait()
-        raise Disconnected(self._why_disconnect)
+        """Request dropped and rejected channels again."""
+        for request in self.subscriptions.retry(trio.current_time()):
+            await self._request(request.frame)
 
     # Reading
 
@@ -289,22 +296,22 @@ class Session:
         while waiting and self._control is None and (frame := waiting[0]) != PONG:
             frames.append((at, waiting.popleft()))
             self._control = PING if frame == PING else read_event(frame)
-        self._on_frame()
+        self._liveness.on_frame()
         return Frames(self._id, self._spec.listener, frames, self._socket_number, self._liveness.answered_us)
 
-    def _on_frame(self) -> None:
-        self._liveness.on_frame()
-        self._frame_read.set()
-
     def _on_pong(self) -> list[Message]:
-        self._on_frame()
+        self._liveness.on_frame()
         proof = self._liveness.on_pong(now())
-        self._pong_read.set()
-        self._pong_read = trio.Event()
+        self._wake_waiting()
         # While two sockets have one id, only the one that covers the channels proves anything about them.
         if proof and self.subscriptions.counting and not self.replaced:
             return [Pong(self._id, self._spec.listener, proof.at, proof.rtt_us)]
         return []
+
+    def _wake_waiting(self) -> None:
+        if self._answered is not None:
+            self._answered.set()
+            self._answered = None
 
     async def _handle(self, event: Event) -> None:
         """Handle a control frame that does not answer the login."""

@@ -23,7 +23,7 @@ import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError, ProtocolError
 
-from okxsync.feed.framing import Deframer, TooLarge
+from okxsync.feed.framing import Deframer, TooLarge, text_frame
 from okxsync.feed.tcp import Tcp, open_tcp
 from okxsync.feed.tls import Tls, open_tls
 from okxsync.runtime.text import sanitize
@@ -176,6 +176,24 @@ class Socket:
         except LocalProtocolError:  # the peer is closing
             raise SocketError("closing", 1006) from None
 
+    def send_soon(self, text: str) -> bool:
+        """Send a frame of at most 125 bytes without waiting; return whether it was sent. If not, call ``flush``.
+
+        The library takes 0.2 ms and three switches of tasks for a frame, and a ping is sent on each connection.
+        """
+        return self._transport.send_soon(text_frame(text))
+
+    async def flush(self) -> None:
+        """Send what ``send_soon`` has left.
+
+        Raises:
+            SocketError: the connection has ended.
+        """
+        try:
+            await self._transport.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise SocketError("closed", 1006) from None
+
 
 @asynccontextmanager
 async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Socket]:
@@ -319,6 +337,16 @@ class _Transport(trio.abc.Stream):
     def let_library_read(self) -> None:
         """Let the library read the stream itself from now on."""
         self._to_library.close()
+
+    def send_soon(self, data: bytes) -> bool:
+        """Send without waiting; see ``Tcp.send_soon``."""
+        try:
+            return self._stream.send_soon(data)
+        except trio.BrokenResourceError:
+            return False  # and ``flush`` raises
+
+    async def flush(self) -> None:
+        await self._stream.flush()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)

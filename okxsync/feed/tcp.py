@@ -31,6 +31,8 @@ class Tcp(trio.abc.Stream):
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._number = stream.socket.fileno()  # -1 once we have closed it
+        self._unsent = b""
+        self._sending = trio.Lock()
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
@@ -60,8 +62,28 @@ class Tcp(trio.abc.Stream):
             if (data := self.read(max_bytes)) is not None:
                 return data
 
+    def send_soon(self, data: bytes) -> bool:
+        """Send without waiting; return whether all was sent. The rest is sent first of all by the next ``send_all``."""
+        if self._unsent or self._sending.locked() or self._number < 0:
+            sent = 0
+        else:
+            try:
+                sent = os.write(self._number, data)
+            except OSError:  # there is no room, or the connection is broken, and then ``send_all`` raises
+                sent = 0
+        self._unsent += data[sent:]
+        return sent == len(data)
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        self._unsent += data
+        async with self._sending:
+            while self._unsent:
+                data, self._unsent = self._unsent, b""
+                await self._stream.send_all(data)
+
+    async def flush(self) -> None:
+        """Send what ``send_soon`` has left."""
+        await self.send_all(b"")
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

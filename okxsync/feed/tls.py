@@ -44,11 +44,11 @@ class Tls(trio.abc.Stream):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
+                await self.flush()
                 self._feed(await self._tcp.receive_some())
             else:
                 break
-        await self._flush()
+        await self.flush()
 
     def read(self) -> bytes | None:
         """Return all that has arrived, so that the socket alone says when there is more; see ``Tcp.read``.
@@ -71,13 +71,14 @@ class Tls(trio.abc.Stream):
             self._feed(await self._tcp.receive_some())
         return data
 
+    def send_soon(self, data: bytes) -> bool:
+        """Send without waiting; see ``Tcp.send_soon``."""
+        self._encrypt(data)
+        return self._tcp.send_soon(self._to_send.read())
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, together with what TLS itself must send, for example after a key update of the peer."""
-        try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        await self._flush()
+        self._encrypt(data)
+        await self.flush()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._tcp.wait_send_all_might_not_block()
@@ -85,15 +86,21 @@ class Tls(trio.abc.Stream):
     async def aclose(self) -> None:
         await self._tcp.aclose()
 
-    async def _flush(self) -> None:
-        if self._to_send.pending:
-            await self._tcp.send_all(self._to_send.read())
+    async def flush(self) -> None:
+        """Send what ``send_soon`` has left, and what TLS itself must send, as after a key update of the peer."""
+        await self._tcp.send_all(self._to_send.read())
 
     def _feed(self, data: bytes) -> None:
         if data:
             self._received.write(data)
         else:
             self._received.write_eof()
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     @property
     def _undecrypted(self) -> bool:

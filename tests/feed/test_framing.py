@@ -9,7 +9,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import Ping, TextMessage
 
-from okxsync.feed.framing import Deframer, TooLarge
+from okxsync.feed.framing import Deframer, TooLarge, text_frame
 
 LIMIT = 70_000
 
@@ -122,3 +122,10 @@ def test_invalid_utf_8_is_replaced() -> None:
 def test_a_message_that_is_too_large_is_rejected(sent: bytes) -> None:
     with pytest.raises(TooLarge):
         Deframer(LIMIT).feed(sent)
+
+
+@pytest.mark.parametrize("text", ["", "ping", "é" * 62])
+def test_a_frame_of_the_client_is_one_that_a_server_reads(text: str) -> None:
+    server = Connection(ConnectionType.SERVER)
+    server.receive_data(text_frame(text))
+    assert [*server.events()] == [TextMessage(text)]

@@ -2,11 +2,10 @@
 
 from collections import deque
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.feed.liveness import ANSWER_S, PING_S, STALL_S, Liveness, Moment, Proof, next_beat
+from okxsync.feed.liveness import ANSWER_S, PING_S, STALL_S, Liveness, Moment, Proof
 
 START_US = 1_700_000_000_000_000
 
@@ -56,11 +55,15 @@ def test_a_ping_is_answered_by_the_pong_of_its_own_number() -> None:
     assert liveness.is_answered(second)
 
 
-@pytest.mark.parametrize("now_s", [0.0, 0.1, 0.25, 1234.56])
-def test_beats_are_on_the_half_second_and_well_within_the_limit_of_okx(now_s: float) -> None:
-    beat = next_beat(now_s)
-    assert beat % 0.5 == 0
-    assert PING_S <= beat - now_s < PING_S + 0.5
+def test_a_beat_is_due_five_seconds_after_the_last_one_or_when_its_answer_is_overdue() -> None:
+    liveness = Liveness()
+    assert liveness.is_beat_due(moment(0))
+    liveness.on_beat(moment(0))
+    assert not liveness.is_beat_due(moment(PING_S))
+    assert liveness.is_beat_due(moment(ANSWER_S))
+    liveness.on_frame()
+    assert not liveness.is_beat_due(moment(PING_S - 0.1))
+    assert liveness.is_beat_due(moment(PING_S))
 
 
 # Silence

@@ -105,3 +105,33 @@ async def test_it_is_a_stream() -> None:
         await ours.send_all(b"there")
         await ours.aclose()
         assert [await theirs.receive_some(), await theirs.receive_some()] == [b"there", b""]
+
+
+async def test_what_cannot_be_sent_at_once_is_sent_before_what_follows() -> None:
+    async with connected() as (ours, theirs), trio.open_nursery() as nursery:
+        sent = bytearray()
+        while True:
+            part = bytes([len(sent) % 251]) * 30_000
+            sent += part
+            if not ours.send_soon(part):
+                break
+        assert not ours.send_soon(b"later")
+        nursery.start_soon(ours.send_all, b"last")
+        await wait_all_tasks_blocked()
+        assert not ours.send_soon(b", and after it")
+        expected = sent + b"laterlast, and after it"
+        received = bytearray()
+        while len(received) < len(expected):
+            received += await theirs.receive_some()
+        assert received == expected
+        assert ours.send_soon(b"again without waiting")
+
+
+async def test_a_broken_connection_is_an_error_of_the_next_flush() -> None:
+    async with connected() as (ours, theirs):
+        theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await theirs.aclose()
+        await trio.lowlevel.wait_readable(ours.fileno())
+        assert not ours.send_soon(b"ping")
+        with pytest.raises(trio.BrokenResourceError):
+            await ours.flush()

@@ -52,6 +52,14 @@ async def test_both_directions_carry_data(authority: trustme.CA) -> None:
         assert received == b"pong"
 
 
+async def test_data_can_be_sent_without_waiting(authority: trustme.CA) -> None:
+    async with connected(authority) as (ours, theirs):
+        assert ours.send_soon(b"ping")
+        await ours.send_all(b", pong")
+        assert await theirs.receive_some() == b"ping"
+        assert await theirs.receive_some() == b", pong"
+
+
 async def test_a_read_returns_all_records_that_have_arrived(authority: trustme.CA) -> None:
     """The socket says nothing of what is left in OpenSSL's buffers."""
     sent = bytes(range(256)) * 4096  # a megabyte: records have 16 KiB at most

@@ -177,6 +177,9 @@ class _Dialled(Tcp):
         super().__init__(stream)
         self._exchange = exchange
 
+    def send_soon(self, data: bytes) -> bool:
+        return self._exchange.reads and super().send_soon(data)
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if not self._exchange.reads:
             await trio.sleep_forever()
