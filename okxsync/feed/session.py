@@ -53,6 +53,7 @@ class Session:
         clock: The exchange's clock, which signs the login.
         enter: Called with the name of each phase as it begins.
         channels_changed: Called when a channel may have become live, or may have been dropped.
+        prepare_successor: Called once when the exchange has announced the end of the socket.
         initial_us: How far back a channel is backfilled that was never subscribed before.
         succeeds: Another session of this connection is live.
     """
@@ -67,6 +68,7 @@ class Session:
         clock: ExchangeClock,
         enter: Callable[[str], Awaitable[None]],
         channels_changed: Callable[[], Awaitable[None]],
+        prepare_successor: Callable[[], None] = lambda: None,
         initial_us: int = 0,
         succeeds: bool = False,
     ) -> None:
@@ -79,13 +81,13 @@ class Session:
         self._clock = clock
         self._enter = enter
         self._channels_changed = channels_changed
+        self._prepare_successor = prepare_successor
         self._budget = RequestBudget()
         self._notes = SessionNotes(spec)
         self._liveness = Liveness()
         self.subscriptions = Subscriptions(number, spec, self._notes, initial_us, succeeds)
         self.conn_id: str | None = None
         self.live_since: float | None = None  # trio's clock
-        self.ends_soon = trio.Event()  # the exchange has announced the end of the socket
         self.followed = False  # a successor is being prepared
         self.replaced = False  # a successor has taken over
         self._over = False
@@ -331,8 +333,9 @@ class Session:
                 code = sanitize(event.code)
                 detail = f"{code}: {sanitize(event.msg)}"
                 await self._apply(Outcome(self._notes.once(events.NOTICE, code, detail, now_us())))
-                if str(event.code) == UPGRADE:
-                    self.ends_soon.set()
+                if str(event.code) == UPGRADE and not self.followed:
+                    self.followed = True
+                    self._prepare_successor()
             case _:  # the writer journals events that are not documented
                 pass
 

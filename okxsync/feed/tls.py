@@ -7,10 +7,14 @@ one takes what TCP has read, and the other holds what TCP must send.
 import os
 import ssl
 from functools import lru_cache
+from typing import Final
 
 import trio
 
 from okxsync.feed.tcp import READ_BYTES, Tcp
+
+FEED_BYTES: Final = 16 * 1024
+"""A buffer of OpenSSL keeps the size that it once had, on each connection."""
 
 
 async def open_tls(tcp: Tcp, host: str) -> "Tls":
@@ -57,13 +61,15 @@ class Tls(trio.abc.Stream):
             trio.ClosedResourceError: we have closed it.
             trio.BrokenResourceError: the connection is broken, or what arrived is not valid.
         """
-        if (data := self._tcp.read()) is not None:
-            self._feed(data)
+        data = self._tcp.read()
         parts: list[bytes] = []
-        while self._undecrypted:
-            if not (part := self._decrypt()):
-                return b"".join(parts) or part  # the end, if there is nothing before it
-            parts.append(part)
+        for at in range(0, len(data or b"") or 1, FEED_BYTES):
+            if data is not None:
+                self._feed(data[at : at + FEED_BYTES])
+            while self._undecrypted and (part := self._decrypt()) is not None:
+                if not part:
+                    return b"".join(parts) or part  # the end, if there is nothing before it
+                parts.append(part)
         return b"".join(parts) or None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

@@ -32,6 +32,7 @@ class GapSource:
     name = "open gaps"
     at_once = 32
     """Accounts; each has rate limits of its own."""
+    spread = False
 
     def __init__(self, reads: Reads, timings: Timings, rng: random.Random | None = None) -> None:
         self._reads = reads

@@ -29,11 +29,14 @@ class Source(Protocol):
     Attributes:
         name: What it finds, in the words of a log line.
         at_once: How much of its work is done at the same time.
+        spread: Whether its work is begun evenly between two searches, rather than at once. A request takes some
+            milliseconds of the event loop, so a hundred of them would delay pushes by a second.
         poll_s: Seconds between two searches.
     """
 
     name: str
     at_once: int
+    spread: bool
     poll_s: float
 
     async def search(self, busy: Set[object]) -> list[Work]:
@@ -52,6 +55,7 @@ class _Lane:
         self.queue: deque[Work] = deque()  # as of the last search
         self.busy: set[object] = set()  # keys of the work that is being done, or paused after an internal error
         self.places = source.at_once
+        self.permits = 0  # how much more of the queue may begin now
 
 
 class Reconciler:
@@ -88,14 +92,19 @@ class Reconciler:
             lane.queue.clear()  # what has not begun is found again; meanwhile nothing begins
             with keep_going(log, f"{lane.source.name}: the database cannot be searched"):
                 lane.queue.extend(await lane.source.search(frozenset(lane.busy)))
-            self._begin(lane, nursery)
-            await trio.sleep(lane.source.poll_s)
+            steps = len(lane.queue) if lane.source.spread and lane.queue else 1
+            lane.permits = 0
+            for _ in range(steps):
+                lane.permits += 1 if lane.source.spread else len(lane.queue)
+                self._begin(lane, nursery)
+                await trio.sleep(lane.source.poll_s / steps)
 
     def _begin(self, lane: _Lane, nursery: trio.Nursery) -> None:
         """Begin as much as there are places for: what has not begun has no task."""
-        while lane.queue and lane.places:
+        while lane.queue and lane.places and lane.permits:
             work = lane.queue.popleft()
             lane.places -= 1
+            lane.permits -= 1
             lane.busy.add(work.key)
             nursery.start_soon(self._supervise, work, lane, nursery)
 

@@ -92,6 +92,7 @@ class RestOnlySource:
 
     name = "data that is not pushed"
     at_once = 32
+    spread = True
 
     def __init__(self, reads: Reads, client_of: Callable[[str], AccountClient | None], timings: Timings) -> None:
         self._reads = reads

@@ -71,6 +71,7 @@ class StalledSource:
 
     name = "channels to verify"
     at_once = 16
+    spread = True
 
     def __init__(self, reads: Reads, send: Outbox, mark_stale: MarkStale, timings: Timings) -> None:
         self._reads = reads

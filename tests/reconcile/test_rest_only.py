@@ -234,6 +234,15 @@ async def test_one_changed_account_among_many_does_not_wait_for_the_others(
         assert await accounts.stored("SELECT * FROM bills") < PROMISED_S
 
 
+async def test_what_is_due_at_once_is_requested_evenly(start: Start, autojump_clock: MockClock) -> None:
+    """A hundred requests at once would delay pushes by a second."""
+    async with start("orders", accounts=100) as accounts:
+        await trio.sleep(TIMINGS.fills_s + 2 * TIMINGS.poll_s)
+        asked = Counter(int(at) for at, request in accounts.exchange.asked if request.url.path.endswith("trade/fills"))
+    assert asked.total() >= 100
+    assert max(asked.values()) < 1.5 * TIMINGS.refetch_per_s
+
+
 # Fills
 
 
