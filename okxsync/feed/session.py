@@ -196,8 +196,16 @@ class Session:
         await self._apply(self.subscriptions.finish())
 
     def _on_tick(self) -> None:
+        """Do what is due, see ``_beat``. Never raises: a bug ends only this session, whose own task reports it."""
+        try:
+            self._beat(now())
+        except Exception as error:
+            self._failure = error
+            self._reader.remove(self)
+            self._woken.set()
+
+    def _beat(self, moment: Moment) -> None:
         """Send a ping on each beat, whatever else is sent; a frame must follow each. Retry what was rejected."""
-        moment = now()
         if self._disconnected or self._nursery is None:
             return
         if moment.s >= self._retry_at:

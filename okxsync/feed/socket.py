@@ -343,7 +343,7 @@ class _Transport(trio.abc.Stream):
         try:
             return self._stream.send_soon(data)
         except trio.BrokenResourceError:
-            return False  # and ``flush`` raises
+            return False  # OpenSSL has failed, and the next read shows why
 
     async def flush(self) -> None:
         await self._stream.flush()
