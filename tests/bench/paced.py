@@ -34,7 +34,7 @@ class Measured:
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:
     seconds = 4 if quick else 12
-    for rate in (500, 2000):
+    for rate, reach in REACH.items():
         found: dict[Client, list[Measured]] = {client: [] for client in CLIENTS}
         for _ in range(rounds):
             for client in CLIENTS:
@@ -52,7 +52,7 @@ def rows(rounds: int, quick: bool) -> Iterator[Row]:
                 f"{NAMES[client]}: {_together(theirs)}",
                 f"{ratio:.2f}",
                 f"{spread([one.cpu_us for one in ours])}; {spread([one.cpu_us for one in theirs])}",
-                REACH[rate] if own is okxsync and client is in_batches else "",
+                reach if own is okxsync and client is in_batches else "",
             )
 
 

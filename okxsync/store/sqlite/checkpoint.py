@@ -36,8 +36,9 @@ class Checkpoints:
     """Starts a checkpoint when one is due.
 
     SQLite restarts the log at a commit that finds all of it moved, and under load the thread is always a little behind.
-    So from ``WAL_BYTES`` on the commit itself moves the rest. It cannot while the thread waits for the disk: at twice
-    the size the writer waits for the thread.
+    So when the thread is done with a log of half ``WAL_BYTES``, the writer itself moves the little that was committed
+    meanwhile. At ``WAL_BYTES``, for example in a flood, a commit moves the rest, however much it is: some 60 ms. It
+    cannot while the thread waits for the disk: at twice the size the writer waits for the thread.
 
     Args:
         db: The writer's connection.
@@ -50,6 +51,7 @@ class Checkpoints:
         self._other = other
         self._thread = thread
         self._running: Future[None] | None = None
+        self._catches_up = False  # the last one has ended, or will, and the writer has not moved the rest
         self._ended = -REST_S
         self._enough = WAL_BYTES // int(db.execute("PRAGMA page_size").fetchone()[0])
         db.execute(f"PRAGMA wal_autocheckpoint = {self._enough}")
@@ -66,9 +68,14 @@ class Checkpoints:
                 if not self._running.done() and pages < 2 * self._enough:
                     return
                 self._running.result()
+            if self._catches_up and pages >= self._enough // 2 and pages - moved < PAGES:
+                self._catches_up = False  # once: a reader may hold the rest
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                return
             rested = time.monotonic() - self._ended >= REST_S
             if pages - moved >= (PAGES if rested else PAGES_OF_A_FLOOD):
                 self._running = self._thread.submit(self._checkpoint)
+                self._catches_up = True
 
     def _checkpoint(self) -> None:
         with suppress(TransientError), self._other.translated():

@@ -75,6 +75,18 @@ def test_under_load_more_pages_are_moved_at_once(path: Path, db: Connection) -> 
     assert moved == pages
 
 
+def test_the_log_begins_anew_although_the_thread_is_always_a_little_behind(path: Path, db: Connection) -> None:
+    with checkpointing(db, path) as checkpoints:
+        write(db, WAL_BYTES // 4096 // 2)
+        checkpoints.start_if_due()
+        wait(checkpoints)
+        write(db, 1)
+        checkpoints.start_if_due()
+        write(db, 1)
+    pages, _ = standing(db)
+    assert pages < PAGES
+
+
 def test_a_tool_that_reads_with_another_sqlite_does_not_delete_the_log(path: Path, db: Connection) -> None:
     """A connection that closes and finds no lock believes it is the last one, and deletes the log."""
     with checkpointing(db, path):
