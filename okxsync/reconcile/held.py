@@ -76,33 +76,30 @@ def open_gaps(reader: Reader, account: str) -> list[Gap]:
 
 
 class Held:
-    """What is stored of an account, as far as it decides what must be requested.
+    """What is stored of an account, as far as it decides what must be requested."""
 
-    Args:
-        before_us: Local microseconds. What was received since cannot be missing from a reply to a request of then.
-    """
-
-    def __init__(self, reader: Reader, account: str, before_us: int) -> None:
+    def __init__(self, reader: Reader, account: str) -> None:
         self._reader = reader
         self._account = account
-        self._before_us = before_us
 
-    def open_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
-        """Return (ord_id, inst_id) of the orders that are stored as pending.
+    def open_orders(self, as_of_ms: int) -> list[tuple[str, str]]:
+        """Return (ord_id, inst_id) of the orders that are stored as pending. Call it before the request.
 
         Args:
-            lag_us: What was received so shortly before the request is left out: a reply may not contain it yet.
+            as_of_ms: As of when its reply is true; the exchange's milliseconds. What has changed since is left out: the
+                reply may lack it. When it was received does not matter: what has changed before may be received late,
+                and end without a push.
         """
-        return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, lag_us)
+        return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, as_of_ms)
 
-    def open_algo_orders(self, lag_us: int = 0) -> list[tuple[str, str]]:
+    def open_algo_orders(self, as_of_ms: int) -> list[tuple[str, str]]:
         """Return (algo_id, ord_type) of the algo orders that are stored as pending."""
-        return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, lag_us)
+        return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, as_of_ms)
 
-    def _pending(self, select: str, states: str, lag_us: int) -> list[tuple[str, str]]:
+    def _pending(self, select: str, states: str, as_of_ms: int) -> list[tuple[str, str]]:
         rows = self._reader.rows(
-            f"{select} WHERE state IN ({states}) AND account = ? AND received_at < ?",
-            [self._account, self._before_us - lag_us],
+            f"{select} WHERE state IN ({states}) AND account = ? AND coalesce(u_time, 0) <= ?",
+            [self._account, as_of_ms],
         )
         return [(name, of or "") for name, of in rows]
 
@@ -196,10 +193,9 @@ class Held:
 class AccountReads:
     """Reads what is stored of one account, see ``Held`` and ``Reads``."""
 
-    def __init__(self, reads: Reads, account: str, before_us: int) -> None:
+    def __init__(self, reads: Reads, account: str) -> None:
         self._reads = reads
         self._account = account
-        self._before_us = before_us
 
     async def read(self, read: Callable[[Held], T]) -> T:
         """Return what ``read`` returns; several queries in one call cost one wake-up of the event loop.
@@ -207,7 +203,7 @@ class AccountReads:
         Raises:
             StoreError: the database cannot be read.
         """
-        return await self._reads.in_thread(lambda reader: read(Held(reader, self._account, self._before_us)))
+        return await self._reads.in_thread(lambda reader: read(Held(reader, self._account)))
 
 
 def last_changes(reader: Reader, changes: str) -> dict[str, int]:

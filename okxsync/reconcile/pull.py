@@ -188,7 +188,7 @@ class Puller:
         # Before the request: an order that is placed later cannot be missing from its reply.
         stored, not_found, types, is_mirrored = await self._held.read(
             lambda held: (
-                held.open_orders(self._lag_ms * 1000),
+                held.open_orders(self._as_of_ms()),
                 held.orders_not_found(window.since_ms),
                 held.inst_types(),
                 bool(self._only) or held.has_orders_before(window.since_ms),
@@ -235,7 +235,7 @@ class Puller:
     async def _algo_orders(self, window: Window) -> None:
         stored, not_found, types, is_mirrored = await self._held.read(
             lambda held: (
-                held.open_algo_orders(self._lag_ms * 1000),
+                held.open_algo_orders(self._as_of_ms()),
                 held.algo_orders_not_found(window.since_ms),
                 held.algo_types(),
                 self._plain_algos or held.has_orders_before(window.since_ms, ALGO_CHANNELS),

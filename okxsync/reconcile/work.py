@@ -140,7 +140,7 @@ async def perform(
         send: Where the rows go.
     """
     began_us, began_ms = now_us(), client.now_ms() if client else 0
-    held, listed = AccountReads(reads, work.account, began_us), Listed()
+    held, listed = AccountReads(reads, work.account), Listed()
 
     async def attempt(part: Part, pull: Callable[[Puller], Awaitable[Pulled]]) -> None:
         def count(rows: int) -> None:

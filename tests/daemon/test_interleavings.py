@@ -225,10 +225,10 @@ def looked_up(desk: Desk, pages: Pages) -> Iterator[OrdersNotFound]:
     """Report orders that are stored as pending and in no list as not found."""
     at = pages.as_of_ms * 1000 + 1
     with closing(Reader(desk.path)) as reader:
-        held = Held(reader, "alpha", at)
+        held = Held(reader, "alpha")
         pending = (
-            ("orders", {ord_id for ord_id, _ in held.open_orders()}),
-            ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders()}),
+            ("orders", {ord_id for ord_id, _ in held.open_orders(pages.as_of_ms)}),
+            ("orders-algo", {algo_id for algo_id, _ in held.open_algo_orders(pages.as_of_ms)}),
         )
     for channel, ids in pending:
         listed = {row[IDS[channel]] for row in pages.rows[channel]}

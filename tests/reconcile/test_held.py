@@ -87,7 +87,7 @@ def test_the_last_change_is_one_look_up_per_account(desk: Desk, reader: Reader) 
 
 
 def test_orders_were_mirrored_before_a_window_once_the_initial_gap_is_closed(desk: Desk, reader: Reader) -> None:
-    held = Held(reader, "alpha", NOW)
+    held = Held(reader, "alpha")
     began_ms = NOW // 1000 - 86_400_000
     assert not held.has_orders_before(NOW // 1000)
     desk.apply(Subscribed(1, "alpha", ["orders"], NOW, 86_400_000_000))
@@ -103,21 +103,21 @@ def test_orders_were_mirrored_before_a_window_once_the_initial_gap_is_closed(des
 
 def test_an_account_without_an_initial_backfill_is_mirrored_since_its_subscription(desk: Desk, reader: Reader) -> None:
     desk.apply(Subscribed(1, "alpha", ["orders"], NOW + 1))
-    assert Held(reader, "alpha", NOW).has_orders_before(NOW // 1000)
-    assert not Held(reader, "alpha", NOW).has_orders_before(NOW // 1000 - 1)
+    assert Held(reader, "alpha").has_orders_before(NOW // 1000)
+    assert not Held(reader, "alpha").has_orders_before(NOW // 1000 - 1)
 
 
 def test_orders_that_are_not_stored_are_found_among_many(desk: Desk, reader: Reader) -> None:
     desk.push("orders", *(order(number) for number in range(1200)))
     ids = {str(number) for number in range(1205)}
-    assert Held(reader, "alpha", NOW).orders_missing(ids) == {"1200", "1201", "1202", "1203", "1204"}
+    assert Held(reader, "alpha").orders_missing(ids) == {"1200", "1201", "1202", "1203", "1204"}
 
 
 def test_the_types_of_algo_orders_are_found_by_an_index(desk: Desk, reader: Reader) -> None:
     kinds = ["trigger", "oco", "smart_iceberg"]
     rows = [{"algoId": str(n), "ordType": kinds[n % 3], "state": "canceled"} for n in range(9)]
     desk.push("orders-algo", *rows, {"algoId": "10"})
-    assert Held(reader, "alpha", NOW).algo_types() == {*kinds}
+    assert Held(reader, "alpha").algo_types() == {*kinds}
     plan = desk.rows("EXPLAIN QUERY PLAN SELECT min(ord_type) FROM algo_orders WHERE ord_type > 'a'")
     assert "algo_orders_type" in str(plan)
 

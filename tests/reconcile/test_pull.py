@@ -29,7 +29,7 @@ async def pull(exchange: Exchange, desk: Desk, subject: str, since_ms: int | Non
     """Pull a subject, and write the rows."""
     send, receive = queue()
     with send, closing(Reads(desk.path, threads=False)) as reads:
-        held = AccountReads(reads, "alpha", time.time_ns() // 1000)
+        held = AccountReads(reads, "alpha")
         pulled = await Puller(exchange.client, send, held).pull(subject, Window(since_ms or now_ms() - 60_000))
     desk.apply(*queued(receive))
     return pulled
@@ -69,6 +69,20 @@ async def test_an_algo_order_that_ended_behind_a_page_of_newer_ones_is_found(
     assert await pull(exchange, desk, "algo orders") == Pulled()
     assert desk.rows("SELECT state FROM algo_orders WHERE algo_id = '1'") == [("canceled",)]
     assert exchange.paths().count("trade/order-algo") == 1
+
+
+@pytest.mark.parametrize("channel", ["orders", "orders-algo"])
+async def test_an_order_that_was_pushed_late_and_has_ended_since_is_found(
+    desk: Desk, autojump_clock: MockClock, channel: str
+) -> None:
+    """It changed before the time as of which the reply is true, so the reply would list it if it were pending."""
+    changed = str(now_ms() - int(TIMINGS.rest_lag_s * 1000) - 500)
+    row = old(uTime=changed) if channel == "orders" else algo(1, uTime=changed)
+    push(desk, channel, row, ago_us=0)
+    ended = row | {"state": "canceled", "uTime": str(int(changed) + 200)}
+    exchange = Exchange({"trade/order": [ended], "trade/order-algo": [ended]})
+    await pull(exchange, desk, "orders" if channel == "orders" else "algo orders")
+    assert desk.rows("SELECT state FROM orders UNION ALL SELECT state FROM algo_orders") == [("canceled",)]
 
 
 async def test_an_algo_order_that_is_not_found_is_gone_and_keeps_its_columns(
@@ -617,7 +631,7 @@ async def test_a_page_of_a_list_is_not_the_complete_state(desk: Desk, autojump_c
     send, receive = queue()
     exchange = Exchange({"trade/orders-pending": [old()], "account/positions-history": [{"posId": "1", "cTime": "1"}]})
     with send, closing(Reads(desk.path, threads=False)) as reads:
-        held = AccountReads(reads, "alpha", time.time_ns() // 1000)
+        held = AccountReads(reads, "alpha")
         for subject in ("orders", "positions", "deposits"):
             await Puller(exchange.client, send, held).pull(subject, Window(now_ms()))
     messages = queued(receive)
