@@ -146,7 +146,7 @@ WRITE_FAILED: Final = Event(
 INTERNAL_ERROR: Final = Event(
     "internal-error",
     ERROR,
-    "an unexpected error in one account's task; it restarts after a minute, other accounts are not affected",
+    "an unexpected error in the task of one account, plan or request; it restarts after a minute, others go on",
     "run `okxsync --debug run`, and report what it shows",
 )
 

@@ -98,6 +98,7 @@ class Lifecycle:
                 return
             await self._desk.flush(plan_id)
             running = None
+        self._running.pop(plan_id, None)
 
     async def _run_to_end(self, plan_id: str, running: Running) -> None:
         assert running.runner
