@@ -124,6 +124,7 @@ async def test_what_cannot_be_sent_at_once_is_sent_before_what_follows() -> None
         while len(received) < len(expected):
             received += await theirs.receive_some()
         assert received == expected
+        await ours.flush()  # the task above may not have ended yet
         assert ours.send_soon(b"again without waiting")
 
 
