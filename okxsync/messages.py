@@ -264,6 +264,7 @@ class PlanChildState(msgspec.Struct, array_like=True):
     fee: str | None
     ended_at: int | None
     filled_usd: str | None = None
+    unprotected: int = 0
 
 
 class PlanAttempt(msgspec.Struct, array_like=True):
@@ -286,6 +287,26 @@ class PlanAttempt(msgspec.Struct, array_like=True):
     out_time: str | None = None
     verdict: str | None = None
     proof: str | None = None
+
+
+class PlanCancel(msgspec.Struct, array_like=True):
+    """A row of ``plan_cancels``: a request that cancels an order of a plan, or what is attached to it."""
+
+    child: int
+    action: str
+    attempt: int
+    transport: str
+    request: str
+    sent_at: int
+    replied_at: int
+    verdict: str
+    http_status: int | None = None
+    code: str | None = None
+    s_code: str | None = None
+    sub_code: str | None = None
+    s_msg: str | None = None
+    in_time: str | None = None
+    out_time: str | None = None
 
 
 class PlanMisfire(msgspec.Struct, array_like=True):
@@ -322,6 +343,7 @@ class PlanProgress(msgspec.Struct, tag=True, array_like=True):
     misfires: list[PlanMisfire]
     plan: dict[str, str | int | None] = {}
     receipt: int = 0
+    cancels: list[PlanCancel] = []
 
 
 class PlanAnswer(msgspec.Struct, tag=True, array_like=True):

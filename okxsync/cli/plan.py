@@ -40,6 +40,10 @@ RAILS = frozenset(
 UNKNOWN_WAIT_S = 20.0
 """How long after the end of a plan's validity an unknown order is waited for; the daemon goes on asking afterwards."""
 WATCH_S = 0.2
+ENDS_S = 5.0
+"""How long the end of a plan is waited for whose orders have all ended."""
+RESTARTS_S = 10.0
+"""How long a command that follows a plan waits for a daemon that has stopped."""
 
 
 @plan.command()
@@ -118,9 +122,9 @@ def execute(
         if no_wait:
             typer.echo(f"plan {plan_id}: {detail}")
             raise typer.Exit(0)
-        _wait(reader, plan_id)
+        has_stopped = _wait(reader, plan_id)
         code = _show(reader, plan_id, json=json)
-    raise typer.Exit(code)
+    _exit(code, has_stopped=has_stopped)
 
 
 @plan.command()
@@ -171,9 +175,9 @@ def watch(plan_id: PlanId, config: ConfigOption = None, db: DatabaseOption = Non
     """
     with closing(_reader(_database(config, db))) as reader:
         _plan(reader, plan_id)
-        _wait(reader, plan_id, live=not json)
+        has_stopped = _wait(reader, plan_id, live=not json)
         code = _show(reader, plan_id, json=json)
-    raise typer.Exit(code)
+    _exit(code, has_stopped=has_stopped)
 
 
 @plan.command()
@@ -342,16 +346,23 @@ def _refuse(outcome: str, detail: str) -> NoReturn:
     fail(_EXIT_OF.get(outcome, EXIT_REFUSED), *(f"{outcome}: {line}" for line in detail.splitlines() or [""]))
 
 
-def _wait(reader: "Reader", plan_id: str, *, live: bool = False) -> None:
-    """Return when nothing more happens soon."""
+def _exit(code: int, *, has_stopped: bool) -> NoReturn:
+    if has_stopped:
+        fail(EXIT_NO_DAEMON, "the daemon has stopped before the plan has ended; `okxsync run` continues it")
+    raise typer.Exit(code)
+
+
+def _wait(reader: "Reader", plan_id: str, *, live: bool = False) -> bool:
+    """Return when nothing more happens soon, and whether that is because no daemon runs any more."""
     from rich.live import Live
 
     from okxsync.cli.common import recorded_now_us
     from okxsync.console.plan import render_progress
     from okxsync.console.status import console
-    from okxsync.plans.client import read_orders
-    from okxsync.plans.results import is_settled
+    from okxsync.plans.client import is_alive, read_orders
+    from okxsync.plans.results import have_ended, is_settled
 
+    alive_at, ended_at = time.monotonic(), None
     out = console()
     shown = Live(console=out, auto_refresh=False, transient=True) if live and out.is_terminal else None
     try:
@@ -363,15 +374,20 @@ def _wait(reader: "Reader", plan_id: str, *, live: bool = False) -> None:
                 shown.update(render_progress(row, orders), refresh=True)
             late_ms = recorded_now_us(reader.location) // 1000 - (row["valid_until"] or 0)
             is_unknown = any(one["state"] == "unknown" for one in orders)
-            if row["state"] not in ("approved", "executing", "paused", "previewed") or (
-                row["state"] != "previewed"
-                and is_settled(orders)
-                and (not is_unknown or late_ms > UNKNOWN_WAIT_S * 1000)
-            ):
-                return
+            if row["state"] not in ("approved", "executing", "paused", "previewed"):
+                return False
+            now = time.monotonic()
+            ended_at = (ended_at or now) if have_ended(orders) else None
+            is_quiet = is_settled(orders) and (ended_at is None or now > ended_at + ENDS_S)
+            if row["state"] != "previewed" and is_quiet and (not is_unknown or late_ms > UNKNOWN_WAIT_S * 1000):
+                return False
+            if _read(lambda: is_alive(reader)):
+                alive_at = now
+            elif now > alive_at + RESTARTS_S:
+                return True
             time.sleep(WATCH_S)
     except KeyboardInterrupt:
-        return
+        return False
     finally:
         if shown:
             shown.stop()
@@ -385,7 +401,7 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
     from okxsync.console.status import console
     from okxsync.plans.approval import confirmation, typed
     from okxsync.plans.children import from_columns
-    from okxsync.plans.client import read_attempt_rows, read_misfires, read_orders
+    from okxsync.plans.client import read_attempt_rows, read_cancel_rows, read_misfires, read_orders
     from okxsync.plans.results import exit_code
 
     row, orders = _plan(reader, plan_id), _read(lambda: read_orders(reader, plan_id))
@@ -396,6 +412,7 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
             "confirm": confirmation(children),
             "orders": [{**one, "facts": msgspec.json.decode(one["facts"] or "{}")} for one in orders],
             "attempts": _read(lambda: read_attempt_rows(reader, plan_id)),
+            "cancels": _read(lambda: read_cancel_rows(reader, plan_id)),
             "misfires": _read(lambda: read_misfires(reader, plan_id=plan_id)),
         }
         typer.echo(msgspec.json.encode(document))

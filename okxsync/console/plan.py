@@ -72,7 +72,7 @@ def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
             _clean(order),
             _number(one["sz"]),
             _number(one["px"]),
-            Text(one["state"] + (", doubled" if one["doubled"] else ""), _COLOUR.get(one["state"], "")),
+            _state(one),
             _number(one["acc_fill_sz"]),
             _number(one["avg_px"]),
             _number(one["fee"]),
@@ -82,6 +82,8 @@ def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
     states = Counter(one["state"] for one in orders)
     counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
     outcome = f", {plan['outcome']}" if plan["outcome"] else ""
+    if plan["pause_reason"]:
+        outcome = f" ({_clean(plan['pause_reason'])})"
     return Group(Text(f"{_title(plan)}\n{plan['state']}{outcome}: {counted}"), table)
 
 
@@ -114,6 +116,12 @@ def render_misfires(misfires: Sequence[Row]) -> RenderableType:
             _clean(one["detail"]),
         )
     return table
+
+
+def _state(order: Row) -> Text:
+    """Return the state of an order, with its alarms."""
+    alarms = [name for name in ("doubled", "unprotected") if order[name]]
+    return Text(", ".join([order["state"], *alarms]), "red" if alarms else _COLOUR.get(order["state"], ""))
 
 
 def _step(order: Row) -> str:

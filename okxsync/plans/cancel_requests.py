@@ -130,9 +130,8 @@ class CancelRequests:
         body = to_body((CancelBody(inst_id, algo_cl_ord_id=algo_cl_ord_id),))
 
         async def post() -> Judgement:
-            found = await self._desk.post(account, Trade(CANCEL_ALGOS, inst_id, body))
-            log.info("plan %s: %s: cancel %s: %s", plan_id, account, algo_cl_ord_id, found.text)
-            return found
+            request = Trade(CANCEL_ALGOS, inst_id, body)
+            return await self._desk.cancel(plan_id, child, "cancel-attached", account, request)
 
         def has_ended(reply: Judgement | None) -> bool:
             with keep_going(log, f"plan {plan_id}"):

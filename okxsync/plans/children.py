@@ -136,7 +136,7 @@ def to_columns(plan_id: str, child: Child) -> dict[str, str | int | None]:
             case _:
                 row[name] = value
     del row["number"]
-    return row | {"state": child.state, "attempts": 0, "doubled": 0}
+    return row | {"state": child.state, "attempts": 0, "doubled": 0, "unprotected": 0}
 
 
 def from_columns(row: Mapping[str, object]) -> Child:

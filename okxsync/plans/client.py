@@ -94,6 +94,10 @@ def read_attempt_rows(reader: Reader, plan_id: str) -> list[dict[str, Any]]:
     return reader.query("SELECT * FROM plan_attempts WHERE plan_id = ? ORDER BY child, attempt", [plan_id])
 
 
+def read_cancel_rows(reader: Reader, plan_id: str) -> list[dict[str, Any]]:
+    return reader.query("SELECT * FROM plan_cancels WHERE plan_id = ? ORDER BY child, action, attempt", [plan_id])
+
+
 def read_plans(reader: Reader, limit: int) -> list[dict[str, Any]]:
     return reader.query("SELECT * FROM plans ORDER BY preview_at DESC, plan_id LIMIT ?", [limit])
 

@@ -17,6 +17,8 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
         position: Of its account in the order of the plan.
         body: The request's body, without ``expTime``, which is a header.
         cancel_after_ms: If it still rests so long after it was sent, it is canceled; 0: never.
+        unprotected: Something was filled, and the attached take-profit and stop-loss were not seen in time.
+        algo_cl_ord_id: Of the attached take-profit and stop-loss; ``""``: there is none.
         approved_sz: ``sz`` as approved, for which ``planned_usd`` is; ``sz`` of a reduction may have become smaller.
         reference: The price behind ``planned_usd``; ``""`` if the contract's worth in USD does not depend on a price.
     """
@@ -31,6 +33,8 @@ class ChildOrder(OrderTerms, frozen=True, kw_only=True):
     attempts: int = 0
     ord_id: str = ""
     doubled: bool = False
+    unprotected: bool = False
+    algo_cl_ord_id: str = ""
     acc_fill_sz: str = ""
     avg_px: str = ""
     fee: str = ""
@@ -148,6 +152,12 @@ class LeverAnswer(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class AskAttached(msgspec.Struct, frozen=True):
+    """Ask REST whether the attached order of this child exists, and answer with ``attached_answered``."""
+
+    child: int
+
+
 class MeasureClock(msgspec.Struct, frozen=True):
     """The exchange rejected a signature because of its time."""
 
@@ -166,4 +176,4 @@ class Alarm(msgspec.Struct, frozen=True):
     text: str
 
 
-Command: TypeAlias = Prepare | Store | Send | AskAbout | AskLever | MeasureClock | CancelOrder | Alarm
+Command: TypeAlias = Prepare | Store | Send | AskAbout | AskLever | AskAttached | MeasureClock | CancelOrder | Alarm

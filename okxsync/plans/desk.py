@@ -14,11 +14,13 @@ import trio
 from okxsync import events
 from okxsync.config.settings import AccountSettings
 from okxsync.messages import PlanProgress
+from okxsync.plans.cancel_log import Action, CancelLog
 from okxsync.plans.canceling import APPEARS_MS, cancel_until_ended, is_over, target_of
 from okxsync.plans.children import CancelBody, to_body
 from okxsync.plans.commands import (
     Alarm,
     AskAbout,
+    AskAttached,
     AskLever,
     CancelOrder,
     ChildOrder,
@@ -34,7 +36,15 @@ from okxsync.plans.commands import (
 )
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
-from okxsync.plans.lookups import ask_exchange, ask_lever, ask_mirror, read_end, read_orders
+from okxsync.plans.lookups import (
+    ask_exchange,
+    ask_lever,
+    ask_mirror,
+    has_attached,
+    read_attached,
+    read_end,
+    read_orders,
+)
 from okxsync.plans.mirror_facts import Link, read_doubted, read_links
 from okxsync.plans.reasons import Reason
 from okxsync.plans.replies import Judgement, Stage, failed
@@ -61,6 +71,8 @@ TOGETHER_S: Final = 0.003
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
+ATTACHED_S: Final = 5.0
+"""How long REST may take to say whether an attached order exists."""
 NOT_CONFIGURED: Final = "the account is not configured and enabled"
 
 Args = TypeVarTuple("Args")
@@ -114,6 +126,7 @@ class Desk:
         self.halt = halt
         self.check = check
         self.receipts = receipts
+        self._cancel_log = CancelLog(reader, outbox)
 
     async def send(self, account_name: str, request: Trade, may_send: Callable[[], bool]) -> Judgement | None:
         """Send a request of an account (``Sender.send``), and return what is known of it; None: it may not be sent."""
@@ -134,6 +147,14 @@ class Desk:
         await self.outbox.send(PlanProgress(plan_id, [], [], [], plan={}, receipt=receipt))
         await stored.wait()
 
+    async def cancel(self, plan_id: str, child: int, action: Action, account_name: str, request: Trade) -> Judgement:
+        """Send a cancellation for a child of a plan, store it, and return what is known of it."""
+        sent_ms = moment().now_ms
+        found = await self.post(account_name, request)
+        await self._cancel_log.add(plan_id, child, action, request.body, sent_ms, moment().now_ms, found)
+        log.info("plan %s: %s: %s of order %d: %s", plan_id, account_name, action, child, found.text)
+        return found
+
 
 def moment() -> Moment:
     """Return the exchange's time now."""
@@ -151,8 +172,8 @@ class PlanRunner:
         self._desk = desk
         self._plan_id = plan_id
         self._changed = trio.Event()
-        self._paused = ""
         self._stored: list[int] = []
+        self._paused: str | None = None  # what an earlier process has stored is not known
         self._follows_at = self._watches_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
 
@@ -177,10 +198,12 @@ class PlanRunner:
     async def _store_pause(self) -> None:
         """Store that the plan is paused, or goes on."""
         if (why := self.execution.decision.paused) != self._paused:
+            if why or self._paused is not None:
+                log.warning("plan %s: %s", self._plan_id, f"paused: {why}" if why else "goes on")
             self._paused = why
-            log.warning("plan %s: %s", self._plan_id, f"paused: {why}" if why else "goes on")
             state = PlanState.PAUSED if why else PlanState.EXECUTING
-            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan={"state": str(state)}))
+            changed: dict[str, str | int | None] = {"state": str(state), "pause_reason": why or None}
+            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=changed))
 
     async def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
         match command:
@@ -194,6 +217,8 @@ class PlanRunner:
                 nursery.start_soon(self._contained, command, self._ask, command)
             case AskLever():
                 nursery.start_soon(self._contained, command, self._ask_lever, command)
+            case AskAttached(child=number):
+                nursery.start_soon(self._contained, command, self._ask_attached, number)
             case MeasureClock():
                 nursery.start_soon(self._contained, command, self._desk.clients.measure_clocks)
             case Alarm():
@@ -215,7 +240,7 @@ class PlanRunner:
 
     def _account_of(self, command: Command) -> str | None:
         match command:
-            case Prepare(child=number):
+            case Prepare(child=number) | AskAttached(child=number):
                 return self.execution.child(number).account
             case Send(child=child) | AskAbout(child=child) | AskLever(child=child):
                 return child.account
@@ -233,6 +258,8 @@ class PlanRunner:
                 self.execution.answered(child.number, Answer(ask.question, now.earliest_ms, error=why), now)
             case AskLever(child=child):
                 self.execution.lever_answered(child.number, LeverAnswer(now.earliest_ms, error=why), now)
+            case AskAttached(child=number):
+                self.execution.attached.answered(number, now.now_ms, exists=False)
 
     def _progress(self, store: Store) -> PlanProgress:
         children = self.execution.children
@@ -287,7 +314,8 @@ class PlanRunner:
             return
 
         async def post() -> Judgement:
-            return await self._desk.post(child.account, Trade(target.path, target.inst_id, child.body))
+            request = Trade(target.path, target.inst_id, child.body)
+            return await self._desk.cancel(self._plan_id, child.number, "cancel", child.account, request)
 
         def has_ended(reply: Judgement | None) -> bool:
             nonlocal end
@@ -310,9 +338,8 @@ class PlanRunner:
         )
 
         async def post() -> Judgement:
-            found = await self._desk.post(child.account, Trade(CANCEL, child.inst_id, body))
-            log.info("plan %s: %s: cancel %s: %s", self._plan_id, child.account, child.cl_ord_id, found.text)
-            return found
+            request = Trade(CANCEL, child.inst_id, body)
+            return await self._desk.cancel(self._plan_id, number, "cancel", child.account, request)
 
         await cancel_until_ended(post, lambda _: self.execution.child(number).state in ENDED)
         self._changed.set()
@@ -331,6 +358,14 @@ class PlanRunner:
             answer = await ask_lever(client, ask.child)
         self.execution.lever_answered(ask.child.number, answer, moment())
 
+    async def _ask_attached(self, number: int) -> None:
+        child = self.execution.child(number)
+        client = self._desk.clients.of(child.account)
+        exists = False
+        with trio.move_on_after(ATTACHED_S):
+            exists = client is not None and await has_attached(client, child.algo_cl_ord_id)
+        self.execution.attached.answered(number, moment().now_ms, exists=exists)
+
     async def _answer(self, child: ChildOrder, question: Question, back_to_ms: int) -> Answer:
         if question is Question.MIRROR:
             try:
@@ -348,6 +383,9 @@ class PlanRunner:
             return
         self._follows_at = now + TICK_S
         try:
+            if self.execution.attached.awaited:
+                for number in read_attached(self._desk.reader, self._plan_id):
+                    self.execution.attached.seen(number)
             for number, order in read_orders(self._desk.reader, self._plan_id):
                 self.execution.followed(number, order, moment())
             if now >= self._watches_at:

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
+from okxsync.plans.attached import AttachedOrders
 from okxsync.plans.codes import Reaction
 from okxsync.plans.commands import (
     Attempt,
@@ -98,6 +99,7 @@ class Execution:
         self._failures: Counter[int] = Counter()
         self._cancels_resting = False
         self._canceling: set[int] = set()
+        self.attached = AttachedOrders()
         self.breakers = Breakers()
         self.decision = Decision()
         if resumed:
@@ -139,6 +141,7 @@ class Execution:
         self._cancel_orders(now)
         self._arm(now)
         self._inquiries.step(now, self.decision)
+        self._records.commands += self.attached.questions(now.now_ms)
         self._records.store_changes()
         return self._records.take_commands()
 
@@ -253,12 +256,22 @@ class Execution:
         if child.state not in PLACED and can(child.state, ChildEvent.FOUND):
             self._inquiries.found(number, now)
         event = _OF_STATE.get(order.state)
+        if event and self.attached.is_awaited(child, event, order, now.now_ms):
+            event = ChildEvent.WORKING
         if event and can(self._children[number].state, event):
             child = self._children[number]
             followed = replace(child, acc_fill_sz=order.acc_fill_sz, avg_px=order.avg_px, fee=order.fee)
             if followed != child or after(child.state, event) is not child.state:
                 self._records.set(followed)
                 self._records.happens(number, event, now)
+                self._check_attached(number)
+
+    def _check_attached(self, number: int) -> None:
+        child = self._children[number]
+        if child.state in ENDED and self.attached.are_missing(number) and not child.unprotected:
+            self._records.set(replace(child, unprotected=True))
+            text = f"{child.acc_fill_sz} filled, and {child.algo_cl_ord_id}, its take-profit or stop-loss, is not seen"
+            self._records.alarm(number, text)
 
     def member(self, child: ChildOrder) -> Member:
         """Return a child as far as it decides what is sent next."""

@@ -36,6 +36,10 @@ _OF_PLAN: Final = (
     " JOIN orders AS o ON o.account = p.account AND o.cl_ord_id = p.cl_ord_id"
     " WHERE p.plan_id = ? AND p.kind = 'order' AND (p.ended_at IS NULL OR o.ord_id <> p.ord_id)"
 )
+_ATTACHED: Final = (
+    "SELECT p.child FROM plan_orders AS p JOIN algo_orders AS a"
+    " ON a.account = p.account AND a.algo_cl_ord_id = p.algo_cl_ord_id WHERE p.plan_id = ?"
+)
 
 
 def read_mirror(reader: Reader, account: str, cl_ord_id: str) -> list[OrderRow]:
@@ -56,6 +60,23 @@ def read_orders(reader: Reader, plan_id: str) -> list[tuple[int, OrderRow]]:
         StoreError: the database cannot be read.
     """
     return [(number, _order_row(row)) for number, *row in reader.rows(_OF_PLAN, [plan_id])]
+
+
+def read_attached(reader: Reader, plan_id: str) -> list[int]:
+    """Return the children whose attached take-profit or stop-loss the mirror has, in any state.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    return [number for (number,) in reader.rows(_ATTACHED, [plan_id])]
+
+
+async def has_attached(client: AccountClient, algo_cl_ord_id: str) -> bool:
+    """Ask REST whether an algo order exists or existed; False, too, if REST does not answer."""
+    try:
+        return bool(await read_page(client, "trade/order-algo", {"algoClOrdId": algo_cl_ord_id}))
+    except RestError:
+        return False
 
 
 def _order_row(row: Sequence[object]) -> OrderRow:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from okxsync.plans.children import plain
 from okxsync.plans.commands import ChildOrder
 from okxsync.plans.facts import decimal_of
-from okxsync.plans.states import PLACED, ChildState
+from okxsync.plans.states import ENDED, PLACED, ChildState
 
 OK: Final = 0
 PARTLY: Final = 1
@@ -25,14 +25,15 @@ _RESTING_TYPES: Final = frozenset({"limit", "post_only"})
 def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | int | None]:
     """Return the columns of a plan whose children have all ended.
 
-    The outcome is ``complete`` if every order was filled completely, and ``nothing`` if none was filled at all.
+    The outcome is ``complete`` if every order was filled completely and is protected as planned, and ``nothing`` if
+    none was filled at all.
 
     Args:
         children: All child orders.
         withheld: The reason with which the rest was withheld; ``""``: nothing was.
     """
     states = Counter(one.state for one in children)
-    complete = states[ChildState.FILLED] + states[ChildState.DONE]
+    complete = sum(one.state in (ChildState.FILLED, ChildState.DONE) and not one.unprotected for one in children)
     some = complete or any(decimal_of(one.acc_fill_sz) for one in children)
     outcome = "complete" if complete == len(children) else "partial" if some else "nothing"
     state = "expired" if withheld == "expired" else "stopped" if withheld else "done"
@@ -54,6 +55,11 @@ def is_settled(orders: Sequence[Mapping[str, Any]]) -> bool:
     return True
 
 
+def have_ended(orders: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether nothing more happens at all, so that the plan ends, too."""
+    return all(one["state"] in ENDED for one in orders)
+
+
 def rests(order: Mapping[str, Any]) -> bool:
     """Whether an order was accepted and waits in the book, as its type says."""
     return order["state"] in ("accepted", "working") and order["ord_type"] in _RESTING_TYPES
@@ -65,7 +71,7 @@ def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> i
         return UNKNOWN_LEFT
     if any(one["state"] == "withheld" and one["reason"] in POLICIES for one in orders):
         return STOPPED
-    as_planned = all(one["state"] in ("filled", "done") or rests(one) for one in orders)
+    as_planned = all((one["state"] in ("filled", "done") or rests(one)) and not one["unprotected"] for one in orders)
     return OK if as_planned and plan["state"] not in ("stopped", "expired") else PARTLY
 
 

@@ -12,6 +12,7 @@ from okxsync.plans.commands import Attempt, ChildOrder, Misfire, Store
 from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.mirror_facts import Link
 from okxsync.plans.plan_file import read
+from okxsync.plans.replies import Judgement
 from okxsync.plans.results import filled_usd, in_cents
 from okxsync.plans.states import ChildState
 from okxsync.store.engines import Reader
@@ -20,7 +21,8 @@ _CHILDREN = (
     "SELECT child AS number, account, phase, inst_id, coalesce(side, '') AS side, coalesce(pos_side, '') AS pos_side,"
     " coalesce(ord_type, '') AS ord_type, coalesce(sz, '') AS sz, coalesce(px, '') AS px, cl_ord_id,"
     " coalesce(body, '') AS body, state, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail, attempts,"
-    " coalesce(ord_id, '') AS ord_id, doubled, coalesce(acc_fill_sz, '') AS acc_fill_sz,"
+    " coalesce(ord_id, '') AS ord_id, doubled, unprotected, coalesce(algo_cl_ord_id, '') AS algo_cl_ord_id,"
+    " coalesce(acc_fill_sz, '') AS acc_fill_sz,"
     " coalesce(avg_px, '') AS avg_px, coalesce(fee, '') AS fee, coalesce(ended_at, 0) AS ended_ms"
     ", kind, planned_usd, facts, coalesce(sz, '') AS approved_sz, (SELECT request FROM plan_attempts AS a"
     " WHERE a.plan_id = o.plan_id AND a.child = o.child ORDER BY attempt DESC LIMIT 1) AS request"
@@ -78,7 +80,12 @@ def _child(row: Mapping[str, Any], position: int) -> ChildOrder:
         given |= {"body": sent, "sz": msgspec.json.decode(sent, type=OrderBody).sz}
     reference = msgspec.json.decode(given.pop("facts"), type=Basis).reference
     return ChildOrder(
-        **{**given, "state": ChildState(row["state"]), "doubled": bool(row["doubled"])},
+        **{
+            **given,
+            "state": ChildState(row["state"]),
+            "doubled": bool(row["doubled"]),
+            "unprotected": bool(row["unprotected"]),
+        },
         position=position,
         reference="" if reference is None or _is_inverse(row["inst_id"]) else plain(reference),
     )
@@ -156,6 +163,7 @@ def _state(child: ChildOrder) -> PlanChildState:
         child.fee or None,
         child.ended_ms or None,
         in_cents(filled_usd(child)) if child.acc_fill_sz else None,
+        int(child.unprotected),
     )
 
 
@@ -172,18 +180,15 @@ def _attempt(attempt: Attempt, body: str) -> PlanAttempt:
         verdict=attempt.verdict or None,
         proof=attempt.proof or None,
     )
-    if (reply := attempt.reply) is None:
+    if attempt.reply is None:
         return row
-    return msgspec.structs.replace(
-        row,
-        http_status=reply.http_status,
-        code=reply.code or None,
-        s_code=reply.s_code or None,
-        sub_code=reply.sub_code or None,
-        s_msg=reply.s_msg or None,
-        in_time=reply.in_time or None,
-        out_time=reply.out_time or None,
-    )
+    return msgspec.structs.replace(row, **columns_of_reply(attempt.reply))
+
+
+def columns_of_reply(reply: Judgement) -> dict[str, Any]:
+    """Return what the exchange has answered, as columns."""
+    names = ("code", "s_code", "sub_code", "s_msg", "in_time", "out_time")
+    return {"http_status": reply.http_status, **{name: getattr(reply, name) or None for name in names}}
 
 
 def unfinished_plans(reader: Reader) -> list[str]:

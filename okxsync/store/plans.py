@@ -11,6 +11,7 @@ from okxsync.messages import (
     Halted,
     PlanAnswer,
     PlanAttempt,
+    PlanCancel,
     PlanChildState,
     PlanMisfire,
     PlanPreviewed,
@@ -22,7 +23,7 @@ from okxsync.store.table import quoted
 
 _CHANGES: Final = frozenset(
     """state outcome preview_at preview_hash approved_at approved_by valid_until started_at ended_at accepted rejected
-    unknown filled_usd note""".split()
+    unknown filled_usd note pause_reason""".split()
 )
 """The columns of ``plans`` that change after the preview."""
 _COLUMNS: Final = {
@@ -31,11 +32,12 @@ _COLUMNS: Final = {
     "plan_orders": frozenset(
         """plan_id child account leg phase slice kind inst_id side pos_side td_mode ord_type px sz reduce_only cl_ord_id
         algo_cl_ord_id body planned_usd remainder facts state reason detail attempts ord_id doubled acc_fill_sz avg_px
-        fee filled_usd ended_at""".split()
+        fee filled_usd ended_at unprotected""".split()
     ),
 }
 _STATE: Final = PlanChildState.__struct_fields__[1:]
 _ATTEMPT: Final = PlanAttempt.__struct_fields__
+_CANCEL: Final = PlanCancel.__struct_fields__
 _MISFIRE: Final = PlanMisfire.__struct_fields__
 _SET_STATE: Final = (
     f"UPDATE plan_orders SET {', '.join(f'{one} = ?' for one in _STATE)} WHERE child = ? AND plan_id = ?"
@@ -44,6 +46,10 @@ _PUT_ATTEMPT: Final = (
     f"INSERT INTO plan_attempts (plan_id, {', '.join(_ATTEMPT)}) VALUES ({', '.join('?' * (len(_ATTEMPT) + 1))})"
     " ON CONFLICT (plan_id, child, attempt) DO UPDATE SET "
     + ", ".join(f"{one} = excluded.{one}" for one in _ATTEMPT if one not in ("child", "attempt"))
+)
+_ADD_CANCEL: Final = (
+    f"INSERT INTO plan_cancels (plan_id, {', '.join(_CANCEL)}) VALUES ({', '.join('?' * (len(_CANCEL) + 1))})"
+    " ON CONFLICT (plan_id, child, action, attempt) DO NOTHING"
 )
 _ADD_MISFIRE: Final = (
     f"INSERT INTO misfires (plan_id, {', '.join(_MISFIRE)}) SELECT {', '.join(f'?{n + 1}' for n in range(10))}"
@@ -58,7 +64,7 @@ def previewed(db: Connection, message: PlanPreviewed) -> None:
         return
     _insert(db, "plans", message.plan, counters)
     for order in message.orders:
-        _insert(db, "plan_orders", order, {"attempts": 0, "doubled": 0})
+        _insert(db, "plan_orders", order, {"attempts": 0, "doubled": 0, "unprotected": 0})
 
 
 def progress(db: Connection, message: PlanProgress) -> None:
@@ -71,6 +77,7 @@ def progress(db: Connection, message: PlanProgress) -> None:
     children = [msgspec.structs.astuple(one) for one in message.orders]
     db.executemany(_SET_STATE, [(*state, child, plan_id) for child, *state in children])
     db.executemany(_PUT_ATTEMPT, [(plan_id, *msgspec.structs.astuple(one)) for one in message.attempts])
+    db.executemany(_ADD_CANCEL, [(plan_id, *msgspec.structs.astuple(one)) for one in message.cancels])
     db.executemany(_ADD_MISFIRE, [(plan_id, *msgspec.structs.astuple(one)) for one in message.misfires])
 
 

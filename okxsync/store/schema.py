@@ -531,3 +531,30 @@ def m021_plans(database: Database) -> None:
         " LEFT JOIN algo_orders AS a ON a.account = o.account AND a.algo_cl_ord_id = o.algo_cl_ord_id"
     )
     database.execute("CREATE INDEX algo_orders_cl_ord_id ON algo_orders (account, algo_cl_ord_id)")
+
+
+@migrations()
+def m022_what_plans_did(database: Database) -> None:
+    """Each request that cancels an order of a plan, why a plan is paused, and whether attached orders exist.
+
+    ``action`` is ``cancel``, or ``cancel-attached`` for the take-profit and stop-loss of the order.
+    """
+    _create(
+        database,
+        "plan_cancels",
+        "plan_id child action attempt",
+        """plan_id! child:i! action! attempt:i! transport! request! sent_at:i! replied_at:i! http_status:i code s_code
+        sub_code s_msg in_time out_time verdict!""",
+    )
+    database.execute("ALTER TABLE plans ADD COLUMN pause_reason TEXT")
+    database.execute("DROP VIEW plan_orders_view")
+    database.execute("ALTER TABLE plan_orders ADD COLUMN unprotected INTEGER NOT NULL DEFAULT 0")
+    live = "state acc_fill_sz avg_px fee fee_ccy u_time cancel_source".split()
+    database.execute(
+        "CREATE VIEW plan_orders_view AS SELECT o.*,"
+        f" {', '.join(f'm.{name} AS order_{name}' for name in live)},"
+        " a.algo_id AS algo_id, a.state AS algo_state, a.u_time AS algo_u_time"
+        " FROM plan_orders AS o"
+        " LEFT JOIN orders AS m ON m.account = o.account AND m.cl_ord_id = o.cl_ord_id"
+        " LEFT JOIN algo_orders AS a ON a.account = o.account AND a.algo_cl_ord_id = o.algo_cl_ord_id"
+    )

@@ -20,7 +20,16 @@ def test_text_of_others_is_shown_as_it_is_without_control_characters(
 ) -> None:
     """Rich would take parts of it for markup, and fail on a tag that does not match."""
     found = preview(plan())
-    more = {"outcome": None, "account": None, "doubled": 0, "acc_fill_sz": None, "avg_px": None, "fee": None}
+    more = {
+        "outcome": None,
+        "pause_reason": None,
+        "unprotected": 0,
+        "account": None,
+        "doubled": 0,
+        "acc_fill_sz": None,
+        "avg_px": None,
+        "fee": None,
+    }
     row: dict[str, Any] = {**more, **to_plan_columns(found), field: HOSTILE}
     refused = {"state": "refused", "reason": "bad-request", "detail": "d", "account": "alpha"}
     order: dict[str, Any] = {**more, **to_columns(PLAN_ID, found.children[0]), **refused, field: HOSTILE}

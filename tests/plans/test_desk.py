@@ -273,3 +273,49 @@ async def test_a_step_that_cannot_be_read_is_withheld_and_the_orders_of_the_othe
             nursery.cancel_scope.cancel(reason="all are settled")
         assert [len(world.orders(account)) for account in ("a0", "a1", "a2")] == [1, 0, 1]
         assert world.store.rows("SELECT reason FROM misfires") == [("internal-error",)]
+
+
+async def test_each_cancellation_is_a_row_and_numbered_on_after_a_restart(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        runner = world.runner()
+        sql = "SELECT action, attempt, verdict FROM plan_cancels"
+        for number in (1, 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(runner.run)
+                await until(lambda: {state for state, _ in world.states()} == {"accepted"})
+                runner.execution.cancel()
+                await until(lambda number=number: len(world.store.rows(sql)) == number)  # type: ignore[misc]
+                nursery.cancel_scope.cancel(reason="it was sent")
+            runner = PlanRunner(
+                PlanDesk(
+                    world.desk.clients, world.desk.accounts, world.desk.sender, world.desk.reader, world.desk.outbox,
+                    world.desk.halt, world.desk.check, world.desk.receipts,
+                ),
+                PLAN_ID,
+                lambda receipt: Execution(
+                    read_children(world.desk.reader, PLAN_ID), read_attempts(world.desk.reader, PLAN_ID),
+                    Policy(canary=0), moment().now_ms + 30_000, receipt, moment(), resumed=True,
+                ),
+            )  # fmt: skip
+        assert world.store.rows(sql) == [("cancel", 1, "placed"), ("cancel", 2, "unknown")]
+        assert {number: one.number for number, one in read_attempts(world.desk.reader, PLAN_ID).items()} == {1: 1}
+
+
+async def test_a_plan_says_why_it_is_paused(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=2) as world:
+        world.store.db.execute("UPDATE plan_orders SET doubled = 1 WHERE child = 1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.runner().run)
+            await until(
+                lambda: (
+                    world.store.rows("SELECT state, pause_reason FROM plans") == [("paused", "an order exists twice")]
+                )
+            )
+            nursery.cancel_scope.cancel(reason="it is stored")
+
+
+async def test_a_plan_that_goes_on_after_a_restart_is_no_longer_paused(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world:
+        world.store.db.execute("UPDATE plans SET state = 'paused', pause_reason = 'why'")
+        await is_accepted(world, world.runner(resumed=True))
+        assert world.store.rows("SELECT state, pause_reason FROM plans") == [("executing", None)]

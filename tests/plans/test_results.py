@@ -72,6 +72,9 @@ def test_a_plan_is_complete_exactly_if_its_exit_code_is_0(children: list[ChildOr
     ("reason", "code"), [("canary", 7), ("stopped", 7), ("restart", 7), ("expired", 1), ("halted", 1), ("canceled", 1)]
 )
 def test_what_the_policy_of_the_plan_withholds_has_its_own_exit_code(reason: str, code: int) -> None:
-    rows: list[dict[str, Any]] = [{"state": "filled", "reason": None}, {"state": "withheld", "reason": reason}]
+    rows: list[dict[str, Any]] = [
+        {"state": "filled", "reason": None, "unprotected": 0},
+        {"state": "withheld", "reason": reason, "unprotected": 0},
+    ]
     assert exit_code({"state": "stopped"}, rows) == code
     assert exit_code({"state": "stopped"}, [*rows, {"state": "unknown", "reason": None}]) == 5

@@ -361,3 +361,25 @@ def make_child(number: int, phase: int = 1, **changes: Any) -> ChildOrder:
         body=f'{{"clOrdId":"P{number}"}}',
     )
     return replace(child, **changes)
+
+
+def sent_orders(*children: ChildOrder) -> World:
+    """Return a world in which these orders were sent, and accepted by the exchange."""
+    world = World(0, 60_000, 0, Policy(canary=0), children)
+    for _ in children:
+        for command in list(world.commands):
+            world.commands.remove(command)
+            if isinstance(command, Prepare):
+                world.prepare(command.child, None)
+            elif isinstance(command, Send):
+                world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted=False)
+        while world.queue:
+            world.commit()
+    for command in [one for one in world.commands if isinstance(one, Send)]:
+        world.commands.remove(command)
+        world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted=False)
+    world.advance(1)
+    for request in list(world.replies):
+        world.replies.remove(request)
+        world.reply(request)
+    return world
