@@ -159,7 +159,7 @@ class AskAttached(msgspec.Struct, frozen=True):
 
 
 class MeasureClock(msgspec.Struct, frozen=True):
-    """The exchange rejected a signature because of its time."""
+    """The exchange rejected a signature because of its time, or the clock's error is too large to trade by."""
 
 
 class CancelOrder(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings, Settings
 from okxsync.okx.endpoints import DAY_MS
+from okxsync.plans.checks import CLOCK_AGE_MS, CLOCK_ERROR_MS
 from okxsync.plans.desk import moment
 from okxsync.plans.document import Plan
 from okxsync.plans.facts import AccountFacts, SystemFacts
@@ -19,7 +20,6 @@ from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running, approved_since
 from okxsync.rest.clients import Clients
-from okxsync.runtime import clock
 from okxsync.store.engines import Reader
 
 _APPROVED_SINCE: Final = (
@@ -85,19 +85,26 @@ class CurrentFacts:
         return facts
 
     async def of_system(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
-        """Return the facts of the system, without those of the day."""
+        """Return the facts of the system, without those of the day.
+
+        Clocks that are not good enough to trade by are measured first.
+        """
+        if moment().error_ms > CLOCK_ERROR_MS or self._clock_age_s(accounts) * 1000 > CLOCK_AGE_MS:
+            await self._clients.measure_clocks()
         quotes = await self._gatherer.quotes(plan, accounts)
         now_ms = moment().now_ms
-        sites = [self._clients.clock_of(one.site) for one in accounts]
-        age_s = max((one.age_s() for one in sites), default=0.0)
+        age_s = self._clock_age_s(accounts)
         return SystemFacts(
             now_ms=now_ms,
             halted="`okxsync resume` lifts it" if self._halt.exists() else "",
             file_mode=why_open_to_others(self._database),
             clock_ms=0 if age_s == float("inf") else now_ms - int(age_s * 1000),
-            clock_error_ms=(clock.latest_us() - clock.earliest_us()) // 2000,
+            clock_error_ms=moment().error_ms,
             quotes=quotes,
         )
+
+    def _clock_age_s(self, accounts: list[AccountSettings]) -> float:
+        return max((self._clients.clock_of(one.site).age_s() for one in accounts), default=0.0)
 
     async def of_system_and_day(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
         """Return the facts of the system, with what was approved today, for the limits per day.

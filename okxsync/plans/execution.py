@@ -42,7 +42,7 @@ from okxsync.plans.replies import Judgement, Stage, Verdict, failed
 from okxsync.plans.resolve import Answer, OrderRow
 from okxsync.plans.restart import recover
 from okxsync.plans.states import ENDED, IN_FLIGHT, MAX_ATTEMPTS, PLACED, ChildEvent, ChildState, after, can
-from okxsync.plans.waves import LAST_MS, Breakers, Decision, Member, Policy, decide
+from okxsync.plans.waves import CLOCK_ERROR_MS, LAST_MS, Breakers, Decision, Member, Policy, decide
 
 EXPIRES_MS: Final = 3_000
 """``expTime`` of a request: OKX does not process it later."""
@@ -52,6 +52,8 @@ SLOW_MS: Final = 2_000
 """After a rate limit: OKX's limits count over two seconds."""
 NOT_SENT_MS: Final = (300, 1_000, 2_000, 5_000)
 """Pauses after a request that did not leave."""
+MEASURES_MS: Final = 2_000
+"""How often the clock is measured while its error is too large."""
 ENDS_AT_ONCE: Final = frozenset({"ioc", "fok"})
 """Types of orders that never rest, so that there is nothing to cancel."""
 _OF_STATE: Final = {
@@ -99,6 +101,7 @@ class Execution:
         self._failures: Counter[int] = Counter()
         self._cancels_resting = False
         self._canceling: set[int] = set()
+        self._measures_ms = 0
         self.attached = AttachedOrders()
         self.breakers = Breakers()
         self.decision = Decision()
@@ -307,6 +310,9 @@ class Execution:
     def _decide(self, now: Moment) -> None:
         doubled = self._records.has_doubled
         self.breakers = replace(self.breakers, doubled=doubled, clock_error_ms=now.error_ms)
+        if now.error_ms > CLOCK_ERROR_MS and now.now_ms >= self._measures_ms:
+            self._measures_ms = now.now_ms + MEASURES_MS
+            self._records.commands.append(MeasureClock())
         members = [self.member(child) for child in self._children.values()]
         decision = self.decision = decide(members, self._policy, self.breakers, now.latest_ms, self._valid_until_ms)
         if decision.withhold:

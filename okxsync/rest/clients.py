@@ -1,6 +1,7 @@
 """One client per account, so that all its requests share its rate limits; one clock per site."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import httpx
 import trio
@@ -10,6 +11,9 @@ from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient, MarketClient
 from okxsync.rest.clock import FRESH_S, SiteClock
 from okxsync.runtime import clock
+
+UNSURE_US: Final = 250_000
+"""A clock whose error may be larger is measured again: one slow answer says little, and nothing is traded by it."""
 
 
 class Clients:
@@ -51,7 +55,7 @@ class Clients:
         return self._clocks.setdefault(site.rest, SiteClock(self._http, site.rest))
 
     async def measure_clocks(self) -> dict[str, float]:
-        """Measure the clocks of all sites, more than once if the first answers are surprising.
+        """Measure the clocks of all sites, more than once if the first answers are surprising or slow.
 
         Returns:
             By address, how many seconds each site's clock is ahead of the process's afterwards.
@@ -60,7 +64,8 @@ class Clients:
             async with trio.open_nursery() as nursery:
                 for one in self._clocks.values():
                     nursery.start_soon(one.measure)
-            if not more or not clock.current.is_in_doubt:
+            is_unsure = clock.latest_us() - clock.earliest_us() > 2 * UNSURE_US
+            if not more or not (clock.current.is_in_doubt or is_unsure):
                 break
             await trio.sleep(FRESH_S)
         return {rest: one.ahead_s() for rest, one in self._clocks.items()}

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from okxsync.plans.commands import AskAbout, LeverAnswer, Prepare, Send, Shrunk, Withheld
+from okxsync.plans.commands import AskAbout, LeverAnswer, MeasureClock, Prepare, Send, Shrunk, Withheld
 from okxsync.plans.replies import Stage, failed, judge_repeatable
 from okxsync.plans.waves import Policy
 from tests.plans.world import LAG_MS, Order, World, make_child
@@ -625,7 +625,9 @@ def test_a_clock_that_is_off_pauses_the_plan_until_it_is_right() -> None:
     world = World(2, 60_000, 0, Policy(canary=1))
     goes_on(world)
     world.error_ms = 300
-    world.step()
+    assert world.execution.step(world.moment).count(MeasureClock()) == 1
+    world.now_ms += 100
+    assert MeasureClock() not in world.execution.step(world.moment)  # it is under way
     assert world.execution.decision.paused
     leaves(world)
     world.advance(10)

@@ -4,6 +4,7 @@ import time
 
 import httpx
 import pytest
+import trio
 from trio.testing import MockClock
 
 from okxsync.rest.clients import Clients
@@ -48,3 +49,23 @@ async def test_one_wrong_answer_is_asked_again_and_corrected_for_signatures_too(
         await clients.measure_clocks()
         assert abs(clients.clock_of(SITE).now_s() - time.time()) < 0.1
     assert abs(process_clock.now_us() / 1e6 - time.time()) < 0.1
+
+
+@pytest.mark.parametrize(("delays_s", "asked"), [([0.1], 1), ([2.0, 0.1], 2), ([2.0] * 9, 3)])
+async def test_a_slow_answer_is_followed_by_another_question(
+    delays_s: list[float], asked: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Half of the round trip is the most that the clock can be wrong by; no order is sent by a clock that is off."""
+    start_s, requests, delays = time.time(), [], delays_s.copy()
+    monkeypatch.setattr(time, "clock_gettime", lambda which: trio.current_time())
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        await trio.sleep(delays.pop(0))
+        return reply({"data": [{"ts": str(round((start_s + trio.current_time()) * 1000))}]})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        await Clients(http, [account("alpha")]).measure_clocks()
+    assert len(requests) == asked
+    error_s = (process_clock.latest_us() - process_clock.earliest_us()) / 2e6
+    assert (error_s < 0.25) is (asked < 3)

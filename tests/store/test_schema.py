@@ -268,3 +268,23 @@ def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: in
     assert dict(now.execute("SELECT pid, run_id FROM connections").fetchall()) == ids
     assert now.execute("SELECT count(*) FROM counters WHERE name = 'pid'").fetchone() == (0,)
     now.close()
+
+
+def test_attempts_of_an_older_database_are_those_that_sent(tmp_path: Path) -> None:
+    path = tmp_path / "okxsync.db"
+    older = older_database(path, "m022_what_plans_did")
+    older.execute(
+        "INSERT INTO plan_attempts (plan_id, child, attempt, transport, request, exp_time, armed_at, verdict)"
+        " VALUES ('P', 1, 2, 'rest', '{}', 7, 4, 'placed')"
+    )
+    older.execute(
+        "INSERT INTO plan_orders (plan_id, child, account, leg, phase, slice, kind, inst_id, reduce_only, cl_ord_id,"
+        " planned_usd, remainder, facts, state, attempts, doubled)"
+        " VALUES ('P', 1, 'alpha', 1, 1, 1, 'order', 'X', 0, 'c', '0', '0', '{}', 'filled', 2, 0)"
+    )
+    older.close()
+    now = open_database(path)
+    found = "SELECT plan_id, child, action, attempt, request, exp_time, armed_at, verdict FROM plan_attempts"
+    assert now.execute(found).fetchall() == [("P", 1, "send", 2, "{}", 7, 4, "placed")]
+    assert now.execute("SELECT state, unprotected FROM plan_orders_view").fetchall() == [("filled", 0)]
+    now.close()
