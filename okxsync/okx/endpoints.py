@@ -168,6 +168,7 @@ BUDGETS: Final[dict[str, Budget]] = {
     "account/instruments": Budget(20, 2),
     "account/leverage-info": Budget(20, 2),
     "account/max-size": Budget(20, 2),
+    "account/trade-fee": Budget(5, 2),
     "account/max-avail-size": Budget(20, 2),
     "public/price-limit": Budget(20, 2),
     "public/mark-price": Budget(10, 2),

@@ -200,7 +200,8 @@ def _basis(draft: Draft, size: Decimal, done: Decimal) -> Basis:
     settled = in_coins if ground.instrument.kind == "inverse" else worth
     margin = None
     if ground.lever and not draft.reduces:
-        margin = to_decimal(settled / Fraction(ground.lever) + settled * Fraction(max(account.taker, Decimal(0))))
+        fee = settled * Fraction(account.takers.get(ground.instrument.inst_id, Decimal(0)))
+        margin = to_decimal(settled / Fraction(ground.lever) + fee)
     return Basis(
         reference=ground.reference,
         reference_ms=ground.quotes.at_ms,

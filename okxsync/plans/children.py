@@ -41,7 +41,7 @@ class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
         usd: USD per unit of the currency of ``notional``.
         usd_assumed: Whether ``usd`` is 1 because no rate is known.
         lever: The leverage of the position.
-        margin: What the child needs, in the settle currency.
+        margin: What the child needs, in the settle currency, with the fee of a taker.
         shrink: Whether the size may become smaller at the send, down to the present position.
         warnings: What does not prevent the order.
     """

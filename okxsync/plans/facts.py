@@ -27,6 +27,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         max_limit_usd: Likewise in USD.
         max_market_usd: Likewise in USD.
         long_quota: In USD, shared by all accounts of a master; None: no limit.
+        family, group: ``instFamily``, and ``groupId``: the group of instruments with the same fees.
         change_ms: When OKX next changes lot, tick or limits; 0: no change is announced.
     """
 
@@ -49,6 +50,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "live"
     change_ms: int = 0
     at_ms: int = 0
+    family: str = ""
+    group: str = ""
 
     @property
     def smallest(self) -> Decimal:
@@ -116,7 +119,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
         instruments: What the account may trade; None: not known.
         levers: By instrument id, margin mode and position side (``""`` in net mode).
         max_sizes: By instrument id and tdMode.
-        taker: The fee of a taker, as a share; positive is charged.
+        takers: The fee of a taker, as a share, by instrument id.
     """
 
     name: str
@@ -147,7 +150,7 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     instruments: Mapping[str, Instrument] | None = None
     levers: Mapping[tuple[str, str, str], Decimal] = {}
     max_sizes: Mapping[tuple[str, str], MaxSize] = {}
-    taker: Decimal = Decimal(0)
+    takers: Mapping[str, Decimal] = {}
 
     @property
     def master(self) -> str:
@@ -215,6 +218,8 @@ def instrument_of(row: models.Instrument, at_ms: int) -> Instrument | None:
         state=row.state,
         change_ms=_next_change(row.upc_chg, at_ms),
         at_ms=at_ms,
+        family=row.inst_family,
+        group=row.group_id,
     )
 
 

@@ -1,6 +1,6 @@
 """Asks OKX for what the mirror does not know: the facts of a preview, and those of the checks before a send.
 
-    per account    account/config, account/instruments; then leverage-info, max-size or max-avail-size
+    per account    account/config, account/instruments; then leverage-info, max-size or max-avail-size, trade-fee
     per site       price-limit, mark-price, ticker
 
 Accounts are asked side by side, each within its own rate limits. What does not come in time is not known, and the
@@ -24,6 +24,7 @@ from okxsync.okx.codes import Action
 from okxsync.plans.checks import Finding, td_mode_of
 from okxsync.plans.document import Leg, Plan, inst_type_of
 from okxsync.plans.facts import AccountFacts, Instrument, MaxSize, decimal_of, instrument_of
+from okxsync.plans.fees import Fees
 from okxsync.plans.prices import Quotes
 from okxsync.plans.reasons import Reason
 from okxsync.rest.client import AccountClient, Client, MarketClient, RestError
@@ -45,7 +46,7 @@ QUOTE_FRESH_MS: Final = 1_000
 
 ANSWERED: Final = (
     "mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers", "max_sizes",
-    "barred", "barred_detail",
+    "takers", "barred", "barred_detail",
 )  # fmt: skip
 """The facts of an account that only REST knows."""
 
@@ -69,6 +70,7 @@ class Gatherer:
         self._locks: dict[tuple[str, bool, str], trio.Lock] = {}
         self._configs: dict[str, tuple[AccountClient, float, Row]] = {}
         self._instruments: dict[tuple[str, str], Instrument] = {}
+        self._fees = Fees()
 
     async def complete(
         self, plan: Plan, facts: Mapping[str, AccountFacts], accounts: Mapping[str, AccountSettings]
@@ -183,7 +185,8 @@ class Gatherer:
             return facts
         levers: dict[tuple[str, str, str], Decimal] = {}
         max_sizes: dict[tuple[str, str], MaxSize] = {}
-        asking = []
+        takers: dict[str, Decimal] = {}
+        asking = [partial(self._fees.ask, client, one, takers) for one in instruments.values()]
         for leg in plan.legs:
             if (instrument := instruments.get(leg.instrument)) is None:
                 continue
@@ -194,7 +197,7 @@ class Gatherer:
                 asking.append(partial(_levers, client, leg, td_mode, levers))
             asking.append(partial(_max_size, client, leg, td_mode, instrument, max_sizes))
         await _side_by_side(asking)
-        return replace(facts, levers=levers, max_sizes=max_sizes)
+        return replace(facts, levers=levers, max_sizes=max_sizes, takers=takers)
 
     async def _config(self, client: AccountClient, into: dict[str, Any], fresh_s: float) -> None:
         known = self._configs.get(client.name)
