@@ -135,10 +135,12 @@ def _undo(
         fee = filled.fee(row) if size > reversed_ else Decimal(0)
         done.append(Done(child, row["state"], size - reversed_, fee, protected))
     found = undo_of(read(parent["doc"]), done)
+    notes = [f"not opened again is what was closed: {', '.join(found.reduced)}"] if found.reduced else []
     if found.plan is None:
-        return Answered("nothing", "nothing was filled, and nothing rests")
+        return Answered("nothing", "; ".join(notes) or "nothing was filled, and nothing rests")
     unknown = sorted({row["account"] for row in rows if row["state"] == ChildState.UNKNOWN})
-    notes = [f"orders of unknown outcome: {', '.join(unknown)}; undo again once they are known"] if unknown else []
+    if unknown:
+        notes.append(f"orders of unknown outcome: {', '.join(unknown)}; undo again once they are known")
     return Planned(found.plan, "undo", parent["plan_id"], found.cancels, tuple(notes))
 
 

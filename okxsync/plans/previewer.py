@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from okxsync.messages import PlanPreviewed
+from okxsync.plans.canonical import canonical
 from okxsync.plans.children import is_plan_id, to_columns
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.follow_up import Planned, plan_to_follow
@@ -49,7 +50,10 @@ class Previewer:
 
     def _read(self, kind: str, body: dict[str, Any]) -> Planned | Answered:
         if kind in ("retry", "undo"):
-            return plan_to_follow(self._reader, kind, str(body.get("parent_id", "")))
+            planned = plan_to_follow(self._reader, kind, str(body.get("parent_id", "")))
+            if isinstance(planned, Planned):
+                read(canonical(planned.plan))  # it is executed from its text: one that cannot be read is not shown
+            return planned
         return Planned(read(str(body.get("document", ""))))
 
     async def _preview(self, plan_id: str, planned: Planned) -> Answered:

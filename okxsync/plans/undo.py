@@ -18,6 +18,8 @@ from okxsync.plans.plan_file import DEFAULT_CAP, MAX_TITLE
 from okxsync.plans.prices import Price
 
 RESTING: Final = frozenset({"accepted", "working", "unknown"})
+CLOSES: Final = frozenset({("sell", "long"), ("buy", "short")})
+"""Sides and position sides of orders that close a position. In net mode the position decides, at the preview."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -38,15 +40,21 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Undo(msgspec.Struct, frozen=True):
-    """The plan (None: nothing was filled and nothing rests), and what it cancels first."""
+    """The plan (None: there is nothing to reverse or to cancel), and what it cancels first.
+
+    Attributes:
+        reduced: Accounts in long/short mode whose orders closed a position: it is not opened again.
+    """
 
     plan: Plan | None
     cancels: tuple[Cancel, ...]
+    reduced: tuple[str, ...] = ()
 
 
 def undo_of(parent: Plan, done: Sequence[Done]) -> Undo:
     """Return the plan that takes ``parent`` back."""
     cancels: list[Cancel] = []
+    reduced: dict[str, None] = {}
     sizes: dict[tuple[int, str, str, str], dict[str, Decimal]] = {}
     for one in done:
         child = one.child
@@ -57,13 +65,15 @@ def undo_of(parent: Plan, done: Sequence[Done]) -> Undo:
         if child.algo_cl_ord_id and one.protected:
             cancels.append(Cancel(child.account, child.inst_id, child.algo_cl_ord_id, algo=True))
         size = one.filled + min(one.fee, Decimal(0)) if child.side == "buy" else one.filled
-        if size > 0:
+        if size > 0 and (child.side, child.pos_side) in CLOSES:
+            reduced[child.account] = None
+        elif size > 0:
             group = sizes.setdefault((child.leg, child.side, child.pos_side, child.td_mode), {})
             group[child.account] = group.get(child.account, Decimal(0)) + size
     legs = [_reverse(parent.legs[number - 1], side, pos, mode, of) for (number, side, pos, mode), of in sizes.items()]
-    names = dict.fromkeys([*(one.account for one in cancels), *(name for leg in legs for name in leg.only)])
-    if not names:
-        return Undo(None, ())
+    if not legs and not cancels:
+        return Undo(None, (), tuple(reduced))
+    names = dict.fromkeys([*(one.account for one in cancels), *(name for leg in legs for name in leg.only), *reduced])
     if not legs:  # a plan has a leg: this one has nothing to do
         first = parent.legs[0]
         legs = [_reverse(first, "buy" if first.side == "buy" else "sell", "", "", dict.fromkeys(names, Decimal(0)))]
@@ -75,7 +85,7 @@ def undo_of(parent: Plan, done: Sequence[Done]) -> Undo:
         limits=parent.limits,
         failure=parent.failure,
     )
-    return Undo(plan, tuple(cancels))
+    return Undo(plan, tuple(cancels), tuple(reduced))
 
 
 def _reverse(leg: Leg, side: str, pos_side: str, td_mode: str, sizes: dict[str, Decimal]) -> Leg:

@@ -1,5 +1,6 @@
 """Plans that take an earlier one back."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from okxsync.plans.document import Plan
 from okxsync.plans.facts import AccountFacts, Balance, OpenOrder
 from okxsync.plans.plan_file import read
 from okxsync.plans.preview import Preview, make_preview
+from okxsync.plans.reasons import Reason
 from okxsync.plans.undo import Done, Undo, undo_of
 from tests.plans.cases import BTC, SPOT, D, account, plan, position, preview, system, trading
 
@@ -80,6 +82,24 @@ def test_both_sides_of_a_long_short_account_are_reversed_on_their_own_side() -> 
     held = account(pos_mode="long_short_mode", positions=(position("1", pos_side="short"),))
     (child,) = undone(undo, held).children
     assert (child.side, child.pos_side, child.sz) == ("buy", "short", D(1))
+
+
+@pytest.mark.parametrize(("side", "held"), [("sell", "long"), ("buy", "short")])
+def test_what_closed_a_position_of_a_long_short_account_is_not_opened_again(side: str, held: str) -> None:
+    """Nor does its reversal close the other position, which the plan has not opened."""
+    other = "short" if held == "long" else "long"
+    both = (position("3", pos_side=held), position("2", pos_side=other))
+    closer, opener = account(pos_mode="long_short_mode", positions=both), account("beta")
+    of = plan(leg=f'side = "{side}"\nintent = "reduce"')
+    (closed,) = preview(of, closer).children
+    assert (closed.side, closed.pos_side) == (side, held)
+    done = Done(closed, "filled", D(1))
+    assert undo_of(of, [done]) == Undo(None, (), ("alpha",))
+    (opened,) = preview(plan(leg=f'side = "{side}"'), opener).children
+    undo = undo_of(plan(leg=f'side = "{side}"'), [done, Done(opened, "filled", D(1))])
+    holder = account("beta", positions=(position("1" if side == "buy" else "-1"),))
+    found = undone(undo, closer, holder).children
+    assert {one.account: one.reason for one in found} == {"alpha": Reason.NOTHING_TO_DO, "beta": None}
 
 
 def test_spot_sells_the_coins_received_net_of_fees() -> None:
