@@ -77,7 +77,7 @@ def preview(
     settings = read_settings(config)
     text = _document(file, {"--inst": inst, "--side": side, "--size": size, "--accounts": accounts})
     try:
-        document = canonical(read(text, assign or ()))
+        document = canonical(read(text, assign or (), lambda name: _text_beside(file, name)))
     except PlanError as error:
         fail(EXIT_INVALID, *str(error).splitlines())
     _preview(settings, db, "preview", {"document": document}, json=json)
@@ -287,6 +287,12 @@ def _document(file: str | None, flags: Mapping[str, str | None]) -> str:
         f"title = {title}\n[accounts]\ninclude = {quoted['a']}\n[[legs]]\ninstrument = {quoted['i']}\n"
         f'side = {quoted["s"]}\nprice = "mark{_worse(side)}"\n[legs.size]\nrule = "{rule}"\nvalue = {quoted["v"]}\n'
     )
+
+
+def _text_beside(file: str | None, name: str) -> str:
+    """Return the text of a file whose name is relative to the plan's."""
+    folder = Path(file).parent if file not in (None, "-") else Path()
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def _worse(side: str) -> str:

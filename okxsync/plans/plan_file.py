@@ -6,7 +6,7 @@ The structure is checked first (``plan_structure.py``), then each value, then th
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -45,6 +45,7 @@ from okxsync.plans.plan_structure import (
     place_of,
 )
 from okxsync.plans.prices import Price, parse_offset, parse_price
+from okxsync.plans.size_files import read_sizes
 
 MAX_LEGS: Final = 100
 MAX_PHASE: Final = 9
@@ -56,18 +57,23 @@ DEFAULT_CAP: Final = Decimal("0.003")
 """Of an ``ioc`` order without a price: above the mark price for a buy, below it for a sell."""
 
 
-def read(text: str, assignments: Sequence[str] = ()) -> Plan:
+ReadFile: TypeAlias = Callable[[str], str]
+"""Returns the text of a file that the plan names. Raises OSError, and ValueError if it is not text."""
+
+
+def read(text: str, assignments: Sequence[str] = (), read_file: ReadFile | None = None) -> Plan:
     """Return the plan.
 
     Args:
         text: TOML.
         assignments: ``KEY=VALUE`` that replace values of the text; a key of a leg applies to all legs:
             ``size.value=3%``.
+        read_file: Reads the sizes of ``csv``; None: the plan must not name a file.
 
     Raises:
         PlanError: the text is not a valid plan.
     """
-    reading = _Reading()
+    reading = _Reading(read_file)
     plan = reading.plan(parse(text, assignments))
     if plan is None or reading.problems:
         raise PlanError(*reading.problems)
@@ -80,8 +86,9 @@ _T = TypeVar("_T")
 class _Reading:
     """Collects the mistakes of one document; a value with a mistake is its default."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_file: ReadFile | None) -> None:
         self.problems: list[str] = []
+        self._read_file = read_file
 
     def problem(self, keys: Keys, what: str) -> None:
         self.problems.append(f"{place_of(keys)}{one_line(what)}")
@@ -271,9 +278,9 @@ class _Reading:
                 self.problem((*keys, "value"), "must be above 0")
             if value is not None and rule == "change" and (value == 0 or value < -1):
                 self.problem((*keys, "value"), "must be at least -100%, and not 0%")
-        if (rule == "table") is not bool(table.table):
-            self.problem((*keys, "table"), 'belongs to the rule "table", which needs it')
-        sizes = {}
+        if (rule == "table") is not bool(table.table or table.csv) or (table.table and table.csv):
+            self.problem((*keys, "table"), 'belongs to the rule "table", which needs it, or csv')
+        sizes = self.sizes_of((*keys, "csv"), table.csv) if table.csv else {}
         for name, given in (table.table or {}).items():
             sizes[name] = self.value((*keys, "table", name), number, given, Decimal(0))
             if sizes[name] < 0:
@@ -294,6 +301,18 @@ class _Reading:
                 for key in ("unit", "basis", "below_min", "remainder")
             },
         )
+
+    def sizes_of(self, keys: Keys, name: str) -> dict[str, Decimal]:
+        """Return the sizes of a CSV file."""
+        if self._read_file is None:
+            self.problem(keys, "a file is read by `okxsync plan preview` alone; give the sizes in table")
+            return {}
+        try:
+            return read_sizes(self._read_file(name))
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else error
+            self.problem(keys, f"{name}: {what}")
+            return {}
 
     def check_leg(self, keys: Keys, leg: Leg) -> None:
         """Report combinations that are impossible."""

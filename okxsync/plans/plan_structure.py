@@ -26,6 +26,7 @@ class SizeTable(msgspec.Struct, forbid_unknown_fields=True):
     remainder: str | None = None
     reassign: bool | None = None
     table: dict[str, Amount] | None = None
+    csv: str | None = None
     band: str | None = None
     min_trade_usd: Amount | None = None
 
