@@ -60,6 +60,9 @@ def preview(
     accounts: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Without FILE: accounts and group:NAME, comma-separated.")
     ] = None,
+    precheck: Annotated[
+        bool, typer.Option("--precheck", help="Let OKX check each order of accounts in modes 3 and 4.")
+    ] = False,
     config: ConfigOption = None,
     db: DatabaseOption = None,
     json: JsonOption = False,
@@ -80,7 +83,7 @@ def preview(
         document = canonical(read(text, assign or (), lambda name: _text_beside(file, name)))
     except PlanError as error:
         fail(EXIT_INVALID, *str(error).splitlines())
-    _preview(settings, db, "preview", {"document": document}, json=json)
+    _preview(settings, db, "preview", {"document": document, "precheck": precheck}, json=json)
 
 
 @plan.command()

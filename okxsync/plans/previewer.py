@@ -12,6 +12,7 @@ from okxsync.plans.follow_up import Planned, plan_to_follow
 from okxsync.plans.gather import Gatherer, with_answers
 from okxsync.plans.known_refusals import read_known_refusals
 from okxsync.plans.plan_file import read
+from okxsync.plans.precheck import Prechecks
 from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.requests import Answered, Request
 from okxsync.plans.selection import select
@@ -26,9 +27,12 @@ class Previewer:
         made: Ids of the plans that were previewed by this process, so that no other one can have executed them.
     """
 
-    def __init__(self, facts: CurrentFacts, gatherer: Gatherer, reader: Reader, send: Outbox) -> None:
+    def __init__(
+        self, facts: CurrentFacts, gatherer: Gatherer, prechecks: Prechecks, reader: Reader, send: Outbox
+    ) -> None:
         self._facts = facts
         self._gatherer = gatherer
+        self._prechecks = prechecks
         self._reader = reader
         self._send = send
         self.made: set[str] = set()
@@ -46,7 +50,9 @@ class Previewer:
         if self._reader.rows("SELECT 1 FROM plans WHERE plan_id = ?", [plan_id]):
             return Answered("previewed", "it exists already")
         planned = self._read(request.kind, body)
-        return planned if isinstance(planned, Answered) else await self._preview(plan_id, planned)
+        if isinstance(planned, Answered):
+            return planned
+        return await self._preview(plan_id, planned, precheck=body.get("precheck") is True)
 
     def _read(self, kind: str, body: dict[str, Any]) -> Planned | Answered:
         if kind in ("retry", "undo"):
@@ -56,7 +62,7 @@ class Previewer:
             return planned
         return Planned(read(str(body.get("document", ""))))
 
-    async def _preview(self, plan_id: str, planned: Planned) -> Answered:
+    async def _preview(self, plan_id: str, planned: Planned, *, precheck: bool) -> Answered:
         plan, trading = planned.plan, self._facts.trading
         accounts = self._facts.accounts  # these, although the settings may change while OKX is asked
         facts = self._facts.of_accounts(plan, accounts)
@@ -71,6 +77,10 @@ class Previewer:
             fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))
         preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
         preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
+        if precheck:
+            modes = {name: one.mode for name, one in completed.items()}
+            children = await self._prechecks.ask(preview.children, accounts, modes)
+            preview = msgspec.structs.replace(preview, children=tuple(children))
         orders = [to_columns(plan_id, child) for child in preview.children]
         columns = to_plan_columns(preview, planned.kind, planned.parent_id)
         self.made.add(plan_id)

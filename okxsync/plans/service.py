@@ -21,6 +21,7 @@ from okxsync.plans.desk import Desk, Receipts
 from okxsync.plans.gather import Gatherer
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.lifecycle import Lifecycle
+from okxsync.plans.precheck import Prechecks
 from okxsync.plans.previewer import Previewer
 from okxsync.plans.requests import Requests
 from okxsync.plans.sender import Sender, open_sending_http
@@ -98,7 +99,8 @@ class PlanService:
                 await lifecycle.resume()
                 dead_man = DeadMan(desk, lifecycle.wanted_switches)
                 nursery.start_soon(keep_running, self._send, None, "dead man's switches", dead_man.run)
-                previewer = Previewer(self._facts, self._gatherer, self._reader, self._send)
+                prechecks = Prechecks(http, lambda account: self._clients.clock_of(account.site))
+                previewer = Previewer(self._facts, self._gatherer, prechecks, self._reader, self._send)
                 answering = Answering(desk, self._facts, previewer, lifecycle, self._running, nursery)
                 requests = Requests(self._reader, self._send, answering.handle)
                 await keep_running(self._send, None, "requests", requests.run)

@@ -13,6 +13,7 @@ import trio
 from typer.testing import CliRunner
 
 from okxsync.cli import app
+from okxsync.plans.execution import EXPIRES_MS
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
@@ -170,6 +171,7 @@ async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_orde
     async with world(tmp_path) as here:
         with processes.daemon(tmp_path / "accounts.toml") as process:
             await until(here.is_ready)
+            later = await here.preview(text=PLAN.format(valid_for="600s").replace("BTC", "ETH"))
             preview = await here.preview()
             here.sandbox.faults.requests.append(RequestFault("lost", path="trade/order", times=2))
             code, text = await here.execute(preview, "--no-wait")
@@ -188,6 +190,14 @@ async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_orde
             assert {one["account"]: here.orders(one["account"]) for one in found["orders"]} == {
                 one["account"]: [one["cl_ord_id"]] for one in preview["orders"]
             }
+            # A preview of the earlier process may be one that a lost copy of the database has executed already.
+            code, text = await here.execute(later, "--json")
+            assert code in (0, 1), text
+            found = json.loads(text)
+            waited = {one["armed_at"] - found["plan"]["approved_at"] > EXPIRES_MS for one in found["attempts"]}
+            assert (len(found["attempts"]), waited) == (2, {True})
+            ids = [one["cl_ord_id"] for one in later["orders"]]
+            assert sorted(one for name in ("a0", "a1") for one in here.orders(name) if one in ids) == sorted(ids)
 
 
 async def test_without_trading_or_a_daemon_the_commands_say_so(tmp_path: Path) -> None:
