@@ -40,6 +40,8 @@ RAILS = frozenset(
 UNKNOWN_WAIT_S = 20.0
 """How long after the end of a plan's validity an unknown order is waited for; the daemon goes on asking afterwards."""
 WATCH_S = 0.2
+STALE_MS = 5_000
+"""How much older than its validity a preview may be that is being approved."""
 ENDS_S = 5.0
 """How long the end of a plan is waited for whose orders have all ended."""
 RESTARTS_S = 10.0
@@ -355,6 +357,16 @@ def _refuse(outcome: str, detail: str) -> NoReturn:
     fail(_EXIT_OF.get(outcome, EXIT_REFUSED), *(f"{outcome}: {line}" for line in detail.splitlines() or [""]))
 
 
+def _is_stale(plan: Mapping[str, Any], now_ms: int) -> bool:
+    """Whether a preview is too old to be approved: nothing happens any more."""
+    from okxsync.plans.plan_file import read
+
+    if plan["state"] != "previewed":
+        return False
+    ends_ms: int = plan["preview_at"] + read(plan["doc"]).valid_for * 1000
+    return now_ms > ends_ms + STALE_MS
+
+
 def _exit(code: int, *, has_stopped: bool) -> NoReturn:
     if has_stopped:
         fail(EXIT_NO_DAEMON, "the daemon has stopped before the plan has ended; `okxsync run` continues it")
@@ -381,9 +393,10 @@ def _wait(reader: "Reader", plan_id: str, *, live: bool = False) -> bool:
             row, orders = _plan(reader, plan_id), _read(lambda: read_orders(reader, plan_id))
             if shown:
                 shown.update(render_progress(row, orders), refresh=True)
-            late_ms = recorded_now_us(reader.location) // 1000 - (row["valid_until"] or 0)
+            now_ms = recorded_now_us(reader.location) // 1000
+            late_ms = now_ms - (row["valid_until"] or 0)
             is_unknown = any(one["state"] == "unknown" for one in orders)
-            if row["state"] not in ("approved", "executing", "paused", "previewed"):
+            if row["state"] not in ("approved", "executing", "paused", "previewed") or _is_stale(row, now_ms):
                 return False
             now = time.monotonic()
             ended_at = (ended_at or now) if have_ended(orders) else None

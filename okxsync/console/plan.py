@@ -63,7 +63,9 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableTy
 
 def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
     """Return how far a plan is: a row per order."""
-    table = _table("account", "order", "size", "price", "state", "filled", "average", "fee", "attempts", "reason")
+    table = _table(
+        "account", "order", "size", "price", "state", "filled", "average", "to plan", "fee", "attempts", "reason"
+    )
     for one in orders:
         order = " ".join(filter(None, [_step(one), one["side"], one["inst_id"], one["pos_side"]]))
         why = ": ".join(filter(None, [one["reason"], one["detail"]]))
@@ -75,6 +77,7 @@ def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
             _state(one),
             _number(one["acc_fill_sz"]),
             _number(one["avg_px"]),
+            _to_plan(one),
             _number(one["fee"]),
             str(one["attempts"] or ""),
             _clean(why),
@@ -131,7 +134,8 @@ def _step(order: Row) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    numbers = {"equity", "position", "after", "size", "price", "USD", "margin", "rest", "filled", "average", "fee"}
+    numbers = {"equity", "position", "after", "size", "price", "USD", "margin", "rest"}
+    numbers |= {"filled", "average", "to plan", "fee"}
     for column in columns:
         right = column in numbers
         table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
@@ -154,6 +158,12 @@ def _number(text: str | None, *, money: bool = False) -> str:
     if text is None or text == "":
         return UNKNOWN
     return f"{Decimal(text):,.2f}" if money else str(text)
+
+
+def _to_plan(order: Row) -> str:
+    """Return by how much the average price is above the reference price of the plan, in percent."""
+    average, reference = order["avg_px"], msgspec.json.decode(order["facts"] or "{}").get("reference")
+    return f"{(Decimal(average) / Decimal(reference) - 1) * 100:+.3f}%" if average and reference else UNKNOWN
 
 
 def _time(at: int | None, per_second: int) -> str:

@@ -43,7 +43,12 @@ def doc_hash(plan: Plan) -> str:
 
 
 def _top(plan: Plan) -> dict[str, object]:
-    return {"title": plan.title, "valid_for": f"{plan.valid_for}s", "dead_man": _duration(plan.dead_man)}
+    return {
+        "title": plan.title,
+        "valid_for": f"{plan.valid_for}s",
+        "dead_man": _duration(plan.dead_man),
+        "cash": _share(plan.cash),
+    }
 
 
 def _leg_table(leg: Leg) -> dict[str, object]:

@@ -49,6 +49,11 @@ def impossible(leg: Leg) -> Iterator[tuple[str, str]]:
         yield from _impossible_protection(leg, spot=spot, reduces=reduces)
 
 
+def is_portfolio(leg: Leg) -> bool:
+    """Whether a leg is a share of a spot portfolio: what all of them leave is cash."""
+    return inst_type_of(leg.instrument) == "SPOT" and leg.size.rule == "target_equity"
+
+
 def _impossible_protection(leg: Leg, *, spot: bool, reduces: bool) -> Iterator[tuple[str, str]]:
     assert leg.protect
     if reduces:

@@ -186,12 +186,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         valid_for: From the approval on; nothing is sent later.
+        cash: Share of the equity that the spot legs with ``target_equity`` leave.
         dead_man: OKX cancels the plan's resting orders if it does not hear from the daemon for so long.
     """
 
     title: str
     valid_for: int = DEFAULT_VALID_S
     dead_man: int | None = None
+    cash: Decimal | None = None
     legs: tuple[Leg, ...]
     accounts: Accounts
     limits: PlanLimits = PlanLimits()

@@ -13,7 +13,7 @@ import msgspec
 from okxsync.config.trading import INSTRUMENT_ID
 from okxsync.config.units import duration_s, number, percent
 from okxsync.config.validate import Keys, did_you_mean
-from okxsync.plans.combinations import impossible, resting_before_a_phase
+from okxsync.plans.combinations import impossible, is_portfolio, resting_before_a_phase
 from okxsync.plans.document import (
     AUTO,
     DEFAULT_VALID_S,
@@ -134,6 +134,9 @@ class _Reading:
             self.problem(("legs",), f"expected 1 to {MAX_LEGS} tables [[legs]]")
         valid_for = self.seconds(("valid_for",), file.valid_for, *VALID_S)
         dead_man = self.seconds(("dead_man",), file.dead_man, *DEAD_MAN_S)
+        cash = self.above_0(("cash",), percent, file.cash)
+        if cash is not None and cash >= 1:
+            self.problem(("cash",), "must be below 100%")
         legs = tuple(self.leg(("legs", index), leg) for index, leg in enumerate(file.legs))
         accounts = self.accounts(file.accounts)
         limits = self.limits(file.limits)
@@ -145,12 +148,15 @@ class _Reading:
             self.check_leg(("legs", index), leg)
             if leg.size.rule == "split_weights" and not accounts.weights:
                 self.problem(("legs", index, "size", "rule"), '"split_weights" needs [accounts.weights]')
+        if cash is not None and not any(is_portfolio(leg) for leg in found):
+            self.problem(("cash",), 'needs a spot leg with the rule "target_equity"')
         for index, what in resting_before_a_phase(found):
             self.problem(("legs", index, "type"), what)
         return Plan(
             title=file.title,
             valid_for=valid_for or DEFAULT_VALID_S,
             dead_man=dead_man,
+            cash=cash,
             legs=found,
             accounts=accounts,
             limits=limits,

@@ -87,6 +87,7 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
     accounts: AccountsTable
     valid_for: str | None = None
     dead_man: str | None = None
+    cash: str | None = None
     limits: LimitsTable = msgspec.field(default_factory=LimitsTable)
     failure: FailureTable = msgspec.field(default_factory=FailureTable)
 
@@ -108,6 +109,7 @@ def parse(text: str, assignments: Sequence[str] = ()) -> File:
         raise PlanError(f"not valid TOML: {one_line(str(error))}") from None
     for assignment in assignments:
         _assign(table, assignment)
+    _take_cash(table)
     if wrong := [f"{place_of(keys)}{one_line(what)}" for keys, what in mistakes(table, _FILE)]:
         raise PlanError(*wrong)
     return msgspec.convert(table, File)
@@ -115,6 +117,17 @@ def parse(text: str, assignments: Sequence[str] = ()) -> File:
 
 def one_line(text: str) -> str:
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def _take_cash(table: dict[str, Any]) -> None:
+    """Make a key of the plan of ``cash``, which is written as a leg of its own."""
+    found = table.get("legs")
+    legs: list[Any] = found if isinstance(found, list) else []
+    for index, leg in enumerate(legs):
+        if isinstance(leg, dict) and "cash" in leg:
+            if len(leg) > 1 or index + 1 < len(legs) or "cash" in table:
+                raise PlanError(f"leg {index + 1}, cash: belongs to a leg without other keys, which is the last one")
+            table["cash"] = legs.pop()["cash"]
 
 
 def _assign(table: dict[str, Any], assignment: str) -> None:
@@ -147,7 +160,7 @@ def place_of(keys: Keys) -> str:
         case ("legs", int(index), *rest):
             return f"leg {index + 1}{', ' if rest else ''}{' '.join(map(str, rest))}: "
         case (str(key),):
-            return f"{key}: " if key in ("title", "legs", "valid_for", "dead_man") else f"[{key}]: "
+            return f"{key}: " if key in ("title", "legs", "valid_for", "dead_man", "cash") else f"[{key}]: "
         case (key, *rest):
             return f"[{key}] {' '.join(str(one) for one in rest if isinstance(one, str))}: "
     raise AssertionError(keys)

@@ -61,6 +61,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         lever: None: not known.
         lots: The share of a split, in lots.
         exact_lots: The same before rounding.
+        scale: By which a share of the equity is reduced, so that cash is left.
         leader: Signed position of the followed account in the unit of ``sz``, per USD of its equity.
     """
 
@@ -76,6 +77,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     lots: int | None = None
     exact_lots: Fraction | None = None
     leader: Fraction | None = None
+    scale: Fraction = Fraction(1)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -309,7 +311,7 @@ def _target(leg: Leg, at: Situation) -> Fraction:
     if size.rule == "target":
         return size_in(size.unit, at.instrument, Fraction(size.value), at.reference)
     base = _settle(at) if size.basis == "settle" else _equity(at) / at.usd
-    return size_of_money(at.instrument, Fraction(size.value) * base, at.reference)
+    return size_of_money(at.instrument, Fraction(size.value) * at.scale * base, at.reference)
 
 
 def _towards(leg: Leg, at: Situation, target: Fraction) -> Iterator[_Wanted]:

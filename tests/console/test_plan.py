@@ -45,3 +45,14 @@ def test_text_of_others_is_shown_as_it_is_without_control_characters(
     text = capsys.readouterr().out
     assert "".join(SHOWN.split()) in "".join(text.split())
     assert not any((one != "\n" and ord(one) < 0x20) or 0x7F <= ord(one) < 0xA0 for one in text)
+
+
+@pytest.mark.parametrize(("average", "shown"), [("67079.3123", "+0.100%"), ("66945.2877", "-0.100%"), (None, "-")])
+def test_the_average_price_is_compared_with_the_price_of_the_plan(
+    average: str | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = preview(plan())
+    more = {"outcome": None, "pause_reason": None, "doubled": 0, "acc_fill_sz": "1", "avg_px": average, "fee": None}
+    order = {**to_columns(PLAN_ID, found.children[0]), **more}
+    console().print(render_progress({**more, **to_plan_columns(found)}, [order]))
+    assert shown in capsys.readouterr().out.split()
