@@ -184,7 +184,7 @@ async def test_an_internal_error_of_a_cancellation_is_that_of_its_order_alone(
     """The row of the order is deleted while its attached order is being canceled."""
     for plan_id in (BAD, GOOD):
         store(desk, plan_id)
-    desk.db.execute("UPDATE plan_orders SET algo_cl_ord_id = 'T1'")
+    desk.db.execute("UPDATE plan_orders SET algo_cl_ord_id = 'T1' WHERE plan_id = ?", [BAD])
     async with serving(desk):
         number = request(desk, "cancel", '{"protection": true}', BAD)
         await trio.sleep(1)

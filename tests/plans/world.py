@@ -372,12 +372,12 @@ def sent_orders(*children: ChildOrder) -> World:
             if isinstance(command, Prepare):
                 world.prepare(command.child, None)
             elif isinstance(command, Send):
-                world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted=False)
+                world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted="")
         while world.queue:
             world.commit()
     for command in [one for one in world.commands if isinstance(one, Send)]:
         world.commands.remove(command)
-        world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted=False)
+        world.send(command, delay_ms=1, answers="", stays=True, leaves=True, halted="")
     world.advance(1)
     for request in list(world.replies):
         world.replies.remove(request)

@@ -270,7 +270,7 @@ def test_processes_of_an_older_database_become_runs(tmp_path: Path, last_pid: in
     now.close()
 
 
-def test_attempts_of_an_older_database_are_those_that_sent(tmp_path: Path) -> None:
+def test_plans_of_an_older_database_have_no_cancellations_and_are_not_unprotected(tmp_path: Path) -> None:
     path = tmp_path / "okxsync.db"
     older = older_database(path, "m022_what_plans_did")
     older.execute(
@@ -284,7 +284,8 @@ def test_attempts_of_an_older_database_are_those_that_sent(tmp_path: Path) -> No
     )
     older.close()
     now = open_database(path)
-    found = "SELECT plan_id, child, action, attempt, request, exp_time, armed_at, verdict FROM plan_attempts"
-    assert now.execute(found).fetchall() == [("P", 1, "send", 2, "{}", 7, 4, "placed")]
+    found = "SELECT plan_id, child, attempt, request, exp_time, armed_at, verdict FROM plan_attempts"
+    assert now.execute(found).fetchall() == [("P", 1, 2, "{}", 7, 4, "placed")]
+    assert now.execute("SELECT * FROM plan_cancels").fetchall() == []
     assert now.execute("SELECT state, unprotected FROM plan_orders_view").fetchall() == [("filled", 0)]
     now.close()
