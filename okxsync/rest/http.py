@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import trio
 
+from okxsync.rest.connections import Connections
 from okxsync.runtime.text import sanitize
 
 AT_ONCE: Final = 40
@@ -33,8 +34,7 @@ def open_http(at_once: int = AT_ONCE, idle_s: float = 5.0) -> httpx.AsyncClient:
     """
     return httpx.AsyncClient(
         timeout=None,
-        limits=httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=idle_s),
-        verify=ssl.create_default_context(),  # as the WebSockets do: SSL_CERT_FILE still counts
+        transport=Connections(at_once, idle_s, verify=ssl.create_default_context()),  # as the WebSockets do: SSL_CERT_FILE still counts
         trust_env=False,
         headers={"accept-encoding": "gzip"},  # ``fetch`` can decompress it within a limit
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
