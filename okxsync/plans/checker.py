@@ -14,11 +14,11 @@ from okxsync.config.settings import AccountSettings
 from okxsync.plans.children import parse_cl_ord_id
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.current_facts import CurrentFacts
-from okxsync.plans.desk import NOT_CONFIGURED
+from okxsync.plans.desk import NOT_CONFIGURED, TOGETHER_S
 from okxsync.plans.facts import AccountFacts
 from okxsync.plans.gather import Gatherer, with_answers
 from okxsync.plans.reasons import Reason
-from okxsync.plans.running import Running, Unsettled
+from okxsync.plans.running import Batch, Running, Unsettled
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.states import ChildState
 from okxsync.store.database import StoreError
@@ -27,8 +27,6 @@ RECOVERS_S: Final = 45.0
 """How long after its start the daemon may need until the connections of a resumed plan are live and their gaps filled:
 REST may lag, so a gap is not filled at once."""
 RECHECK_S: Final = 0.25
-RECENT_S: Final = 0.1
-"""The checks of a wave share a read of the mirror that is no older."""
 SETTLES_S: Final = 5.0
 """How much later than the orders the position may be pushed."""
 _RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
@@ -92,9 +90,9 @@ class Checker:
             return None
         if not_set := running.find_unset_lever(child):
             return not_set
-        answered = await self._gatherer.refresh(running.plan, self._recent_facts(running, account))
+        answered = await self._gatherer.refresh(running.plan, self._facts.unread(account))
         # The reply may have taken seconds: what the mirror knows is read after it.
-        facts = with_answers(self._recent_facts(running, account), answered)
+        facts = with_answers(await self._read(running, account), answered)
         system = await self._facts.of_system(running.plan, [account])
         expected = running.expected(child)
         finding = find_changed(
@@ -111,15 +109,16 @@ class Checker:
             return Unsettled(finding.reason, finding.detail)
         return Withheld(finding.reason, finding.detail) if finding else running.shrunk(child, facts)
 
-    def _recent_facts(self, running: Running, account: AccountSettings) -> AccountFacts:
-        """Return what the mirror knew of an account a moment ago; one read serves all that are checked at the time.
+    async def _read(self, running: Running, account: AccountSettings) -> AccountFacts:
+        """Return what the mirror knows of an account; one read serves all accounts that are checked at the time.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        if trio.current_time() >= running.read_at + RECENT_S or account.name not in running.facts:
-            accounts = self._facts.accounts
-            others = {name: found for name in running.next_accounts() if (found := accounts.get(name))}
-            running.facts = self._facts.of_accounts(running.plan, {**others, account.name: account})
-            running.read_at = trio.current_time()
-        return running.facts[account.name]
+        batch = running.next_read
+        batch.accounts[account.name] = account
+        await trio.sleep(TOGETHER_S)
+        if batch.facts is None:
+            running.next_read = Batch()
+            batch.facts = self._facts.of_accounts(running.plan, batch.accounts)
+        return batch.facts[account.name]

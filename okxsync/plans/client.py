@@ -52,16 +52,16 @@ def submit(location: Location, kind: str, plan_id: str | None, body: Mapping[str
     Raises:
         StoreError: it cannot be inserted.
     """
-    now_us = time.time_ns() // 1000
     body = {key: replace_lone_surrogates(value) if isinstance(value, str) else value for key, value in body.items()}
-    values = [now_us, kind, replace_lone_surrogates(plan_id or ""), msgspec.json.encode(body).decode(), user_name()]
+    values = [kind, replace_lone_surrogates(plan_id or ""), msgspec.json.encode(body).decode(), user_name()]
     db = open_database(location)
     try:
         with db.transaction():
+            now_us = time.time_ns() // 1000  # opening the database, and waiting for the writer, take time
             sql = (
                 "INSERT INTO requests (at, kind, plan_id, body, by, expires_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
             )
-            return int(db.execute(sql, [*values, now_us + int(EXPIRES_S * 1e6)]).fetchone()[0])
+            return int(db.execute(sql, [now_us, *values, now_us + int(EXPIRES_S * 1e6)]).fetchone()[0])
     finally:
         db.close()
 

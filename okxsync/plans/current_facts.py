@@ -19,6 +19,7 @@ from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running, approved_since
+from okxsync.plans.waves import CLOCK_ERROR_MS
 from okxsync.rest.clients import Clients
 from okxsync.store.engines import Reader
 
@@ -75,13 +76,19 @@ class CurrentFacts:
             StoreError: the database cannot be read.
         """
         sites = {name: (one.site_name, one.demo) for name, one in accounts.items()}
-        facts = read_facts(self._reader, sites, {leg.instrument for leg in plan.legs})
-        for name, one in facts.items():
-            if not accounts[name].enabled:
-                facts[name] = msgspec.structs.replace(one, barred=Reason.NO_KEY, barred_detail="enabled = false")
-            elif (why := self._blocked(name)) is not None:
-                why = why or "the account is not identified yet"
-                facts[name] = msgspec.structs.replace(one, barred=Reason.BARRED, barred_detail=why)
+        facts = read_facts(self._reader, sites, frozenset(leg.instrument for leg in plan.legs))
+        return {name: self._barred(accounts[name], one) for name, one in facts.items()}
+
+    def unread(self, account: AccountSettings) -> AccountFacts:
+        """Return what is known of an account without the mirror: whether it is used at all."""
+        return self._barred(account, AccountFacts(name=account.name, site=account.site_name, demo=account.demo))
+
+    def _barred(self, account: AccountSettings, facts: AccountFacts) -> AccountFacts:
+        if not account.enabled:
+            return msgspec.structs.replace(facts, barred=Reason.NO_KEY, barred_detail="enabled = false")
+        if (why := self._blocked(account.name)) is not None:
+            why = why or "the account is not identified yet"
+            return msgspec.structs.replace(facts, barred=Reason.BARRED, barred_detail=why)
         return facts
 
     async def of_system(self, plan: Plan, accounts: list[AccountSettings]) -> SystemFacts:
@@ -92,6 +99,8 @@ class CurrentFacts:
         if moment().error_ms > CLOCK_ERROR_MS or self._clock_age_s(accounts) * 1000 > CLOCK_AGE_MS:
             await self._clients.measure_clocks()
         quotes = await self._gatherer.quotes(plan, accounts)
+        if moment().error_ms > CLOCK_ERROR_MS:  # measured while the machine was busy
+            await self._clients.measure_clocks()
         now_ms = moment().now_ms
         age_s = self._clock_age_s(accounts)
         return SystemFacts(

@@ -5,6 +5,7 @@ Nobody waits for another account: each check, request and question is a task of 
 
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeAlias, TypeVarTuple
@@ -67,7 +68,7 @@ TICK_S: Final = 0.1
 """How often the mirror is read for the orders of a plan, and time-outs are noticed."""
 
 TOGETHER_S: Final = 0.003
-"""Replies that come so soon after each other are one step: a step looks at all children."""
+"""Replies that come so soon after each other are one step, and checks that begin so are one read of the mirror."""
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
@@ -182,6 +183,7 @@ class PlanRunner:
         async with trio.open_nursery() as nursery:
             while True:
                 self._changed = trio.Event()
+                began = time.monotonic()
                 self._follow()
                 stored, self._stored = self._stored, []
                 for receipt in stored:
@@ -191,9 +193,10 @@ class PlanRunner:
                 await self._store_pause()
                 if self.execution.has_ended and not nursery.child_tasks and not self._changed.is_set():
                     return
+                took_s = time.monotonic() - began
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
-                    await trio.sleep(TOGETHER_S)
+                    await trio.sleep(max(TOGETHER_S, took_s))  # a step looks at all children: it has half of the time
 
     async def _store_pause(self) -> None:
         """Store that the plan is paused, or goes on."""

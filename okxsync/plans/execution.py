@@ -99,6 +99,7 @@ class Execution:
         self._waiting: dict[int, tuple[int, list[int]]] = {}  # receipt -> when it was asked for, children
         self._not_before_ms: dict[int, int] = {}
         self._failures: Counter[int] = Counter()
+        self._members: dict[int, tuple[ChildOrder, Attempt | None, Member]] = {}
         self._cancels_resting = False
         self._canceling: set[int] = set()
         self._measures_ms = 0
@@ -277,10 +278,13 @@ class Execution:
             self._records.alarm(number, text)
 
     def member(self, child: ChildOrder) -> Member:
-        """Return a child as far as it decides what is sent next."""
-        last = self._attempts.get(child.number)
+        """Return a child as far as it decides what is sent next; it is made anew when something has changed."""
+        last, not_before_ms = self._attempts.get(child.number), self._not_before_ms.get(child.number, 0)
+        known = self._members.get(child.number)
+        if known and known[0] is child and known[1] is last and known[2].not_before_ms == not_before_ms:
+            return known[2]
         reply = last.reply if last else None
-        return Member(
+        member = Member(
             child.number,
             child.position,
             child.phase,
@@ -288,9 +292,11 @@ class Execution:
             sent_ms=last.armed_ms if last else 0,
             answered_ms=last.replied_ms if last else 0,
             code=reply.decisive_code if reply else "",
-            not_before_ms=self._not_before_ms.get(child.number, 0),
+            not_before_ms=not_before_ms,
             cancels=child.kind == "cancel",
         )
+        self._members[child.number] = child, last, member
+        return member
 
     def _recover(self, now: Moment, on_restart: Literal["resume", "stop"]) -> None:
         """Take over from an earlier process; the database may be an older copy, which lacks its last requests."""

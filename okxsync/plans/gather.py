@@ -97,20 +97,31 @@ class Gatherer:
         sites = {(one.site_name, one.demo): one for one in accounts}
         found: dict[tuple[str, bool, str], Quotes] = {}
 
-        async def one(account: AccountSettings, instrument: str, with_index: bool) -> None:
-            key = account.site_name, account.demo, instrument
+        async def ask(account: AccountSettings, key: tuple[str, bool, str]) -> None:
             async with self._locks.setdefault(key, trio.Lock()):
-                known = self._quotes.get(key)
-                if known is None or _now_ms() - known.at_ms >= QUOTE_FRESH_MS:
-                    known = await self._ask_quotes(account, instrument, with_index)
+                known = self._fresh_quotes(key)  # another task may have asked meanwhile
+                if known is None:
+                    known = await self._ask_quotes(account, key[2], _needs_index(plan, key[2]))
             if known is not None:
                 self._quotes[key] = found[key] = known
 
-        async with trio.open_nursery() as nursery:
-            for account in sites.values():
-                for instrument in dict.fromkeys(leg.instrument for leg in plan.legs):
-                    nursery.start_soon(one, account, instrument, _needs_index(plan, instrument))
+        asking: list[Asking] = []
+        for (site, demo), account in sites.items():
+            for instrument in dict.fromkeys(leg.instrument for leg in plan.legs):
+                key = site, demo, instrument
+                if known := self._fresh_quotes(key):
+                    found[key] = known
+                else:
+                    asking.append(partial(ask, account, key))
+        if asking:
+            async with trio.open_nursery() as nursery:
+                for one in asking:
+                    nursery.start_soon(one)
         return found
+
+    def _fresh_quotes(self, key: tuple[str, bool, str]) -> Quotes | None:
+        known = self._quotes.get(key)
+        return known if known and _now_ms() - known.at_ms < QUOTE_FRESH_MS else None
 
     async def _ask_quotes(self, account: AccountSettings, instrument: str, with_index: bool) -> Quotes | None:
         client = self._public_client(account)

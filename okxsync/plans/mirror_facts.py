@@ -5,6 +5,7 @@ A number that cannot be read is unknown, never zero: its channel then counts as 
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -91,7 +92,9 @@ class _Found:
         gaps = f"SELECT account, channel FROM gaps WHERE outcome IS NULL AND {IS_WANTED} AND account IN ({marks})"
         self._take(reader, "gaps", gaps, only)
         self._take(reader, "doubts", f"SELECT account, channel FROM {UNVERIFIED} AND account IN ({marks})", only)
-        self._take(reader, "accounts", f"SELECT name AS account, * FROM accounts WHERE name IN ({marks})", only)
+        self._take(
+            reader, "accounts", f"SELECT name AS account, uid, main_uid FROM accounts WHERE name IN ({marks})", only
+        )
 
     def _take(self, reader: Reader, table: str, sql: str, names: Sequence[str]) -> None:
         by_account: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -104,7 +107,7 @@ class _Found:
 
 
 def read_facts(
-    reader: Reader, accounts: Mapping[str, tuple[str, bool]], instruments: Collection[str]
+    reader: Reader, accounts: Mapping[str, tuple[str, bool]], instruments: frozenset[str]
 ) -> dict[str, AccountFacts]:
     """Return what the mirror knows; modes, permissions, instruments and leverage come from REST.
 
@@ -119,7 +122,7 @@ def read_facts(
     return {name: _facts(found, name, site, demo, instruments) for name, (site, demo) in accounts.items()}
 
 
-def _facts(found: _Found, name: str, site: str, demo: bool, instruments: Collection[str]) -> AccountFacts:
+def _facts(found: _Found, name: str, site: str, demo: bool, instruments: frozenset[str]) -> AccountFacts:
     unreadable: set[str] = set()
     coverage = found.of("coverage", name)
     connections = found.of("connections", name)
@@ -140,7 +143,7 @@ def _facts(found: _Found, name: str, site: str, demo: bool, instruments: Collect
         frame_ms=max(frames, default=0) // 1000,
         gaps=gaps,
         doubted=doubted,
-        unmirrored=_unmirrored([row["channel"] for row in coverage], instruments),
+        unmirrored=_unmirrored(tuple(row["channel"] for row in coverage), instruments),
         uid=identity.get("uid") or "",
         main_uid=identity.get("main_uid") or "",
         equity=decimal_of(equity.get("total_eq")),
@@ -157,8 +160,9 @@ def _needed(channels: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted({channel_of(one) for one in channels} & set(NEEDED)))
 
 
-def _unmirrored(channels: Collection[str], instruments: Collection[str]) -> tuple[str, ...]:
-    """Return the needed channels that do not report every instrument of the plan."""
+@lru_cache(maxsize=256)
+def _unmirrored(channels: tuple[str, ...], instruments: frozenset[str]) -> tuple[str, ...]:
+    """Return the needed channels that do not report every instrument of the plan; most accounts have the same."""
     wanted = [{"instId": one, "instType": inst_type_of(one) or ""} for one in instruments]
     missing = []
     for needed in NEEDED:

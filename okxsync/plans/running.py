@@ -1,12 +1,12 @@
 """A plan that is being executed: what was approved, and what its checks need of all its children."""
 
-import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from okxsync.config.settings import AccountSettings
 from okxsync.plans.children import Child, OrderBody, plain, to_body
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.document import Plan
@@ -15,7 +15,6 @@ from okxsync.plans.facts import AccountFacts, decimal_of
 from okxsync.plans.reasons import Reason
 from okxsync.plans.send_checks import Sums, shrunk_size
 from okxsync.plans.states import ChildState
-from okxsync.plans.waves import WAVE
 
 if TYPE_CHECKING:
     from okxsync.plans.desk import PlanRunner
@@ -29,6 +28,14 @@ class Unsettled(Withheld, frozen=True):
     """The position is not the expected one, and orders of the plan have changed it just now."""
 
 
+class Batch:
+    """Accounts of which the mirror is read together; ``facts`` is what it knows of them, None: it was not read yet."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, AccountSettings] = {}
+        self.facts: dict[str, AccountFacts] | None = None
+
+
 class Running:
     """A plan that is being executed; ``resumed``: an earlier process has begun it.
 
@@ -37,7 +44,7 @@ class Running:
 
     Attributes:
         planned: In USD by account.
-        facts: What the mirror knew of the next accounts at ``read_at``, by trio's clock.
+        next_read: The accounts of which the mirror is read next.
     """
 
     def __init__(
@@ -54,8 +61,7 @@ class Running:
         self.children = {one.number: one for one in children}
         self.valid_until_ms = valid_until_ms
         self.runner: PlanRunner | None = None
-        self.facts: dict[str, AccountFacts] = {}
-        self.read_at = -math.inf
+        self.next_read = Batch()
         self.planned: dict[str, Decimal] = {}
         for one in children:
             if not one.reason:
@@ -83,11 +89,6 @@ class Running:
         planned = self.planned.get(account, Decimal(0))
         day = planned + self._approved_today.get(account, Decimal(0))
         return Sums(self._planned_usd, planned, self._day_usd, day)
-
-    def next_accounts(self) -> list[str]:
-        """Return the accounts of the children that are sent next."""
-        children = self.runner.execution.children if self.runner else ()
-        return [one.account for one in children if one.state is ChildState.READY][:WAVE]
 
     def expected(self, child: Child) -> Expected | None:
         """Return the position that the account should have before a child is sent."""

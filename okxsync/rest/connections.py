@@ -24,13 +24,13 @@ class Connections(httpx.AsyncBaseTransport):
 
     Args:
         idle_s: For how long a connection is kept without a request.
-        verify: For TLS.
+        tls: How certificates are checked.
     """
 
-    def __init__(self, at_once: int, idle_s: float, verify: ssl.SSLContext) -> None:
+    def __init__(self, at_once: int, idle_s: float, tls: ssl.SSLContext) -> None:
         self._room = trio.Semaphore(at_once)
         self._idle_s: Final = idle_s
-        self._verify: Final = verify
+        self._tls: Final = tls
         self._idle: defaultdict[tuple[str, bytes], deque[_Idle]] = defaultdict(deque)  # the one used last is at the end
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +61,7 @@ class Connections(httpx.AsyncBaseTransport):
 
     def _open(self) -> httpx.AsyncHTTPTransport:
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=self._idle_s)
-        return httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False, limits=limits)
+        return httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits)
 
     async def _close_expired(self) -> None:
         expired = trio.current_time() - self._idle_s

@@ -34,7 +34,7 @@ def open_http(at_once: int = AT_ONCE, idle_s: float = 5.0) -> httpx.AsyncClient:
     """
     return httpx.AsyncClient(
         timeout=None,
-        transport=Connections(at_once, idle_s, verify=ssl.create_default_context()),  # as the WebSockets do: SSL_CERT_FILE still counts
+        transport=Connections(at_once, idle_s, tls=ssl.create_default_context()),  # SSL_CERT_FILE counts, as elsewhere
         trust_env=False,
         headers={"accept-encoding": "gzip"},  # ``fetch`` can decompress it within a limit
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
