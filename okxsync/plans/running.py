@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from okxsync.config.settings import AccountSettings
 from okxsync.plans.children import Child, OrderBody, plain, to_body
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.document import Plan
@@ -17,6 +16,7 @@ from okxsync.plans.send_checks import Sums, shrunk_size
 from okxsync.plans.states import ChildState
 
 if TYPE_CHECKING:
+    from okxsync.config.settings import AccountSettings
     from okxsync.plans.desk import PlanRunner
 
 
@@ -33,7 +33,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.accounts: dict[str, AccountSettings] = {}
-        self.facts: dict[str, AccountFacts] | None = None
+        self.facts: Mapping[str, AccountFacts] | None = None
 
 
 class Running:

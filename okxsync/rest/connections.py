@@ -38,6 +38,7 @@ class Connections(httpx.AsyncBaseTransport):
         idle = self._idle[request.url.scheme, request.url.netloc]
         connection = idle.pop().connection if idle else self._open()
         try:
+            await self._close_expired()
             response = await connection.handle_async_request(request)
         except BaseException:
             self._room.release()
@@ -50,7 +51,6 @@ class Connections(httpx.AsyncBaseTransport):
             self._room.release()
 
         response.stream = _Body(response.stream, release)
-        await self._close_expired()
         return response
 
     async def aclose(self) -> None:
