@@ -165,14 +165,14 @@ async def _produce(
         registry.configure(settings.accounts)
         pool = ConnectionPool(send, clients.clock_of, dialers, ids, registry.blocked)
         with closing(Reads(database)) as reads:
+            plans = PlanService(settings, database, clients, http, registry.blocked, send, receipts)
             sources = (
                 GapSource(reads, timings),
-                RestOnlySource(reads, registry.client_of, timings),
+                RestOnlySource(reads, registry.client_of, timings, plans.is_sending),
                 StalledSource(reads, send, pool.mark_stale, timings),
             )
             reconciler = Reconciler(sources, reads, registry.client_of, send)
             instruments = InstrumentLoader(reads, lambda: clients.market, send)
-            plans = PlanService(settings, database, clients, http, registry.blocked, send, receipts)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(plans.run)
                 nursery.start_soon(pool.run, settings, changes)

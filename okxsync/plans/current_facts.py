@@ -19,7 +19,6 @@ from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running, approved_since
-from okxsync.plans.waves import CLOCK_ERROR_MS
 from okxsync.rest.clients import Clients
 from okxsync.store.engines import Reader
 
@@ -99,8 +98,6 @@ class CurrentFacts:
         if moment().error_ms > CLOCK_ERROR_MS or self._clock_age_s(accounts) * 1000 > CLOCK_AGE_MS:
             await self._clients.measure_clocks()
         quotes = await self._gatherer.quotes(plan, accounts)
-        if moment().error_ms > CLOCK_ERROR_MS:  # measured while the machine was busy
-            await self._clients.measure_clocks()
         now_ms = moment().now_ms
         age_s = self._clock_age_s(accounts)
         return SystemFacts(

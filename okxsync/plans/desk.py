@@ -52,7 +52,7 @@ from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
 from okxsync.plans.results import total_filled_usd
 from okxsync.plans.sender import CANCEL, PLACE, SET_LEVERAGE, Sender, Trade
-from okxsync.plans.states import ENDED, PlanState
+from okxsync.plans.states import ENDED, ChildState, PlanState
 from okxsync.plans.stored import numbers, progress_of
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
@@ -69,6 +69,8 @@ TICK_S: Final = 0.1
 
 TOGETHER_S: Final = 0.003
 """Replies that come so soon after each other are one step, and checks that begin so are one read of the mirror."""
+GOES_FIRST_S: Final = 10.0
+"""So long at most the daemon's less urgent requests wait for the orders of a plan."""
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""
 
@@ -78,6 +80,9 @@ NOT_CONFIGURED: Final = "the account is not configured and enabled"
 
 Args = TypeVarTuple("Args")
 Check: TypeAlias = Callable[[ChildOrder], Awaitable[Withheld | Shrunk | None]]
+
+
+_LEAVING: Final = frozenset({ChildState.READY, ChildState.ARMED, ChildState.SENT})
 
 
 class Receipts:
@@ -175,8 +180,15 @@ class PlanRunner:
         self._changed = trio.Event()
         self._stored: list[int] = []
         self._paused: str | None = None  # what an earlier process has stored is not known
+        self._began_s = trio.current_time()
         self._follows_at = self._watches_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether orders are being sent, in the first seconds of the plan."""
+        is_early = trio.current_time() < self._began_s + GOES_FIRST_S
+        return is_early and any(one.state in _LEAVING for one in self.execution.children)
 
     async def run(self) -> None:
         """Return when every child has ended."""

@@ -70,6 +70,10 @@ class PlanService:
         if settings.trading.enabled:
             self._enabled.set()
 
+    def is_sending(self) -> bool:
+        """Whether orders are being sent, in the first seconds of a plan."""
+        return any(one.runner is not None and one.runner.is_sending for one in self._running.values())
+
     async def run(self) -> None:
         """Resume unfinished plans, and answer requests; never returns.
 

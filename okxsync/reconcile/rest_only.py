@@ -88,16 +88,24 @@ class RestOnlySource:
 
     Args:
         client_of: An account's client, or None if no request may be sent.
+        waits: Returns whether something more urgent needs the machine; it is true for seconds at most.
     """
 
     name = "data that is not pushed"
     at_once = 32
     spread = True
 
-    def __init__(self, reads: Reads, client_of: Callable[[str], AccountClient | None], timings: Timings) -> None:
+    def __init__(
+        self,
+        reads: Reads,
+        client_of: Callable[[str], AccountClient | None],
+        timings: Timings,
+        waits: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._reads = reads
         self._client_of = client_of
         self._timings = timings
+        self._waits = waits
         self.poll_s = timings.poll_s
         self._known: dict[Key, int] = {}  # the change up to which everything is fetched, in milliseconds
         self._fetched: dict[Key, int] = {}  # when it was fetched last, in milliseconds of the exchange's clock
@@ -106,6 +114,8 @@ class RestOnlySource:
         self._searched = False
 
     async def search(self, busy: Set[object]) -> list[Work]:
+        if self._waits():
+            return []
         found = await self._reads.in_thread(_search, dict(self._known))
         due = self.due(found, busy, trio.current_time())
         self._searched = True

@@ -52,7 +52,9 @@ class Clients:
         return self._clients.get(name)
 
     def clock_of(self, site: Site) -> SiteClock:
-        return self._clocks.setdefault(site.rest, SiteClock(self._http, site.rest))
+        if site.rest not in self._clocks:
+            self._clocks[site.rest] = SiteClock(self._http, site.rest)
+        return self._clocks[site.rest]
 
     async def measure_clocks(self) -> dict[str, float]:
         """Measure the clocks of all sites, more than once if the first answers are surprising or slow.

@@ -17,15 +17,18 @@ import trio
 from okxsync.rest.connections import Connections
 from okxsync.runtime.text import sanitize
 
-AT_ONCE: Final = 40
-"""Connections to all sites together: enough for the rate limits of every account at a tenth of a second per call."""
+AT_ONCE: Final = 64
+"""Connections to all sites together: enough for the rate limits of every account at a tenth of a second per call, and
+for the preview of a plan."""
+IDLE_S: Final = 60.0
+"""A TCP and TLS handshake costs more time than a request."""
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """No reply of OKX comes near this size."""
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What decoding an invalid reply raises."""
 
 
-def open_http(at_once: int = AT_ONCE, idle_s: float = 5.0) -> httpx.AsyncClient:
+def open_http(at_once: int = AT_ONCE, idle_s: float = IDLE_S) -> httpx.AsyncClient:
     """Return the HTTP client that all accounts share; each request has a deadline of its own.
 
     Args:
