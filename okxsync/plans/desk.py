@@ -69,7 +69,7 @@ TICK_S: Final = 0.1
 
 TOGETHER_S: Final = 0.003
 """Replies that come so soon after each other are one step, and checks that begin so are one read of the mirror."""
-GOES_FIRST_S: Final = 10.0
+GOES_FIRST_S: Final = 5.0
 """So long at most the daemon's less urgent requests wait for the orders of a plan."""
 WATCH_S: Final = 1.0
 """How often it is looked for what must stop or pause a plan."""

@@ -43,6 +43,8 @@ CONFIG_FRESH_S: Final = 10.0
 INSTRUMENT_FRESH_MS: Final = 120_000
 QUOTE_FRESH_MS: Final = 1_000
 """A quote that is younger is not asked for again: it may be 2 s old when it is used."""
+FOLLOWED_S: Final = 120
+"""So long at most the prices of a preview are kept fresh: three requests in half a second."""
 
 ANSWERED: Final = (
     "mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers", "max_sizes",
@@ -92,14 +94,27 @@ class Gatherer:
         """Return the facts of one account as the checks before a send need them."""
         return await self._account(plan, facts, fresh_s=CONFIG_FRESH_S, sizes=False)
 
-    async def quotes(self, plan: Plan, accounts: Sequence[AccountSettings]) -> dict[tuple[str, bool, str], Quotes]:
-        """Return the prices of the plan's instruments on the sites of these accounts; a failed request has none."""
+    async def follow_quotes(self, plan: Plan, accounts: Sequence[AccountSettings]) -> None:
+        """Keep the prices fresh for as long as a preview may be approved: the checks then need not wait for them."""
+        with trio.move_on_after(min(plan.valid_for, FOLLOWED_S)):
+            while True:
+                await trio.sleep(QUOTE_FRESH_MS / 2000)
+                await self.quotes(plan, accounts, fresh_ms=QUOTE_FRESH_MS // 2)
+
+    async def quotes(
+        self, plan: Plan, accounts: Sequence[AccountSettings], fresh_ms: int = QUOTE_FRESH_MS
+    ) -> dict[tuple[str, bool, str], Quotes]:
+        """Return the prices of the plan's instruments on the sites of these accounts; a failed request has none.
+
+        Args:
+            fresh_ms: A quote that is younger is not asked for again.
+        """
         sites = {(one.site_name, one.demo): one for one in accounts}
         found: dict[tuple[str, bool, str], Quotes] = {}
 
         async def ask(account: AccountSettings, key: tuple[str, bool, str]) -> None:
             async with self._locks.setdefault(key, trio.Lock()):
-                known = self._fresh_quotes(key)  # another task may have asked meanwhile
+                known = self._fresh_quotes(key, fresh_ms)  # another task may have asked meanwhile
                 if known is None:
                     known = await self._ask_quotes(account, key[2], _needs_index(plan, key[2]))
             if known is not None:
@@ -109,7 +124,7 @@ class Gatherer:
         for (site, demo), account in sites.items():
             for instrument in dict.fromkeys(leg.instrument for leg in plan.legs):
                 key = site, demo, instrument
-                if known := self._fresh_quotes(key):
+                if known := self._fresh_quotes(key, fresh_ms):
                     found[key] = known
                 else:
                     asking.append(partial(ask, account, key))
@@ -119,9 +134,9 @@ class Gatherer:
                     nursery.start_soon(one)
         return found
 
-    def _fresh_quotes(self, key: tuple[str, bool, str]) -> Quotes | None:
+    def _fresh_quotes(self, key: tuple[str, bool, str], fresh_ms: int) -> Quotes | None:
         known = self._quotes.get(key)
-        return known if known and _now_ms() - known.at_ms < QUOTE_FRESH_MS else None
+        return known if known and _now_ms() - known.at_ms < fresh_ms else None
 
     async def _ask_quotes(self, account: AccountSettings, instrument: str, with_index: bool) -> Quotes | None:
         client = self._public_client(account)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import trio
 
 from okxsync.messages import PlanPreviewed
 from okxsync.plans.canonical import canonical
@@ -17,6 +18,7 @@ from okxsync.plans.preview import make_preview, to_plan_columns
 from okxsync.plans.requests import Answered, Request
 from okxsync.plans.selection import select
 from okxsync.runtime.outbox import Outbox
+from okxsync.runtime.supervise import supervised
 from okxsync.store.engines import Reader
 
 
@@ -28,13 +30,20 @@ class Previewer:
     """
 
     def __init__(
-        self, facts: CurrentFacts, gatherer: Gatherer, prechecks: Prechecks, reader: Reader, send: Outbox
+        self,
+        facts: CurrentFacts,
+        gatherer: Gatherer,
+        prechecks: Prechecks,
+        reader: Reader,
+        send: Outbox,
+        nursery: trio.Nursery,
     ) -> None:
         self._facts = facts
         self._gatherer = gatherer
         self._prechecks = prechecks
         self._reader = reader
         self._send = send
+        self._nursery = nursery
         self.made: set[str] = set()
 
     async def answer(self, request: Request, body: dict[str, Any]) -> Answered:
@@ -85,4 +94,7 @@ class Previewer:
         columns = to_plan_columns(preview, planned.kind, planned.parent_id)
         self.made.add(plan_id)
         await self._send.send(PlanPreviewed(columns, orders))
+        traded = [accounts[name] for name in names]
+        subject = f"plan {plan_id}: prices"
+        self._nursery.start_soon(supervised, self._send, None, subject, self._gatherer.follow_quotes, plan, traded)
         return Answered("previewed", preview.confirmation)

@@ -104,7 +104,7 @@ class PlanService:
                 dead_man = DeadMan(desk, lifecycle.wanted_switches)
                 nursery.start_soon(keep_running, self._send, None, "dead man's switches", dead_man.run)
                 prechecks = Prechecks(http, lambda account: self._clients.clock_of(account.site))
-                previewer = Previewer(self._facts, self._gatherer, prechecks, self._reader, self._send)
+                previewer = Previewer(self._facts, self._gatherer, prechecks, self._reader, self._send, nursery)
                 answering = Answering(desk, self._facts, previewer, lifecycle, self._running, nursery)
                 requests = Requests(self._reader, self._send, answering.handle)
                 await keep_running(self._send, None, "requests", requests.run)

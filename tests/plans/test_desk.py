@@ -131,6 +131,14 @@ async def test_every_account_gets_exactly_one_order(tmp_path: Path) -> None:
         assert rows == [(1, 1, "placed", "0", 1), (2, 1, "placed", "0", 1), (3, 1, "placed", "0", 1)]
 
 
+async def test_a_plan_is_sending_until_its_orders_are_answered(tmp_path: Path) -> None:
+    async with trading(tmp_path) as world:
+        runner = world.runner()
+        assert runner.is_sending
+        await is_accepted(world, runner)
+        assert not runner.is_sending
+
+
 async def test_an_order_whose_reply_is_lost_is_found_and_not_sent_again(tmp_path: Path) -> None:
     async with trading(tmp_path, accounts=1) as world:
         lost = json.dumps({"code": "50004", "msg": "API endpoint request timeout", "data": []})

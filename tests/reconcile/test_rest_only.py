@@ -18,6 +18,7 @@ from okxsync import daemon
 from okxsync.config.location import Location
 from okxsync.config.settings import load
 from okxsync.messages import WantedChannels
+from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.timings import TIMINGS, Timings
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
@@ -101,6 +102,26 @@ async def start(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, aut
             nursery.cancel_scope.cancel()
 
     return started
+
+
+async def test_nothing_is_fetched_while_something_more_urgent_needs_the_machine(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    virtual_time(monkeypatch, autojump_clock)
+    found = Accounts(tmp_path, desk, 1, "account")
+    urgent = True
+    source = RestOnlySource(found.accounts.reads, found.accounts.clients.of, TIMINGS, lambda: urgent)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(found.accounts.write, 0.5)
+        nursery.start_soon(found.accounts.reconciler(source).run)
+        await trio.sleep(20)
+        transfer(found)
+        await trio.sleep(20)
+        assert not found.asked()
+        urgent = False
+        await trio.sleep(TIMINGS.poll_s + TIMINGS.rest_lag_s)
+        assert found.asked()["account/bills"]
+        nursery.cancel_scope.cancel()
 
 
 def now_ms() -> int:

@@ -1,0 +1,133 @@
+"""The checks before a send and the prices that they need, with few reads of the mirror and few requests."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from okxsync.config.settings import Settings, load
+from okxsync.plans.checker import Checker
+from okxsync.plans.children import Child
+from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
+from okxsync.plans.current_facts import CurrentFacts
+from okxsync.plans.gather import FOLLOWED_S, Gatherer
+from okxsync.plans.halt import HaltFile
+from okxsync.plans.running import Running
+from okxsync.rest.clients import Clients
+from okxsync.store.database import Values
+from okxsync.store.engines import Reader
+from tests.plans.cases import BTC, NOW, PLAN_ID, account, plan, preview
+from tests.support.desk import Desk
+from tests.support.live_accounts import virtual_time
+from tests.support.replay import Replay, write_config
+from tests.support.replies import reply
+
+
+class CountingReader(Reader):
+    """Counts its queries."""
+
+    count = 0
+
+    def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+        self.count += 1
+        return super().query(sql, values)
+
+
+class Exchange(httpx.AsyncBaseTransport):
+    """Answers with prices after a tenth of a second, and counts the requests by path."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked[request.url.path.removeprefix("/api/v5/")] += 1
+        await trio.sleep(0.1)
+        row = {"markPx": "100", "last": "100", "buyLmt": "110", "sellLmt": "90"}
+        return reply({"code": "0", "msg": "", "data": [row]})
+
+
+@pytest.fixture
+async def exchange(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> Exchange:
+    virtual_time(monkeypatch, autojump_clock)
+    return Exchange()
+
+
+def settings_of(folder: Path, names: list[str]) -> Settings:
+    text = Replay(1, {}).accounts_toml()
+    head, _, one = text.partition("[[accounts]]")
+    accounts = "".join("[[accounts]]" + one.replace("alpha", name) for name in names)
+    return load(write_config(folder, head + accounts))
+
+
+async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
+    """Return how many queries the checks of an order of each account make; okxsync may not connect these accounts."""
+    settings = settings_of(folder, names)
+    of = plan()
+    children = preview(of, *(account(name) for name in names)).children
+    running = {PLAN_ID: Running(of, list(children), NOW + 60_000, {}, resumed=False)}
+    desk = Desk(folder / "okxsync.db")
+    reader = CountingReader(desk.path)
+    async with httpx.AsyncClient(transport=exchange) as http:
+        clients = Clients(http, settings.accounts)
+        gatherer = Gatherer(http, clients)
+        halt = HaltFile(desk.path)
+        facts = CurrentFacts(settings, desk.path, clients, gatherer, reader, halt, lambda name: "another's", running)
+        checker = Checker(facts, gatherer, running)
+        found: dict[str, Withheld | Shrunk | None] = {}
+
+        async def check(child: Child) -> None:
+            order = ChildOrder(
+                account=child.account,
+                inst_id=child.inst_id,
+                side=child.side,
+                pos_side="",
+                ord_type=child.ord_type,
+                sz=str(child.sz),
+                px=str(child.px),
+                cl_ord_id=child.cl_ord_id,
+                number=child.number,
+                position=child.number,
+                phase=1,
+                body=child.body,
+            )
+            found[child.account] = await checker.check(order)
+
+        async with trio.open_nursery() as nursery:
+            for child in children:
+                nursery.start_soon(check, child)
+    assert found.keys() == set(names)
+    reader.close()
+    desk.database.close()
+    return reader.count
+
+
+async def test_the_accounts_that_are_checked_at_the_time_are_read_together(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    alone = await queries(tmp_path, exchange, ["a0"])
+    assert alone
+    assert await queries(tmp_path, exchange, [f"a{number}" for number in range(20)]) == alone
+
+
+async def test_the_prices_of_a_preview_are_kept_fresh_while_it_may_be_approved(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    settings = settings_of(tmp_path, ["a0", "a1"])
+    of = plan(more="")
+    async with httpx.AsyncClient(transport=exchange) as http, trio.open_nursery() as nursery:
+        gatherer = Gatherer(http, Clients(http, settings.accounts))
+        await gatherer.quotes(of, settings.accounts)
+        nursery.start_soon(gatherer.follow_quotes, of, settings.accounts)
+        for _ in range(10):
+            await trio.sleep(min(of.valid_for, FOLLOWED_S) / 11)
+            before = trio.current_time()
+            ((_, _, instrument),) = await gatherer.quotes(of, settings.accounts)
+            assert instrument == BTC
+            assert trio.current_time() == before, "it has waited for the exchange"
+    asked = exchange.asked["public/mark-price"]
+    await trio.sleep(100)
+    assert exchange.asked["public/mark-price"] == asked
