@@ -114,7 +114,7 @@ class RestOnlySource:
         self._searched = False
 
     async def search(self, busy: Set[object]) -> list[Work]:
-        if self._waits():
+        if self._searched and self._waits():
             return []
         found = await self._reads.in_thread(_search, dict(self._known))
         due = self.due(found, busy, trio.current_time())
