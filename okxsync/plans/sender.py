@@ -8,6 +8,7 @@ body, and in most cases without a byte.
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -112,7 +113,7 @@ class Sender:
         expires = {"expTime": str(request.exp_ms)} if request.exp_ms else {}
         responding = self._http.stream(
             "POST",
-            f"{account.site.rest}/api/v5/{request.path}",
+            _url(account.site.rest, request.path),
             content=request.body.encode(),
             headers={"content-type": "application/json", **expires},
             auth=SignedBy(account, clock),
@@ -135,6 +136,11 @@ class Sender:
             limit = LIMITS[path]
             self._limiters[key] = RateLimiter(Slots(limit.calls, limit.window_s, patience_s=REPLY_S))
         return self._limiters[key]
+
+
+@lru_cache(maxsize=64)
+def _url(rest: str, path: str) -> httpx.URL:
+    return httpx.URL(f"{rest}/api/v5/{path}")  # parsing it takes a tenth of what a request costs
 
 
 class _Attempt:
