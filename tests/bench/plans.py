@@ -2,24 +2,34 @@
 
 The built-in exchange answers each request 100 ms late; it and the daemon share the machine's processors. Times of sends
 are those at which the exchange got the requests, by the same clock as the daemon's. The daemon runs as users run it.
+
+Beside them the daemon mirrors some accounts of ``tests.bench.source``, which sends order frames at a steady rate while
+one more plan is executed: how old are they when a reader sees them, before the plan and during it?
+
+    python -m tests.bench.plans DATABASE SECONDS       # the reader, in a process of its own
 """
 
+import contextlib
 import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import psutil
+import pysqlite3
 import trio
 
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
+from okxsync.sandbox.server.request_log import LoggedRequest
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from tests.bench.measure import Row, spread
 from tests.plans.cases import CONTRACTS
@@ -30,10 +40,17 @@ from tests.support.truth import rows as rows_of
 from tests.support.truth import status_of
 
 LATENCY_S = 0.1
+WATCHED = 4
+RATE = 200
+SECONDS = 20
+ALONE_S = 8.0
+"""For how long the source sends before the plan is executed."""
+POLL_S = 0.002
 HANGS = "a0001"
 HANGS_S = 10.0
 REST_S = 2.0
-IDLE = 0.15
+RESTS_WITHIN_S = 30.0
+IDLE = 0.2
 """The share of a core that the daemon uses at rest: with hundreds of accounts it has some pings to send."""
 READY_WITHIN_S = 300.0
 IP_RATE = 400
@@ -52,13 +69,38 @@ async def _measure(accounts: int, rounds: int) -> list[Row]:
         folder = Path(name)
         async with serve_sandbox(exchange, rate=0.0, tick_s=1.0, dials_per_second=0) as sandbox:
             text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
-            config = write_config(
-                folder, f'[history]\ninitial = "0"\n\n[trading]\nenabled = true\nip_rate = {IP_RATE}\n\n' + text
-            )
-            with processes.daemon(config) as process:
-                await until(lambda: _is_ready(folder / "okxsync.db", 2 * accounts + 1), READY_WITHIN_S)
-                bench = _Bench(sandbox, folder, accounts, psutil.Process(process.pid))
-                return await bench.measure(rounds)
+            with _source() as source:
+                text += _watched(source)
+                config = write_config(
+                    folder, f'[history]\ninitial = "0"\n\n[trading]\nenabled = true\nip_rate = {IP_RATE}\n\n' + text
+                )
+                with processes.daemon(config) as process:
+                    connections = 2 * accounts + 1 + WATCHED
+                    await until(lambda: _is_ready(folder / "okxsync.db", connections), READY_WITHIN_S)
+                    bench = _Bench(sandbox, folder, accounts, psutil.Process(process.pid))
+                    return [*await bench.measure(rounds), await bench.measure_mirror(source)]
+
+
+@contextmanager
+def _source() -> Iterator[Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.bench.source", str(WATCHED), "paced", str(RATE), str(SECONDS)]
+    with Popen(command, stdin=PIPE, stdout=PIPE, bufsize=0) as source:
+        try:
+            yield source
+        finally:
+            source.kill()
+
+
+def _watched(source: Popen[bytes]) -> str:
+    """Return the configuration of the accounts that do not trade."""
+    assert source.stdout
+    origin = f"127.0.0.1:{int(source.stdout.readline())}"
+    lines = ["[sites.source]", f'rest = "http://{origin}"', "dials_per_second = 1000"]
+    lines += [f'{name} = "ws://{origin}/ws/v5/{name}"' for name in ("public", "private", "business")]
+    for number in range(WATCHED):
+        keys = f'api_key = "{number}"\nsecret_key = "s"\npassphrase = "p"\nchannels = ["orders"]'
+        lines += ["[[accounts]]", f'name = "watched{number}"', 'site = "source"', keys]
+    return "\n".join([*lines, ""])
 
 
 def _is_ready(database: Path, connections: int) -> bool:
@@ -119,30 +161,66 @@ class _Bench:
             row("CPU per order, the exchange", [one.exchange_ms for one in free], digits=1),
         ]
 
-    async def _execute(self, without: str = "") -> Measured:
-        """Preview and execute a plan on all accounts; leave out one of them in the times of sends."""
-        sandbox, file = self._sandbox, self._folder / "plan.toml"
+    async def measure_mirror(self, source: Popen[bytes]) -> Row:
+        """Measure how old order frames are when a reader sees them, before and during a plan."""
+        assert source.stdin
+        assert source.stdout
+        await trio.to_thread.run_sync(source.stdout.readline)  # it is ready
+        _, preview = await self._preview()
+        command = [sys.executable, "-m", "tests.bench.plans", str(self._database), str(SECONDS)]
+        ages: list[tuple[int, float]] = []
+
+        async def read() -> None:
+            ages.extend(json.loads((await trio.run_process(command, capture_stdout=True)).stdout))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            source.stdin.write(b"go\n")
+            await trio.sleep(ALONE_S)
+            at_us, sent = await self._send(preview)
+        before = [age for sent_us, age in ages if sent_us < at_us]
+        during = [age for sent_us, age in ages if at_us <= sent_us < max(one.at_us for one in sent) + 1_000_000]
+        name = f"plan on {self._accounts} accounts: visible p50 / p99 of {RATE} frames/s meanwhile"
+        return Row(name, f"{_p50_p99(during)} ms", f"before it: {_p50_p99(before)}", reach="1.2")
+
+    async def _preview(self) -> tuple[float, dict[str, Any]]:
+        """Return a preview of a plan on all accounts that trade, and the milliseconds that it took."""
         await self._rest()
-        file.write_text(CONTRACTS.format(valid_for="60s", contracts=1))
+        file = self._folder / "plan.toml"
+        without = ", ".join(f'"watched{number}"' for number in range(WATCHED))
+        text = CONTRACTS.format(valid_for="60s", contracts=1)
+        file.write_text(text.replace("[accounts]", f"[accounts]\nexclude = [{without}]"))
         began = trio.current_time()
-        preview = json.loads(await _run(self._folder, "plan", "preview", str(file), "--json"))
-        preview_ms = (trio.current_time() - began) * 1000
-        plan_id, ready = preview["plan"]["plan_id"], sum(one["state"] == "ready" for one in preview["orders"])
-        sandbox.requests.clear()
-        before = self._cpu_s()
-        await _run(self._folder, "plan", "execute", plan_id, "--confirm", preview["confirm"], "--no-wait")
-        await until(lambda: len(sandbox.requests.of(path="trade/order")) >= ready)
-        used = [(after - earlier) * 1000 / ready for after, earlier in zip(self._cpu_s(), before, strict=True)]
-        at_us = rows_of(self._database, "SELECT max(at) AS at FROM requests WHERE kind = 'execute'")[0]["at"]
-        sent = sorted(one.at_us for one in sandbox.requests.of(path="trade/order") if one.account != without)
-        ended = f"SELECT state FROM plans WHERE plan_id = '{plan_id}' AND ended_at IS NOT NULL"
-        await until(lambda: bool(rows_of(self._database, ended)))
+        found: dict[str, Any] = json.loads(await _run(self._folder, "plan", "preview", str(file), "--json"))
+        ready = sum(one["state"] == "ready" for one in found["orders"])
         print(f"{ready} of {self._accounts} ready", file=sys.stderr)
+        return (trio.current_time() - began) * 1000, found
+
+    async def _send(self, preview: dict[str, Any]) -> tuple[int, list[LoggedRequest]]:
+        """Execute a plan; return when it was requested, in microseconds, and its orders' requests when all are sent."""
+        requests = self._sandbox.requests
+        requests.clear()
+        ready = sum(one["state"] == "ready" for one in preview["orders"])
+        plan_id = preview["plan"]["plan_id"]
+        await _run(self._folder, "plan", "execute", plan_id, "--confirm", preview["confirm"], "--no-wait")
+        await until(lambda: len(requests.of(path="trade/order")) >= ready)
+        at_us = rows_of(self._database, "SELECT max(at) AS at FROM requests WHERE kind = 'execute'")[0]["at"]
+        return at_us, requests.of(path="trade/order")
+
+    async def _execute(self, without: str = "") -> Measured:
+        """Preview and execute a plan; leave out an account in the times of sends."""
+        preview_ms, preview = await self._preview()
+        before = self._cpu_s()
+        at_us, requests = await self._send(preview)
+        used = [(after - earlier) * 1000 / len(requests) for after, earlier in zip(self._cpu_s(), before, strict=True)]
+        sent = sorted(one.at_us for one in requests if one.account != without)
+        ended = f"SELECT 1 FROM plans WHERE plan_id = '{preview['plan']['plan_id']}' AND ended_at IS NOT NULL"
+        await until(lambda: bool(rows_of(self._database, ended)))
         return Measured(preview_ms, (sent[0] - at_us) / 1000, (sent[-1] - sent[0]) / 1000, *used)
 
     async def _rest(self) -> None:
         """Wait until the daemon has done what it does at its start or after a plan."""
-        with trio.fail_after(READY_WITHIN_S):
+        with trio.move_on_after(RESTS_WITHIN_S):
             while True:
                 before = self._cpu_s()[0]
                 await trio.sleep(REST_S)
@@ -162,3 +240,31 @@ async def _run(folder: Path, *arguments: str) -> str:
     if result.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(arguments)}: exit {result.returncode}: {text}")
     return text
+
+
+def _p50_p99(ages: list[float]) -> str:
+    parts = statistics.quantiles(ages, n=100)
+    return f"{parts[49]:.0f} / {parts[98]:.0f}"
+
+
+def _watch(database: str, seconds: float) -> list[tuple[int, float]]:
+    """Return when each new order of the source was sent, in microseconds, and its age in milliseconds when visible."""
+    found: list[tuple[int, float]] = []
+    ends = time.monotonic() + seconds
+    with contextlib.closing(pysqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as db:
+        rowid = db.execute("SELECT max(rowid) FROM orders").fetchone()[0] or 0
+        query = "SELECT rowid, account, cl_ord_id FROM orders WHERE rowid > ? ORDER BY rowid"
+        while (polled := time.monotonic()) < ends:
+            rows = db.execute(query, [rowid]).fetchall()
+            seen_us = time.time_ns() // 1000
+            for _, account, cl_ord_id in rows:
+                if account.startswith("watched"):
+                    sent_us = int(cl_ord_id[1:])
+                    found.append((sent_us, (seen_us - sent_us) / 1000))
+            rowid = rows[-1][0] if rows else rowid
+            time.sleep(max(0.0, polled + POLL_S - time.monotonic()))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(_watch(sys.argv[1], float(sys.argv[2]))))
