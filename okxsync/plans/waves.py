@@ -112,12 +112,12 @@ def _decide_others(
     members = [one for one in everything if not one.cancels or breakers.canceled]
     if not any(one.state is ChildState.READY for one in members):
         return Decision(cancel_resting=_cancels_resting(members, policy))
-    if stopped := _stopped(members, _of_phase(everything), policy, breakers, now_ms, valid_until_ms):
+    in_phase = _of_phase(everything)
+    if stopped := _stopped(members, in_phase, policy, breakers, now_ms, valid_until_ms):
         return stopped
     until_end = valid_until_ms - LAST_MS
     if paused := _paused(members, policy, breakers):
         return Decision(paused=paused, wake_ms=until_end, detail=paused)
-    in_phase = _of_phase(everything)
     room = WAVE - sum(one.state in IN_FLIGHT for one in members)
     allowed, canary_ends_ms = _allowed([one for one in in_phase if not one.cancels], policy)
     due = [one for one in allowed if one.not_before_ms <= now_ms]
@@ -146,9 +146,10 @@ def _stopped(
     if refused and policy.on_reject != "continue":
         detail = f"an order was refused ({refused[-1].code}), and on_reject is {policy.on_reject}"
         return Decision(withhold="stopped", cancel_resting=_cancels_resting(members, policy), detail=detail)
-    planned = sum(one.state is not ChildState.SKIPPED for one in members)
-    if refused and policy.stop_at is not None and len(refused) >= policy.stop_at * planned:
-        return Decision(withhold="stopped", detail=f"{len(refused)} of {planned} orders were refused")
+    if refused and policy.stop_at is not None:
+        planned = sum(one.state is not ChildState.SKIPPED for one in members)
+        if len(refused) >= policy.stop_at * planned:
+            return Decision(withhold="stopped", detail=f"{len(refused)} of {planned} orders were refused")
     if code := _repeated_code(members, refused):
         return Decision(withhold="stopped", detail=f"{EQUAL_CODES} refusals in a row with code {code}")
     if breakers.doubted_share > DOUBTED_SHARE:
@@ -199,6 +200,8 @@ def _is_accepted(members: Sequence[Member], canary: set[int]) -> bool:
 
 
 def _canary_failed(members: Sequence[Member], policy: Policy, now_ms: int) -> bool:
+    if not policy.canary:
+        return False
     canary = _canary(members, policy)
     if _is_accepted(members, canary) or all(one.position in canary for one in members if one.state not in ENDED):
         return False  # or there are no others
@@ -212,6 +215,8 @@ def _canary_failed(members: Sequence[Member], policy: Policy, now_ms: int) -> bo
 def _allowed(members: Sequence[Member], policy: Policy) -> tuple[list[Member], int | None]:
     """Return the children that may be sent now, and when the canary's time ends; None: it does not matter."""
     ready = [one for one in members if one.state is ChildState.READY]
+    if not policy.canary:
+        return ready, None
     canary = _canary(members, policy)
     if _is_accepted(members, canary):
         return ready, None
