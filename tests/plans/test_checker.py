@@ -1,6 +1,9 @@
 """The checks before a send and the prices that they need, with few reads of the mirror and few requests."""
 
+import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,11 @@ from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.gather import FOLLOWED_S, Gatherer
 from okxsync.plans.halt import HaltFile
+from okxsync.plans.preview import Preview
 from okxsync.plans.running import Running
 from okxsync.rest.clients import Clients
+from okxsync.runtime import clock
+from okxsync.runtime.clock import steady_s
 from okxsync.store.database import Values
 from okxsync.store.engines import Reader
 from tests.plans.cases import BTC, NOW, PLAN_ID, account, plan, preview
@@ -46,7 +52,7 @@ class Exchange(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.asked[request.url.path.removeprefix("/api/v5/")] += 1
         await trio.sleep(0.1)
-        row = {"markPx": "100", "last": "100", "buyLmt": "110", "sellLmt": "90"}
+        row = {"markPx": "100", "last": "100", "buyLmt": "110", "sellLmt": "90", "ts": str(time.time_ns() // 1_000_000)}
         return reply({"code": "0", "msg": "", "data": [row]})
 
 
@@ -63,12 +69,15 @@ def settings_of(folder: Path, names: list[str]) -> Settings:
     return load(write_config(folder, head + accounts))
 
 
-async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
-    """Return how many queries the checks of an order of each account make; okxsync may not connect these accounts."""
+@asynccontextmanager
+async def checking(
+    folder: Path, exchange: Exchange, names: list[str]
+) -> AsyncIterator[tuple[Checker, CurrentFacts, CountingReader, Preview]]:
+    """A plan on accounts that okxsync may not connect."""
     settings = settings_of(folder, names)
     of = plan()
-    children = preview(of, *(account(name) for name in names)).children
-    running = {PLAN_ID: Running(of, list(children), NOW + 60_000, {}, resumed=False)}
+    found = preview(of, *(account(name) for name in names))
+    running = {PLAN_ID: Running(of, list(found.children), NOW + 60_000, {}, resumed=False)}
     desk = Desk(folder / "okxsync.db")
     reader = CountingReader(desk.path)
     async with httpx.AsyncClient(transport=exchange) as http:
@@ -76,8 +85,15 @@ async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
         gatherer = Gatherer(http, clients)
         halt = HaltFile(desk.path)
         facts = CurrentFacts(settings, desk.path, clients, gatherer, reader, halt, lambda name: "another's", running)
-        checker = Checker(facts, gatherer, running)
-        found: dict[str, Withheld | Shrunk | None] = {}
+        yield Checker(facts, gatherer, running), facts, reader, found
+    reader.close()
+    desk.database.close()
+
+
+async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
+    """Return how many queries the checks of an order of each account make."""
+    found: dict[str, Withheld | Shrunk | None] = {}
+    async with checking(folder, exchange, names) as (checker, _, reader, previewed):
 
         async def check(child: Child) -> None:
             order = ChildOrder(
@@ -97,11 +113,9 @@ async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
             found[child.account] = await checker.check(order)
 
         async with trio.open_nursery() as nursery:
-            for child in children:
+            for child in previewed.children:
                 nursery.start_soon(check, child)
     assert found.keys() == set(names)
-    reader.close()
-    desk.database.close()
     return reader.count
 
 
@@ -131,3 +145,14 @@ async def test_the_prices_of_a_preview_are_kept_fresh_while_it_may_be_approved(
     asked = exchange.asked["public/mark-price"]
     await trio.sleep(100)
     assert exchange.asked["public/mark-price"] == asked
+
+
+async def test_a_clock_that_was_measured_badly_is_measured_again(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async with checking(tmp_path, exchange, ["a0"]) as (_, facts, _, _):
+        ahead_s = clock.now_us() / 1e6 - steady_s()
+        clock.current.measured(ahead_s - 0.4, ahead_s + 0.4)
+        system = await facts.of_system(plan(), [])
+    assert system.clock_error_ms < 60, "half of the round trip"
+    assert exchange.asked["public/time"] == 1
