@@ -8,7 +8,7 @@ account is skipped for a reason.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -201,10 +201,10 @@ class Gatherer:
         self, client: AccountClient, plan: Plan, facts: AccountFacts, fresh_s: float, sizes: bool
     ) -> AccountFacts:
         names = list(dict.fromkeys(leg.instrument for leg in plan.legs))
-        instruments: dict[str, Instrument] = {}
-        config: dict[str, Any] = {}
-        asking: list[Asking] = [partial(self._config, client, config, fresh_s)]
-        asking += [partial(self._instrument, client, name, instruments, sizes) for name in names]
+        config = dict(self._known_config(client, fresh_s))
+        instruments = {} if sizes else self._known_instruments(client, names)
+        asking: list[Asking] = [] if config else [partial(self._config, client, config)]
+        asking += [partial(self._instrument, client, name, instruments) for name in names if name not in instruments]
         await _side_by_side(asking)
         facts = replace(facts, instruments=instruments, **facts_of_config(config))
         if not sizes:
@@ -225,21 +225,25 @@ class Gatherer:
         await _side_by_side(asking)
         return replace(facts, levers=levers, max_sizes=max_sizes, takers=takers)
 
-    async def _config(self, client: AccountClient, into: dict[str, Any], fresh_s: float) -> None:
+    def _known_config(self, client: AccountClient, fresh_s: float) -> Row:
         known = self._configs.get(client.name)
-        if not known or known[0] is not client or trio.current_time() - known[1] >= fresh_s:
-            row = await _first(client, "account/config", {}, rejected_is_empty=False)
-            known = self._configs[client.name] = client, trio.current_time(), row
-        into.update(known[2])
+        is_fresh = known and known[0] is client and trio.current_time() - known[1] < fresh_s
+        return known[2] if known and is_fresh else {}
 
-    async def _instrument(self, client: AccountClient, name: str, into: dict[str, Instrument], always: bool) -> None:
-        key = client.name, name
-        known = self._instruments.get(key)
-        if always or known is None or _now_ms() - known.at_ms > INSTRUMENT_FRESH_MS:
-            row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
-            known = read_instrument(row) if row else None
-        if known is not None:
-            self._instruments[key] = into[name] = known
+    def _known_instruments(self, client: AccountClient, names: Iterable[str]) -> dict[str, Instrument]:
+        oldest_ms = _now_ms() - INSTRUMENT_FRESH_MS
+        known = {name: one for name in names if (one := self._instruments.get((client.name, name)))}
+        return {name: one for name, one in known.items() if one.at_ms >= oldest_ms}
+
+    async def _config(self, client: AccountClient, into: dict[str, Any]) -> None:
+        row = await _first(client, "account/config", {}, rejected_is_empty=False)
+        self._configs[client.name] = client, trio.current_time(), row
+        into.update(row)
+
+    async def _instrument(self, client: AccountClient, name: str, into: dict[str, Instrument]) -> None:
+        row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
+        if row and (found := read_instrument(row)):
+            self._instruments[client.name, name] = into[name] = found
 
 
 def with_answers(facts: AccountFacts, answered: AccountFacts) -> AccountFacts:
@@ -255,6 +259,8 @@ async def _side_by_side(asking: Sequence[Asking]) -> None:
     Raises:
         RestError: a request has failed; the first error.
     """
+    if not asking:
+        return
     errors: list[RestError] = []
 
     async def one(ask: Asking) -> None:
