@@ -23,9 +23,10 @@ TO_VERIFY: Final[Mapping[str, tuple[str, ...]]] = {
     "orders-algo": ("algo orders",),
     "account": ("balances",),
     "positions": ("positions",),
-    "balance_and_position": ("new bills", "positions"),
+    "balance_and_position": ("new bills", "positions", "balances"),
 }
-"""What shows whether a live channel has pushed everything."""
+"""What shows whether a live channel has pushed everything, and repairs what it has not: a bill whose time lies before a
+later event shows nothing, so the balances are stored too."""
 
 UNFILLED_KEPT_MS: Final = 2 * 3600 * 1000
 """Orders that were cancelled without a fill are in no list after two hours (OKX docs: GET trade/orders-history)."""

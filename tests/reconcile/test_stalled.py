@@ -430,6 +430,26 @@ async def test_a_bill_that_has_an_event_shows_that_its_channel_is_stalled(
         assert "balance_and_position: channel stalled" in (await accounts.stalled() or "")
 
 
+async def test_an_event_that_was_lost_before_a_later_one_is_repaired_by_the_verification(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    """The later event hides that the channel had stalled; no other channel reports balances."""
+    balances = "SELECT ccy, cash_bal FROM balances ORDER BY ccy"
+    async with start("balance_and_position") as accounts:
+        accounts.push("balance_and_position", change("5", now_ms()))
+        await trio.sleep(20)
+        lost_ms = now_ms()
+        await trio.sleep(3)
+        accounts.push("balance_and_position", change("9", now_ms()))
+        bitcoin = {"ccy": "BTC", "cashBal": "1", "uTime": str(lost_ms)}
+        accounts.report("account/balance", {"uTime": str(now_ms()), "details": [bitcoin, cash("9", now_ms())]})
+        bill = {"billId": "1", "type": "1", "ts": str(lost_ms), "balChg": "1", "ccy": "BTC"}
+        accounts.report("account/bills", bill)
+        covered = "SELECT 1 FROM coverage WHERE covered_until > ?"
+        await until(lambda: bool(accounts.live.desk.rows(covered, lost_ms * 1000)))
+        assert accounts.live.desk.rows(balances) == [("BTC", "1"), ("USDT", "9")]
+
+
 @pytest.mark.parametrize(("billed", "dead"), [(True, True), (False, False)])
 async def test_a_changed_position_shows_that_the_events_are_stalled_only_with_a_bill_of_it(
     start: Start, autojump_clock: MockClock, billed: bool, dead: bool
