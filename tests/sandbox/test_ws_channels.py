@@ -181,9 +181,9 @@ async def test_regular_snapshots_come_unless_update_interval_is_0(sandbox: Sandb
     sandbox.terms.snapshot_s = 0.2
     none = json.dumps({"updateInterval": "0"})
     async with talk(sandbox, member=alpha) as regular, talk(sandbox, member=alpha) as events_only:
+        began, counts = trio.current_time(), Counter[str]()
         await regular.subscribe("account", POSITIONS)
         await events_only.subscribe({"channel": "account", "extraParams": none}, {**POSITIONS, "extraParams": none})
-        began, counts = trio.current_time(), Counter[str]()
         while min(counts["account"], counts["positions"]) < 4:
             frame = await regular.receive()
             counts[frame.get("arg", {}).get("channel")] += "eventType" in frame
