@@ -32,6 +32,7 @@ from okxsync.mirror.freshness import (
 from okxsync.mirror.kinds import Kind, moment, moment_or_none
 from okxsync.mirror.known import Known, read_known
 from okxsync.mirror.rows import Row
+from okxsync.mirror.screen import Screen
 from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
 from okxsync.runtime.clock import now_us
 from okxsync.store.engines import open_reader
@@ -203,6 +204,10 @@ class Mirror:
     def frames(self, wanted: FrameFilter, *, only_new: bool = False) -> FrameReader:
         """Return a reader of the raw log, as ``okxsync log`` prints it; not public."""
         return FrameReader(self._db, wanted, only_new=only_new)
+
+    def screen(self) -> Screen:
+        """Return what reads the rows and the proof that ``okxsync terminal`` shows; not public."""
+        return Screen(self._db, self._location)
 
     @contextmanager
     def snapshot(self) -> Iterator[datetime]:

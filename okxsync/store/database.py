@@ -247,6 +247,10 @@ class Engine(Protocol):
         """Whether there is anything at this location."""
         ...
 
+    def identity(self) -> object:
+        """Return what differs if another database is at this location than before; None if there is none."""
+        ...
+
     def space(self) -> Space: ...
 
     def written_at(self) -> float:

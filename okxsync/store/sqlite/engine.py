@@ -53,6 +53,13 @@ class SqliteEngine:
     def exists(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > 0
 
+    def identity(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def space(self) -> Space:
         return files.space(self._path)
 
