@@ -1,0 +1,289 @@
+"""The routes of the terminal: the page, the login, and the socket; and the tasks that run while it is served.
+
+One nursery has the reader's thread, the heartbeat, and a task for each connection. They end with the block.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+import trio
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from okxsync.config.location import Location
+from okxsync.runtime.clock import now_us
+from okxsync.terminal.access import Origins, Refused, Session, Sessions, new_token
+from okxsync.terminal.hub import CUT_S, Browser, Hub
+from okxsync.terminal.reader import Reader, Update
+from okxsync.terminal.streams import Peer, Streams
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIFramework
+
+BROWSERS: Final = 50
+HEARTBEAT_S: Final = 1.0
+FIRST_S: Final = 5.0
+"""A page must send its first message, and a login its token, within this time."""
+MAX_BODY: Final = 4096
+BAD_MESSAGE, NO_SESSION, SILENT, TOO_MANY = 4400, 4401, 4408, 4429
+"""Closing codes, see ``topics``."""
+PAGE: Final = Path(__file__).with_name("page")
+TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".woff2": "font/woff2",
+}
+"""Only files of these types are served."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where the terminal is served; ``tls`` None: plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which browsers may call it."""
+        if self.host in ("127.0.0.1", "localhost"):
+            return ("127.0.0.1", "localhost")
+        return (f"[{self.host}]" if ":" in self.host else self.host,)
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    def url(self, token: str = "") -> str:
+        """Return the address to open. What follows the ``#`` is in no log, and no request carries it."""
+        return f"{self.scheme}://{self.names[0]}:{self.port}/" + (f"#token={token}" if token else "")
+
+
+class _FromPage(msgspec.Struct):
+    """A message of the page, see ``topics``."""
+
+    key: str | None = None
+    epoch: str | None = None
+    sub: dict[str, int | None] | None = None
+    ack: dict[str, int] | None = None
+
+
+class _Login(msgspec.Struct):
+    token: str
+
+
+class Server:
+    """The routes."""
+
+    def __init__(self, hub: Hub, sessions: Sessions, address: Address, streams: Streams) -> None:
+        self._hub = hub
+        self._sessions = sessions
+        self._streams = streams
+        self._is_secure = address.tls is not None
+        self._cookie = f"okxsync-{address.port}"
+        self._files = read_page(PAGE)
+        routes = [
+            Route("/", self._file),
+            Route("/page/{path:path}", self._file),
+            Route("/session", self._login, methods=["POST"]),
+            WebSocketRoute("/ws", self._socket),
+        ]
+        self.app: Final = guarded(Starlette(routes=routes), Origins(address.names, address.port, address.scheme))
+
+    async def _file(self, request: Request) -> Response:
+        found = self._files.get(request.path_params.get("path", "index.html"))
+        if found is None:
+            return PlainTextResponse("not found\n", 404)
+        content, media_type = found
+        return Response(content, media_type=media_type)
+
+    async def _login(self, request: Request) -> Response:
+        body = b""
+        with trio.move_on_after(FIRST_S) as deadline:
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    body += part
+                    if len(body) > MAX_BODY:
+                        return PlainTextResponse("too long\n", 413, {"Connection": "close"})
+        if deadline.cancelled_caught:
+            return PlainTextResponse("too slow\n", 408, {"Connection": "close"})
+        try:
+            token = msgspec.json.decode(body, type=_Login).token
+        except msgspec.DecodeError:
+            return PlainTextResponse("not understood\n", 400)
+        found = self._sessions.login(token)
+        if isinstance(found, Refused):
+            return PlainTextResponse(f"{found.reason}\n", found.status)
+        response = Response(msgspec.json.encode({"key": found.key}), media_type="application/json")
+        response.set_cookie(self._cookie, found.cookie, httponly=True, samesite="strict", secure=self._is_secure)
+        return response
+
+    async def _socket(self, websocket: WebSocket) -> None:
+        try:
+            await websocket.accept()
+            code = await self._follow(websocket)
+            with trio.move_on_after(FIRST_S):
+                await websocket.close(code)
+        except* WebSocketDisconnect:
+            pass
+
+    async def _follow(self, websocket: WebSocket) -> int:
+        """Send the page what it has subscribed to, until it is to be closed with the code that is returned."""
+        first = None
+        with trio.move_on_after(FIRST_S):
+            first = await _receive(websocket)
+        if first is None or first.key is None or first.sub is None:
+            return BAD_MESSAGE
+        session = self._sessions.find(websocket.cookies.get(self._cookie, ""), first.key)
+        if session is None:
+            return NO_SESSION
+        if len(self._hub.browsers) >= BROWSERS:
+            return TOO_MANY
+        peer: Peer = (websocket.client.host, websocket.client.port) if websocket.client else ("", 0)
+        self._streams.keep(peer)
+        code = SILENT
+        with self._hub.joined(lambda: self._streams.cut(peer)) as browser, browser.scope:
+            self._take(browser, first)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_send, websocket, browser)
+                code = await self._receive_all(websocket, browser, session)
+                nursery.cancel_scope.cancel(reason="the page is closed")
+        return code
+
+    async def _receive_all(self, websocket: WebSocket, browser: Browser, session: Session) -> int:
+        """Take the messages of the page; return why it is to be closed."""
+        while True:
+            message = await _receive(websocket)
+            if message is None:
+                return BAD_MESSAGE
+            if not self._sessions.use(session):
+                return NO_SESSION
+            self._take(browser, message)
+
+    def _take(self, browser: Browser, message: _FromPage) -> None:
+        if message.sub is not None:
+            browser.pointer.subscribe(message.sub, same_epoch=message.epoch == self._hub.epoch)
+        if message.ack is not None:
+            browser.pointer.acknowledge(message.ack)
+        browser.wake()
+
+
+async def _receive(websocket: WebSocket) -> _FromPage | None:
+    """Return the next message; None if it is not understood."""
+    received = await websocket.receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    try:
+        return msgspec.json.decode(received.get("text") or "", type=_FromPage)
+    except msgspec.DecodeError:
+        return None
+
+
+async def _send(websocket: WebSocket, browser: Browser) -> None:
+    while True:
+        message = await browser.next()
+        with browser.sending():
+            await websocket.send_text(message)
+
+
+def read_page(folder: Path) -> Mapping[str, tuple[bytes, str]]:
+    """Return the files of the page with their types, by their path: no other file can be asked for."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), TYPES[path.suffix])
+        for path in folder.rglob("*")
+        if path.suffix in TYPES and path.is_file()
+    }
+
+
+def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:
+    """Return an app that refuses foreign requests, and adds the security headers to each answer."""
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        headers = Headers(scope=scope)
+        acts = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
+        refused = origins.refuse(headers, acts=acts)
+        more = origins.headers(headers.get("host", ""))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                MutableHeaders(scope=message).update(more)
+            await send(message)
+
+        if refused is None:
+            await app(scope, receive, send_with_headers)
+            return
+        response = PlainTextResponse(f"{refused.reason}\n", refused.status, {"Connection": "close"})
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send_with_headers).send_denial_response(response)
+        else:
+            await response(scope, receive, send_with_headers)
+
+    return guard
+
+
+@asynccontextmanager
+async def serve_terminal(
+    location: Location,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    token: str | None = None,
+    cut_s: float = CUT_S,
+) -> AsyncIterator[tuple[Address, str]]:
+    """Serve the terminal of a database while the block runs; yields its address and the token.
+
+    Args:
+        port: 0 selects a free one.
+        token: Default: a new one.
+        cut_s: For how long a page may acknowledge nothing.
+
+    Raises:
+        OSError: the port is not available.
+    """
+    token = token or new_token()
+    hub = Hub(new_token(), now_us, cut_s)
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    address = Address(host, listeners[0].socket.getsockname()[1], tls)
+    streams = Streams(tls)
+    server = Server(hub, Sessions(token), address, streams)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(streams.serve, cast("ASGIFramework", server.app), listeners)
+        nursery.start_soon(_beat, hub, streams)
+        nursery.start_soon(_read, location, hub)
+        yield address, token
+        nursery.cancel_scope.cancel(reason="the terminal closes")
+
+
+async def _beat(hub: Hub, streams: Streams) -> None:
+    while True:
+        hub.beat()
+        hub.cut_silent()
+        streams.cut_strangers()
+        await trio.sleep(HEARTBEAT_S)
+
+
+async def _read(location: Location, hub: Hub) -> None:
+    """Run the reader in a thread of its own until cancelled."""
+
+    def publish(update: Update) -> None:
+        trio.from_thread.run_sync(hub.publish, update)
+
+    reader = Reader(location, publish)
+    await trio.to_thread.run_sync(reader.run, trio.from_thread.check_cancelled, limiter=trio.CapacityLimiter(1))
