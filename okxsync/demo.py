@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
+from rich.console import Console
 from rich.live import Live
 
 from okxsync import daemon
@@ -44,14 +45,26 @@ max_plan_usd = 50000
 max_day_usd = 1000000
 instruments = ["BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USDT"]
 """
+INSTRUMENTS: Final = [f'{{ channel = "instruments", instType = "{inst_type}" }}' for inst_type in ("SWAP", "SPOT")]
+"""The terminal shows sizes in coin by them."""
 _DEMO_NAME: Final = re.compile("demo[0-9]+")
 
 
-async def demo(*, accounts: int, database: Location | None, for_s: float | None, plans: bool = False) -> None:
+async def demo(
+    *,
+    accounts: int,
+    database: Location | None,
+    for_s: float | None,
+    plans: bool = False,
+    terminal: bool = False,
+    open_browser: bool = False,
+) -> None:
     """Trade on a local exchange, mirror it, and show the status until Ctrl-C or for ``for_s`` seconds.
 
     Args:
         plans: Let all accounts but the last one trade by plans, and print how to use them from another terminal.
+        terminal: Serve ``okxsync terminal`` over it, and print the address to open.
+        open_browser: Open it in the browser.
 
     Raises:
         StoreError: the database cannot be used, or contains accounts that are not of a demo.
@@ -66,13 +79,15 @@ async def demo(*, accounts: int, database: Location | None, for_s: float | None,
         rate = 0.0 if plans else RATE
         async with serve_sandbox(exchange, rate=rate, seed=1) as sandbox, trio.open_nursery() as nursery:
             text = f"database = {json.dumps(str(path))}\n"
-            text += _trading_config(sandbox, names) if plans else sandbox.accounts_toml()
+            text += _trading_config(sandbox, names) if plans else sandbox.accounts_toml(market=INSTRUMENTS)
             config = folder / "accounts.toml"
             config.touch(mode=0o600)
             config.write_text(text)
             settings = load(config)
             show = Show(path, config if plans else None)
             nursery.start_soon(show.run)
+            if terminal:
+                nursery.start_soon(_serve_terminal, path, show.console, open_browser)
             await daemon.run(settings, path, for_s=for_s)
             nursery.cancel_scope.cancel(reason="the daemon has ended")
         if show.last:
@@ -108,6 +123,15 @@ class Show:
                 await trio.sleep(POLL_S)
 
 
+async def _serve_terminal(location: Location, shown: Console, open_browser: bool) -> None:
+    from okxsync.terminal.command import opened
+    from okxsync.terminal.server import serve_terminal
+
+    async with serve_terminal(location) as (address, token), opened(address.url(token) if open_browser else None):
+        shown.print(f"open {address.url(token)}", soft_wrap=True, highlight=False)
+        await trio.sleep_forever()
+
+
 def _reject_other_accounts(database: Location) -> None:
     """The daemon marks accounts that are not configured as removed, so a demo must not open a real database."""
     if not engine_of(database).exists():
@@ -119,7 +143,7 @@ def _reject_other_accounts(database: Location) -> None:
 def _trading_config(sandbox: Sandbox, names: Sequence[str]) -> str:
     """Return the configuration: all accounts but the last one may trade."""
     lines = {name: ["trading = true", 'groups = ["desk"]'] for name in names[: max(1, len(names) - 1)]}
-    return sandbox.accounts_toml(lines) + TRADING
+    return sandbox.accounts_toml(lines, INSTRUMENTS) + TRADING
 
 
 @contextmanager

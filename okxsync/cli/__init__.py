@@ -25,6 +25,7 @@ from okxsync.cli.prune import prune
 from okxsync.cli.run import run
 from okxsync.cli.sandbox import sandbox
 from okxsync.cli.status import status
+from okxsync.cli.terminal import terminal
 from okxsync.cli.typer_patch import skip_pydantic
 from okxsync.cli.verify import verify
 from okxsync.runtime.text import CONTROL_ESCAPES
@@ -36,7 +37,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, which hold secrets
 )
-for _command in (init, check, run, status, backfill, verify, log, prune, sandbox, demo, halt, resume, misfires):
+_COMMANDS = (
+    *(init, check, run, status, terminal, backfill, verify, log, prune, sandbox, demo),
+    *(halt, resume, misfires),
+)
+for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(plan, name="plan")
 

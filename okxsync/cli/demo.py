@@ -20,6 +20,10 @@ def demo(
     plans: Annotated[
         bool, typer.Option("--plans", help="Let plans trade: the accounts wait for `okxsync plan` in another terminal.")
     ] = False,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Serve `okxsync terminal` over it, and print the address to open.")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="The same, and open it in the browser.")] = False,
 ) -> None:
     """Try it: run a local exchange with accounts that trade, mirror them, and show the status.
 
@@ -45,7 +49,14 @@ def demo(
     failed: list[str] = []
     try:
         trio.run(
-            lambda: run_demo(accounts=accounts, database=location_of(db) if db else None, for_s=for_s, plans=plans)
+            lambda: run_demo(
+                accounts=accounts,
+                database=location_of(db) if db else None,
+                for_s=for_s,
+                plans=plans,
+                terminal=terminal or open_,
+                open_browser=open_,
+            )
         )
     except* (daemon.AlreadyRunning, StoreError, OSError) as group:
         failed = [str(error) for error in leaves(group)]

@@ -98,18 +98,19 @@ class Sandbox:
         """Return the address of ``public``, ``private`` or ``business``."""
         return f"ws://127.0.0.1:{self.port}/ws/v5/{endpoint}"
 
-    def accounts_toml(self, more: Mapping[str, Sequence[str]] | None = None) -> str:
+    def accounts_toml(self, more: Mapping[str, Sequence[str]] | None = None, market: Sequence[str] = ()) -> str:
         """Return the accounts.toml that mirrors all members, with one more account for each added key.
 
         Args:
             more: Lines to add to the table of an account, by its name.
+            market: More channels of the market, beside the mark prices; tables of TOML.
         """
         marks = [f'{{ channel = "mark-price", instId = "{inst_id}" }}' for inst_id in self._lasting()]
         lines = ["[sites.sandbox]", f'rest = "{self.url_rest}"']
         lines += [f'{endpoint} = "{self.url_ws(endpoint)}"' for endpoint in ENDPOINTS]
         lines += [f"dials_per_second = {self.terms.dials_per_second or NO_LIMIT}", ""]
         lines += ["[market]", 'site = "sandbox"', "demo = true", "channels = ["]
-        lines += [f"    {mark}," for mark in marks] + ["]"]
+        lines += [f"    {channel}," for channel in (*marks, *market)] + ["]"]
         accounts = [(each.name, each.demo, each.credentials) for each in self.exchange.members.values()]
         for name, credentials, uid in self._hub.keyring.added.values():
             accounts.append((name, self.exchange.members[uid].demo, credentials))
