@@ -1,0 +1,353 @@
+// A view at work: which rows are shown, in which order, and where the cursor is.
+//
+// A view (`views/view.js`) says what there is to show; an item is a row of its topic, or a group of rows.
+
+import { isGroup, isKnown } from "./columns.js";
+import { compile } from "./filter.js";
+import { Layout, makeDraggable } from "./layout.js";
+import { Hold, sorted } from "./order.js";
+import { Table } from "./table.js";
+import { visible } from "./text.js";
+import { age, full } from "./time.js";
+
+const GROUP = "\u0001"; // no key of a row begins with it
+/** Sums over thousands of rows are made anew no more often than this. */
+const SUMS_MS = 250;
+/** So many rows that are gone are kept without looking whether they are shown. */
+const GONE = 1000;
+
+export class Group {
+  constructor(name) {
+    this.group = name;
+    this.items = new Map();
+    this.gone = false;
+    this.memo = new Map();
+  }
+
+  /** Return a value made of all rows of the group, computed once until one of them changes. */
+  get(name, compute) {
+    if (!this.memo.has(name)) this.memo.set(name, compute(this));
+    return this.memo.get(name);
+  }
+}
+
+export class Grid {
+  /** `on.changed()` is called when something that stands in the address has changed. */
+  constructor(view, model, on) {
+    this.view = view;
+    this.model = model;
+    this.on = on;
+    this.hold = new Hold(view.every ?? 1000);
+    this.keys = [];
+    this.seen = new Map(); // key -> whether the row has passed the filter, when it was first seen
+    this.groups = new Map();
+    this.open = new Set();
+    this.waiting = 0; // new rows that a held tape does not show yet
+    this.sort = null;
+    this.by = view.groupOf && !view.groupOnDemand ? "instrument" : null;
+    this.filterText = "";
+    this.setFilter("");
+    this.version = -1;
+    this.rows = []; // those that are chosen, without groups and without what is gone
+    this.footer = [];
+    this.summedAt = -Infinity;
+    this.dragged = -Infinity;
+    view.isOpen = (name) => this.isOpen(name);
+    view.groupNamed = (name) => this.groups.get(GROUP + name);
+    this.layout = new Layout(view.name, view.columns);
+    this.table = new Table(view.title, this.layout.columns(), this, {
+      click: (index, column, event) => this.click(index, column, event),
+      sort: (column) => this.sortBy(column),
+      over: (inside) => (this.hold.over = inside),
+      scroll: (top) => (this.hold.scrolled = view.newestFirst === true && top > 0),
+    });
+    makeDraggable(this.table.head, (cell) => this.table.columnOf(cell).id, {
+      widen: (id, by) => this.arrange(() => this.layout.widen(id, by)),
+      move: (id, before) => this.arrange(() => this.layout.move(id, this.layout.at(before))),
+      done: () => (this.dragged = performance.now()),
+    });
+  }
+
+  /** Change the layout of the columns, and keep it. */
+  arrange(change = () => {}) {
+    change();
+    this.layout.save();
+    this.table.setColumns(this.layout.columns());
+    this.table.paintHead(this.sort, null);
+    this.moveColumn(0);
+    this.paint();
+  }
+
+  // What the table asks for.
+
+  count() {
+    return this.keys.length;
+  }
+
+  keyAt(index) {
+    return this.keys[index];
+  }
+
+  itemAt(index) {
+    return this.item(this.keys[index]);
+  }
+
+  item(key) {
+    if (key.startsWith(GROUP)) return this.groups.get(key);
+    return this.view.topic.rows.get(key) ?? this.view.topic.gone.get(key);
+  }
+
+  kindOf(item, key) {
+    if (isGroup(item)) return `group of-${this.view.truthOf(item).state}${item.gone ? " gone" : ""}`;
+    const gone = !this.view.topic.rows.has(key);
+    return `${this.by ? "member " : ""}of-${this.view.truthOf(item).state}${gone ? " gone" : ""}`;
+  }
+
+  tip(item, column) {
+    const lines = [];
+    const value = column.value(item);
+    if (column.explain) lines.push(column.explain(item));
+    else if (isKnown(value)) lines.push(column.age ? full(value) : visible(String(value)));
+    else lines.push(column.absent?.(item) ?? "not known");
+    lines.push(column.note?.(item));
+    const { state, until, reason } = this.view.truthOf(item);
+    const { changed, received } = !isGroup(item) ? this.view.times(item) : {};
+    if (changed) lines.push(`changed on the exchange ${full(changed)}`);
+    if (received) lines.push(`received ${full(received)}`);
+    lines.push(
+      until ? `proved until ${full(until)} (${age(this.model.age(until))}, ${state})` : `never proved (${state})`,
+    );
+    if (reason) lines.push(visible(reason));
+    return lines.filter(Boolean).join("\n");
+  }
+
+  // What is shown.
+
+  setFilter(text) {
+    this.filterText = text;
+    this.filter = compile(text, this.view.columns);
+    this.hold?.force();
+  }
+
+  rules() {
+    const { view, sort } = this;
+    const column = sort && view.columns.find(({ id }) => id === sort.column);
+    return column ? [{ value: column.sortValue ?? column.value, down: sort.down }, ...view.rules] : view.rules;
+  }
+
+  /** Bring keys up to date with the topic: a new order if it is allowed, otherwise only what came and went. */
+  refresh(force = false) {
+    const { view } = this;
+    const version = view.version();
+    if (force) this.hold.force();
+    const first = this.keys.length === 0;
+    const believed = this.model.truth.best() === "live"; // a page that is lost keeps its order
+    if (force || first || (believed && this.hold.take())) this.reorder();
+    else if (version !== this.version) this.follow();
+    if (force || version !== this.version) this.outdated = true;
+    if (this.believed !== this.model.changes) this.summedAt = -Infinity; // what is stale is so at once
+    this.believed = this.model.changes;
+    this.version = version;
+    if (this.outdated && performance.now() - this.summedAt > SUMS_MS) this.sum();
+  }
+
+  /** Let the sums of groups, and those below the table, be made anew. */
+  sum() {
+    this.summedAt = performance.now();
+    this.outdated = false;
+    this.rows = [];
+    const members = new Map();
+    for (const [key, row] of this.view.topic.rows) {
+      if (!this.seen.get(key)) continue;
+      this.rows.push(row);
+      if (!this.by) continue;
+      const name = this.view.groupOf(row);
+      if (!members.has(name)) members.set(name, new Map());
+      members.get(name).set(key, row);
+    }
+    for (const group of this.groups.values()) {
+      group.memo.clear();
+      group.gone = !members.has(group.group);
+      if (!group.gone) group.items = members.get(group.group); // one whose rows are all gone is shown as it was
+    }
+    this.footer = [
+      ...this.view.footer(this.rows),
+      ...this.view.coverage(this.filter.account).map((part) => ({ ...part, apart: true })),
+    ];
+  }
+
+  reorder() {
+    const { view } = this;
+    const chosen = new Map();
+    this.seen = new Map();
+    for (const [key, item] of view.topic.rows) {
+      const passed = this.filter.test(item);
+      this.seen.set(key, passed);
+      if (passed) chosen.set(key, item);
+    }
+    view.topic.settle();
+    this.outdated = true;
+    this.waiting = 0;
+    this.groups = new Map();
+    const rules = this.rules();
+    if (!this.by) {
+      this.keys = sorted(chosen, rules);
+      return;
+    }
+    for (const [key, item] of chosen) this.groupFor(item).items.set(key, item);
+    const groupRules = this.sort ? rules : view.groupRules;
+    this.keys = [];
+    for (const key of sorted(this.groups, groupRules)) {
+      this.keys.push(key);
+      const { group, items } = this.groups.get(key);
+      if (this.isOpen(group)) this.keys.push(...sorted(items, rules));
+    }
+  }
+
+  groupFor(item) {
+    const name = this.view.groupOf(item);
+    const key = GROUP + name;
+    let group = this.groups.get(key);
+    if (!group) this.groups.set(key, (group = new Group(name)));
+    return group;
+  }
+
+  isOpen(group) {
+    return this.open.has(group) || this.open.has("*");
+  }
+
+  /** Take in what came without moving a row; what went stays in its place until there is a new order. */
+  follow() {
+    const { topic } = this.view;
+    for (const key of topic.replaced ? topic.rows.keys() : topic.added) {
+      if (this.seen.has(key) || !topic.rows.has(key)) continue;
+      const passed = this.filter.test(topic.rows.get(key));
+      this.seen.set(key, passed);
+      if (passed && this.view.newestFirst) this.waiting += 1;
+      else if (passed) this.append(key);
+    }
+    topic.added = [];
+    if (topic.replaced) this.keys = this.keys.filter((key) => this.item(key) !== undefined);
+    topic.replaced = false;
+    if (topic.gone.size > this.keys.length + GONE) this.forget();
+  }
+
+  /** Drop rows that came and went while the order was held: they are shown nowhere. */
+  forget() {
+    const shown = new Set(this.keys);
+    for (const key of this.view.topic.gone.keys()) {
+      if (shown.has(key)) continue;
+      this.view.topic.gone.delete(key);
+      this.seen.delete(key);
+    }
+  }
+
+  append(key) {
+    if (!this.by) {
+      this.keys.push(key);
+      return;
+    }
+    const item = this.item(key);
+    const name = this.view.groupOf(item);
+    const isNew = !this.groups.has(GROUP + name);
+    this.groupFor(item).items.set(key, item);
+    if (isNew) this.keys.push(GROUP + name);
+    else if (this.isOpen(name)) this.insertInto(name, key);
+  }
+
+  insertInto(name, key) {
+    let index = this.keys.indexOf(GROUP + name) + 1;
+    while (index < this.keys.length && !this.keys[index].startsWith(GROUP)) index += 1;
+    this.keys.splice(index, 0, key);
+  }
+
+  paint() {
+    this.table.paint();
+    const { text, kind } = this.keys.length ? { text: "" } : this.emptiness();
+    this.table.say(text, kind);
+  }
+
+  /** Say why there are no rows: nothing there with its proof, not known, filtered away, or still being read. */
+  emptiness() {
+    const { view, model } = this;
+    if (model.error) return { text: `The database cannot be read: ${visible(model.error.text)}`, kind: "wrong" };
+    if (view.topic.number === null) {
+      const waited = performance.now() - (this.shownAt ?? 0);
+      return { text: waited > 1000 ? `Reading ${view.title.toLowerCase()} \u2026` : "", kind: "" };
+    }
+    const total = view.topic.rows.size;
+    if (total && !this.filter.empty) return { text: `None of ${total} ${view.nouns} matches the filter.`, kind: "" };
+    return view.nothing();
+  }
+
+  // What the reader does.
+
+  moveTo(index) {
+    if (!this.keys.length) return;
+    const to = Math.max(0, Math.min(this.keys.length - 1, index));
+    this.table.cursor = this.keys[to];
+    this.table.reveal(to);
+    this.on.changed();
+  }
+
+  leave() {
+    this.table.cursor = null;
+    this.on.changed();
+  }
+
+  cursorIndex() {
+    return this.table.cursor === null ? -1 : this.keys.indexOf(this.table.cursor);
+  }
+
+  move(by) {
+    this.moveTo(this.cursorIndex() + by);
+  }
+
+  moveColumn(by) {
+    const { table } = this;
+    table.cursorColumn = Math.max(0, Math.min(table.columns.length - 1, table.cursorColumn + by));
+  }
+
+  click(index, column, event) {
+    this.table.cursorColumn = column;
+    this.moveTo(index);
+    if (!event.target.closest("a") && isGroup(this.itemAt(index))) this.toggle();
+  }
+
+  sortBy(column) {
+    if (performance.now() - this.dragged < 100) return; // the end of a drag is a click too
+    const same = this.sort?.column === column.id;
+    this.sort = { column: column.id, down: same ? !this.sort.down : column.right === true };
+    this.resort();
+  }
+
+  resort() {
+    this.table.paintHead(this.sort, null);
+    this.refresh(true);
+    this.on.changed();
+  }
+
+  toggle(all = false) {
+    if (!this.by) return;
+    const item = this.cursorIndex() >= 0 ? this.item(this.table.cursor) : null;
+    if (all) {
+      const any = this.open.size > 0;
+      this.open.clear();
+      if (!any) this.open.add("*");
+    } else if (item) {
+      const name = item.group ?? this.view.groupOf(item);
+      if (this.open.delete("*")) for (const { group } of this.groups.values()) this.open.add(group);
+      if (!this.open.delete(name)) this.open.add(name);
+      else this.table.cursor = GROUP + name;
+    }
+    this.refresh(true);
+    this.on.changed();
+  }
+
+  groupBy() {
+    if (!this.view.groupOnDemand) return;
+    this.by = this.by ? null : "instrument";
+    this.refresh(true);
+    this.on.changed();
+  }
+}

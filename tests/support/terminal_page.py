@@ -1,0 +1,188 @@
+"""The page of the terminal in a browser, with a server that the test scripts message by message.
+
+Files are answered from the package under the security headers of the server, so that a violation shows here too.
+"""
+
+import itertools
+import json
+import mimetypes
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute, expect
+
+import okxsync.terminal
+from okxsync.terminal.topics import TOPICS
+
+PAGE: Final = Path(okxsync.terminal.__file__).parent / "page"
+ORIGIN: Final = "http://127.0.0.1:8790"
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
+    "connect-src 'self' ws://127.0.0.1:8790; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+NOW: Final = 1_790_000_000_000_000
+"""Microseconds UTC of the first heartbeat: 2026-09-21 14:13:20."""
+LIMIT_MS: Final = 10_000
+"""For each expectation; a busy machine is several times slower than a quiet one."""
+
+expect.set_options(timeout=LIMIT_MS)
+
+Row = dict[str, Any]
+
+
+class ScriptedServer:
+    """Answers the page as the server would, from rows that the test sets.
+
+    Attributes:
+        sent: All messages of the page.
+        violations: What the browser has complained about: errors, violations of the CSP, dialogs.
+        now: The server's time in microseconds. It runs as the real clock does, and ``skip`` moves it.
+        answers: Whether a new socket is answered.
+        held_back: Topics that a subscription does not bring yet.
+    """
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.rows: dict[str, dict[tuple[Any, ...], list[Any]]] = {name: {} for name in TOPICS}
+        self.numbers = dict.fromkeys(TOPICS, 1)
+        self.beats = itertools.count(1)
+        self.skipped = 0
+        self.began = time.monotonic()
+        self.error: dict[str, Any] | None = None
+        self.daemon: dict[str, Any] = {
+            "state": "running", "reason": None, "version": "1", "started_at": NOW, "heartbeat_at": NOW,
+            "stopped_at": None, "exit": None, "store_lag_us": 19_000,
+        }  # fmt: skip
+        self.daemon_beats = True
+        self.head: dict[str, Any] = {}
+        self.sent: list[dict[str, Any]] = []
+        self.violations: list[str] = []
+        self.wanted: list[str] = []
+        self.sockets: list[WebSocketRoute] = []
+        self.answers = True
+        self.held_back: set[str] = set()
+        self.tokens = {"right"}
+        context.route(f"{ORIGIN}/**", self._answer)
+        context.route_web_socket("**/ws", self._open)
+        self.page = context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.violations.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.violations.append(dialog.message))
+
+    @property
+    def now(self) -> int:
+        return NOW + self.skipped + int((time.monotonic() - self.began) * 1_000_000)
+
+    # What the test does.
+
+    def put(self, topic: str, *rows: Row) -> None:
+        """Add or replace rows, by column name; send them if the page is subscribed."""
+        wire = TOPICS[topic]
+        made = [[row.get(column) for column in wire.columns] for row in rows]
+        for row in made:
+            self.rows[topic][tuple(row[: wire.key])] = row
+        self.numbers[topic] += 1
+        self._push({"t": topic, "n": self.numbers[topic], "put": made, "del": [], "at": self.now})
+
+    def remove(self, topic: str, *key: Any) -> None:
+        del self.rows[topic][key]
+        self.numbers[topic] += 1
+        self._push({"t": topic, "n": self.numbers[topic], "put": [], "del": [list(key)], "at": self.now})
+
+    def cover(self, account: str, state: str = "live", until: int | None = None, channels: Iterable[str] = ()) -> None:
+        """Set how fresh the channels of an account are."""
+        chosen = list(channels) or ["account", "positions", "orders", "orders-algo"]
+        if until is None and state != "never":
+            until = self.now - 300_000
+        self.put(
+            "freshness",
+            *({"account": account, "channel": name, "state": state, "covered_until": until} for name in chosen),
+        )
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        for socket in self.sockets:
+            socket.send(json.dumps([self._heartbeat()]))
+
+    def beat_for(self, seconds: float) -> None:
+        """Send a heartbeat each half second, so that the page stays live meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.beat()
+            self.page.wait_for_timeout(min(500, left * 1000))
+
+    def open(self, address: str = "", *, token: str | None = "right") -> Page:
+        """Open the page, logged in."""
+        fragment = f"#token={token}" if token else ""
+        if token and address:
+            fragment += f"&{address.removeprefix('#')}"
+        self.page.goto(f"{ORIGIN}/{fragment or address}")
+        return self.page
+
+    def close_socket(self, code: int = 1001) -> None:
+        for socket in self.sockets:
+            socket.close(code=code)
+        self.sockets.clear()
+
+    # What the page asks.
+
+    def _answer(self, route: Route) -> None:
+        path = route.request.url.removeprefix(ORIGIN).split("?")[0].split("#")[0]
+        if path == "/session":
+            right = (route.request.post_data_json or {}).get("token") in self.tokens
+            route.fulfill(status=200 if right else 403, json={"key": "half"} if right else {})
+            return
+        file = PAGE / ("index.html" if path == "/" else path.removeprefix("/page/"))
+        if not file.is_file():
+            route.fulfill(status=404)
+            return
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        route.fulfill(body=file.read_bytes(), content_type=kind, headers={"Content-Security-Policy": CSP})
+
+    def _open(self, socket: WebSocketRoute) -> None:
+        if not self.answers:
+            return
+        self.sockets.append(socket)
+        socket.on_message(lambda message: self._message(socket, json.loads(message)))
+
+    def _message(self, socket: WebSocketRoute, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+        if "sub" not in message:
+            return
+        self.wanted = list(message["sub"])
+        chosen = [name for name in TOPICS if name in self.wanted and name not in self.held_back]
+        parts = [self._heartbeat(), *map(self._snapshot, chosen)]
+        socket.send(json.dumps(parts))
+
+    def _snapshot(self, name: str) -> dict[str, Any]:
+        wire = TOPICS[name]
+        rows = list(self.rows[name].values())
+        return {"t": name, "n": self.numbers[name], "key": wire.key, "cols": list(wire.columns), "rows": rows}
+
+    def _heartbeat(self) -> dict[str, Any]:
+        if self.daemon["state"] == "running" and self.daemon_beats:
+            self.daemon["heartbeat_at"] = self.now - 200_000
+        states = {row[1] for row in self.rows["accounts"].values()}
+        head = {
+            "live": 2, "all": 2, "gaps": [0, 0, None],
+            "equity": {"live": [0, "0"], "unproved": [0, "0", None], "stale": [0, "0", None], "never": 0},
+            "upl": {"live": [0, "0"], "unproved": [0, "0", None], "stale": [0, "0", None], "never": 0},
+            "accounts": {state: sum(row[1] == state for row in self.rows["accounts"].values()) for state in states},
+            **self.head,
+        }  # fmt: skip
+        return {
+            "t": "now", "n": next(self.beats), "at": self.now, "epoch": "e1", "error": self.error,
+            "daemon": self.daemon, "head": head, "screens": [],
+        }  # fmt: skip
+
+    def _push(self, part: dict[str, Any]) -> None:
+        if part["t"] not in self.wanted:
+            return
+        for socket in self.sockets:
+            socket.send(json.dumps([part]))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.violations.append(message.text)
