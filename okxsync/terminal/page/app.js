@@ -2,7 +2,7 @@
 
 import { formatAddress, parseAddress } from "./address.js";
 import { CommandBox, showHelp } from "./dialogs.js";
-import { Grid } from "./grid.js";
+import { Grid, SUMS_MS } from "./grid.js";
 import { bars, Head } from "./head.js";
 import { Keys } from "./keys.js";
 import { askForToken, forgetKey, logIn, savedKey, tokenOfAddress } from "./login.js";
@@ -93,6 +93,7 @@ function subscribe() {
 let scheduled = false;
 let acknowledged = true;
 let paintedAt = -Infinity;
+let sumsTimer = null;
 
 /** Paint with the next frame; a view with a pace of its own (the tape) is painted no more often than that. */
 function schedule() {
@@ -113,6 +114,8 @@ function paint() {
     paintTotals();
     paintNotes();
   }
+  clearTimeout(sumsTimer);
+  if (grid?.outdated) sumsTimer = setTimeout(schedule, SUMS_MS);
   head.paint(screenLagMs);
   if (acknowledged) return;
   acknowledged = true;

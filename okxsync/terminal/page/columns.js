@@ -113,7 +113,7 @@ export const truths = (model, truthOf) => [
     text: (item) => (truthOf(item).of ?? "") + WORDS[truthOf(item).state],
     tone: (item) => `state-${truthOf(item).state}`,
   },
-  ages("asof", "as of", 58, model, (item) => truthOf(item).until),
+  ages("asof", "as of", 66, model, (item) => truthOf(item).until),
 ];
 
 /**

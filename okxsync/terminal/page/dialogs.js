@@ -97,8 +97,8 @@ const KEYS = [
 const COLOURS = [
   ["live", "state-live", "subscribed, and proved within twice the usual time between two proofs"],
   ["unproved", "state-unproved", "live by its own word only"],
-  ["STALE", "of-stale", "not live: grey, dotted, with the age of what is shown"],
-  ["never", "of-never", "nothing was ever proved; there is no number"],
+  ["STALE", "state-stale", "not live: grey, dotted, with the age of what is shown"],
+  ["never", "state-never", "nothing was ever proved; there is no number"],
   ["+1.00", "up", "a gain, long, buy"],
   ["\u22121.00", "down", "a loss, short, sell"],
   ["5", "attention", "look at this"],

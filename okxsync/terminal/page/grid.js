@@ -12,7 +12,7 @@ import { age, full } from "./time.js";
 
 const GROUP = "\u0001"; // no key of a row begins with it
 /** Sums over thousands of rows are made anew no more often than this. */
-const SUMS_MS = 250;
+export const SUMS_MS = 250;
 /** So many rows that are gone are kept without looking whether they are shown. */
 const GONE = 1000;
 
@@ -140,13 +140,15 @@ export class Grid {
     const { view } = this;
     const version = view.version();
     if (force) this.hold.force();
+    const { current, replaced } = view.topic;
     const first = this.keys.length === 0;
     const believed = this.model.truth.best() === "live"; // a page that is lost keeps its order
     if (force || first || (believed && this.hold.take())) this.reorder();
     else if (version !== this.version) this.follow();
     if (force || version !== this.version) this.outdated = true;
-    if (this.believed !== this.model.changes) this.summedAt = -Infinity; // what is stale is so at once
-    this.believed = this.model.changes;
+    const { changes } = this.model;
+    if (this.believed !== changes || this.current !== current || replaced) this.summedAt = -Infinity; // stale at once
+    [this.believed, this.current] = [changes, current];
     this.version = version;
     if (this.outdated && performance.now() - this.summedAt > SUMS_MS) this.sum();
   }

@@ -68,9 +68,9 @@ export function ordersView(model) {
         dim: true,
       }),
     ),
-    grouped(ages("age", "age", 60, model, field("c_time")), oldest),
+    grouped(ages("age", "age", 66, model, field("c_time")), oldest),
     grouped(
-      percent("dist", "dist", 72, distance, {
+      percent("dist", "dist", 80, distance, {
         format: () => ({ gain: true, fill: 2 }),
         dim: true,
         absent: () => "no live mark price of this instrument is mirrored",
