@@ -188,13 +188,13 @@ export function positionsView(model) {
     ),
     grouped(unit("coin_ccy", field("coin_ccy")), common("coin_ccy")),
     grouped(
-      number("avg_px", "avg px", 92, field("avg_px"), {
+      number("avg_px", "avg px", 104, field("avg_px"), {
         format: ofGroup(prices),
         absent: () => "both long and short: no common price",
       }),
       averagePrice,
     ),
-    grouped(number("mark", "mark", 92, mark, { format: ofGroup((row) => ({ fill: instrument(row).tick })) }), (group) =>
+    grouped(number("mark", "mark", 104, mark, { format: ofGroup((row) => ({ fill: instrument(row).tick })) }), (group) =>
       mark(first(group)),
     ),
     grouped(
@@ -214,7 +214,7 @@ export function positionsView(model) {
       (group) => text(groupShare(group)),
     ),
     grouped(
-      percent("liq", "to liq.", 64, (row) => text(distance(row)), {
+      percent("liq", "to liq.", 72, (row) => text(distance(row)), {
         format: () => ({ fill: 1 }),
         absent: () => "OKX gives no liquidation price",
         tone(item) {
@@ -226,7 +226,7 @@ export function positionsView(model) {
       (group) => text(nearest(group)?.distance),
     ),
     grouped(
-      number("liq_px", "liq px", 92, field("liq_px"), { format: prices }),
+      number("liq_px", "liq px", 104, field("liq_px"), { format: prices }),
       (group) => (nearest(group) ? account(nearest(group).row) : null),
       {
         text: plainValue,
