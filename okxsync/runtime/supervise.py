@@ -3,8 +3,8 @@ after a pause.
 
 Expected errors are handled where they arise. Any other error would end the daemon, because a nursery cancels all tasks
 when one fails. So each task that works for one account, one plan or one request runs through ``isolated``, or through
-``supervised``, which adds the pause. Cancellation passes through, and so
-does the end of the writer, which affects all accounts.
+``supervised``, which adds the pause. Cancellation passes through, and so does the end of the writer, which affects all
+accounts.
 """
 
 import logging

@@ -234,7 +234,7 @@ def locked(database: Location) -> Iterator[None]:
 @contextmanager
 def full_disk(database: Location) -> Iterator[None]:
     """The writer can write no file any further."""
-    (writer,) = (int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split())
+    writer = processes.writer_of()
     before = resource.prlimit(writer, resource.RLIMIT_FSIZE)
     resource.prlimit(writer, resource.RLIMIT_FSIZE, (4096, before[1]))
     yield

@@ -29,6 +29,7 @@ from okxsync.store.writer import Writer
 from okxsync.store.writer_process import ACK_BATCHES, _write_batches, main
 from tests.support.desk import NOW
 from tests.support.outbox import queue
+from tests.support.processes import writer_of
 from tests.support.replay import WITHIN_S, until
 
 pytestmark = pytest.mark.slow
@@ -73,7 +74,7 @@ async def test_its_death_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch
             nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
             await send.send(notes(1)[0])
             await acknowledged.wait()
-            os.kill(only_child(), signal.SIGKILL)
+            os.kill(writer_of(), signal.SIGKILL)
     assert written(path) == [0]
 
 
@@ -86,7 +87,7 @@ async def test_terminal_signals_do_not_end_it(path: Path) -> None:
             await send.send(notes(1)[0])
             await acknowledged.wait()
             for number in (signal.SIGINT, signal.SIGTERM):
-                os.kill(only_child(), number)
+                os.kill(writer_of(), number)
             await send.send(notes(2)[1])
     assert written(path) == [0, 1]
 
@@ -106,10 +107,10 @@ async def test_a_full_disk_costs_time_but_no_row(path: Path) -> None:
             await send.send(notes(1)[0])
             await first.wait()
             # SQLite sees the same failure when a file reaches its size limit and when the disk is full.
-            _, most = resource.prlimit(only_child(), resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            _, most = resource.prlimit(writer_of(), resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             await send.send(notes(2)[1])
             await failed.wait()
-            resource.prlimit(only_child(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
+            resource.prlimit(writer_of(), resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, most))
     assert written(path) == [0, 1]
     assert not any(one.permanent for one in answers)
     assert len(failures(path)) == 1
@@ -197,7 +198,7 @@ async def test_cancelling_it_leaves_no_process(path: Path) -> None:
         nursery.start_soon(lambda: run_writer(path, receive, on_written=lambda _: acknowledged.set()))
         await send.send(notes(1)[0])
         await acknowledged.wait()
-        child = only_child()
+        child = writer_of()
         nursery.cancel_scope.cancel()
     send.close()
     with pytest.raises(ProcessLookupError):
@@ -292,14 +293,6 @@ def next_acknowledgement(parent: socket.socket) -> Written:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def only_child() -> int:
-    children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
-    (child,) = [
-        int(pid) for pid in children if b"okxsync.store.writer_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    return child
 
 
 def message_count(path: Path) -> int:

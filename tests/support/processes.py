@@ -25,3 +25,14 @@ def daemon(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 async def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
     with trio.fail_after(WITHIN_S):
         return await trio.to_thread.run_sync(process.communicate)
+
+
+def writer_of(pid: int | str = "self") -> int:
+    """Return the pid of a daemon's writer process; ``self``: of the daemon that runs within the test."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    # A browser may be another child.
+    (writer,) = [
+        one for one in children if b"okxsync.store.writer_process" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+    return writer

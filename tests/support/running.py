@@ -48,9 +48,7 @@ class Running:
     @property
     def writer(self) -> int:
         """The pid of the process that writes."""
-        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        (child,) = [int(pid) for thread in threads for pid in thread.read_text().split()]
-        return child
+        return processes.writer_of(self.process.pid)
 
     async def is_complete(self) -> None:
         """Wait until all channels are live, every gap is closed and the mirror equals the exchange."""
