@@ -22,7 +22,7 @@ from okxsync.messages import (
     Verified,
     WantedChannels,
 )
-from okxsync.store.coverage import MARGIN_US, Change, Coverage, Gap, first_rejected, first_subscribed
+from okxsync.store.coverage import FUTURE_US, MARGIN_US, Change, Coverage, Gap, first_rejected, first_subscribed
 from okxsync.store.database import CHANNEL_NAME, Connection
 from okxsync.store.journal import note
 
@@ -66,8 +66,8 @@ _END_IN_THE_PAST: Final = (
 )
 """For ended gaps of a clock that was ahead: they would not be backfilled until their end has passed."""
 _PUSHED: Final = (
-    "UPDATE coverage SET last_push_at = ?1, reported_ms = max(coalesce(reported_ms, 0), ?2)"
-    " WHERE account = ?3 AND channel = ?4"
+    "UPDATE coverage SET last_push_at = ?1, reported_ms = min(max(coalesce(reported_ms, 0), ?2), ?3)"
+    " WHERE account = ?4 AND channel = ?5"
 )
 _SNAPSHOT: Final = (
     "UPDATE coverage SET covered_until = max(covered_until, ?) WHERE account = ? AND channel = ? AND live = 1"
@@ -101,9 +101,13 @@ def save(db: Connection, key: Key, change: Change) -> None:
             db.execute(_CHANGE_GAP, (gap.since, gap.until, gap.reason, gap.note, gap.id))
 
 
-def pushed(db: Connection, pushes: Iterable[tuple[Key, tuple[int, int]]]) -> None:
-    """Store when each channel last pushed (local microseconds), and the latest time reported (OKX's milliseconds)."""
-    db.executemany(_PUSHED, [(*times, *key) for key, times in pushes])
+def pushed(db: Connection, pushes: Iterable[tuple[Key, tuple[int, int]]], now_us: int) -> None:
+    """Store when each channel last pushed (local microseconds), and the latest time reported (OKX's milliseconds).
+
+    A time in the future says nothing of what will happen until then.
+    """
+    latest_ms = (now_us + FUTURE_US) // 1000
+    db.executemany(_PUSHED, [(*times, latest_ms, *key) for key, times in pushes])
 
 
 def snapshots(db: Connection, complete: Iterable[tuple[Key, int]]) -> None:

@@ -81,7 +81,7 @@ class Deferred(msgspec.Struct):
     def write(self, db: Connection, now_us: int) -> None:
         """Write everything in the current transaction, in which all that it is about is stored."""
         if self.pushed:
-            coverage_table.pushed(db, self.pushed.items())
+            coverage_table.pushed(db, self.pushed.items(), now_us)
         if self.snapshots:
             coverage_table.snapshots(db, self.snapshots.items())
         if self.answered:

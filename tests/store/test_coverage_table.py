@@ -451,7 +451,7 @@ def test_a_snapshot_is_stored_as_the_pure_value_has_it(db: Connection, value: Co
 @given(VALUES, TIMES)
 def test_a_push_is_stored_as_the_pure_value_has_it(db: Connection, value: Coverage, at: int) -> None:
     save(db, ("alpha", "orders"), Change(value))
-    pushed(db, [(("alpha", "orders"), (at, 7))])
+    pushed(db, [(("alpha", "orders"), (at, 7))], now_us=at)
     assert load(db, ("alpha", "orders")) == value.pushed(at)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okxsync.messages import Frames, Lost, Message, Pong, Subscribed
-from okxsync.store.coverage import MARGIN_US
+from okxsync.store.coverage import FUTURE_US, MARGIN_US
 from okxsync.store.database import TransientError
 from okxsync.store.deferred import DEFER_US
 from okxsync.store.writer import Writer
@@ -33,6 +33,19 @@ def times(desk: Desk) -> list[int]:
 def deposit(number: int, at: int) -> Frames:
     row = f'{{"depId":"{number}","ccy":"BTC","ts":"{MS}","pTime":"{MS}"}}'
     return Frames(1, "alpha", [(at, f'{{"arg":{{"channel":"{DEPOSITS}"}},"data":[{row}]}}')])
+
+
+def test_a_time_of_the_future_does_not_hide_later_stalls(desk: Desk) -> None:
+    """Such a time would be later than every change that a stalled channel does not push."""
+    desk.begin("account")
+    desk.writer = Writer(desk.db, now_us=lambda: NOW)
+    latest = (NOW + FUTURE_US) // 1000
+    for stored, reported in ((0, latest + 1), (latest + 1, MS), (latest, MS)):
+        desk.db.execute("UPDATE coverage SET reported_ms = ?", [stored])  # an earlier version stored any time
+        row = f'{{"uTime":"{reported}","totalEq":"1","details":[]}}'
+        desk.writer.apply([Frames(1, "alpha", [(NOW, f'{{"arg":{{"channel":"account"}},"data":[{row}]}}')])])
+        desk.writer.flush()
+        assert desk.rows("SELECT reported_ms FROM coverage") == [(latest,)]
 
 
 def connection(desk: Desk) -> tuple[int | None, ...]:

@@ -21,6 +21,7 @@ from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock as clock_module
+from okxsync.store.writer import Writer
 from tests.support.desk import NOW, Desk, phase
 from tests.support.outbox import queue, queued
 from tests.support.replies import reply
@@ -63,6 +64,7 @@ class LiveAccounts:
 
     def __init__(self, folder: Path, desk: Desk, exchange: Exchange, accounts: int, *channels: str) -> None:
         self.desk = desk
+        desk.writer = Writer(desk.db, now_us=lambda: time.time_ns() // 1000)  # see ``virtual_time``
         self.names = [f"a{number}" for number in range(accounts)]
         keys = 'api_key = "k"\nsecret_key = "s"\npassphrase = "p"\n'
         config = folder / "accounts.toml"
