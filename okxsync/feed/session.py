@@ -189,9 +189,7 @@ class Session:
                     event = await self._next_event()
                 if waiting.cancelled_caught:
                     break
-                await self._handle(
-                    event
-                )  # without the deadline: a report must not be dropped because the queue is full
+                await self._handle(event)  # without the deadline: a full queue must not drop a report
             await self._apply(self.subscriptions.settle(now_us()))
         await self._apply(self.subscriptions.finish())
 
