@@ -1,13 +1,18 @@
 """The page of the terminal in a browser, with a server that the test scripts message by message.
 
 Files are answered from the package under the security headers of the server, so that a violation shows here too.
+
+The page paints later than it changes its address, and a busy machine delays both. So a test never reads the page once:
+it waits with ``expect`` or ``eventually`` until the page is as expected.
 """
 
+import asyncio
 import itertools
 import json
 import mimetypes
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +30,41 @@ CSP: Final = (
 )
 NOW: Final = 1_790_000_000_000_000
 """Microseconds UTC of the first heartbeat: 2026-09-21 14:13:20."""
-LIMIT_MS: Final = 10_000
+LIMIT_MS: Final = 30_000
 """For each expectation; a busy machine is several times slower than a quiet one."""
+POLL_MS: Final = 50
+BEAT_S: Final = 0.5
+"""Between two heartbeats. The real server sends one a second; the page takes more without harm."""
 
 expect.set_options(timeout=LIMIT_MS)
 
 Row = dict[str, Any]
+
+
+def eventually(page: Page, read: Callable[[], object], expected: object) -> None:
+    """Wait until what is read of the page equals what is expected."""
+    end = time.monotonic() + LIMIT_MS / 1000
+    while (found := read()) != expected and time.monotonic() < end:
+        page.wait_for_timeout(POLL_MS)  # meanwhile messages and events are handled
+    assert found == expected
+
+
+def shown_accounts(page: Page) -> list[str]:
+    """Return the first cells of the rows that are shown, from top to bottom; elements stand in any order."""
+    names: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll(".view:not([hidden]) .tbody .row:not([hidden])")]
+            .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => row.firstChild.textContent)"""
+    )
+    return names
+
+
+def let_pass(page: Page, seconds: int) -> None:
+    """Wait until the page has painted a clock that is later by so many seconds, and all else that was due by then."""
+    clock = page.locator("#fact-time b")
+    read = "() => Date.parse(document.querySelector('#fact-time b').textContent.replace(' ', 'T'))"
+    expect(clock).to_have_text(re.compile(r"\d\d:\d\d:\d\d$"))
+    begin = page.evaluate(read)
+    eventually(page, lambda: page.evaluate(read) >= begin + seconds * 1000, True)
 
 
 class ScriptedServer:
@@ -39,7 +73,9 @@ class ScriptedServer:
     Attributes:
         sent: All messages of the page.
         violations: What the browser has complained about: errors, violations of the CSP, dialogs.
-        now: The server's time in microseconds. It runs as the real clock does, and ``skip`` moves it.
+        tolerated: Patterns of complaints that the test provokes.
+        now: The server's time in microseconds. It runs as the real clock does.
+        beats: Whether a heartbeat is sent each half second.
         answers: Whether a new socket is answered.
         held_back: Topics that a subscription does not bring yet.
     """
@@ -47,8 +83,8 @@ class ScriptedServer:
     def __init__(self, context: BrowserContext) -> None:
         self.rows: dict[str, dict[tuple[Any, ...], list[Any]]] = {name: {} for name in TOPICS}
         self.numbers = dict.fromkeys(TOPICS, 1)
-        self.beats = itertools.count(1)
-        self.skipped = 0
+        self.beat_numbers = itertools.count(1)
+        self.beats = True
         self.began = time.monotonic()
         self.error: dict[str, Any] | None = None
         self.daemon: dict[str, Any] = {
@@ -59,8 +95,10 @@ class ScriptedServer:
         self.head: dict[str, Any] = {}
         self.sent: list[dict[str, Any]] = []
         self.violations: list[str] = []
+        self.tolerated: list[str] = []
         self.wanted: list[str] = []
         self.sockets: list[WebSocketRoute] = []
+        self.unanswered: list[tuple[WebSocketRoute, dict[str, Any]]] = []
         self.answers = True
         self.held_back: set[str] = set()
         self.tokens = {"right"}
@@ -70,10 +108,22 @@ class ScriptedServer:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.violations.append(str(error)))
         self.page.on("dialog", lambda dialog: self.violations.append(dialog.message))
+        # Playwright runs this loop whenever a test waits for the browser.
+        self.loop = asyncio.get_running_loop()
+        self.timer = self.loop.call_later(BEAT_S, self._beat_again)
 
     @property
     def now(self) -> int:
-        return NOW + self.skipped + int((time.monotonic() - self.began) * 1_000_000)
+        return NOW + int((time.monotonic() - self.began) * 1_000_000)
+
+    @property
+    def complaints(self) -> list[str]:
+        """Violations that the test did not provoke."""
+        return [text for text in self.violations if not any(re.search(one, text) for one in self.tolerated)]
+
+    def close(self) -> None:
+        """Stop the heartbeats."""
+        self.timer.cancel()
 
     # What the test does.
 
@@ -102,16 +152,16 @@ class ScriptedServer:
         )
 
     def beat(self) -> None:
-        """Send a heartbeat."""
+        """Send a heartbeat now."""
         for socket in self.sockets:
             socket.send(json.dumps([self._heartbeat()]))
 
-    def beat_for(self, seconds: float) -> None:
-        """Send a heartbeat each half second, so that the page stays live meanwhile."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.beat()
-            self.page.wait_for_timeout(min(500, left * 1000))
+    def answer(self) -> None:
+        """Answer new sockets again, and those that wait."""
+        self.answers = True
+        waiting, self.unanswered = self.unanswered, []
+        for socket, message in waiting:
+            self._message(socket, message)
 
     def open(self, address: str = "", *, token: str | None = "right") -> Page:
         """Open the page, logged in."""
@@ -142,15 +192,17 @@ class ScriptedServer:
         route.fulfill(body=file.read_bytes(), content_type=kind, headers={"Content-Security-Policy": CSP})
 
     def _open(self, socket: WebSocketRoute) -> None:
-        if not self.answers:
-            return
-        self.sockets.append(socket)
         socket.on_message(lambda message: self._message(socket, json.loads(message)))
 
     def _message(self, socket: WebSocketRoute, message: dict[str, Any]) -> None:
+        if not self.answers:
+            self.unanswered.append((socket, message))
+            return
         self.sent.append(message)
         if "sub" not in message:
             return
+        if socket not in self.sockets:
+            self.sockets.append(socket)
         self.wanted = list(message["sub"])
         chosen = [name for name in TOPICS if name in self.wanted and name not in self.held_back]
         parts = [self._heartbeat(), *map(self._snapshot, chosen)]
@@ -160,6 +212,11 @@ class ScriptedServer:
         wire = TOPICS[name]
         rows = list(self.rows[name].values())
         return {"t": name, "n": self.numbers[name], "key": wire.key, "cols": list(wire.columns), "rows": rows}
+
+    def _beat_again(self) -> None:
+        if self.beats and self.answers:
+            self.beat()
+        self.timer = self.loop.call_later(BEAT_S, self._beat_again)
 
     def _heartbeat(self) -> dict[str, Any]:
         if self.daemon["state"] == "running" and self.daemon_beats:
@@ -173,7 +230,7 @@ class ScriptedServer:
             **self.head,
         }  # fmt: skip
         return {
-            "t": "now", "n": next(self.beats), "at": self.now, "epoch": "e1", "error": self.error,
+            "t": "now", "n": next(self.beat_numbers), "at": self.now, "epoch": "e1", "error": self.error,
             "daemon": self.daemon, "head": head, "screens": [],
         }  # fmt: skip
 

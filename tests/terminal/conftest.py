@@ -52,5 +52,6 @@ def server(browser: Browser) -> Iterator[ScriptedServer]:
     context.set_default_timeout(LIMIT_MS)
     server = ScriptedServer(context)
     yield server
+    server.close()
     context.close()
-    assert server.violations == []
+    assert server.complaints == []

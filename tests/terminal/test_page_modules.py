@@ -20,6 +20,7 @@ def page(browser: Browser) -> Iterator[Page]:
     server = ScriptedServer(context)
     server.page.goto(ORIGIN)
     yield server.page
+    server.close()
     context.close()
 
 
@@ -94,6 +95,7 @@ def test_times_of_a_zone_over_a_change_of_summer_time(browser: Browser) -> None:
     ]
     assert run(other.page, "time", body, ["UTC+8", before, after])[0] == "2026-10-25 08:59:59.000 UTC+8"
     assert run(other.page, "time", body, ["UTC", before, after])[0] == "2026-10-25 00:59:59.000 UTC"
+    other.close()
     context.close()
 
 

@@ -68,12 +68,20 @@ def test_the_page_shows_what_the_database_holds_and_survives_the_terminal(page: 
         page.evaluate("() => { location.hash = 'orders?sort=order_id'; }")
         expect(page.locator("#totals")).to_contain_text("299 open orders")
         expect(page.locator("#bars .amber")).to_contain_text("The daemon stopped")
+        page.keyboard.press("Home")
+        cursor = page.locator(".view:not([hidden]) .tbody .row.cursor")
         shown: dict[int, str] = {}
-        for _ in range(20):
+        row = 2  # the heading is the first one
+        while True:
+            expect(cursor).to_have_attribute("aria-rowindex", str(row))  # so the rows around it are painted too
             rows = page.locator(".view:not([hidden]) .tbody .row:visible")
             cells = rows.evaluate_all("(rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent))")
             shown |= {int(cell[14]): cell[4] for cell in cells}
+            if row == 300:
+                break
             page.keyboard.press("PageDown")
+            expect(cursor).not_to_have_attribute("aria-rowindex", str(row))
+            row = int(cursor.get_attribute("aria-rowindex") or 0)
         assert shown == expected
         expect(page.locator(".tbody .of-live")).to_have_count(0)
         process.kill()
@@ -81,7 +89,7 @@ def test_the_page_shows_what_the_database_holds_and_survives_the_terminal(page: 
         expect(page.locator("#totals")).to_contain_text("299 open orders")
         port = re.findall(r":(\d+)/", url)[0]
     with running("terminal", "--db", str(desk.path), "--port", port) as (_, again):
-        expect(page.get_by_label("Token")).to_be_visible(timeout=20_000)
+        expect(page.get_by_label("Token")).to_be_visible(timeout=STARTING_MS)
         page.get_by_label("Token").fill(again)
         page.keyboard.press("Enter")
         expect(page.locator("#bars .red")).to_have_count(0)
@@ -98,7 +106,7 @@ def test_a_paused_demo_turns_the_page_grey_and_comes_back(page: Page, screenshot
         if screenshots:
             page.screenshot(path=screenshots / "demo.png")
         process.send_signal(signal.SIGSTOP)
-        expect(page.locator("html")).to_have_class("lost", timeout=4_000)
+        expect(page.locator("html")).to_have_class("lost")
         expect(live).to_have_count(0)
         expect(page.locator("body")).not_to_contain_text(re.compile(r"\blive\b"))
         process.send_signal(signal.SIGCONT)

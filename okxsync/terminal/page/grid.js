@@ -51,7 +51,6 @@ export class Grid {
     this.rows = []; // those that are chosen, without groups and without what is gone
     this.footer = [];
     this.summedAt = -Infinity;
-    this.dragged = -Infinity;
     view.isOpen = (name) => this.isOpen(name);
     view.groupNamed = (name) => this.groups.get(GROUP + name);
     this.layout = new Layout(view.name, view.columns);
@@ -64,7 +63,6 @@ export class Grid {
     makeDraggable(this.table.head, (cell) => this.table.columnOf(cell).id, {
       widen: (id, by) => this.arrange(() => this.layout.widen(id, by)),
       move: (id, before) => this.arrange(() => this.layout.move(id, this.layout.at(before))),
-      done: () => (this.dragged = performance.now()),
     });
   }
 
@@ -317,7 +315,6 @@ export class Grid {
   }
 
   sortBy(column) {
-    if (performance.now() - this.dragged < 100) return; // the end of a drag is a click too
     const same = this.sort?.column === column.id;
     this.sort = { column: column.id, down: same ? !this.sort.down : column.right === true };
     this.resort();

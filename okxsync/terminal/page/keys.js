@@ -1,7 +1,8 @@
 // The keyboard. Keys are known by their place (`event.code`), so that they work on any layout. None acts while a field
 // has the focus.
 
-const PREFIX_MS = 1500;
+/** For the second key of two; letters over the headings have to be read first. */
+const PREFIX_MS = 5000;
 
 /** Return the name of a key: "a", "A" (with shift), "/", "?", ":", "down", "pagedown", "enter". */
 export function nameOf({ code, shiftKey }) {

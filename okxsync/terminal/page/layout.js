@@ -50,7 +50,9 @@ export class Layout {
 /** Let headings be dragged to another place, and their right edges to another width. `on` has move and widen. */
 export function makeDraggable(head, idOf, on) {
   let drag = null;
+  let dragged = false;
   head.addEventListener("pointerdown", (event) => {
+    dragged = false;
     const cell = event.target.closest(".cell");
     if (!cell || event.button !== 0) return;
     drag = { id: idOf(cell), x: event.clientX, edge: event.target.classList.contains("edge"), moved: false };
@@ -66,9 +68,10 @@ export function makeDraggable(head, idOf, on) {
   head.addEventListener("pointerup", (event) => {
     const target = document.elementFromPoint(event.clientX, event.clientY)?.closest(".thead .cell");
     if (drag?.moved && !drag.edge && target) on.move(drag.id, idOf(target));
-    if (drag?.moved) on.done();
+    dragged = drag?.moved === true;
     drag = null;
   });
+  head.addEventListener("click", (event) => dragged && event.stopPropagation(), { capture: true }); // the end of a drag
 }
 
 const KEYS = "j k: choose   Space: show or hide   J K: move   [ ]: narrower, wider   0: as it was   Esc: done";
