@@ -331,7 +331,7 @@ class Session:
                 await self._apply(self.subscriptions.on_error(event, trio.current_time()))
             case "channel-conn-count":
                 await self._apply(self.subscriptions.on_conn_count(event, now_us()))
-            case "channel-conn-count-error" if event.channel is not None:
+            case "channel-conn-count-error":
                 await self._apply(self.subscriptions.on_conn_count_error(event, now_us()))
             case "unsubscribe":  # we never send one
                 raise Disconnected("the exchange ended a subscription")

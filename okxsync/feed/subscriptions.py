@@ -213,15 +213,17 @@ class Subscriptions:
         """A ``channel-conn-count`` event: so many connections of the account are subscribed to a channel."""
         if str(event.conn_count) in self._own_counts:
             return Outcome()
-        channel = sanitize(event.channel)
+        channel = sanitize(event.named_channel)
         detail = f"{sanitize(event.conn_count)} connections of this account are subscribed to {channel}"
         return Outcome(self._notes.once(events.CHANNEL_CONN_COUNT, channel, detail, at))
 
     def on_conn_count_error(self, event: Event, at: int) -> Outcome:
         """A ``channel-conn-count-error`` event: the subscriptions to one channel are dropped, the others are not."""
-        channel = sanitize(event.channel)
+        if event.named_channel is None:  # any of them may have been dropped
+            return Outcome(end=Disconnected("a channel that is not named is over the connection limit", Action.SLOW))
+        channel = sanitize(event.named_channel)
         reason = f"{channel}: over the connection limit ({sanitize(event.conn_count)} connections of this account)"
-        keys = [key for key in self.live if self._by_key[key].channel == event.channel]
+        keys = [key for key in self.live if self._by_key[key].channel == event.named_channel]
         for key in keys:
             self._move(key, State.DROPPED, reason)
         reports: list[Message] = []

@@ -39,6 +39,12 @@ class Event(msgspec.Struct, rename="camel"):
     conn_id: str | None = None
     data: msgspec.Raw = msgspec.Raw()
 
+    @property
+    def named_channel(self) -> str | None:
+        """The channel that it is about: counts name it beside ``arg`` (OKX docs), other events within it."""
+        found = self.channel if self.channel is not None else (self.arg or {}).get("channel")
+        return found if isinstance(found, str) else None
+
     def names(self, subscription: Subscription) -> bool:
         """Whether ``arg`` repeats the argument of ``subscription``; the exchange may add keys."""
         if self.arg is None:

@@ -263,8 +263,7 @@ class Transaction:
         for at, text in message.frames:
             self._anomaly.where = (account, "")
             if event := read_event(text):
-                channel = event.channel or (event.arg or {}).get("channel")
-                self._log_frame(message, at, redact(text), channel if isinstance(channel, str) else None, event.event)
+                self._log_frame(message, at, redact(text), event.named_channel, event.event)
                 if event.event not in EVENTS:
                     self._anomaly(events.UNKNOWN_EVENT, replace_lone_surrogates(redact(event.event))[:60])
                 continue

@@ -942,6 +942,19 @@ async def test_a_session_whose_last_channel_is_dropped_ends_with_a_long_pause(
         assert [lost.channels for lost in run.received.of(Lost)] == [["orders"]]
 
 
+async def test_a_dropped_channel_that_is_not_named_leaves_no_channel_live(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        await peer.send({"event": "channel-conn-count-error", "connCount": "30"})
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with run_session(spec_of("deposit-info", "orders-algo")) as run:
+        assert "connection limit" in str(await run.ended())
+
+
 @pytest.mark.parametrize(("size", "fit"), [(1000, 100), (32_768, 100), (65_536, 50), (2**20, 3)])
 async def test_a_full_queue_stops_the_reader_at_a_bound_in_bytes_too(
     exchange: Exchange, autojump_clock: MockClock, size: int, fit: int

@@ -211,6 +211,20 @@ def test_the_drop_of_the_last_channel_ends_the_session_slowly() -> None:
     assert end_of(outcome).action is Action.SLOW
 
 
+def test_a_count_error_may_name_its_channel_in_its_argument() -> None:
+    found = live("orders", "account")
+    event = Event("channel-conn-count-error", arg={"channel": "orders", "instType": "ANY"}, conn_count="30")
+    outcome = found.on_conn_count_error(event, AT)
+    assert kinds(outcome) == [Lost, Note]
+    assert found.live == ["account"]
+
+
+@pytest.mark.parametrize("arg", [None, {}, {"channel": None}])
+def test_a_count_error_that_names_no_channel_ends_the_session(arg: dict[str, object] | None) -> None:
+    outcome = live("orders", "account").on_conn_count_error(Event("channel-conn-count-error", arg=arg), AT)
+    assert end_of(outcome).action is Action.SLOW
+
+
 @pytest.mark.parametrize("id", [None, "", "named"])
 def test_an_error_that_answers_a_retry_in_time_changes_nothing(id: str | None) -> None:
     found = live("orders", "account")
