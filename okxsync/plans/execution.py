@@ -3,7 +3,7 @@
     step         what is due: children to prepare, intents to store, outcomes to store, questions to ask
     prepared     the checks before the send have passed, or not
     written      intents are on disk, durably: their orders may be sent
-    may_send     asked immediately before the first byte and before the body; it decides, and the child counts as sent
+    may_send     asked immediately before the only write; it decides, and the child counts as sent
     replied      a reply, or how the request failed
     answered     the answer to a question about an order of unknown outcome (``plans.inquiries``)
     followed     a row of the mirror
@@ -173,7 +173,7 @@ class Execution:
     def may_send(self, number: int, attempt: int, now: Moment, *, halted: bool) -> bool:
         """Return whether this attempt may leave now; if so, it counts as sent.
 
-        Asked right before the request's first byte, and again right before its body: without a body nothing is placed.
+        Asked right before the request is written, which is one write.
         """
         child, current = self._children[number], self._attempts[number]
         if child.state not in IN_FLIGHT or current.number != attempt:

@@ -44,7 +44,7 @@ INSTRUMENT_FRESH_MS: Final = 120_000
 QUOTE_FRESH_MS: Final = 1_000
 """A quote that is younger is not asked for again: it may be 2 s old when it is used."""
 FOLLOWED_S: Final = 120
-"""So long at most the prices of a preview are kept fresh: three requests in half a second."""
+"""So long at most the prices of a preview are kept fresh, three requests in half a second, and its connections open."""
 
 ANSWERED: Final = (
     "mode", "pos_mode", "permissions", "uid", "main_uid", "lead_instruments", "instruments", "levers", "max_sizes",

@@ -1,16 +1,19 @@
 """Makes previews: reads the plan, collects the facts of its accounts, and stores the result of ``plans.preview``."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import trio
 
+from okxsync.config.settings import AccountSettings
 from okxsync.messages import PlanPreviewed
 from okxsync.plans.canonical import canonical
 from okxsync.plans.children import is_plan_id, to_columns
 from okxsync.plans.current_facts import CurrentFacts
+from okxsync.plans.document import Plan
 from okxsync.plans.follow_up import Planned, plan_to_follow
-from okxsync.plans.gather import Gatherer, with_answers
+from okxsync.plans.gather import FOLLOWED_S, Gatherer, with_answers
 from okxsync.plans.known_refusals import read_known_refusals
 from okxsync.plans.plan_file import read
 from okxsync.plans.precheck import Prechecks
@@ -21,9 +24,16 @@ from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import supervised
 from okxsync.store.engines import Reader
 
+WARM_S: Final = 5.0
+"""How often the connections of a preview are looked at: the exchange closes idle ones."""
+Warm: TypeAlias = Callable[[Sequence[AccountSettings]], Awaitable[None]]
+
 
 class Previewer:
     """Answers the requests ``preview``, ``retry`` and ``undo``.
+
+    Args:
+        warm: Opens the connections over which the orders of accounts are sent.
 
     Attributes:
         made: Ids of the plans that were previewed by this process, so that no other one can have executed them.
@@ -34,6 +44,7 @@ class Previewer:
         facts: CurrentFacts,
         gatherer: Gatherer,
         prechecks: Prechecks,
+        warm: Warm,
         reader: Reader,
         send: Outbox,
         nursery: trio.Nursery,
@@ -41,6 +52,7 @@ class Previewer:
         self._facts = facts
         self._gatherer = gatherer
         self._prechecks = prechecks
+        self._warm = warm
         self._reader = reader
         self._send = send
         self._nursery = nursery
@@ -94,7 +106,14 @@ class Previewer:
         columns = to_plan_columns(preview, planned.kind, planned.parent_id)
         self.made.add(plan_id)
         await self._send.send(PlanPreviewed(columns, orders))
-        traded = [accounts[name] for name in names]
-        subject = f"plan {plan_id}: prices"
-        self._nursery.start_soon(supervised, self._send, None, subject, self._gatherer.follow_quotes, plan, traded)
+        traded = [accounts[name] for name in dict.fromkeys(one.account for one in preview.children if not one.reason)]
+        for subject, work in (("prices", self._gatherer.follow_quotes), ("connections", self._keep_warm)):
+            self._nursery.start_soon(supervised, self._send, None, f"plan {plan_id}: {subject}", work, plan, traded)
         return Answered("previewed", preview.confirmation)
+
+    async def _keep_warm(self, plan: Plan, accounts: Sequence[AccountSettings]) -> None:
+        """Keep the connections of the first wave open for as long as the preview may be approved."""
+        with trio.move_on_after(min(plan.valid_for, FOLLOWED_S)):
+            while True:
+                await self._warm(accounts)
+                await trio.sleep(WARM_S)

@@ -2,7 +2,7 @@
 
     seen                                                      proves
     --------------------------------------------------------  ------------------------------------------------
-    it failed before the first byte of the request's body     not sent
+    it failed before the first byte of the request            not sent
     it failed later: a time-out, a reset, a closed connection unknown
     HTTP 5xx, a body that is truncated or is not JSON         unknown
     our row with ``sCode`` 0 and an id                        placed
@@ -36,8 +36,8 @@ class Verdict(StrEnum):
 class Stage(Enum):
     """How far a request came before it failed."""
 
-    NOT_STARTED = "before the first byte of the request's body: DNS, connect, TLS, no free connection, headers"
-    STARTED = "after the request's body may have been handed to the socket"
+    NOT_STARTED = "before the first byte of the request: DNS, connect, TLS, no free connection"
+    STARTED = "after the request may have been handed to the socket"
 
 
 class Judgement(msgspec.Struct, frozen=True):

@@ -1,16 +1,16 @@
 """Sends requests that trade over REST, each once: no retry, no redirect, no proxy, HTTP/1.1.
 
-Headers alone place nothing, so the line between "not sent" and "unknown" is the moment at which httpcore is about to
-write the request's body. ``may_send`` is asked at that moment, and also before the headers: everything that may take
-time - the rate limits, a free connection, TCP and TLS - is over then. If it says no, the connection is closed without a
-body, and in most cases without a byte.
+The line between "not sent" and "unknown" is the only write of a request (``rest.connections``): ``may_send`` is asked
+directly before it, and nothing else runs in between. Everything that may take time is over then: the rate limits, the
+signature, a free connection, TCP and TLS. If it says no, no byte leaves.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final, NamedTuple
 
+import h11
 import httpx
 import msgspec
 import trio
@@ -20,9 +20,10 @@ from okxsync.config.settings import AccountSettings
 from okxsync.okx.rate_limits import Budget, Slots
 from okxsync.plans.replies import Judgement, Stage, failed, judge, judge_repeatable
 from okxsync.plans.waves import WAVE
-from okxsync.rest.client import SignedBy
+from okxsync.rest.client import signed
 from okxsync.rest.clock import SiteClock
-from okxsync.rest.http import open_http, read_reply
+from okxsync.rest.connections import Connections, Origin, protocol_errors
+from okxsync.rest.http import read_body
 from okxsync.runtime.rate_limiter import RateLimiter
 
 PLACE: Final = "trade/order"
@@ -30,9 +31,6 @@ CANCEL: Final = "trade/cancel-order"
 CANCEL_ALGOS: Final = "trade/cancel-algos"
 SET_LEVERAGE: Final = "account/set-leverage"
 CANCEL_ALL_AFTER: Final = "trade/cancel-all-after"
-WRITTEN_AT_ONCE: Final = 4
-"""Requests whose headers or body are being written. TLS lets other tasks run between the question whether a request
-may be sent and its write: with a whole wave of them, halt would be late by all their CPU time."""
 IDLE_S: Final = 90.0
 """Connections are kept from one wave to the next: a TLS handshake costs more than an order."""
 REPLY_S: Final = 8.0
@@ -47,12 +45,9 @@ LIMITS: Final = {
 """Per account and instrument; the leverage per account, ``cancel-all-after`` per tag (OKX docs: limit of each one)."""
 
 
-def open_sending_http() -> httpx.AsyncClient:
-    """Return the HTTP client of ``Sender``: a connection for each order of a wave."""
-    return open_http(at_once=WAVE, idle_s=IDLE_S)
-
-
-_WRITTEN: Final = frozenset({"send_request_headers.failed", "send_request_body.complete", "send_request_body.failed"})
+def open_sending_connections() -> Connections:
+    """Return the connections of ``Sender``: one for each order of a wave."""
+    return Connections(WAVE, IDLE_S)
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -85,15 +80,20 @@ class Sender:
     """Sends orders, cancellations and settings of all accounts.
 
     Args:
-        http: From ``open_sending_http``; the caller closes it.
+        connections: From ``open_sending_connections``; the caller closes them.
         ip_rate: Requests per second of this machine.
     """
 
-    def __init__(self, http: httpx.AsyncClient, ip_rate: int) -> None:
-        self._http = http
-        self._writing = trio.Semaphore(WRITTEN_AT_ONCE)
+    def __init__(self, connections: Connections, ip_rate: int) -> None:
+        self._connections = connections
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
+
+    async def warm(self, accounts: Iterable[AccountSettings]) -> None:
+        """Open the connections that one wave of these accounts needs."""
+        counts = Counter(_address_of(one.site.rest, PLACE).origin for one in accounts)
+        for origin, count in counts.items():
+            await self._connections.warm(origin, min(count, WAVE))
 
     async def send(
         self,
@@ -107,28 +107,55 @@ class Sender:
         If it is cancelled, the outcome is unknown: the order may be placed.
 
         Args:
-            may_send: Asked immediately before the first byte, and again immediately before the body.
+            may_send: Asked immediately before the first byte.
         """
-        attempt = _Attempt(may_send, self._writing)
-        expires = {"expTime": str(request.exp_ms)} if request.exp_ms else {}
-        responding = self._http.stream(
-            "POST",
-            _url(account.site.rest, request.path),
-            content=request.body.encode(),
-            headers={"content-type": "application/json", **expires},
-            auth=SignedBy(account, clock),
-            extensions={"trace": attempt.trace},
-        )
         limiter = self._limiter(request.path, account.name, request.subject)
         async with limiter.acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
-            try:
-                found = await _exchange(responding, attempt, request.judge)
-            finally:
-                attempt.end_writing()
+            attempt = _Attempt(may_send)
+            found = await self._exchange(account, clock, request, attempt)
             if found is None or attempt.stage is Stage.NOT_STARTED or found.http_status is not None:
                 permit.release()
                 ip_permit.release()
         return found
+
+    async def _exchange(
+        self, account: AccountSettings, clock: SiteClock, request: Trade, attempt: "_Attempt"
+    ) -> Judgement | None:
+        try:
+            with trio.fail_after(REPLY_S):
+                status, body = await self._post(account, clock, request, attempt)
+        except _Withheld:
+            return None
+        except trio.TooSlowError:
+            return failed(attempt.stage, f"no answer within {REPLY_S:.0f} s")
+        except (httpx.LocalProtocolError, UnicodeError) as error:  # its text may contain a header, and so a secret
+            return failed(attempt.stage, type(error).__name__)
+        except ConfigError as error:
+            return failed(attempt.stage, str(error))
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            return failed(attempt.stage, f"{type(error).__name__}: {error}")
+        return request.judge(body, status)
+
+    async def _post(
+        self, account: AccountSettings, clock: SiteClock, request: Trade, attempt: "_Attempt"
+    ) -> tuple[int, bytes]:
+        origin, host, target = _address_of(account.site.rest, request.path)
+        body = request.body.encode()
+        headers = {
+            "Host": host,
+            "Accept-Encoding": "gzip",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **({"expTime": str(request.exp_ms)} if request.exp_ms else {}),
+            **await signed(account, clock, "POST", target, body),
+        }
+        with protocol_errors():
+            head = h11.Request(method="POST", target=target, headers=list(headers.items()))
+        reply = await self._connections.request(origin, head, body, attempt.begin)
+        try:
+            return reply.status, await read_body(reply.__aiter__(), reply.encoding)
+        finally:
+            await reply.aclose()
 
     def _limiter(self, path: str, account: str, subject: str) -> RateLimiter:
         key = path, account, subject
@@ -138,64 +165,31 @@ class Sender:
         return self._limiters[key]
 
 
+class _Address(NamedTuple):
+    origin: Origin
+    host: str
+    target: bytes
+
+
 @lru_cache(maxsize=64)
-def _url(rest: str, path: str) -> httpx.URL:
-    return httpx.URL(f"{rest}/api/v5/{path}")  # parsing it takes a tenth of what a request costs
+def _address_of(rest: str, path: str) -> _Address:
+    url = httpx.URL(f"{rest}/api/v5/{path}")
+    return _Address(Origin.of(url), url.netloc.decode("ascii"), url.raw_path)
 
 
 class _Attempt:
-    """How far one request has come.
+    """How far one request has come."""
 
-    Args:
-        writing: The requests that may be written at the same time.
-    """
-
-    def __init__(self, may_send: Callable[[], bool], writing: trio.Semaphore) -> None:
+    def __init__(self, may_send: Callable[[], bool]) -> None:
         self._may_send = may_send
-        self._writing = writing
-        self._is_written = False
         self.stage = Stage.NOT_STARTED
 
-    async def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Take an event of httpcore (its docs: extensions, trace)."""
-        _, _, event = event.partition(".")
-        if event == "send_request_headers.started":
-            await self._writing.acquire()
-            self._is_written = True
-            self._ask()
-        elif event == "send_request_body.started":
-            self._ask()
-            self.stage = Stage.STARTED
-        elif event in _WRITTEN:
-            self.end_writing()
+    def begin(self) -> None:
+        """Called directly before the write.
 
-    def _ask(self) -> None:
+        Raises:
+            _Withheld: nothing may be sent.
+        """
         if not self._may_send():
             raise _Withheld
-
-    def end_writing(self) -> None:
-        """The request has been written, or never will be; a second call has no effect."""
-        if self._is_written:
-            self._is_written = False
-            self._writing.release()
-
-
-async def _exchange(
-    responding: AbstractAsyncContextManager[httpx.Response],
-    attempt: _Attempt,
-    judged: Callable[[bytes, int], Judgement],
-) -> Judgement | None:
-    try:
-        with trio.fail_after(REPLY_S):
-            status, body = await read_reply(responding)
-    except _Withheld:
-        return None
-    except trio.TooSlowError:
-        return failed(attempt.stage, f"no answer within {REPLY_S:.0f} s")
-    except (httpx.LocalProtocolError, UnicodeError) as error:  # its text may contain a header, and so a secret
-        return failed(attempt.stage, type(error).__name__)
-    except ConfigError as error:
-        return failed(attempt.stage, str(error))
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        return failed(attempt.stage, f"{type(error).__name__}: {error}")
-    return judged(body, status)
+        self.stage = Stage.STARTED

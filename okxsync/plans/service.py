@@ -24,7 +24,7 @@ from okxsync.plans.lifecycle import Lifecycle
 from okxsync.plans.precheck import Prechecks
 from okxsync.plans.previewer import Previewer
 from okxsync.plans.requests import Requests
-from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.sender import Sender, open_sending_connections
 from okxsync.rest.clients import Clients
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import keep_running
@@ -52,6 +52,7 @@ class PlanService:
         receipts: Receipts,
     ) -> None:
         self._clients = clients
+        self._http = http
         self._send = send
         self._receipts = receipts
         self._running: dict[str, Running] = {}
@@ -85,11 +86,12 @@ class PlanService:
 
     async def _trade(self) -> None:
         try:
-            async with open_sending_http() as http, trio.open_nursery() as nursery:
+            async with open_sending_connections() as connections, trio.open_nursery() as nursery:
+                sender = Sender(connections, self._facts.trading.ip_rate)
                 desk = Desk(
                     self._clients,
                     self._facts.enabled_account,
-                    Sender(http, self._facts.trading.ip_rate),
+                    sender,
                     self._reader,
                     self._send,
                     self._halt,
@@ -103,8 +105,10 @@ class PlanService:
                 await lifecycle.resume()
                 dead_man = DeadMan(desk, lifecycle.wanted_switches)
                 nursery.start_soon(keep_running, self._send, None, "dead man's switches", dead_man.run)
-                prechecks = Prechecks(http, lambda account: self._clients.clock_of(account.site))
-                previewer = Previewer(self._facts, self._gatherer, prechecks, self._reader, self._send, nursery)
+                prechecks = Prechecks(self._http, lambda account: self._clients.clock_of(account.site))
+                previewer = Previewer(
+                    self._facts, self._gatherer, prechecks, sender.warm, self._reader, self._send, nursery
+                )
                 answering = Answering(desk, self._facts, previewer, lifecycle, self._running, nursery)
                 requests = Requests(self._reader, self._send, answering.handle)
                 await keep_running(self._send, None, "requests", requests.run)

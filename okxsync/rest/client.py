@@ -68,20 +68,28 @@ class SignedBy(httpx.Auth):
         self._clock = clock
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        account = self._account
-        api_key, passphrase, secret_key = await reveal(account.api_key, account.passphrase, account.secret_key)
         await request.aread()
-        now = datetime.fromtimestamp(self._clock.now_s(), UTC)
-        timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        request.headers["OK-ACCESS-KEY"] = api_key
-        request.headers["OK-ACCESS-PASSPHRASE"] = passphrase
-        request.headers["OK-ACCESS-TIMESTAMP"] = timestamp
-        request.headers["OK-ACCESS-SIGN"] = sign_rest(
-            secret_key, timestamp, request.method, request.url.raw_path, request.content
-        )
-        if account.demo:
-            request.headers["x-simulated-trading"] = "1"
+        target = request.url.raw_path
+        request.headers.update(await signed(self._account, self._clock, request.method, target, request.content))
         yield request
+
+
+async def signed(account: AccountSettings, clock: SiteClock, method: str, target: bytes, body: bytes) -> dict[str, str]:
+    """Return the headers with which a request is of an account.
+
+    Raises:
+        ConfigError: a secret is missing.
+    """
+    api_key, passphrase, secret_key = await reveal(account.api_key, account.passphrase, account.secret_key)
+    now = datetime.fromtimestamp(clock.now_s(), UTC)
+    timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    headers = {
+        "OK-ACCESS-KEY": api_key,
+        "OK-ACCESS-PASSPHRASE": passphrase,
+        "OK-ACCESS-TIMESTAMP": timestamp,
+        "OK-ACCESS-SIGN": sign_rest(secret_key, timestamp, method, target, body),
+    }
+    return headers | {"x-simulated-trading": "1"} if account.demo else headers
 
 
 class Unsigned(httpx.Auth):

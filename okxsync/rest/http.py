@@ -4,8 +4,8 @@ Neither the environment nor an earlier reply changes a request: there is no prox
 there are no cookies.
 """
 
-import ssl
 import zlib
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -37,7 +37,7 @@ def open_http(at_once: int = AT_ONCE, idle_s: float = IDLE_S) -> httpx.AsyncClie
     """
     return httpx.AsyncClient(
         timeout=None,
-        transport=Connections(at_once, idle_s, tls=ssl.create_default_context()),  # SSL_CERT_FILE counts, as elsewhere
+        transport=Connections(at_once, idle_s),
         trust_env=False,
         headers={"accept-encoding": "gzip"},  # ``fetch`` can decompress it within a limit
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
@@ -61,16 +61,27 @@ async def read_reply(responding: AbstractAsyncContextManager[httpx.Response]) ->
         httpx.HTTPError: the exchange cannot be reached, or violates HTTP.
         ValueError: the body is too large, or of an unexpected content encoding.
     """
+    async with responding as response:
+        encoding = response.headers.get("content-encoding", "identity")
+        return response.status_code, await read_body(response.aiter_raw(), encoding)
+
+
+async def read_body(parts: AsyncIterator[bytes], encoding: str) -> bytes:
+    """Return a body, decompressed.
+
+    Raises:
+        httpx.HTTPError: the connection has failed.
+        ValueError: the body is too large, or of an unexpected content encoding.
+    """
+    body = _Body(encoding)
     with trio.CancelScope() as scope:
-        async with responding as response:
-            body = _Body(response.headers.get("content-encoding", "identity"))
-            async for part in response.aiter_raw():
-                body.take(part)
-                if body.rejected:
-                    scope.cancel(reason=body.rejected)  # from within, so that every generator is closed
+        async for part in parts:
+            body.take(part)
+            if body.rejected:
+                scope.cancel(reason=body.rejected)  # from within, so that every generator is closed
     if body.rejected:
         raise ValueError(body.rejected)
-    return response.status_code, bytes(body.bytes)
+    return bytes(body.bytes)
 
 
 class _Body:

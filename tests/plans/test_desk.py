@@ -17,7 +17,7 @@ from okxsync.plans.desk import Desk as PlanDesk
 from okxsync.plans.desk import PlanRunner, Receipts, moment
 from okxsync.plans.execution import Execution
 from okxsync.plans.halt import HaltFile
-from okxsync.plans.sender import Sender, open_sending_http
+from okxsync.plans.sender import Sender, open_sending_connections
 from okxsync.plans.stored import read_attempts, read_children
 from okxsync.plans.waves import Policy
 from okxsync.rest.clients import Clients
@@ -86,7 +86,7 @@ async def trading(folder: Path, accounts: int = 3) -> AsyncIterator[Trading]:
     store = Desk(folder / "okxsync.db")
     store.apply(previewed(names))
     send, receive = open_outbox(1000, 10**7)
-    async with serve_sandbox(exchange) as sandbox, open_http() as http, open_sending_http() as sending:
+    async with serve_sandbox(exchange) as sandbox, open_http() as http, open_sending_connections() as sending:
         settings = load(write_config(folder, sandbox.accounts_toml()))
         by_name = {account.name: account for account in settings.accounts}
         clients = Clients(http, settings.accounts)
@@ -197,18 +197,17 @@ async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path:
         assert world.store.rows("SELECT count(*) FROM misfires WHERE clock_error_ms >= 0") == [(3,)]
 
 
-class HaltedMeanwhile(HaltFile):
-    """Trading is halted right after it was asked for the first time whether it is: when the headers have left."""
+class HaltedAtTheLastMoment(HaltFile):
+    """Trading is halted when the first request would leave: connected, signed, and its intent stored."""
 
     def exists(self) -> bool:
-        found = super().exists()
         self.make()
-        return found
+        return super().exists()
 
 
-async def test_what_is_halted_between_headers_and_body_is_not_placed(tmp_path: Path) -> None:
+async def test_what_is_halted_at_the_last_moment_is_not_placed(tmp_path: Path) -> None:
     async with trading(tmp_path, accounts=1) as world:
-        world.desk.halt = HaltedMeanwhile(world.store.path)
+        world.desk.halt = HaltedAtTheLastMoment(world.store.path)
         with trio.fail_after(30):
             await world.runner().run()
         await until(lambda: world.states() == [("withheld", "halted")])

@@ -3,14 +3,17 @@
 import cProfile
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
+import h11
 import httpx
 import pytest
 import trio
+import trustme
 
-from okxsync.rest.connections import Connections
+from okxsync.rest.connections import Connections, Origin
 from okxsync.rest.http import fetch
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -27,21 +30,33 @@ class Server:
         self.closes_after_reply = False
         self.answers = trio.Event()
         self.answers.set()
+        self.reply = REPLY
+        self._scopes: list[trio.CancelScope] = []
         self._changed = trio.Condition()
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         self.opened += 1
         self.open += 1
-        async with stream:
-            while await stream.receive_some():
-                self.requests += 1
-                await self._notify()
-                await self.answers.wait()
-                await stream.send_all(REPLY)
-                if self.closes_after_reply:
-                    break
+        with trio.CancelScope() as scope:
+            self._scopes.append(scope)
+            await self._notify()
+            async with stream:
+                await self._answer(stream)
         self.open -= 1
         await self._notify()
+
+    async def _answer(self, stream: trio.abc.Stream) -> None:
+        while await stream.receive_some():
+            self.requests += 1
+            await self._notify()
+            await self.answers.wait()
+            await stream.send_all(self.reply)
+            if self.closes_after_reply:
+                break
+
+    def close_all(self) -> None:
+        for scope in self._scopes:
+            scope.cancel()
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -66,7 +81,7 @@ async def server() -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def client(at_once: int, idle_s: float = 60.0) -> AsyncIterator[httpx.AsyncClient]:
-    transport = Connections(at_once, idle_s, ssl.create_default_context())
+    transport = Connections(at_once, idle_s)
     async with httpx.AsyncClient(timeout=None, transport=transport) as http:
         yield http
 
@@ -142,6 +157,94 @@ async def test_idle_connections_are_closed(server: Server) -> None:
         await at_the_same_time(http, server, 5)
         await fetch(http, server.url)
         await server.wait(lambda: server.open <= 1)
+
+
+async def test_a_request_that_is_forbidden_at_the_last_moment_sends_nothing_and_makes_room(server: Server) -> None:
+    origin, head = Origin.of(httpx.URL(server.url)), h11.Request(method="GET", target="/", headers=[("Host", "x")])
+
+    def forbid() -> None:
+        raise KeyError
+
+    async with Connections(1, 60.0) as connections:
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                await connections.request(origin, head, before=forbid)
+        reply = await connections.request(origin, head)
+        assert (reply.status, [part async for part in reply]) == (200, [b"{}"])
+        await reply.aclose()
+    assert server.requests == 1
+
+
+async def test_connections_are_opened_before_they_are_needed(server: Server) -> None:
+    origin = Origin.of(httpx.URL(server.url))
+    async with Connections(3, 60.0) as transport, httpx.AsyncClient(timeout=None, transport=transport) as http:
+        await transport.warm(origin, 2)
+        await server.wait(lambda: server.open == 2)
+        await transport.warm(origin, 2)
+        await at_the_same_time(http, server, 2)
+        assert server.opened == 2
+        await transport.warm(origin, 100)  # as many as there is room for
+        await server.wait(lambda: server.open == 3)
+        assert server.opened == 3
+        await transport.warm(Origin(secure=False, host="127.0.0.1", port=1), 2)  # the requests will report it
+
+
+async def test_connections_that_the_server_has_closed_are_opened_again(server: Server) -> None:
+    origin = Origin.of(httpx.URL(server.url))
+    async with Connections(2, 60.0) as transport, httpx.AsyncClient(timeout=None, transport=transport) as http:
+        await transport.warm(origin, 2)
+        await server.wait(lambda: server.open == 2)
+        server.close_all()
+        await server.wait(lambda: server.open == 0)
+        await transport.warm(origin, 2)
+        await server.wait(lambda: server.open == 2)
+        await at_the_same_time(http, server, 2)
+        assert server.opened == 4
+
+
+async def test_an_informational_reply_is_not_the_reply(server: Server) -> None:
+    server.reply = b"HTTP/1.1 100 Continue\r\n\r\n" + REPLY
+    async with client(1) as http:
+        for _ in range(2):
+            assert await fetch(http, server.url) == (200, b"{}")
+    assert server.opened == 1
+
+
+async def test_a_reply_that_is_longer_than_it_says_ends_the_connection(server: Server) -> None:
+    server.reply = REPLY + b"HTTP/1.1 200 OK\r\n"
+    async with client(1) as http:
+        for _ in range(2):
+            assert await fetch(http, server.url) == (200, b"{}")
+    assert server.opened == 2
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_over_tls_the_certificate_is_verified(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    (authority if trusted else other).cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await server.serve(trio.SSLStream(stream, context, server_side=True))
+
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        url = f"https://localhost:{listener.socket.getsockname()[1]}/"
+        async with client(2) as http:
+            if trusted:
+                for _ in range(2):
+                    assert await fetch(http, url) == (200, b"{}")
+                assert server.opened == 1
+            else:
+                with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+                    await fetch(http, url)
+        nursery.cancel_scope.cancel(reason="the test is over")
+    assert server.requests == (2 if trusted else 0)
 
 
 async def test_what_a_request_costs_does_not_depend_on_how_many_connections_there_are(server: Server) -> None:
