@@ -19,7 +19,7 @@ from tests.support.desk import NOW, Desk, order
 from tests.support.terminal_page import LIMIT_MS
 
 pytestmark = pytest.mark.slow
-STARTING_MS = 60_000
+STARTING_MS = 180_000
 """For a demo to mirror its accounts; a busy machine is several times slower than a quiet one."""
 
 
