@@ -43,7 +43,7 @@ live = false
 max_order_usd = 10000
 max_plan_usd = 50000
 max_day_usd = 1000000
-instruments = ["BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USDT"]
+instruments = ["BTC-USDT-SWAP", "ETH-USDT-SWAP", "BTC-USDT", "ETH-USDT"]
 """
 INSTRUMENTS: Final = [f'{{ channel = "instruments", instType = "{inst_type}" }}' for inst_type in ("SWAP", "SPOT")]
 """The terminal shows sizes in coin by them."""

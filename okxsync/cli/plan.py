@@ -115,6 +115,7 @@ def execute(
 
     with closing(_reader(choose_database(db, settings))) as reader:
         row = _plan(reader, plan_id)
+        _need_daemon(reader)  # before somebody types the confirmation
         expected = typed([from_columns(one) for one in read_orders(reader, plan_id)])
         if confirm is None:
             if not sys.stdin.isatty():
@@ -331,6 +332,13 @@ def _need_trading(settings: "Settings") -> None:
         fail(EXIT_REFUSED, f"{settings.path}: trading is off; set [trading] enabled = true")
 
 
+def _need_daemon(reader: "Reader") -> None:
+    from okxsync.plans.client import is_alive
+
+    if not _read(lambda: is_alive(reader)):
+        fail(EXIT_NO_DAEMON, f"{reader.location}: no daemon is running; start `okxsync run`")
+
+
 def _plan(reader: "Reader", plan_id: str) -> dict[str, Any]:
     from okxsync.plans.client import read_plan
 
@@ -342,10 +350,9 @@ def _plan(reader: "Reader", plan_id: str) -> dict[str, Any]:
 
 def _request(reader: "Reader", kind: str, plan_id: str | None, body: Mapping[str, object]) -> tuple[str, str]:
     """Insert a request, and return the outcome and the detail of its answer."""
-    from okxsync.plans.client import is_alive, submit, wait_for_answer
+    from okxsync.plans.client import submit, wait_for_answer
 
-    if not _read(lambda: is_alive(reader)):
-        fail(EXIT_NO_DAEMON, f"{reader.location}: no daemon is running; start `okxsync run`")
+    _need_daemon(reader)
     number = _read(lambda: submit(reader.location, kind, plan_id, body))
     answered = _read(lambda: wait_for_answer(reader, number))
     if answered is None:
@@ -419,20 +426,24 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
     """Print a plan, and return its exit code."""
     import msgspec
 
-    from okxsync.console.plan import render_preview, render_progress
+    from okxsync.console.plan import render_preview, render_progress, render_weights
     from okxsync.console.status import console
     from okxsync.plans.approval import confirmation, typed
     from okxsync.plans.children import from_columns
     from okxsync.plans.client import read_attempt_rows, read_cancel_rows, read_misfires, read_orders
+    from okxsync.plans.plan_file import read
     from okxsync.plans.results import exit_code
+    from okxsync.plans.weights import weights_of
 
     row, orders = _plan(reader, plan_id), _read(lambda: read_orders(reader, plan_id))
     children = [from_columns(one) for one in orders]
+    weights = weights_of(read(row["doc"]), orders, executed=row["approved_at"] is not None)
     if json:
         document = {
             "plan": row,
             "confirm": confirmation(children),
             "orders": [{**one, "facts": msgspec.json.decode(one["facts"] or "{}")} for one in orders],
+            "weights": weights,
             "attempts": _read(lambda: read_attempt_rows(reader, plan_id)),
             "cancels": _read(lambda: read_cancel_rows(reader, plan_id)),
             "misfires": _read(lambda: read_misfires(reader, plan_id=plan_id)),
@@ -442,6 +453,8 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
         console().print(render_preview(row, orders, typed(children) if row["ready"] else ""))
     else:
         console().print(render_progress(row, orders))
+    if weights and not json:
+        console().print(render_weights(weights))
     return _preview_code(orders) if preview else exit_code(row, orders)
 
 

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from okxsync.console.format import UNKNOWN
+from okxsync.plans.facts import decimal_of
+from okxsync.plans.weights import Weight
 from okxsync.runtime.text import CONTROL_ESCAPES
 
 Row = Mapping[str, Any]
@@ -121,6 +123,15 @@ def render_misfires(misfires: Sequence[Row]) -> RenderableType:
     return table
 
 
+def render_weights(weights: Sequence[Weight]) -> RenderableType:
+    """Return the shares of equity of a plan that rebalances."""
+    table = _table("account", "instrument", "before", "wanted", "after")
+    for one in weights:
+        shares = (f"{share * 100:+.2f}%" for share in (one.before, one.wanted, one.after))
+        table.add_row(_clean(one.account), _clean(one.instrument), *shares)
+    return Group(Text("Share of the equity"), table)
+
+
 def _state(order: Row) -> Text:
     """Return the state of an order, with its alarms."""
     alarms = [name for name in ("doubled", "unprotected") if order[name]]
@@ -135,7 +146,7 @@ def _step(order: Row) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     numbers = {"equity", "position", "after", "size", "price", "USD", "margin", "rest"}
-    numbers |= {"filled", "average", "to plan", "fee"}
+    numbers |= {"filled", "average", "to plan", "fee", "before", "wanted"}
     for column in columns:
         right = column in numbers
         table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
@@ -162,8 +173,9 @@ def _number(text: str | None, *, money: bool = False) -> str:
 
 def _to_plan(order: Row) -> str:
     """Return by how much the average price is above the reference price of the plan, in percent."""
-    average, reference = order["avg_px"], msgspec.json.decode(order["facts"] or "{}").get("reference")
-    return f"{(Decimal(average) / Decimal(reference) - 1) * 100:+.3f}%" if average and reference else UNKNOWN
+    reference = decimal_of(msgspec.json.decode(order["facts"] or "{}").get("reference"))
+    average = decimal_of(order["avg_px"])
+    return f"{(average / reference - 1) * 100:+.3f}%" if average and reference else UNKNOWN
 
 
 def _time(at: int | None, per_second: int) -> str:

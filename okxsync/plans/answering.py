@@ -81,7 +81,7 @@ class Answering:
         refused = find_refused(
             str(body.get("preview_hash", "")),
             str(body.get("confirm", "")),
-            row["doc_hash"],
+            row["doc"],
             row["preview_hash"],
             children,
             self._facts.trading,

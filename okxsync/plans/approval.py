@@ -1,14 +1,17 @@
 """The approval of a preview: it names the preview's hash, and two numbers that a person types."""
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from fractions import Fraction
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from okxsync.config.trading import TradingSettings
+from okxsync.plans.canonical import doc_hash
 from okxsync.plans.children import Child, plain, preview_hash
 from okxsync.plans.facts import SystemFacts
+from okxsync.plans.sizing import to_decimal
 
 Outcome: TypeAlias = Literal["stale-preview", "hash", "confirmation", "halted", "trading-off", "limit-day", "nothing"]
 
@@ -27,7 +30,7 @@ def ready_accounts(children: Sequence[Child]) -> int:
 
 def planned_usd(children: Sequence[Child]) -> Decimal:
     """Return the planned notional of the children that are to be sent."""
-    return sum((child.planned_usd for child in children if not child.reason), Decimal(0))
+    return to_decimal(sum((Fraction(child.planned_usd) for child in children if not child.reason), Fraction(0)))
 
 
 def confirmation(children: Sequence[Child]) -> str:
@@ -41,7 +44,7 @@ def typed(children: Sequence[Child]) -> str:
 
 
 def _dollars(children: Sequence[Child]) -> int:
-    return int(planned_usd(children).quantize(Decimal(1), ROUND_HALF_UP))
+    return (Fraction(planned_usd(children)) + Fraction(1, 2)).__floor__()
 
 
 def confirms(text: str, children: Sequence[Child]) -> bool:
@@ -52,7 +55,7 @@ def confirms(text: str, children: Sequence[Child]) -> bool:
 def find_refused(
     given_hash: str,
     given_confirmation: str,
-    doc_hash: str,
+    doc: str,
     stored_hash: str,
     children: Sequence[Child],
     trading: TradingSettings,
@@ -66,7 +69,7 @@ def find_refused(
     Args:
         given_hash: With the approval.
         given_confirmation: With the approval.
-        doc_hash: Of the stored document.
+        doc: The stored document: its hash is computed again.
         stored_hash: Of the stored preview.
         children: As stored: their hash is computed again.
         trading: The settings now.
@@ -80,7 +83,7 @@ def find_refused(
         return Refused("halted", system.halted)
     if (age := system.now_ms - preview_ms) > valid_for * 1000:
         return Refused("stale-preview", f"the preview is {age // 1000} s old, at most {valid_for} s")
-    computed = preview_hash(doc_hash, children)
+    computed = preview_hash(doc_hash(doc), children)
     if computed != stored_hash:
         return Refused("hash", "the stored orders are not those of the preview")
     if given_hash != computed:

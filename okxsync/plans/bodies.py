@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
@@ -77,24 +78,51 @@ def leverage_child(plan_id: str, number: int, draft: Draft, trading: TradingSett
     )
 
 
-def order_children(plan_id: str, number: int, draft: Draft, trading: TradingSettings) -> Iterator[Child]:
-    """Yield the children of a draft, numbered from ``number``: one for each slice, or one that is skipped."""
+class Part(NamedTuple):
+    """One order of a draft, or the draft itself if it is skipped.
+
+    Attributes:
+        phase: In the execution: each round of a phase of the plan is a phase of its own.
+        round: From 0.
+        slice: Of all orders of the draft, from 1.
+        done: The size of those before it.
+    """
+
+    draft: Draft
+    phase: int
+    round: int = 0
+    slice: int = 1
+    size: Decimal = Decimal(0)
+    done: Decimal = Decimal(0)
+
+
+def parts_of(draft: Draft, rounds: int) -> Iterator[Part]:
+    """Yield the orders of a draft; one that is skipped has a single part. ``rounds``: of the plan."""
+    first = (draft.phase - 1) * rounds + 1
     if draft.finding:
-        yield _skipped(plan_id, number, draft, trading)
+        yield Part(draft, first)
         return
-    done = Decimal(0)
-    for index, size in enumerate(draft.parts, 1):
-        yield _order(plan_id, number + index - 1, draft, trading, index, size, done)
-        done += size
+    index, done = 1, Decimal(0)
+    for number, sizes in enumerate(draft.rounds):
+        for size in sizes:
+            yield Part(draft, first + number, number, index, size, done)
+            index += 1
+            done += size
 
 
-def _skipped(plan_id: str, number: int, draft: Draft, trading: TradingSettings) -> Child:
+def order_child(plan_id: str, number: int, part: Part, trading: TradingSettings) -> Child:
+    """Return the child of a part."""
+    return (_skipped if part.draft.finding else _order)(plan_id, number, part, trading)
+
+
+def _skipped(plan_id: str, number: int, part: Part, trading: TradingSettings) -> Child:
+    draft = part.draft
     assert draft.finding
     return Child(
         number=number,
         account=draft.account.name,
         leg=draft.leg_number,
-        phase=draft.phase,
+        phase=part.phase,
         inst_id=draft.leg.instrument,
         side=draft.side or "",
         pos_side=draft.pos_side,
@@ -111,9 +139,8 @@ def _skipped(plan_id: str, number: int, draft: Draft, trading: TradingSettings) 
     )
 
 
-def _order(
-    plan_id: str, number: int, draft: Draft, trading: TradingSettings, index: int, size: Decimal, done: Decimal
-) -> Child:
+def _order(plan_id: str, number: int, part: Part, trading: TradingSettings) -> Child:
+    draft, size = part.draft, part.size
     ground, leg = draft.ground, draft.leg
     assert ground
     assert draft.side
@@ -141,8 +168,8 @@ def _order(
         number=number,
         account=draft.account.name,
         leg=draft.leg_number,
-        phase=draft.phase,
-        slice=index,
+        phase=part.phase,
+        slice=part.slice,
         inst_id=leg.instrument,
         side=draft.side,
         pos_side=draft.pos_side,
@@ -155,8 +182,8 @@ def _order(
         algo_cl_ord_id=algo_id,
         body="" if wrong else to_body(body),
         planned_usd=to_decimal(worth * ground.usd),
-        remainder=to_decimal(draft.remainder) if index == 1 else Decimal(0),
-        facts=_basis(draft, size, done),
+        remainder=to_decimal(draft.remainder) if part.slice == 1 else Decimal(0),
+        facts=_basis(draft, size, part.done),
         reason=Reason.BAD_REQUEST if wrong else None,
         detail=wrong,
     )
@@ -210,6 +237,7 @@ def _basis(draft: Draft, size: Decimal, done: Decimal) -> Basis:
         position=before,
         position_ms=account.positions_ms,
         position_after=before if draft.finding else after,
+        net=to_decimal(earlier.net) if ground.long_short else None,
         coins=to_decimal(in_coins),
         notional=to_decimal(worth),
         usd=to_decimal(ground.usd),

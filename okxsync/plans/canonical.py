@@ -37,9 +37,9 @@ def canonical(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def doc_hash(plan: Plan) -> str:
-    """Return the SHA-256 of the canonical form."""
-    return hashlib.sha256(canonical(plan).encode()).hexdigest()
+def doc_hash(doc: str) -> str:
+    """Return the SHA-256 of a canonical text."""
+    return hashlib.sha256(doc.encode()).hexdigest()
 
 
 def _top(plan: Plan) -> dict[str, object]:
@@ -47,6 +47,7 @@ def _top(plan: Plan) -> dict[str, object]:
         "title": plan.title,
         "valid_for": f"{plan.valid_for}s",
         "dead_man": _duration(plan.dead_man),
+        "rounds": plan.rounds,
         "cash": _share(plan.cash),
     }
 

@@ -36,6 +36,7 @@ class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
         position: The signed position of the child's instrument, margin mode and side before the child, as of
             ``position_ms``; spot: the balance of the base currency. In the unit of ``sz``.
         position_after: The position if this child and all before it are filled.
+        net: In long/short mode the long minus the short position before the child.
         coins: The size in the base currency.
         notional: In the quote currency; inverse contracts: in USD.
         usd: USD per unit of the currency of ``notional``.
@@ -53,6 +54,7 @@ class Basis(msgspec.Struct, frozen=True, omit_defaults=True):
     position: Decimal | None = None
     position_ms: int = 0
     position_after: Decimal | None = None
+    net: Decimal | None = None
     coins: Decimal | None = None
     notional: Decimal | None = None
     usd: Decimal | None = None

@@ -1,9 +1,10 @@
 """Combinations of keys of a plan that are valid one by one, and impossible together."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from okxsync.plans.children import PRICED
-from okxsync.plans.document import AUTO, SPLITS, Leg, inst_type_of
+from okxsync.plans.document import AUTO, SPLITS, Leg, Plan, inst_type_of
 
 
 def impossible(leg: Leg) -> Iterator[tuple[str, str]]:
@@ -54,6 +55,15 @@ def is_portfolio(leg: Leg) -> bool:
     return inst_type_of(leg.instrument) == "SPOT" and leg.size.rule == "target_equity"
 
 
+def scale_of(plan: Plan, leg: Leg, account: str) -> Fraction:
+    """Return by which a leg's share of the equity is reduced, so that a spot portfolio leaves the plan's cash."""
+    if not plan.cash or not is_portfolio(leg):
+        return Fraction(1)
+    legs = [one for one in plan.legs if is_portfolio(one) and (not one.only or account in one.only)]
+    total = sum((Fraction(one.size.value or 0) for one in legs), Fraction(0))
+    return min((1 - Fraction(plan.cash)) / total, Fraction(1)) if total > 0 else Fraction(1)
+
+
 def _impossible_protection(leg: Leg, *, spot: bool, reduces: bool) -> Iterator[tuple[str, str]]:
     assert leg.protect
     if reduces:
@@ -69,10 +79,11 @@ def _impossible_protection(leg: Leg, *, spot: bool, reduces: bool) -> Iterator[t
             yield f"protect.{key}", f"must be {'above' if above > 0 else 'below'} 0% for {side}"
 
 
-def resting_before_a_phase(legs: Sequence[Leg]) -> Iterator[tuple[int, str]]:
-    """Yield each leg whose orders can rest although a later phase waits for their end: its index, and what is wrong."""
+def resting_before_a_phase(legs: Sequence[Leg], rounds: int) -> Iterator[tuple[int, str]]:
+    """Yield each leg whose orders can rest although a later phase or round waits for their end: its index, and why."""
     last = max((max(leg.used_phases) for leg in legs), default=0)
     for index, leg in enumerate(legs):
         ends = leg.type in ("ioc", "fok") or (leg.type == "market" and inst_type_of(leg.instrument) == "SPOT")
-        if min(leg.used_phases) < last and not ends and not leg.cancel_after:
-            yield index, f'"{leg.type}" orders can rest while phase {last} waits; use ioc or fok, or give cancel_after'
+        waits = f"phase {last} waits" if min(leg.used_phases) < last else "the next round waits" if rounds > 1 else ""
+        if waits and not ends and not leg.cancel_after:
+            yield index, f'"{leg.type}" orders can rest while {waits}; use ioc or fok, or give cancel_after'

@@ -56,6 +56,7 @@ RULES_OF_KEY: Final[Mapping[str, frozenset[str]]] = {
 }
 """Keys of a size, and the rules to which they belong."""
 DEFAULT_VALID_S: Final = 60
+MAX_ROUNDS: Final = 10
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,11 +189,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         valid_for: From the approval on; nothing is sent later.
         cash: Share of the equity that the spot legs with ``target_equity`` leave.
         dead_man: OKX cancels the plan's resting orders if it does not hear from the daemon for so long.
+        rounds: Into how many orders each size is divided. A round begins when the one before has ended, with another
+            account as the first, so that the prices of the accounts differ less.
     """
 
     title: str
     valid_for: int = DEFAULT_VALID_S
     dead_man: int | None = None
+    rounds: int = 1
     cash: Decimal | None = None
     legs: tuple[Leg, ...]
     accounts: Accounts

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from okxsync.config.trading import TradingSettings
 from okxsync.plans.checks import Finding
-from okxsync.plans.combinations import is_portfolio
+from okxsync.plans.combinations import scale_of
 from okxsync.plans.document import SPLITS, Leg, Plan
 from okxsync.plans.drafts import Draft, Ground
 from okxsync.plans.facts import AccountFacts, SystemFacts
@@ -124,16 +124,6 @@ class Drafting:
                 return Fraction(self.plan.accounts.weights.get(account.name, Decimal(0)))
         return Fraction(1)
 
-    def _scale(self, account: AccountFacts) -> Fraction:
-        """Return by which the shares of a spot portfolio are reduced, so that they leave the cash of the plan."""
-        shares = [
-            Fraction(leg.size.value or 0)
-            for leg in self.plan.legs
-            if is_portfolio(leg) and (not leg.only or account.name in leg.only)
-        ]
-        left = 1 - Fraction(self.plan.cash or 0)
-        return min(left / sum(shares), Fraction(1)) if self.plan.cash and sum(shares) > 0 else Fraction(1)
-
     def _leader(self, leg: Leg) -> Fraction | None:
         """Return the position of the followed account per USD of its equity."""
         leader = self._known.get(leg.size.leader)
@@ -165,7 +155,7 @@ class Drafting:
             lots=share[0] if share else 0,
             exact_lots=share[1] if share else Fraction(0) if leg.size.rule in SPLITS else None,
             leader=self._leader(leg) if leg.size.rule == "follow" else None,
-            scale=self._scale(account) if is_portfolio(leg) else Fraction(1),
+            scale=scale_of(self.plan, leg, account.name),
         )
         try:
             found = pieces(leg, situation)

@@ -51,7 +51,8 @@ class Draft:
     px: Decimal | None = None
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
-    parts: list[Decimal] = field(default_factory=list)
+    rounds: list[list[Decimal]] = field(default_factory=list)
+    """The sizes of its orders, by round."""
     remainder: Fraction = Fraction(0)
     notional: Fraction = Fraction(0)
     before: Holding = NOTHING

@@ -185,7 +185,8 @@ class Execution:
         elif halted and not always:
             withheld = Withheld("halted", "trading is halted")
         elif now.latest_ms >= self._valid_until_ms - LAST_MS and not always:
-            withheld = Withheld("expired", "the plan is no longer valid")
+            waited_s = (now.now_ms - current.armed_ms) / 1000  # for a rate limit, or a connection
+            withheld = Withheld("expired", f"the plan is no longer valid; the request waited for {waited_s:.1f} s")
         if withheld or (now.latest_ms >= current.exp_ms - LAST_MS and not always):
             self._not_sent(number, withheld, now)
             return False

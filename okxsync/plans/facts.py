@@ -223,13 +223,19 @@ def instrument_of(row: models.Instrument, at_ms: int) -> Instrument | None:
     )
 
 
+MAX_DIGITS: Final = 60
+"""Before and after the decimal point. Arithmetic with ``1e999999`` would overflow, or take minutes."""
+
+
 def decimal_of(text: object) -> Decimal | None:
-    """Return a number of OKX; None if there is none."""
+    """Return a number of OKX; None if there is none, or one that no amount can have."""
     try:
         found = Decimal(str(text))
     except InvalidOperation:
         return None
-    return found if found.is_finite() else None
+    if not found.is_finite() or len(found.as_tuple().digits) > MAX_DIGITS or abs(found.adjusted()) > MAX_DIGITS:
+        return None
+    return found
 
 
 def _next_change(announced: msgspec.Raw | bytes | str, at_ms: int) -> int:

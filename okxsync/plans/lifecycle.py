@@ -8,6 +8,8 @@ import trio
 from okxsync import events
 from okxsync.messages import PlanProgress
 from okxsync.plans.cancel_requests import was_asked
+from okxsync.plans.canonical import doc_hash
+from okxsync.plans.children import preview_hash
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.dead_man import Switch
 from okxsync.plans.desk import Desk, PlanRunner, moment
@@ -140,6 +142,8 @@ class Lifecycle:
     def _read(self, plan_id: str) -> Running:
         (row,) = self._desk.reader.query("SELECT * FROM plans WHERE plan_id = ?", [plan_id])
         plan, children = read_plan(self._desk.reader, row)
+        if preview_hash(doc_hash(row["doc"]), children) != row["preview_hash"]:
+            raise UnreadablePlan("its document or its orders are not those that were approved")
         approved_today = self._facts.approved_today(moment().now_ms, but=plan_id)
         running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
         self.prepare(plan_id, running, on_restart=plan.failure.on_restart)

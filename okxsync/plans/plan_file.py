@@ -17,6 +17,7 @@ from okxsync.plans.combinations import impossible, is_portfolio, resting_before_
 from okxsync.plans.document import (
     AUTO,
     DEFAULT_VALID_S,
+    MAX_ROUNDS,
     RULES_OF_KEY,
     SHARES,
     SIGNED,
@@ -134,6 +135,8 @@ class _Reading:
             self.problem(("legs",), f"expected 1 to {MAX_LEGS} tables [[legs]]")
         valid_for = self.seconds(("valid_for",), file.valid_for, *VALID_S)
         dead_man = self.seconds(("dead_man",), file.dead_man, *DEAD_MAN_S)
+        if not 1 <= file.rounds <= MAX_ROUNDS:
+            self.problem(("rounds",), f"must be between 1 and {MAX_ROUNDS}")
         cash = self.above_0(("cash",), percent, file.cash)
         if cash is not None and cash >= 1:
             self.problem(("cash",), "must be below 100%")
@@ -150,12 +153,13 @@ class _Reading:
                 self.problem(("legs", index, "size", "rule"), '"split_weights" needs [accounts.weights]')
         if cash is not None and not any(is_portfolio(leg) for leg in found):
             self.problem(("cash",), 'needs a spot leg with the rule "target_equity"')
-        for index, what in resting_before_a_phase(found):
+        for index, what in resting_before_a_phase(found, file.rounds):
             self.problem(("legs", index, "type"), what)
         return Plan(
             title=file.title,
             valid_for=valid_for or DEFAULT_VALID_S,
             dead_man=dead_man,
+            rounds=file.rounds,
             cash=cash,
             legs=found,
             accounts=accounts,

@@ -87,6 +87,7 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
     accounts: AccountsTable
     valid_for: str | None = None
     dead_man: str | None = None
+    rounds: int = 1
     cash: str | None = None
     limits: LimitsTable = msgspec.field(default_factory=LimitsTable)
     failure: FailureTable = msgspec.field(default_factory=FailureTable)
@@ -109,6 +110,7 @@ def parse(text: str, assignments: Sequence[str] = ()) -> File:
         raise PlanError(f"not valid TOML: {one_line(str(error))}") from None
     for assignment in assignments:
         _assign(table, assignment)
+    _take_weights(table)
     _take_cash(table)
     if wrong := [f"{place_of(keys)}{one_line(what)}" for keys, what in mistakes(table, _FILE)]:
         raise PlanError(*wrong)
@@ -117,6 +119,26 @@ def parse(text: str, assignments: Sequence[str] = ()) -> File:
 
 def one_line(text: str) -> str:
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def _take_weights(table: dict[str, Any]) -> None:
+    """Make of a leg with ``weights`` a leg for each instrument: the share of the equity that it is to have."""
+    found = table.get("legs")
+    legs: list[Any] = found if isinstance(found, list) else []
+    for index, leg in reversed(list(enumerate(legs))):
+        if not isinstance(leg, dict) or "weights" not in leg:
+            continue
+        weights, size = leg["weights"], leg.get("size", {})
+        if not isinstance(weights, dict) or not weights or not isinstance(size, dict):
+            raise PlanError(f'leg {index + 1}, weights: expected a table, for instance "BTC-USDT-SWAP" = "4%"')
+        if "instrument" in leg or "value" in size or size.setdefault("rule", "target_equity") != "target_equity":
+            text = 'take the place of instrument and value; the rule is "target_equity"'
+            raise PlanError(f"leg {index + 1}, weights: {text}")
+        common = {key: value for key, value in leg.items() if key != "weights"}
+        legs[index : index + 1] = [
+            {"cash": value} if name == "cash" else common | {"instrument": name, "size": size | {"value": value}}
+            for name, value in sorted(weights.items(), key=lambda one: one[0] == "cash")
+        ]
 
 
 def _take_cash(table: dict[str, Any]) -> None:
@@ -142,7 +164,9 @@ def _assign(table: dict[str, Any], assignment: str) -> None:
     if isinstance(value, float):  # as it was typed: exact
         value = text.strip()
     top: list[Any] = [table]
-    if (parents or [last])[0] in LegTable.__struct_fields__ and isinstance(legs := table.get("legs"), list):
+    if (parents or [last])[0] in (*LegTable.__struct_fields__, "weights") and isinstance(
+        legs := table.get("legs"), list
+    ):
         top = legs
     for one in top:
         for parent in parents:
@@ -160,7 +184,7 @@ def place_of(keys: Keys) -> str:
         case ("legs", int(index), *rest):
             return f"leg {index + 1}{', ' if rest else ''}{' '.join(map(str, rest))}: "
         case (str(key),):
-            return f"{key}: " if key in ("title", "legs", "valid_for", "dead_man", "cash") else f"[{key}]: "
+            return f"{key}: " if key in ("title", "legs", "valid_for", "dead_man", "rounds", "cash") else f"[{key}]: "
         case (key, *rest):
             return f"[{key}] {' '.join(str(one) for one in rest if isinstance(one, str))}: "
     raise AssertionError(keys)

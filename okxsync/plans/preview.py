@@ -18,7 +18,7 @@ import msgspec
 
 from okxsync.config.trading import AccountTrading, TradingSettings
 from okxsync.plans.approval import confirmation, planned_usd, ready_accounts, typed
-from okxsync.plans.bodies import Cancel, cancel_child, leverage_child, order_children
+from okxsync.plans.bodies import Cancel, Part, cancel_child, leverage_child, order_child, parts_of
 from okxsync.plans.canonical import canonical, doc_hash
 from okxsync.plans.children import MAX_CHILDREN, Child, plain, preview_hash
 from okxsync.plans.document import SPLITS, Plan, PlanError
@@ -144,15 +144,16 @@ def make_preview(
     wanted = [one for one in drafting.drafts if one.account.name not in canceled or not one.wants_nothing]
     drafts = sorted(wanted, key=lambda one: (one.phase, rank[one.account.name], one.leg_number))
     check_together(drafts, plan, trading, system)
+    doc = canonical(plan)
     return Preview(
         plan_id=plan_id,
         plan=plan,
-        doc=canonical(plan),
-        doc_hash=doc_hash(plan),
+        doc=doc,
+        doc_hash=doc_hash(doc),
         made_ms=system.now_ms,
         accounts=names,
         site_modes=tuple(sorted({f"{one.site} {'demo' if one.demo else 'live'}" for one in drafting.accounts})),
-        children=_children(plan_id, drafts, trading, [one for one in cancels if one.account in rank]),
+        children=_children(plan, plan_id, names, drafts, trading, [one for one in cancels if one.account in rank]),
         unplaced=_unplaced(plan, drafts),
         warnings=(f"trading is halted: {system.halted}",) if system.halted else (),
     )
@@ -168,7 +169,12 @@ def _without(facts: AccountFacts, cancels: Sequence[Cancel]) -> AccountFacts:
 
 
 def _children(
-    plan_id: str, drafts: Sequence[Draft], trading: TradingSettings, cancels: Sequence[Cancel]
+    plan: Plan,
+    plan_id: str,
+    names: Sequence[str],
+    drafts: Sequence[Draft],
+    trading: TradingSettings,
+    cancels: Sequence[Cancel],
 ) -> tuple[Child, ...]:
     found = [cancel_child(plan_id, number, cancel, trading) for number, cancel in enumerate(cancels, 1)]
     set_already = set()
@@ -178,8 +184,14 @@ def _children(
             if (key := (child.account, child.body)) not in set_already:
                 set_already.add(key)
                 found.append(child)
-    for draft in drafts:
-        found += order_children(plan_id, len(found) + 1, draft, trading)
+    rank = {name: position for position, name in enumerate(names)}
+
+    def turn(part: Part) -> tuple[int, int]:
+        first = part.round * len(names) // plan.rounds  # each round begins with another account
+        return part.phase, (rank[part.draft.account.name] - first) % len(names)
+
+    for part in sorted((part for draft in drafts for part in parts_of(draft, plan.rounds)), key=turn):
+        found.append(order_child(plan_id, len(found) + 1, part, trading))
     if len(found) > MAX_CHILDREN:
         raise PlanError(f"the plan has {len(found)} orders; at most {MAX_CHILDREN} are possible")
     return tuple(found)

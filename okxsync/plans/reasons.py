@@ -56,8 +56,6 @@ class Reason(StrEnum):
     DRIFT_EQUITY = "drift-equity"
     DRIFT_POSITION = "drift-position"
     EXPIRED = "expired"
-    BUDGET = "budget"
-    IP_RATE = "ip-rate"
     STORE_BLOCKED = "store-blocked"
     CANARY = "canary"
     STOPPED = "stopped"
@@ -166,9 +164,9 @@ REASONS: Final[Mapping[Reason, Entry]] = {
     Reason.DRIFT_PRICE: Entry("the reference price moved by more than max_drift_price", _RETRY),
     Reason.DRIFT_EQUITY: _at_send("the equity changed by more than max_drift_equity since the preview", _RETRY),
     Reason.DRIFT_POSITION: _at_send("the position changed since the preview", _RETRY),
-    Reason.EXPIRED: _at_send("the plan is no longer valid", _RETRY),
-    Reason.BUDGET: _at_send("waiting for the account's rate limit would take longer than the plan is valid", _RETRY),
-    Reason.IP_RATE: _at_send("waiting for ip_rate would take longer than the plan is valid", _RETRY),
+    Reason.EXPIRED: _at_send(
+        "the plan is no longer valid; the order may have waited for a rate limit, `ip_rate` or a connection", _RETRY
+    ),
     Reason.STORE_BLOCKED: _at_send("the intent could not be stored", "see `okxsync status`: disk, lock"),
     Reason.CANARY: _at_send("an account of the canary was not accepted", "see the order of that account"),
     Reason.STOPPED: _at_send("the plan was stopped by its failure policy", "see `okxsync plan show`, then retry"),

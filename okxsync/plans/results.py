@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
-from okxsync.plans.children import plain
 from okxsync.plans.commands import ChildOrder
 from okxsync.plans.facts import decimal_of
+from okxsync.plans.sizing import in_cents
 from okxsync.plans.states import ENDED, PLACED, ChildState
 
 OK: Final = 0
@@ -75,21 +75,16 @@ def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> i
     return OK if as_planned and plan["state"] not in ("stopped", "expired") else PARTLY
 
 
-def filled_usd(child: ChildOrder) -> Decimal:
+def filled_usd(child: ChildOrder) -> Fraction:
     """Return what was filled of an order in USD, at its average price and with the rates of the preview."""
-    if not child.acc_fill_sz:
-        return Decimal(0)
     filled, size = decimal_of(child.acc_fill_sz), decimal_of(child.approved_sz or child.sz)
-    if not filled or not size:
-        return Decimal(0)
-    worth = Decimal(child.planned_usd) * filled / size
+    planned = decimal_of(child.planned_usd)
+    if not filled or not size or planned is None:
+        return Fraction(0)
+    worth = Fraction(planned) * Fraction(filled) / Fraction(size)
     average, reference = decimal_of(child.avg_px), decimal_of(child.reference)
-    return worth * average / reference if average and reference else worth
+    return worth * Fraction(average) / Fraction(reference) if average and reference else worth
 
 
 def total_filled_usd(children: Iterable[ChildOrder]) -> str:
-    return in_cents(sum((filled_usd(one) for one in children), Decimal(0)))
-
-
-def in_cents(usd: Decimal) -> str:
-    return plain(usd.quantize(Decimal("0.01")))
+    return in_cents(sum(map(filled_usd, children), Fraction(0)))

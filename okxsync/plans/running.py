@@ -101,7 +101,8 @@ class Running:
             return None
         if not size:
             return Withheld(Reason.DRIFT_POSITION, "nothing is left to reduce")
-        if sum(one.facts.shrink for one in self._siblings[key_of(child)]) > 1:
+        at_once = [one for one in self._siblings[key_of(child)] if one.phase == child.phase and one.facts.shrink]
+        if len(at_once) > 1:
             return Withheld(Reason.DRIFT_POSITION, "several orders reduce the position, which has become smaller")
         body = msgspec.json.decode(child.body, type=OrderBody)
         return Shrunk(plain(size), to_body(msgspec.structs.replace(body, sz=plain(size))))

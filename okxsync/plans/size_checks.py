@@ -10,7 +10,7 @@ from okxsync.plans.document import Plan
 from okxsync.plans.drafts import Draft, Ground
 from okxsync.plans.prices import order_price, trigger_price, why_outside, why_wrong_side
 from okxsync.plans.reasons import Reason
-from okxsync.plans.sizing import notional, slices, to_decimal
+from okxsync.plans.sizing import in_cents, in_rounds, notional, slices, to_decimal
 
 
 class SizeChecks:
@@ -29,8 +29,7 @@ class SizeChecks:
         limits = self._trading.accounts.get(draft.account.name, AccountTrading()).limits
         highest = [one for one in (limits.order_usd, self.plan.limits.max_order_usd) if one is not None]
         if highest and draft.usd > Fraction(min(highest)):
-            worth = plain(to_decimal(draft.usd).quantize(Decimal("0.01")))
-            return Finding(Reason.LIMIT_ORDER, f"{worth} USD, at most {plain(min(highest))}")
+            return Finding(Reason.LIMIT_ORDER, f"{in_cents(draft.usd)} USD, at most {plain(min(highest))}")
         opposite = draft.before.short if side == "buy" else draft.before.long
         if leg.pos_side and not ground.long_short and not draft.reduces and opposite:
             return Finding(Reason.POS_MODE, f"in net mode this {side} reduces the opposite position")
@@ -41,10 +40,11 @@ class SizeChecks:
                 return Finding(Reason.OUTSIDE_BAND, why)
         if leg.protect and not draft.reduces and (why := _protect(draft, ground)):
             return Finding(Reason.OUTSIDE_BAND, why)
-        parts = slices(draft.size, _ceiling(draft, ground), ground.instrument)
-        if parts is None:
-            return Finding(Reason.OVER_MAX, f"{plain(draft.size)} cannot be divided into orders that OKX allows")
-        draft.parts = parts
+        ceiling = _ceiling(draft, ground)
+        for size in in_rounds(draft.size, self.plan.rounds, ground.instrument):
+            if (parts := slices(size, ceiling, ground.instrument)) is None:
+                return Finding(Reason.OVER_MAX, f"{plain(size)} cannot be divided into orders that OKX allows")
+            draft.rounds.append(parts)
         if draft.reduces:
             _warn_of_own_orders(draft)
             self._reduces.add(draft.account.name)

@@ -157,7 +157,12 @@ def to_decimal(amount: Fraction) -> Decimal:
         found = Decimal(amount.numerator) / Decimal(amount.denominator)
         if Fraction(found) == amount:
             return found
-    return Decimal(plain(Decimal(whole).scaleb(-PLACES)))
+    return Decimal(plain(Decimal(f"{whole}e-{PLACES}")))  # not ``scaleb``, which rounds to 28 digits
+
+
+def in_cents(usd: Fraction | Decimal) -> str:
+    """Return an amount of money of any size, rounded to cents; ``Decimal.quantize`` fails above 28 digits."""
+    return plain(Decimal(f"{round(Fraction(usd) * 100)}e-2"))
 
 
 def slices(size: Decimal, ceiling: Decimal | None, instrument: Instrument) -> list[Decimal] | None:
@@ -179,6 +184,18 @@ def slices(size: Decimal, ceiling: Decimal | None, instrument: Instrument) -> li
             if found[-2] < instrument.smallest:
                 return None
     return found
+
+
+def in_rounds(size: Decimal, rounds: int, instrument: Instrument) -> list[Decimal]:
+    """Return the sizes of the rounds of an order, each of whole lots and not below the smallest order.
+
+    They differ by one lot at most. A size that is too small has fewer rounds.
+    """
+    lots = Fraction(size) // Fraction(instrument.lot)
+    smallest = -(-Fraction(instrument.smallest) // Fraction(instrument.lot))
+    count = max(min(rounds, lots // smallest), 1)
+    each, rest = divmod(lots, count)
+    return [instrument.lot * (each + (number < rest)) for number in range(count)]
 
 
 def _up_to_lot(size: Decimal, lot: Decimal) -> Decimal:

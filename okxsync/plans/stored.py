@@ -13,7 +13,8 @@ from okxsync.plans.document import Plan, PlanError
 from okxsync.plans.mirror_facts import Link
 from okxsync.plans.plan_file import read
 from okxsync.plans.replies import Judgement
-from okxsync.plans.results import filled_usd, in_cents
+from okxsync.plans.results import filled_usd
+from okxsync.plans.sizing import in_cents
 from okxsync.plans.states import ChildState
 from okxsync.store.engines import Reader
 

@@ -11,6 +11,7 @@ from okxsync.plans.document import Plan
 from okxsync.plans.drafts import Draft
 from okxsync.plans.facts import SystemFacts
 from okxsync.plans.reasons import Reason
+from okxsync.plans.sizing import in_cents
 
 
 def check_together(drafts: Sequence[Draft], plan: Plan, trading: TradingSettings, system: SystemFacts) -> None:
@@ -95,4 +96,4 @@ def _limit(
 
 
 def _usd(amount: Fraction) -> str:
-    return f"{float(amount):,.2f}"
+    return f"{Decimal(in_cents(amount)):,.2f}"

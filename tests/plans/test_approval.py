@@ -16,7 +16,7 @@ def refused(**changes: Any) -> Refused | None:
     given: dict[str, Any] = {
         "given_hash": PREVIEW.hash,
         "given_confirmation": "3/60311",
-        "doc_hash": PREVIEW.doc_hash,
+        "doc": PREVIEW.doc,
         "stored_hash": PREVIEW.hash,
         "children": PREVIEW.children,
         "trading": trading(),
@@ -34,6 +34,13 @@ def test_the_confirmation_has_two_forms() -> None:
     assert not confirms("", PREVIEW.children)
 
 
+def test_dollars_of_any_size_are_rounded_half_up() -> None:
+    """A sum of more than 28 digits is neither an error nor rounded to 28 digits."""
+    child = replace(PREVIEW.children[0], planned_usd=D("9" * 15))
+    many = [replace(child, planned_usd=D(10**40)), replace(child, planned_usd=D("0.5"))]
+    assert confirms(f"1/{10**40 + 1}", many)
+
+
 def test_an_approval_of_what_was_previewed_is_accepted() -> None:
     assert refused() is None
     assert refused(system=system(now_ms=NOW + 60_000)) is None
@@ -48,7 +55,7 @@ def test_an_approval_of_what_was_previewed_is_accepted() -> None:
         ({"system": system(halted="by hand")}, "halted"),
         ({"system": system(now_ms=NOW + 60_001)}, "stale-preview"),
         ({"given_hash": "0" * 64}, "hash"),
-        ({"doc_hash": "0" * 64}, "hash"),
+        ({"doc": PREVIEW.doc + " "}, "hash"),
         ({"stored_hash": "0" * 64}, "hash"),
         ({"children": PREVIEW.children[:2]}, "hash"),
         ({"children": (replace(PREVIEW.children[0], body="{}"), *PREVIEW.children[1:])}, "hash"),
@@ -69,7 +76,7 @@ def test_a_preview_without_an_order_cannot_be_approved() -> None:
     found = refused(
         given_hash=empty.hash,
         given_confirmation="0/0",
-        doc_hash=empty.doc_hash,
+        doc=empty.doc,
         stored_hash=empty.hash,
         children=empty.children,
     )

@@ -110,6 +110,8 @@ async def outcome(desk: Desk, number: int) -> str:
         "UPDATE plan_orders SET planned_usd = 'much' WHERE plan_id = ?",
         "UPDATE plan_orders SET body = CAST(x'ff' AS TEXT) WHERE plan_id = ?",
         "UPDATE plans SET doc = 'title = 3' WHERE plan_id = ?",
+        "UPDATE plans SET doc = replace(doc, 'canary = 1', 'canary = 0') WHERE plan_id = ?",
+        """UPDATE plan_orders SET body = replace(body, '"sz":"1"', '"sz":"9"') WHERE plan_id = ?""",
         "UPDATE plans SET title = CAST(x'ff' AS TEXT) WHERE plan_id = ?",
         "UPDATE plans SET valid_until = NULL WHERE plan_id = ?",
     ],
@@ -163,19 +165,31 @@ async def test_a_request_that_has_an_internal_error_is_answered_once_and_the_nex
 async def test_a_plan_that_has_an_internal_error_is_continued_a_minute_later_as_after_a_restart(
     desk: Desk, autojump_clock: MockClock
 ) -> None:
-    for plan_id in (BAD, GOOD):
+    for plan_id in (BAD, GOOD, OLD):
         store(desk, plan_id)
     async with serving(desk):
-        fill(desk, BAD, "1e30")  # more dollars than a decimal holds in cents
+        fill(desk, OLD)
+        await until(lambda: has_ended(desk, OLD))  # all of them run
+        desk.db.execute("UPDATE plan_orders SET child = 2 WHERE plan_id = ?", [BAD])  # which the plan does not have
+        fill(desk, BAD)
         await until(lambda: journal(desk) == ["internal-error"])
         fill(desk, GOOD)
         await until(lambda: has_ended(desk, GOOD))
-        desk.db.execute("UPDATE orders SET acc_fill_sz = '1' WHERE ord_id = ?", [f"of {BAD}"])
+        desk.db.execute("UPDATE plan_orders SET child = 1 WHERE plan_id = ?", [BAD])
         assert not has_ended(desk, BAD)
         began = trio.current_time()
         await until(lambda: has_ended(desk, BAD), 2 * PAUSE_S)
         assert trio.current_time() - began > PAUSE_S / 2
     assert journal(desk) == ["internal-error"]
+
+
+@pytest.mark.parametrize("size", ["2" + "0" * 30, "1e999999", "much"])
+async def test_a_filled_size_that_no_account_has_is_no_error(desk: Desk, size: str, autojump_clock: MockClock) -> None:
+    store(desk, GOOD)
+    async with serving(desk):
+        fill(desk, GOOD, size)
+        await until(lambda: has_ended(desk, GOOD))
+    assert journal(desk) == []
 
 
 async def test_an_internal_error_of_a_cancellation_is_that_of_its_order_alone(

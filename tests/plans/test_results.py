@@ -38,6 +38,14 @@ def test_an_order_counts_with_its_average_price(child: ChildOrder, usd: str) -> 
     assert filled_usd(child) == Decimal(usd)
 
 
+def test_an_amount_of_any_size_is_exact_and_no_error() -> None:
+    """The exchange reports it, and an error in it would end the plan again each minute."""
+    huge = filled("2" + "0" * 30, "67000")
+    assert total_filled_usd([huge, filled("0.5", "67670")]) == "1340" + "0" * 27 + "338.35"
+    assert filled_usd(filled("1e999999", "67000")) == 0
+    assert filled_usd(filled("2", "1e-999999")) == filled_usd(filled("2", "67000"))
+
+
 def test_a_plan_counts_all_its_orders() -> None:
     children = [filled("2", "67670"), canceled("0.3", "67001"), make_child(3, state=ChildState.WITHHELD)]
     assert total_filled_usd(children) == "1554.4"

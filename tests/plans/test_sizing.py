@@ -4,13 +4,23 @@ from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from okxsync.plans.facts import Balance
 from okxsync.plans.reasons import Reason
-from okxsync.plans.sizing import Holding, coins, floor_lot, notional, slices, split_lots, to_decimal
+from okxsync.plans.sizing import (
+    Holding,
+    coins,
+    floor_lot,
+    in_cents,
+    in_rounds,
+    notional,
+    slices,
+    split_lots,
+    to_decimal,
+)
 from tests.plans.cases import (
     BTC,
     INVERSE,
@@ -264,8 +274,21 @@ def test_slices_add_up_and_none_is_too_large_or_too_small(lots: int, ceiling: in
 
 
 @given(st.fractions(max_denominator=10**6))
+@example(Fraction(10**40 + 1, 3))
+@example(Fraction(10**30))
 def test_amounts_are_exact_as_far_as_decimals_go(amount: Fraction) -> None:
     assert abs(Fraction(to_decimal(amount)) - amount) < Fraction(1, 10**12)
+    assert abs(Fraction(in_cents(amount)) - amount) <= Fraction(1, 200)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10), st.integers(1, 50))
+def test_rounds_add_up_and_differ_by_a_lot_at_most(lots: int, rounds: int, smallest: int) -> None:
+    instrument = replace(SWAP, min_size=SWAP.lot * smallest)
+    sizes = in_rounds(SWAP.lot * lots, rounds, instrument)
+    assert sum(sizes) == SWAP.lot * lots
+    assert 1 <= len(sizes) <= rounds
+    assert max(sizes) - min(sizes) <= SWAP.lot
+    assert len(sizes) == 1 or min(sizes) >= instrument.smallest
 
 
 @given(size=st.decimals(1, 1000, places=2), px=st.decimals(1, 100000, places=1))
