@@ -7,6 +7,20 @@ FAR = "57500"
 """A price inside the band at which a purchase rests."""
 
 
+ENDS = {"limit": "live", "post_only": "live", "ioc": "canceled", "fok": "canceled", "optimal_limit_ioc": "filled"}
+"""The state after a purchase at ``FAR``, by ``ordType``; ``optimal_limit_ioc`` has no price."""
+ALGOS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "conditional": ({"slTriggerPx": "50000", "slOrdPx": "-1"}, {"newSlTriggerPx": "51000"}),
+    "oco": (
+        {"tpTriggerPx": "70000", "tpOrdPx": "-1", "slTriggerPx": "50000", "slOrdPx": "-1"},
+        {"newTpTriggerPx": "71000"},
+    ),
+    "trigger": ({"triggerPx": "50000", "orderPx": "-1"}, {"newTriggerPx": "51000"}),
+    "move_order_stop": ({"callbackRatio": "0.05"}, {}),
+}
+"""What a sale needs, and what amends it, by ``ordType`` of ``trade/order-algo``; OKX amends no trailing stop."""
+
+
 class Checks:
     """The steps of one client."""
 

@@ -72,6 +72,13 @@ def _rest(client: ccxt.okx, url: str, checks: Checks) -> None:
     client.cancel_order(waiting[0]["id"], SYMBOL, {"trigger": True})
     trigger = client.create_order(SYMBOL, "limit", "sell", 1, 65000, {"triggerPrice": 65000, "reduceOnly": True})
     client.cancel_order(trigger["id"], SYMBOL, {"trigger": True})
+    amended = client.create_order(SYMBOL, "market", "sell", 1, None, {"stopLossPrice": 50000, "reduceOnly": True})
+    client.edit_order(
+        amended["id"], SYMBOL, "conditional", "sell", 1, None, {"newSlTriggerPx": "51000", "newSlOrdPx": "-1"}
+    )
+    waiting = client.fetch_open_orders(SYMBOL, params={"ordType": "conditional", "trigger": True})
+    that("amend a stop", [each["stopLossPrice"] for each in waiting] == [51000], waiting)
+    client.cancel_order(amended["id"], SYMBOL, {"trigger": True})
     trailing = client.create_order(SYMBOL, "market", "sell", 1, None, {"trailingPercent": 5, "reduceOnly": True})
     that("trigger and trailing orders", bool(trigger["id"] and trailing["id"]))
     client.cancel_order(trailing["id"], SYMBOL, {"trigger": True, "trailing": True})
