@@ -6,7 +6,7 @@ uv run --group bench python -m tests.bench [PART ...] [--no-tls] [--rounds N] [-
 import argparse
 from collections.abc import Callable, Iterator
 
-from tests.bench import backfill, burst, connect, flood, help, idle, log, measure, memory, paced, plans
+from tests.bench import backfill, burst, connect, flood, help, idle, log, measure, memory, paced, plans, terminal
 from tests.bench.measure import Row
 
 PARTS: dict[str, Callable[[int, bool], Iterator[Row]]] = {
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[int, bool], Iterator[Row]]] = {
     "help": help.rows,
     "backfill": backfill.rows,
     "plans": plans.rows,
+    "terminal": terminal.rows,
 }
 HEAD = Row("what", "okxsync", "baseline", "ratio", "lowest-highest of both", "to reach (aim)")
 WIDTHS = (42, 24, 52, 6, 24, 20)

@@ -51,6 +51,19 @@ class Orders:
                 self._open.pop()
         return (_FRAME % order.texts).encode()
 
+    def open(self, now_us: int) -> bytes:
+        """Return the frame of a new order that is large enough for any number of part fills by ``fill``."""
+        order = self._new(FIRST + (self._number * 1_000_000 + self._count()) * 4096, now_us)
+        order.texts["sz"], order.size = "1000000", 100_000_000
+        self._open.append(order)
+        return (_FRAME % order.texts).encode()
+
+    def fill(self, now_us: int) -> bytes:
+        """Return the frame of a part fill; the order stays open."""
+        order = self._rng.choice(self._open)
+        self._fill(order, self._rng.randrange(1, 100), str(now_us // 1000))
+        return (_FRAME % order.texts).encode()
+
     def last(self, now_us: int) -> bytes:
         """Return the frame that ends it all: a new order whose id is known beforehand."""
         return (_FRAME % self._new(SENTINEL + self._number, now_us).texts).encode()
@@ -77,12 +90,15 @@ class Orders:
         return _Order(texts, size, 0, price)
 
     def _change(self, order: _Order, now_us: int) -> None:
-        rng, price, left = self._rng, order.price, order.size - order.filled
+        rng, left = self._rng, order.size - order.filled
         at = str(now_us // 1000)
         if rng.random() < 0.25:
             order.texts |= {"uTime": at, "state": "canceled", "cancelSource": "1", **_NO_FILL}
             return
-        fill = left if rng.random() < 0.3 else rng.randrange(1, left + 1)
+        self._fill(order, left if rng.random() < 0.3 else rng.randrange(1, left + 1), at)
+
+    def _fill(self, order: _Order, fill: int, at: str) -> None:
+        rng, price, left = self._rng, order.price, order.size - order.filled
         order.filled += fill
         order.texts |= {
             "uTime": at, "state": "filled" if fill == left else "partially_filled", "accFillSz": _size(order.filled),
