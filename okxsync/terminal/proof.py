@@ -16,6 +16,8 @@ BASE: Final = ("orders", "orders-algo", "positions", "account")
 """Every account has a proof of these, subscribed or not, for the page's rows hang on them."""
 FEEDS: Final = {"algo-advance": "orders-algo"}
 """Channels whose rows the page shows under another channel: the worse of the two counts there."""
+STAND_INS: Final = {"positions": "balance_and_position"}
+"""Channels that report the same rows as another one, which an account need not subscribe to."""
 _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 
 Key: TypeAlias = tuple[str, str]  # account and channel
@@ -117,6 +119,9 @@ class Proofs:
             name = account.name
             nothing = Proof("never", None, errors.get(name, "not subscribed yet"))
             self.accounts[name] = worst(of_account[name]) if name in of_account else nothing
+            for channel, other in STAND_INS.items():
+                if self.of(name, channel).state == "never" and (name, other) in self.channels:
+                    self.channels[name, channel] = self.channels[name, other]
             for channel in BASE:
                 absent = NEVER if name in of_account else nothing
                 self.channels.setdefault((name, channel), absent)

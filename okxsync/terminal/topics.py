@@ -49,7 +49,8 @@ Totals, over the accounts by the state of their channel ``account``; sums are ex
 
 **Freshness.** Rows of ``orders`` hang on the channel ``orders`` (kind ``order``) or ``orders-algo`` (kind ``algo``),
 ``positions`` on ``positions``, equity and its like on ``account``, ``fills`` on ``orders``. Every account has a row for
-each of these four, and one for each other channel that it subscribes to. States, the worst last:
+each of these four, and one for each other channel that it subscribes to. If ``positions`` was never received, its row
+is that of ``balance_and_position``, which reports the same positions. States, the worst last:
 
     live        subscribed, and proved within twice the usual interval between two proofs
     unproved    subscribed, but REST could not prove it, or the last proof is older than that

@@ -94,6 +94,17 @@ def test_channels_that_are_not_subscribed_do_not_make_an_account_bad() -> None:
     assert proofs.of("alpha", "positions") == Proof("never", None, "not subscribed")
 
 
+def test_positions_may_come_by_balance_and_position_alone() -> None:
+    other = covered("balance_and_position", 4)
+    assert found(other).of("alpha", "positions") == Proof("live", NOW - 4 * S)
+    assert found(covered("positions", 3), other._replace(live=False)).of("alpha", "positions").state == "live"
+    rejected = covered("positions", live=False, connection_id=None)
+    proofs = found(rejected, other)
+    assert proofs.of("alpha", "positions").state == "live"
+    assert proofs.accounts["alpha"].state == "never"  # a channel that it wants was never received
+    assert proofs.of("alpha", "account").state == "never"
+
+
 def test_a_channel_with_arguments_is_as_bad_as_its_worst_part() -> None:
     parts = covered("orders:instType=SWAP", 3), covered("orders:instType=SPOT", 8, unverified="x")
     assert found(*parts).of("alpha", "orders") == Proof("unproved", NOW - 8 * S, "x")
