@@ -14,6 +14,8 @@ from okxsync.runtime import clock
 
 UNSURE_US: Final = 250_000
 """A clock whose error may be larger is measured again: one slow answer says little, and nothing is traded by it."""
+MOST: Final = 2 * clock.CONFIRMATIONS
+"""So often a clock in doubt is measured at most: requests may fail, and answers may differ."""
 
 
 class Clients:
@@ -62,12 +64,13 @@ class Clients:
         Returns:
             By address, how many seconds each site's clock is ahead of the process's afterwards.
         """
-        for more in reversed(range(clock.CONFIRMATIONS)):
+        for count in range(1, MOST + 1):
             async with trio.open_nursery() as nursery:
                 for one in self._clocks.values():
                     nursery.start_soon(one.measure)
             is_unsure = clock.latest_us() - clock.earliest_us() > 2 * UNSURE_US
-            if not more or not (clock.current.is_in_doubt or is_unsure):
+            if not clock.current.is_in_doubt and (count >= clock.CONFIRMATIONS or not is_unsure):
                 break
-            await trio.sleep(FRESH_S)
+            if count < MOST:
+                await trio.sleep(FRESH_S)
         return {rest: one.ahead_s() for rest, one in self._clocks.items()}

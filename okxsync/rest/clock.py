@@ -74,7 +74,7 @@ class SiteClock:
                     after = steady_s()
                 theirs = int(msgspec.json.decode(body, type=_TimeReply).data[0].ts) / 1000
             except (httpx.HTTPError, OSError, trio.TooSlowError, *UNREADABLE, *NO_TIME) as error:
-                log.warning("clock: the time of %s cannot be read: %s", self._url, error or type(error).__name__)
+                log.warning("clock: the time of %s cannot be read: %s", self._url, str(error) or type(error).__name__)
                 return
             self._offset_s = theirs - (before + after) / 2
             self._measured_at = trio.current_time()

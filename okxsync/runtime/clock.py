@@ -20,7 +20,8 @@ reports everything as lost, and unpins it. Coverage that is in the future then i
 
 The last measurement that was believed also bounds the error: at each moment the exchange's clock shows at least
 ``earliest_us`` and at most ``latest_us``. Coverage ends by the first and begins by the second. The round trip may be
-asymmetric, so the bounds are as far apart as it was long.
+asymmetric, so the bounds are as far apart as it was long. Until one was believed, the wall clock may be as wrong as the
+answers that disagree with it: the bounds include both, so coverage claims too little rather than too much.
 """
 
 import time
@@ -59,11 +60,30 @@ def steady_s() -> float:
 
 
 class _Candidate(msgspec.Struct):
-    """An offset that is far away and not confirmed yet; nanoseconds."""
+    """Measurements that agree with each other, are far away and not confirmed yet; nanoseconds.
 
-    offset_ns: int
+    The offset is between the two ends. The middle of a slow measurement is no better than its ends: measurements agree
+    if there is an offset that all of them allow.
+    """
+
+    earliest_ns: int
+    latest_ns: int
     since_ns: int  # on the steady clock
-    count: int = 0
+    count: int = 1
+
+    @property
+    def offset_ns(self) -> int:
+        return (self.earliest_ns + self.latest_ns) // 2
+
+    def agrees(self, earliest_ns: int, latest_ns: int) -> bool:
+        far_ns = FAR_US * 1000
+        return earliest_ns <= self.latest_ns + far_ns and self.earliest_ns <= latest_ns + far_ns
+
+    def add(self, earliest_ns: int, latest_ns: int) -> None:
+        """Add a measurement that agrees; one beside the others counts alone, because clocks drift."""
+        self.count += 1
+        both = max(self.earliest_ns, earliest_ns), min(self.latest_ns, latest_ns)
+        self.earliest_ns, self.latest_ns = both if both[0] <= both[1] else (earliest_ns, latest_ns)
 
 
 class Clock:
@@ -86,13 +106,13 @@ class Clock:
 
     def earliest_us(self) -> int:
         """Return what the exchange's clock shows at least, in microseconds UTC; until it was measured, ``now_us``."""
-        earliest = self._bounds_ns[0] if self._bounds_ns else self.offset_ns
+        earliest = self._bounds_ns[0] if self._bounds_ns else self._doubtful_ns()[0]
         self._passed_us = max(self._passed_us, (_steady_ns() + earliest) // 1000)
         return self._passed_us
 
     def latest_us(self) -> int:
         """Return what the exchange's clock shows at most, in microseconds UTC; until it was measured, ``now_us``."""
-        latest = self._bounds_ns[1] if self._bounds_ns else self.offset_ns
+        latest = self._bounds_ns[1] if self._bounds_ns else self._doubtful_ns()[1]
         return max(self.now_us(), (_steady_ns() + latest) // 1000)
 
     def at_us(self, moment_s: float) -> int:
@@ -139,16 +159,32 @@ class Clock:
         """Be the clock of another process of this machine, whose ``offset_ns`` this is."""
         self._move(offset_ns)
 
+    def _doubtful_ns(self) -> tuple[int, int]:
+        """Return the bounds of the offset while no measurement was believed.
+
+        A gap that ends in the future is not closed before. So a measurement that is far ahead does not count: it may be
+        one server's wrong answer.
+        """
+        known = self._candidate
+        if known is None:
+            return self.offset_ns, self.offset_ns
+        is_near = known.latest_ns <= self.offset_ns + STANDSTILL_US * 1000
+        latest = max(self.offset_ns, known.latest_ns) if is_near else self.offset_ns
+        return min(self.offset_ns, known.earliest_ns), latest
+
     def _confirm(self, earliest: int, latest: int) -> None:
         known, now = self._candidate, _steady_ns()
-        if known is None or not earliest - FAR_US * 1000 <= known.offset_ns <= latest + FAR_US * 1000:
-            known = self._candidate = _Candidate((earliest + latest) // 2, now)
-        known.count += 1
+        if known is None or not known.agrees(earliest, latest):
+            known = self._candidate = _Candidate(earliest, latest, now)
+            if not self._pinned:
+                self._passed_us = 0
+        else:
+            known.add(earliest, latest)
         if known.count < CONFIRMATIONS or (self._pinned and now - known.since_ns < CONFIRM_US * 1000):
             return
-        self._candidate = None
         self.must_go_back = self._pinned and known.offset_ns < self.offset_ns - STANDSTILL_US * 1000
         if not self.must_go_back:
+            self._candidate = None
             self._bounds_ns = earliest, latest
             self._move(min(max(known.offset_ns, earliest), latest))
 

@@ -56,8 +56,9 @@ async def test_a_slow_answer_is_followed_by_another_question(
     delays_s: list[float], asked: int, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     """Half of the round trip is the most that the clock can be wrong by; no order is sent by a clock that is off."""
-    start_s, requests, delays = time.time(), [], delays_s.copy()
+    requests, delays = [], delays_s.copy()
     monkeypatch.setattr(time, "clock_gettime", lambda which: trio.current_time())
+    start_s = process_clock.now_us() / 1e6 - trio.current_time()  # the first answer does not surprise
 
     async def answer(request: httpx.Request) -> httpx.Response:
         requests.append(request)
@@ -69,3 +70,18 @@ async def test_a_slow_answer_is_followed_by_another_question(
     assert len(requests) == asked
     error_s = (process_clock.latest_us() - process_clock.earliest_us()) / 2e6
     assert (error_s < 0.25) is (asked < 3)
+
+
+async def test_a_clock_that_is_off_is_settled_although_a_request_fails(autojump_clock: MockClock) -> None:
+    """What is covered is recorded by it from then on."""
+    requests = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        if len(requests) == 2:
+            return reply({"data": []})
+        return reply({"data": [{"ts": str(round((time.time() - 7) * 1000))}]})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        await Clients(http, [account("alpha")]).measure_clocks()
+    assert abs(process_clock.now_us() / 1e6 - (time.time() - 7)) < 0.5

@@ -41,6 +41,7 @@ def lived(plan: Plan) -> dict[str, float]:
 @example(Plan((0.3, 1.5), (0.3, 3.0), 0.9, 0.0, (Fault("writer", 40.0, 60.0), Fault("socket", 45.0, 0.0)), 4))
 @example(Plan((0.0, 3.0), (0.3, 1.0), 3600.0, 0.0, (Fault("losses", 5.0, 1000.0),), 5))  # our clock is ahead at first
 @example(Plan((0.0, 0.3), (0.0, 0.3), 0.0, 0.0, (Fault("losses", 5.0, 1000.0),), 20))  # a snapshot is sent late
+@example(Plan((0.0, 9.0), (0.0, 0.3), 5.0, 0.0, (), 0))  # requests are too slow to confirm the clock at first
 def test_no_event_is_missing_from_a_covered_interval(plan: Plan) -> None:
     lived(plan)  # checks after every transaction
 
