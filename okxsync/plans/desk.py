@@ -69,6 +69,8 @@ TICK_S: Final = 0.1
 
 TOGETHER_S: Final = 0.003
 """Replies that come so soon after each other are one step, and checks that begin so are one read of the mirror."""
+PAUSES: Final = 3
+"""A step looks at all children, so with many it takes milliseconds: it has a quarter of the time at most."""
 GOES_FIRST_S: Final = 5.0
 """So long at most the daemon's less urgent requests wait for the orders of a plan."""
 WATCH_S: Final = 1.0
@@ -208,7 +210,7 @@ class PlanRunner:
                 took_s = time.monotonic() - began
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
-                    await trio.sleep(max(TOGETHER_S, took_s))  # a step looks at all children: it has half of the time
+                    await trio.sleep(max(TOGETHER_S, PAUSES * took_s))
 
     async def _store_pause(self) -> None:
         """Store that the plan is paused, or goes on."""

@@ -7,6 +7,7 @@ policies  ``on_reject``, ``stop_at``, three equal codes that concern the plan it
 breakers  a doubled order, too many accounts whose mirror is in doubt, a clock that is off, ``halt``
 """
 
+import heapq
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, Literal
@@ -27,6 +28,9 @@ DOUBTED_SHARE: Final = Decimal("0.1")
 CLOCK_ERROR_MS: Final = 250
 LAST_MS: Final = 1_000
 """Before ``exp_time`` and ``valid_until``: a request that leaves later may arrive too late."""
+
+_SKIPPED: Final = ChildState.SKIPPED
+_WITHHELD: Final = ChildState.WITHHELD
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -191,8 +195,8 @@ def _of_phase(members: Sequence[Member]) -> list[Member]:
 
 def _canary(members: Sequence[Member], policy: Policy) -> set[int]:
     """Return the positions of the first accounts, of which nothing was withheld or skipped entirely."""
-    able = {one.position for one in members if one.state not in (ChildState.SKIPPED, ChildState.WITHHELD)}
-    return set(sorted(able)[: policy.canary])
+    able = {one.position for one in members if one.state is not _SKIPPED and one.state is not _WITHHELD}
+    return set(heapq.nsmallest(policy.canary, able))
 
 
 def _is_accepted(members: Sequence[Member], canary: set[int]) -> bool:

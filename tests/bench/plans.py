@@ -30,8 +30,9 @@ import trio
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.request_log import LoggedRequest
-from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from okxsync.sandbox.server.server import Sandbox
 from tests.bench.measure import Row, spread
+from tests.bench.venue import serve_venue
 from tests.plans.cases import CONTRACTS
 from tests.support import processes
 from tests.support.replay import until, write_config
@@ -67,8 +68,9 @@ async def _measure(accounts: int, rounds: int) -> list[Row]:
         exchange.add_member(f"a{number:04}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with serve_sandbox(exchange, rate=0.0, tick_s=1.0, dials_per_second=0) as sandbox:
-            text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
+        async with serve_venue(exchange, folder) as sandbox:
+            text = sandbox.accounts_toml().replace("http://", "https://").replace("ws://", "wss://")
+            text = text.replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
             with _source() as source:
                 text += _watched(source)
                 config = write_config(
