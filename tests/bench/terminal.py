@@ -177,7 +177,8 @@ def _add_old_fills(database: Any) -> None:
     database.execute("BEGIN")
     database.executemany(
         "INSERT INTO fills (account, inst_id, inst_type, ord_id, trade_id, fill_time, ts, fill_px, fill_sz, side,"
-        " source, received_at, revision) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?6, '100.5', '1', 'buy', 'ws', ?6 * 1000, 1",
+        " source, received_at, revision, trade_id_made) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?6, '100.5', '1', 'buy', 'ws',"
+        " ?6 * 1000, 1, 0",
         rows,
     )
     database.execute("COMMIT")

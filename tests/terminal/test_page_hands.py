@@ -132,6 +132,10 @@ def desk(server: ScriptedServer, accounts: int = 60) -> None:
         )
 
 
+ORDER = {
+    "kind": "order", "inst_id": "BTC-USDT-SWAP", "inst_type": "SWAP", "side": "buy", "ord_type": "limit",
+    "state": "live", "px": "1", "sz": "1", "filled": "0", "c_time": NOW, "u_time": NOW, "received_at": NOW,
+}  # fmt: skip
 NOTED = """() => {
     globalThis.noted = [];
     const notes = document.querySelector("#notes");
@@ -306,6 +310,113 @@ def test_exact_values_are_copied(server: ScriptedServer) -> None:
     press(page, "y")
     eventually(page, lambda: any("copied" in note for note in page.evaluate("() => globalThis.noted")), True)
     eventually(page, lambda: page.evaluate("() => navigator.clipboard.readText()"), long)
+
+
+def test_rows_are_selected_summed_and_copied_as_cells_of_a_spreadsheet(server: ScriptedServer) -> None:
+    """A text of somebody else must not become a formula there, or begin another row."""
+    desk(server, 6)
+    server.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    server.put("orders", {**ORDER, "account": "desk001", "id": "7", "sz": "-3", "tag": "=1+1", "cl_id": "@a\tb\nc"})
+    page = server.open("#orders?acct=desk001&sort=order_id")
+    chosen = page.locator(".tbody .row.chosen:visible")
+    expect(page.locator(".tbody .row:visible")).to_have_count(3)
+    press(page, "j x j j x")
+    expect(chosen).to_have_count(2)
+    expect(page.locator("#totals")).to_contain_text("selected 2:2 open orders")
+    expect(page).to_have_url(re.compile("sel=desk001%2Forder%2F7,desk001%2Forder%2F12"))
+    page.reload()
+    expect(chosen).to_have_count(2)
+    expect(page.locator("[role=row][aria-selected=true]:visible")).to_have_count(2)
+    press(page, "Y")
+    copied = lambda: page.evaluate("() => navigator.clipboard.readText()").split("\n")  # noqa: E731
+    eventually(page, lambda: len(copied()), 2)
+    first = copied()[0].split("\t")
+    assert first[6] == "-3"  # a number stays one
+    assert first[13] == "'=1+1"
+    assert first[15] == "'@a⟨U+0009⟩b⟨U+000A⟩c"
+    press(page, "x Escape")
+    expect(chosen).to_have_count(0)
+    expect(page.locator("#totals")).to_contain_text("3 open orders")
+    expect(page).not_to_have_url(re.compile("sel="))
+
+
+def test_a_group_is_selected_as_a_whole(server: ScriptedServer) -> None:
+    desk(server, 6)
+    page = server.open("#positions?open=*")
+    expect(page.locator(".tbody .row.member:visible")).to_have_count(6)
+    press(page, "j x")
+    expect(page.locator(".tbody .row.chosen:visible")).to_have_count(2)
+    expect(page.locator("#totals")).to_contain_text("selected 2:")
+    expect(page.locator("[data-name=notional-live]")).to_have_text("notional USD 1\u2009001.00")
+    press(page, "x")
+    expect(page.locator(".tbody .row.chosen:visible")).to_have_count(0)
+
+
+def test_height_of_rows_and_colours_are_chosen_and_kept(server: ScriptedServer) -> None:
+    desk(server, 3)
+    page = server.open()
+    row = page.locator(".tbody .row:visible").first
+    loss = page.locator(".tbody .row:visible .cell.down").first
+    expect(row).to_have_css("height", "20px")
+    expect(loss).to_have_css("color", "rgb(240, 109, 76)")
+    press(page, ",")
+    settings = page.locator("#settings")
+    expect(settings).to_be_visible()
+    press(page, "Space j Space")
+    expect(settings.locator("li").nth(1)).to_contain_text("green up")
+    press(page, "Escape")
+    expect(settings).to_be_hidden()
+    expect(row).to_have_css("height", "18px")
+    expect(loss).to_have_css("color", "rgb(255, 107, 107)")
+    tops = """() => [...document.querySelectorAll(".tbody .row:not([hidden])")]
+        .map((row) => row.getBoundingClientRect().top).sort((a, b) => a - b).map((top, at, all) => top - all[0])"""
+    eventually(page, lambda: page.evaluate(tops)[:3], [0, 18, 36])
+    press(page, "Shift+Semicolon")
+    page.keyboard.type("red up")
+    press(page, "Enter")
+    expect(loss).to_have_css("color", "rgb(63, 185, 127)")
+    expect(page.locator(".state-live").first).to_have_css("color", "rgb(99, 175, 233)")  # a state is no gain
+    page.reload()
+    expect(row).to_have_css("height", "18px")
+    expect(loss).to_have_css("color", "rgb(63, 185, 127)")
+
+
+RECORDED = """
+    globalThis.notices = [];
+    globalThis.tones = 0;
+    globalThis.Notification = class { constructor(title, {body}) { notices.push(body); } };
+    Notification.permission = "granted";
+    Notification.requestPermission = async () => "granted";
+    const make = AudioContext.prototype.createOscillator;
+    AudioContext.prototype.createOscillator = function () { tones += 1; return make.call(this); };
+"""
+
+
+def test_a_sound_and_a_notification_are_off_until_asked_for(server: ScriptedServer) -> None:
+    desk(server, 3)
+    server.page.add_init_script(RECORDED)
+    page = server.open()
+
+    def trouble(*accounts: str) -> None:
+        for account in accounts:
+            server.put("accounts", {"account": account, "state": "stale", "covered_until": NOW, "site": "global"})
+        expect(page).to_have_title(re.compile(rf"▲ {len(accounts)}"))
+
+    trouble("desk000")
+    assert page.evaluate("() => [notices.length, tones]") == [0, 0]
+    for setting in ("sound on", "notification on"):
+        press(page, "Shift+Semicolon")
+        page.keyboard.type(setting)
+        press(page, "Enter")
+    eventually(page, lambda: page.evaluate("() => tones"), 2)  # as a trial, and as browsers want it
+    trouble("desk000", "desk001")
+    eventually(page, lambda: page.evaluate("() => notices.length"), 1)
+    assert "2" in page.evaluate("() => notices[0]")
+    eventually(page, lambda: page.evaluate("() => tones"), 4)
+    server.answers = False
+    server.close_socket()
+    expect(page).to_have_title(re.compile("lost"))
+    eventually(page, lambda: "lost" in page.evaluate("() => notices.at(-1)"), True)
 
 
 def test_each_message_is_acknowledged_after_it_was_painted(server: ScriptedServer) -> None:

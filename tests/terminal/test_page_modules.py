@@ -232,7 +232,7 @@ def test_an_age_is_never_too_short(page: Page) -> None:
 
 
 def test_the_layout_stands_in_the_address(page: Page) -> None:
-    address = "#positions?inst=BTC-USDT-SWAP&acct=desk0*&q=age>1h+word&sort=-upl&open=BTC-USDT-SWAP"
+    address = "#positions?inst=BTC-USDT-SWAP&acct=desk0*&q=age>1h+word&sort=-upl&open=BTC-USDT-SWAP&sel=a/1,b/2"
     body = "const state = m.parseAddress(a); return [state, m.formatAddress(state)]"
     state, again = run(page, "address", body, address)
     assert state == {
@@ -242,8 +242,22 @@ def test_the_layout_stands_in_the_address(page: Page) -> None:
         "row": None,
         "sort": {"column": "upl", "down": True},
         "open": ["BTC-USDT-SWAP"],
+        "chosen": ["a/1", "b/2"],
     }
     assert run(page, "address", body, again) == [state, again]
+
+
+def test_an_alarm_is_raised_when_more_is_in_trouble_than_before(page: Page) -> None:
+    """Not before the page was connected, and at most once in five seconds; a trouble that lasts is not forgotten."""
+    body = """
+        let now = 0;
+        const raised = [];
+        const alarm = new m.Alarm({get: (id) => id === "notice" ? "notification on" : "sound off"}, () => now);
+        alarm.notify = (words) => raised.push([now, words]);
+        for (const [at, level] of a) { now = at * 1000; alarm.look(level ?? Infinity, String(level)); }
+        return raised;"""
+    looks = [(0, None), (1, 2), (2, 2), (3, 3), (4, 5), (7, 5), (9, 5), (10, 1), (20, 2), (30, None), (31, None)]
+    assert run(page, "alarm", body, looks) == [[3000, "3"], [9000, "5"], [20000, "2"], [30000, "null"]]
 
 
 def test_what_is_invisible_or_turns_text_is_shown_by_its_number(page: Page) -> None:

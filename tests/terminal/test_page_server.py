@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from okxsync.messages import ConfiguredAccount
 from okxsync.okx.channels import DEFAULT_CHANNELS
 from tests.support.desk import NOW, Desk, order
-from tests.support.terminal_page import LIMIT_MS
+from tests.support.terminal_page import LIMIT_MS, eventually
 
 pytestmark = pytest.mark.slow
 STARTING_MS = 180_000
@@ -95,6 +96,85 @@ def test_the_page_shows_what_the_database_holds_and_survives_the_terminal(page: 
         expect(page.locator("#bars .red")).to_have_count(0)
         expect(page).to_have_url(re.compile("#orders"))
         expect(page.locator("#totals")).to_contain_text("299 open orders")
+
+
+FOREIGN = """async (terminal) => {
+    const outcome = (promise) => promise.then((answer) => `${answer.type} ${answer.status}`, () => "refused");
+    const socket = new WebSocket(`${terminal.replace("http", "ws")}ws`);
+    const opened = new Promise((resolve) => {
+        socket.onopen = () => resolve("opened");
+        socket.onerror = () => resolve("refused");
+    });
+    const loaded = (node) => new Promise((resolve) => {
+        node.onload = () => resolve("loaded");
+        node.onerror = () => resolve("refused");
+        document.body.append(node);
+    });
+    const made = (tag, more) => Object.assign(document.createElement(tag), more);
+    const login = {method: "POST", credentials: "include", body: '{"token": "x"}'};
+    return {
+        socket: await opened,
+        read: await outcome(fetch(terminal, {credentials: "include"})),
+        login: await outcome(fetch(`${terminal}session`, login)),
+        blind: await outcome(fetch(`${terminal}session`, {...login, mode: "no-cors"})),
+        script: await loaded(made("script", {type: "module", src: `${terminal}page/app.js`})),
+        plain: await loaded(made("script", {src: `${terminal}page/app.js`})),
+        icon: await loaded(made("img", {src: `${terminal}page/icons/well.svg`})),
+        key: localStorage.getItem("okxsync.key"),
+    };
+}"""
+"""What a page tries that another program of this machine serves; it is sent our cookie, for cookies know no ports."""
+
+
+class Blank(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def foreign_page() -> Iterator[str]:
+    """Serve an empty page on another port; yields its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_page_on_another_port_gets_nothing(page: Page, desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("alpha", "sandbox", True, NOW, None))
+    desk.begin(*DEFAULT_CHANNELS, pid=os.getpid())
+    with running("terminal", "--db", str(desk.path), "--port", "0") as (_, url), foreign_page() as address:
+        page.goto(url)
+        expect(page.locator(".tbody .row:visible")).to_have_count(1)
+        terminal = url.partition("#")[0]
+        other = page.context.new_page()
+        other.goto(address)
+        sent = [cookie["name"] for cookie in page.context.cookies(address)]
+        assert any(name.startswith("okxsync-") for name in sent)
+        assert other.evaluate(FOREIGN, terminal) == {
+            "socket": "refused",
+            "read": "refused",
+            "login": "refused",
+            "blind": "refused",
+            "script": "refused",
+            "plain": "refused",
+            "icon": "refused",
+            "key": None,
+        }
+        with page.expect_response("**/page/app.js"):  # the terminal itself still answers
+            page.reload()
+        expect(page.locator(".tbody .row:visible")).to_have_count(1)
+        framed = page.context.new_page()
+        framed.goto(address)
+        framed.evaluate(
+            "(src) => document.body.append(Object.assign(document.createElement('iframe'), {src}))", terminal
+        )
+        eventually(framed, lambda: [frame.url for frame in framed.frames[1:]], ["chrome-error://chromewebdata/"])
 
 
 def test_a_paused_demo_turns_the_page_grey_and_comes_back(page: Page, screenshots: Path | None) -> None:

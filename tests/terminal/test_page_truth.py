@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.terminal_page import NOW, ScriptedServer, eventually, shown_accounts
+from tests.support.terminal_page import NOW, TOPICS, ScriptedServer, eventually, shown_accounts
 
 pytestmark = pytest.mark.slow
 LIVE = re.compile(r"\blive\b")
@@ -104,6 +104,39 @@ def test_states_and_totals_of_accounts(server: ScriptedServer, screenshots: Path
     eventually(page, lambda: shown_accounts(page), ["desk3", "desk4", "desk1", "desk2"])  # down longest first
     if screenshots:
         page.screenshot(path=screenshots / "states.png")
+
+
+def test_the_line_on_top_and_the_totals_below_agree(server: ScriptedServer) -> None:
+    """Though the heartbeat brings its sums later than the rows; and they agree when nothing is live any more."""
+    desk(server)
+    page = server.open()
+    top, below = page.locator("#fact-equity b"), page.locator("[data-name=equity-live] b")
+    expect(below).to_have_text("300.03")
+    expect(top).to_have_text("300.03")
+    page.evaluate(
+        """() => {
+            globalThis.differ = [];
+            const look = () => {
+                const [top, below] = ["#fact-equity b", "[data-name=equity-live] b"]
+                    .map((name) => document.querySelector(name)?.textContent);
+                if (top !== below) differ.push([top, below]);
+                requestAnimationFrame(look);
+            };
+            look();
+        }"""
+    )
+    row = dict(zip(TOPICS["accounts"].columns, server.rows["accounts"][("desk1",)], strict=True))
+    for equity in range(101, 109):
+        server.put("accounts", row | {"equity": str(equity)})
+        expect(below).to_have_text(f"{equity + 200}.02")
+        expect(top).to_have_text(f"{equity + 200}.02")
+    assert page.evaluate("() => differ") == []
+    server.answers = False
+    server.close_socket()
+    stale = page.locator("[data-name=equity-stale] b")
+    expect(stale).to_have_text("5\u2009308.02")
+    expect(top).to_have_text("5\u2009308.02")
+    expect(page.locator("#fact-counted")).to_have_text("0 of 4 accounts")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 // The layout in the address: "#positions?inst=BTC-USDT-SWAP&acct=desk0*&sort=-upl". It is all that makes a view, so a
 // layout is a bookmark, and a second monitor is a second tab.
 
-const OWN = ["sort", "row", "open", "by", "q"];
+const OWN = ["sort", "row", "open", "by", "q", "sel"];
 
-/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by}. */
+/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by, chosen: [row ...]}. */
 export function parseAddress(hash) {
   const [view, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const given = new URLSearchParams(query);
@@ -18,13 +18,14 @@ export function parseAddress(hash) {
     row: given.get("row"),
     open: given.get("open")?.split(",") ?? [],
     by: given.get("by"),
+    chosen: given.get("sel")?.split(",") ?? [],
   };
 }
 
 const quote = (value) => (/\s/.test(value) ? `"${value}"` : value);
 
 /** Return the address; the words of a filter that name a field become parameters of their own. */
-export function formatAddress({ view, filter = "", sort = null, row = null, open = [], by = null }) {
+export function formatAddress({ view, filter = "", sort = null, row = null, open = [], by = null, chosen = [] }) {
   const query = new URLSearchParams();
   const rest = [];
   for (const term of filter.match(/(?:[^\s"]|"[^"]*")+/g) ?? []) {
@@ -37,6 +38,7 @@ export function formatAddress({ view, filter = "", sort = null, row = null, open
   if (sort) query.set("sort", (sort.down ? "-" : "") + sort.column);
   if (open.length) query.set("open", open.join(","));
   if (row) query.set("row", row);
+  if (chosen.length) query.set("sel", chosen.join(","));
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
   return `#${view}${text ? `?${text}` : ""}`;
 }

@@ -1,6 +1,7 @@
 // The page: puts the parts together, and paints once a frame at most.
 
 import { formatAddress, parseAddress } from "./address.js";
+import { Alarm, mayNotify } from "./alarm.js";
 import { CommandBox, showHelp } from "./dialogs.js";
 import { Grid, SUMS_MS } from "./grid.js";
 import { bars, Head } from "./head.js";
@@ -9,7 +10,8 @@ import { askForToken, forgetKey, logIn, savedKey, tokenOfAddress } from "./login
 import { showColumns } from "./layout.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
-import { element, setText, visible } from "./text.js";
+import { Settings, SETTINGS, showSettings } from "./settings.js";
+import { element, inSheet, setText, visible } from "./text.js";
 import { currentZone, setZone, ZONES, zoneName } from "./time.js";
 import { keyOf } from "./topics.js";
 import { accountsView } from "./views/accounts.js";
@@ -116,7 +118,7 @@ function paint() {
   }
   clearTimeout(sumsTimer);
   if (grid?.outdated) sumsTimer = setTimeout(schedule, SUMS_MS);
-  head.paint(screenLagMs);
+  head.paint(screenLagMs, grid?.worth ?? null);
   if (acknowledged) return;
   acknowledged = true;
   setTimeout(() => {
@@ -221,6 +223,7 @@ function entitle() {
   if (document.title !== title) document.title = title;
   const icon = `page/icons/${lost || daemonStale ? "lost" : trouble ? "trouble" : "well"}.svg`;
   if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
+  alarm.look(lost || daemonStale ? Infinity : trouble, title);
   const words = lost
     ? "Connection lost"
     : daemonStale
@@ -235,6 +238,28 @@ function entitle() {
   }
 }
 
+// What the reader has chosen.
+
+const UP = { "green up": "green", "red up": "red" };
+const settings = new Settings((id, value) => {
+  if (id === "rows") {
+    document.documentElement.style.setProperty("--row", value.replace(" ", ""));
+    for (const { table } of grids.values()) table.setRowHeight(parseInt(value, 10));
+  }
+  if (id === "colours") document.documentElement.dataset.colours = UP[value] ?? "";
+  schedule();
+});
+const alarm = new Alarm(settings);
+settings.restore();
+
+async function choose(id, value) {
+  settings.set(id, value);
+  if (id === "sound" && value === "sound on") alarm.play(); // a browser allows sound after a key or a click only
+  if (value !== "notification on" || (await mayNotify())) return say(value);
+  settings.set(id, "notification off");
+  return say("the browser does not let this page notify");
+}
+
 setInterval(check, CHECK_MS);
 setInterval(() => document.hidden || schedule(), AGES_MS); // ages grow without any traffic
 document.addEventListener("visibilitychange", () => {
@@ -244,14 +269,17 @@ document.addEventListener("visibilitychange", () => {
 
 // The address.
 
+const addressOf = (key) => key.replaceAll("\u0000", "/").replaceAll("\u0001", "");
+
 function stateOf(shown) {
   return {
     view: shown.view.name,
     filter: shown.filterText,
     sort: shown.sort,
     by: shown.view.groupOnDemand ? shown.by : null,
-    row: shown.table.cursor?.replaceAll("\u0000", "/").replaceAll("\u0001", "") ?? null,
+    row: shown.table.cursor === null ? null : addressOf(shown.table.cursor),
     open: [...shown.open],
+    chosen: [...shown.chosen].map(addressOf),
   };
 }
 
@@ -273,6 +301,7 @@ function readAddress() {
   grid.place.hidden = false;
   grid.shownAt = performance.now();
   grid.open = new Set(wanted.open);
+  grid.chosen = new Set(wanted.chosen.map((row) => keyOf(...row.split("/"))));
   grid.sort = wanted.sort && grid.view.columns.some(({ id }) => id === wanted.sort.column) ? wanted.sort : null;
   if (grid.view.groupOnDemand) grid.by = wanted.by;
   grid.setFilter(wanted.filter);
@@ -324,22 +353,24 @@ function sortLetters() {
   return letters;
 }
 
+/** Copy the exact value under the cursor, or whole rows: those that are selected, or the cursor's. */
 async function copy(whole) {
-  const item = grid.cursorIndex() < 0 ? null : grid.item(grid.table.cursor);
-  if (!item) return;
-  const plain = (column) => {
-    const value = column.value(item);
-    return value === null || value === undefined ? "" : String(value);
-  };
+  const cursor = grid.cursorIndex() < 0 ? null : grid.item(grid.table.cursor);
+  const items = whole && grid.chosen.size ? grid.chosenItems() : [cursor].filter(Boolean);
+  if (!items.length) return;
   const { columns, cursorColumn } = grid.table;
-  const text = whole ? columns.map(plain).join("\t") : plain(columns[cursorColumn]);
+  const plain = (column, item) => String(column.value(item) ?? "");
+  const cell = (item) => (column) => (column.right ? plain(column, item) : inSheet(plain(column, item)));
+  const text = whole
+    ? items.map((item) => columns.map(cell(item)).join("\t")).join("\n")
+    : plain(columns[cursorColumn], cursor);
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     say("the browser does not let this page copy");
     return;
   }
-  say(whole ? "copied the row" : `copied ${visible(text)}`);
+  say(whole ? `copied ${items.length} row${items.length === 1 ? "" : "s"}` : `copied ${visible(text)}`);
 }
 
 const command = new CommandBox(byId("command"), {
@@ -353,6 +384,7 @@ const command = new CommandBox(byId("command"), {
   },
   lead,
   view: () => grid.view.name,
+  settings: () => SETTINGS.flatMap(({ id, values }) => values.map((value) => [value, () => choose(id, value)])),
 });
 
 keys.prefix("g", (letter) => LETTERS[letter] && go(LETTERS[letter]));
@@ -374,6 +406,7 @@ keys.on("home", () => grid.moveTo(0));
 keys.on("end", () => grid.moveTo(grid.count() - 1));
 keys.on("enter space", () => grid.toggle());
 keys.on("X", () => grid.toggle(true));
+keys.on("x", () => grid.choose());
 keys.on("i", () => grid.groupBy());
 keys.on("w", () => {
   grid.sort = null;
@@ -400,8 +433,9 @@ keys.on("n", () => {
   say(link.colour ? `this tab follows the ${link.colour} ones` : "this tab follows none");
 });
 keys.on("c", () => showColumns(byId("columns"), grid.layout, element, () => grid.arrange()));
+keys.on("comma", () => showSettings(byId("settings"), settings, choose));
 keys.on("?", () => showHelp(byId("help")));
-keys.on("escape", () => (filter.value ? setFilter("") : grid.leave()));
+keys.on("escape", () => (filter.value ? setFilter("") : grid.chosen.size ? grid.choose(false) : grid.leave()));
 
 document.addEventListener("keydown", (event) => {
   if (!grid || document.querySelector("dialog[open]") || !byId("login").hidden) return;

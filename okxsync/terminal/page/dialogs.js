@@ -6,7 +6,7 @@ import { element, visible } from "./text.js";
 const SHOWN = 8;
 
 export class CommandBox {
-  /** `page` has `names()` -> {views, accounts, instruments}, `go(view)`, `lead(address)` and `view()`. */
+  /** `page` has `names()` -> {views, accounts, instruments}, `go(view)`, `lead(address)`, `view()` and `settings()`. */
   constructor(dialog, page) {
     this.dialog = dialog;
     this.page = page;
@@ -43,6 +43,7 @@ export class CommandBox {
         kind: "instrument",
         act: () => this.page.lead(leadTo(here === "accounts" ? "positions" : here, "inst", name)),
       })),
+      ...this.page.settings().map(([name, act]) => ({ name, kind: "setting", act })),
     ].filter(({ name }) => name.toLowerCase().includes(text));
     const begins = ({ name }) => name.toLowerCase().startsWith(text);
     found.sort((a, b) => begins(b) - begins(a));
@@ -87,11 +88,13 @@ const KEYS = [
   ["Enter, Space", "open or close a group; X: all"],
   ["i", "orders: group by instrument"],
   ["/", "filter: words, acct:desk0*, inst:BTC*, side:buy, age>1h, upl<-100, -state:live; Esc clears it"],
-  [":", "go to a view, an account or an instrument by its name"],
+  [":", "go to a view, an account or an instrument by its name; change a setting"],
   ["s then a letter", "sort by that column; again: turn. w: worst first again"],
   ["c", "choose, move and widen columns; or drag their headings and edges"],
   ["n", "colour of this tab: tabs of one colour follow each other's accounts and instruments"],
-  ["y, Y", "copy the exact value; the row"],
+  ["x", "select the row, or the rows of the group: the totals are of what is selected; Esc: none"],
+  ["y, Y", "copy the exact value; the row, or those that are selected"],
+  [",", "settings: height of rows, colours, sound, notifications"],
   ["z", "times in UTC, local time or UTC+8"],
 ];
 const COLOURS = [

@@ -42,6 +42,7 @@ export class Grid {
     this.seen = new Map(); // key -> whether the row has passed the filter, when it was first seen
     this.groups = new Map();
     this.open = new Set();
+    this.chosen = new Set(); // keys of the rows that the reader has selected
     this.waiting = 0; // new rows that a held tape does not show yet
     this.sort = null;
     this.by = view.groupOf && !view.groupOnDemand ? "instrument" : null;
@@ -50,6 +51,7 @@ export class Grid {
     this.version = -1;
     this.rows = []; // those that are chosen, without groups and without what is gone
     this.footer = [];
+    this.worth = null; // of all accounts, made together with the totals below them
     this.summedAt = -Infinity;
     view.isOpen = (name) => this.isOpen(name);
     view.groupNamed = (name) => this.groups.get(GROUP + name);
@@ -99,6 +101,16 @@ export class Grid {
     if (isGroup(item)) return `group of-${this.view.truthOf(item).state}${item.gone ? " gone" : ""}`;
     const gone = !this.view.topic.rows.has(key);
     return `${this.by ? "member " : ""}of-${this.view.truthOf(item).state}${gone ? " gone" : ""}`;
+  }
+
+  isChosen(key) {
+    return this.chosen.has(key);
+  }
+
+  /** Return the selected rows, in the order in which they are shown; those that a closed group hides are the last. */
+  chosenItems() {
+    const keys = [...this.keys.filter((key) => this.chosen.has(key)), ...this.chosen];
+    return [...new Set(keys)].map((key) => this.view.topic.rows.get(key)).filter(Boolean);
   }
 
   tip(item, column) {
@@ -170,8 +182,11 @@ export class Grid {
       group.gone = !members.has(group.group);
       if (!group.gone) group.items = members.get(group.group); // one whose rows are all gone is shown as it was
     }
+    const chosen = this.chosenItems();
+    this.worth = this.view.worth?.() ?? null;
     this.footer = [
-      ...this.view.footer(this.rows),
+      ...(chosen.length ? [{ text: `selected ${chosen.length}:`, tone: "attention" }] : []),
+      ...this.view.footer(chosen.length ? chosen : this.rows),
       ...this.view.coverage(this.filter.account).map((part) => ({ ...part, apart: true })),
     ];
   }
@@ -340,6 +355,23 @@ export class Grid {
       else this.table.cursor = GROUP + name;
     }
     this.refresh(true);
+    this.on.changed();
+  }
+
+  /** Select the row under the cursor, or all rows of the group; again: no longer. `false` selects none. */
+  choose(any = true) {
+    if (!any) this.chosen.clear();
+    else if (this.cursorIndex() >= 0) {
+      const { cursor } = this.table;
+      const item = this.item(cursor);
+      const keys = isGroup(item) ? [...item.items.keys()] : [cursor];
+      const all = keys.every((key) => this.chosen.has(key));
+      for (const key of keys) {
+        if (all) this.chosen.delete(key);
+        else this.chosen.add(key);
+      }
+    }
+    this.sum();
     this.on.changed();
   }
 

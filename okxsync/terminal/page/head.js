@@ -1,7 +1,7 @@
 // The line on top: the daemon, connections, open gaps, lags, and what the live accounts are worth.
 
 import { element, setText, visible } from "./text.js";
-import { show } from "./decimals.js";
+import { add, exact, parse, show } from "./decimals.js";
 import { age, clock, date, moment, zoneName } from "./time.js";
 import { WORDS } from "./truth.js";
 
@@ -64,7 +64,8 @@ export class Head {
     if (node.title !== title) node.title = title;
   }
 
-  paint(screenLagMs) {
+  /** `worth`: the totals of all accounts, where the rows that they are made of are shown; otherwise the heartbeat's. */
+  paint(screenLagMs, worth) {
     const { model } = this;
     const { daemon, head, truth } = model;
     const now = model.now();
@@ -107,7 +108,7 @@ export class Head {
       "optional",
       "from a row in the database to this screen",
     );
-    this.paintWorth(well, now);
+    this.paintWorth(well, now, worth ?? head);
     this.set(this.time, `${date(now)} ${clock(now)}`, ` ${zoneName(now)}`);
   }
 
@@ -121,9 +122,8 @@ export class Head {
     else this.set(this.daemon, visible(daemon.state.replace("_", " ")), "", "attention", daemon.reason ?? "");
   }
 
-  /** The sums are of the live accounts only, and say of how many. */
-  paintWorth(well, now) {
-    const { equity, upl } = this.model.head;
+  /** The sums are of the live accounts only, and say of how many. If nothing is live, they are what was last known. */
+  paintWorth(well, now, { equity, upl }) {
     const never = equity.never ?? 0;
     const all = equity.live[0] + equity.unproved[0] + equity.stale[0] + never;
     const tone = well ? "" : "state-stale";
@@ -134,11 +134,11 @@ export class Head {
           `${state} ${equity[state][0]}: ${equity[state][1] ?? "-"} USD as of ${age(now - (equity[state][2] ?? now))}`,
       );
     if (never) rest.push(`never ${never}: not counted`);
-    const title = [`${well ? "live" : "last known of"} ${equity.live[0]}: ${equity.live[1] ?? "-"} USD`, ...rest].join(
-      "\n",
-    );
-    this.set(this.equity, show(equity.live[0] ? equity.live[1] : null, WORTH), "", tone, title);
-    this.set(this.upl, show(upl.live[0] ? upl.live[1] : null, { ...WORTH, gain: true }), "", tone, title);
+    const first = equity.live[0] && `${well ? "live" : "last known of"} ${equity.live[0]}: ${equity.live[1] ?? "-"} USD`;
+    const title = [first, ...rest].filter(Boolean).join("\n");
+    const shown = (total) => (well ? (total.live[0] ? total.live[1] : null) : sumOf(total));
+    this.set(this.equity, show(shown(equity), WORTH), "", tone, title);
+    this.set(this.upl, show(shown(upl), { ...WORTH, gain: true }), "", tone, title);
     this.set(
       this.counted,
       well ? `${equity.live[0]} of ${all}` : `0 of ${all}`,
@@ -147,6 +147,13 @@ export class Head {
       title,
     );
   }
+}
+
+/** Return the sum of all that is or was known; null if nothing is, or if a part is no number. */
+function sumOf(total) {
+  const parts = ["live", "unproved", "stale"].map((state) => total[state]).filter(([count]) => count);
+  if (!parts.length || parts.some(([, sum]) => sum === null)) return null;
+  return exact(parts.map(([, sum]) => parse(sum)).reduce(add));
 }
 
 /** Return the bars [{kind, text}] over everything: what is wrong, and as of when what follows is. */

@@ -10,8 +10,8 @@ const SPARE = 3; // rows above and below the visible ones, so that a scroll does
 
 export class Table {
   /**
-   * `source` answers for rows: `count()`, `keyAt(index)`, `itemAt(index)`, `kindOf(item)` (classes of the row) and
-   * `tip(item, column)`. `on` has `click(index, columnIndex)`, `sort(column)`, `over(inside)`, `scroll(top)`.
+   * `source` answers for rows: `count()`, `keyAt(index)`, `itemAt(index)`, `kindOf(item)` (classes of the row),
+   * `isChosen(key)` and `tip(item, column)`. `on` has `click(index, columnIndex)`, `sort(column)`, `over(inside)`, `scroll(top)`.
    */
   constructor(label, columns, source, on) {
     this.source = source;
@@ -30,6 +30,7 @@ export class Table {
     this.root.setAttribute("role", "grid");
     this.root.setAttribute("aria-label", label);
     this.root.setAttribute("aria-readonly", "true");
+    this.root.setAttribute("aria-multiselectable", "true");
     this.root.tabIndex = 0;
     this.name = label.toLowerCase();
     this.setColumns(columns);
@@ -92,6 +93,13 @@ export class Table {
       else delete cell.dataset.letter;
       cell.setAttribute("aria-sort", arrow ? (sort.down ? "descending" : "ascending") : "none");
     });
+  }
+
+  setRowHeight(px) {
+    this.rowHeight = px;
+    this.height = null;
+    for (const record of [...this.used.values(), ...this.free]) record.index = -1;
+    this.paint();
   }
 
   visibleRows() {
@@ -164,11 +172,12 @@ export class Table {
       row.setAttribute("aria-rowindex", index + 2);
     }
     const isCursor = record.key === this.cursor;
-    const kind = `row ${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}`;
+    const isChosen = this.source.isChosen(record.key);
+    const kind = `row ${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}${isChosen ? " chosen" : ""}`;
     if (record.kind !== kind) {
       record.kind = kind;
       row.className = kind;
-      row.setAttribute("aria-selected", isCursor);
+      row.setAttribute("aria-selected", isChosen);
     }
     this.columns.forEach((column, at) => {
       const drawn = cells[at];

@@ -11,6 +11,11 @@ export function visible(text) {
   );
 }
 
+/** Return a text as it may stand in a cell of a spreadsheet: on one line, and never a formula. */
+export function inSheet(text) {
+  return visible(/^\s*[=+\-@]/.test(text) ? `'${text}` : text);
+}
+
 /** Make an element with a class and children; a string becomes a text node. */
 export function element(tag, name, ...children) {
   const made = document.createElement(tag);

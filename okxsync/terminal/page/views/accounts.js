@@ -4,7 +4,7 @@ import { count, gain, number, truths, unit, words } from "../columns.js";
 import { compare, parse } from "../decimals.js";
 import { age } from "../time.js";
 import { rank, worse } from "../truth.js";
-import { accountColumn, CENTS, fieldsOf, leadTo, makeView, totals } from "./view.js";
+import { accountColumn, byState, CENTS, fieldsOf, leadTo, makeView, totals } from "./view.js";
 
 const MODES = { 1: "spot", 2: "futures", 3: "multi-ccy", 4: "portfolio" };
 const ATTENTION = parse("5");
@@ -111,6 +111,11 @@ export function accountsView(model) {
         { label: "uPnL", name: "upl", value: field("upl"), format: { ...CENTS, gain: true } },
       ]),
     coverage: () => [],
+    /** Return what the line on top says of all accounts, so that it is of the same moment as the totals below. */
+    worth: () => ({
+      equity: byState(model, topic.rows.values(), worth, field("equity")),
+      upl: byState(model, topic.rows.values(), worth, field("upl")),
+    }),
     nothing: () => ({
       text: model.truth.best() === "live" ? "No account is mirrored yet." : "Not known now.",
       kind: "attention",

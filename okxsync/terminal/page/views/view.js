@@ -132,6 +132,28 @@ export function totals(model, rows, rowTruth, nouns, sums) {
   return parts;
 }
 
+/**
+ * Return an exact sum apart by state, as the heartbeat has it: {live: [count, sum], unproved: [count, sum, oldest],
+ * stale: likewise, never: count of the rows that have no such number}.
+ */
+export function byState(model, rows, rowTruth, value) {
+  const found = { live: [0, null, null], unproved: [0, null, null], stale: [0, null, null], never: 0 };
+  for (const row of rows) {
+    const { state, until } = rowTruth(row);
+    const decimal = parse(value(row));
+    if (state === "never" || decimal === null) {
+      found.never += 1;
+      continue;
+    }
+    const part = found[state];
+    part[0] += 1;
+    part[1] = add(part[1], decimal);
+    part[2] = older(part[2], until);
+  }
+  for (const part of [found.live, found.unproved, found.stale]) part[1] = part[1] && exact(part[1]);
+  return found;
+}
+
 /** Return the address of a view of one account or instrument; its groups are open. */
 export function leadTo(view, field, value) {
   const filter = `${field}:${/\s/.test(value) ? `"${value}"` : value}`;
