@@ -46,14 +46,18 @@ SANDBOX, *TOUR = blocks("sh", DOCS["commands.md"])[0].splitlines()
 
 
 def test_the_readme_is_short_and_has_no_relative_links() -> None:
-    """It is the page of a package index too, where relative links are dead: it names files instead."""
-    before, title, rest = README.partition("## Trading on many accounts\n")
-    chapter, next_title, after = rest.partition("\n## ")
-    assert title
-    assert next_title
-    assert len(chapter.splitlines()) <= 50
-    assert len(before.splitlines() + after.splitlines()) <= 120
-    assert re.findall(r"\]\((?!https://)", README) == []
+    """It is the page of a package index too, where relative links are dead: it names files instead.
+
+    Its two pictures have a text each, which is shown where they are not.
+    """
+    chapters = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE))
+    own = {name: len(text.splitlines()) + 1 for name, text in chapters.items()}
+    assert own["Trading on many accounts"] <= 51
+    assert own["The terminal"] <= 15
+    assert len(README.splitlines()) - own["Trading on many accounts"] - own["The terminal"] <= 120
+    pictures = re.findall(r"^!\[[^\]]+\]\((docs/[\w-]+\.png)\)$", README, re.MULTILINE)
+    assert all((ROOT / name).stat().st_size < 100_000 for name in pictures)
+    assert re.findall(r"\]\((?!https://)", README) == re.findall(r"\]\((?=docs/[\w-]+\.png\)$)", README, re.MULTILINE)
 
 
 def test_every_file_that_is_named_exists() -> None:
