@@ -617,6 +617,16 @@ async def test_what_was_closed_in_a_gap_is_closed_though_no_channel_reports_the_
     assert set(desk.rows("SELECT cash_bal FROM balances")) == {("0",)}
 
 
+async def test_a_reply_without_an_account_proves_nothing_about_its_balances(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    before = now_ms() - 30_000
+    push(desk, "balance_and_position", cash_and_positions(before, USDT="5"))
+    pulled = await pull(Exchange({"account/balance": []}), desk, "balances")
+    assert pulled == Pulled(unstored="account/balance: the reply has no account")
+    assert desk.rows("SELECT cash_bal FROM balances") == [("5",)]
+
+
 async def test_what_is_younger_than_rest_may_know_is_not_closed(desk: Desk, autojump_clock: MockClock) -> None:
     now = now_ms() - 500
     push(desk, "balance_and_position", cash_and_positions(now, position(1, now), USDT="5"), ago_us=500_000)
