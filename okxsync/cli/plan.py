@@ -426,7 +426,7 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
     """Print a plan, and return its exit code."""
     import msgspec
 
-    from okxsync.console.plan import render_preview, render_progress, render_weights
+    from okxsync.console.plan import render_preview, render_progress
     from okxsync.console.status import console
     from okxsync.plans.approval import confirmation, typed
     from okxsync.plans.children import from_columns
@@ -450,11 +450,9 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
         }
         typer.echo(msgspec.json.encode(document))
     elif preview:
-        console().print(render_preview(row, orders, typed(children) if row["ready"] else ""))
+        console().print(render_preview(row, orders, typed(children) if row["ready"] else "", weights))
     else:
-        console().print(render_progress(row, orders))
-    if weights and not json:
-        console().print(render_weights(weights))
+        console().print(render_progress(row, orders, weights))
     return _preview_code(orders) if preview else exit_code(row, orders)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from okxsync.console.format import UNKNOWN
+from okxsync.plans.document import inst_type_of
 from okxsync.plans.facts import decimal_of
 from okxsync.plans.weights import Weight
 from okxsync.runtime.text import CONTROL_ESCAPES
@@ -24,13 +25,14 @@ _COLOUR = {
 }  # fmt: skip
 
 
-def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableType:
+def render_preview(plan: Row, orders: Sequence[Row], typed: str, weights: Sequence[Weight] = ()) -> RenderableType:
     """Return a preview.
 
     Args:
         plan: The row of ``plans``.
         orders: Those of ``plan_orders``.
         typed: What a person types to approve it; ``""``: it cannot be approved.
+        weights: Of a plan that rebalances.
     """
     table = _table(
         "account", "order", "equity", "position", "after", "size", "price", "USD", "margin", "rest", "verdict"
@@ -50,7 +52,7 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableTy
             _number(one["sz"]),
             _number(one["px"]),
             _number(one["planned_usd"], money=True) if one["sz"] else UNKNOWN,
-            _number(facts.get("margin"), money=True),
+            _margin(one, facts),
             _number(one["remainder"], money=True) if one["sz"] else UNKNOWN,
             verdict,
         )
@@ -58,12 +60,14 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str) -> RenderableTy
     if plan["note"]:
         lines.append(_clean(plan["note"]))
     parts: list[RenderableType] = [Text("\n".join(lines)), table]
+    if weights:
+        parts.append(render_weights(weights))
     if typed:
         parts.append(Text(f"okxsync plan execute {plan['plan_id']}   and type: {typed}"))
     return Group(*parts)
 
 
-def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
+def render_progress(plan: Row, orders: Sequence[Row], weights: Sequence[Weight] = ()) -> RenderableType:
     """Return how far a plan is: a row per order."""
     table = _table(
         "account", "order", "size", "price", "state", "filled", "average", "to plan", "fee", "attempts", "reason"
@@ -89,7 +93,8 @@ def render_progress(plan: Row, orders: Sequence[Row]) -> RenderableType:
     outcome = f", {plan['outcome']}" if plan["outcome"] else ""
     if plan["pause_reason"]:
         outcome = f" ({_clean(plan['pause_reason'])})"
-    return Group(Text(f"{_title(plan)}\n{plan['state']}{outcome}: {counted}"), table)
+    shares = [render_weights(weights)] if weights else []
+    return Group(Text(f"{_title(plan)}\n{plan['state']}{outcome}: {counted}"), table, *shares)
 
 
 def render_list(plans: Sequence[Row]) -> RenderableType:
@@ -155,6 +160,13 @@ def _table(*columns: str) -> Table:
 
 def _title(plan: Row) -> str:
     return f"plan {plan['plan_id']}: {_clean(plan['title'])} ({_clean(plan['site_modes'])})"
+
+
+def _margin(order: Row, facts: Row) -> str:
+    """Return what a child needs, and the leverage of a contract."""
+    margin = _number(facts.get("margin"), money=True)
+    lever = facts.get("lever")
+    return margin if lever is None or inst_type_of(order["inst_id"]) == "SPOT" else f"{margin} at {lever}x"
 
 
 def _verdict(order: Row) -> str:

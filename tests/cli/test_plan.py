@@ -65,7 +65,9 @@ def test_a_plan_is_not_watched_for_ever_without_a_daemon(
 
 def test_shares_of_the_equity_are_shown_before_and_after_the_execution(tmp_path: Path) -> None:
     shell = Shell(tmp_path, age_s=1)
-    assert shell.run("show", PLAN_ID).stdout.strip().splitlines()[-1].split() == [
+    *_, shares, _, type_this = shell.run("show", PLAN_ID).stdout.strip().splitlines()
+    assert type_this.startswith(f"okxsync plan execute {PLAN_ID}   and type: 1 accounts ")
+    assert shares.split() == [
         "alpha", "BTC-USDT-SWAP", "+0.00%", "+50.00%", "+49.99%",
     ]  # fmt: skip
     shell.desk.db.execute("UPDATE plans SET state = 'done', approved_at = 1")
