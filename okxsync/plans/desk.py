@@ -50,7 +50,7 @@ from okxsync.plans.mirror_facts import Link, read_doubted, read_links
 from okxsync.plans.reasons import Reason
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
-from okxsync.plans.results import total_filled_usd
+from okxsync.plans.results import counters, total_filled_usd
 from okxsync.plans.sender import CANCEL, PLACE, SET_LEVERAGE, Sender, Trade
 from okxsync.plans.states import ENDED, ChildState, PlanState
 from okxsync.plans.stored import numbers, progress_of
@@ -182,8 +182,9 @@ class PlanRunner:
         self._changed = trio.Event()
         self._stored: list[int] = []
         self._paused: str | None = None  # what an earlier process has stored is not known
+        self._counted: dict[str, int] = {}
         self._began_s = trio.current_time()
-        self._follows_at = self._watches_at = -math.inf
+        self._follows_at = self._watches_at = self._counts_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
 
     @property
@@ -205,6 +206,7 @@ class PlanRunner:
                 for command in self.execution.step(moment()):
                     await self._carry_out(command, nursery)
                 await self._store_pause()
+                await self._store_counters()
                 if self.execution.has_ended and not nursery.child_tasks and not self._changed.is_set():
                     return
                 took_s = time.monotonic() - began
@@ -221,6 +223,15 @@ class PlanRunner:
             state = PlanState.PAUSED if why else PlanState.EXECUTING
             changed: dict[str, str | int | None] = {"state": str(state), "pause_reason": why or None}
             await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=changed))
+
+    async def _store_counters(self) -> None:
+        """Store how many orders are accepted, rejected and unknown, as often as the mirror is watched."""
+        if self._watches_at <= self._counts_at:
+            return
+        self._counts_at = self._watches_at
+        if (found := counters(self.execution.children)) != self._counted:
+            self._counted = found
+            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=dict(found)))
 
     async def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
         match command:

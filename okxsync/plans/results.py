@@ -32,7 +32,6 @@ def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | 
         children: All child orders.
         withheld: The reason with which the rest was withheld; ``""``: nothing was.
     """
-    states = Counter(one.state for one in children)
     complete = sum(one.state in (ChildState.FILLED, ChildState.DONE) and not one.unprotected for one in children)
     some = complete or any(decimal_of(one.acc_fill_sz) for one in children)
     outcome = "complete" if complete == len(children) else "partial" if some else "nothing"
@@ -40,10 +39,18 @@ def result_of(children: Sequence[ChildOrder], withheld: str) -> dict[str, str | 
     return {
         "state": state,
         "outcome": outcome,
+        "filled_usd": total_filled_usd(children),
+        **counters(children),
+    }
+
+
+def counters(children: Sequence[ChildOrder]) -> dict[str, int]:
+    """Return the columns of a plan that count its children."""
+    states = Counter(one.state for one in children)
+    return {
         "accepted": sum(states[one] for one in PLACED),
         "rejected": states[ChildState.REFUSED],
         "unknown": states[ChildState.UNKNOWN],
-        "filled_usd": total_filled_usd(children),
     }
 
 

@@ -308,6 +308,17 @@ async def test_each_cancellation_is_a_row_and_numbered_on_after_a_restart(tmp_pa
         assert {number: one.number for number, one in read_attempts(world.desk.reader, PLAN_ID).items()} == {1: 1}
 
 
+async def test_a_plan_counts_its_orders_while_it_is_executed(tmp_path: Path) -> None:
+    def count() -> list[tuple[int, int, int]]:
+        return world.store.rows("SELECT accepted, rejected, unknown FROM plans")
+
+    async with trading(tmp_path) as world, trio.open_nursery() as nursery:
+        nursery.start_soon(world.runner().run)
+        await until(lambda: count() == [(3, 0, 0)])
+        assert [state for state, _ in world.states()] == ["accepted"] * 3
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
 async def test_a_plan_says_why_it_is_paused(tmp_path: Path) -> None:
     async with trading(tmp_path, accounts=2) as world:
         world.store.db.execute("UPDATE plan_orders SET doubled = 1 WHERE child = 1")
