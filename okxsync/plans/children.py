@@ -8,7 +8,7 @@ The only exception is a reduction that may shrink (``Basis.shrink``). Prices and
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -281,6 +281,29 @@ def why_invalid(order: OrderBody) -> str:
         if (text or name == "sz") and not (_NUMBER.fullmatch(text) and Decimal(text) > 0):
             return f'{name} "{text}" is not a number above 0'
     return ""
+
+
+def why_unlike(child: Child) -> str:
+    """Return why the body of an order is not valid, or not that of its row; ``""`` if it is."""
+    try:
+        order = msgspec.json.decode(child.body, type=OrderBody)
+        numbers = tuple(Decimal(text) if text else None for text in (order.sz, order.px))
+    except (msgspec.MsgspecError, InvalidOperation) as error:
+        return f"the body cannot be read: {error}"
+    if wrong := why_invalid(order):
+        return wrong
+    sent = (order.cl_ord_id, order.inst_id, order.side, order.pos_side, order.td_mode, order.ord_type, *numbers)
+    row = (
+        child.cl_ord_id,
+        child.inst_id,
+        child.side,
+        child.pos_side,
+        child.td_mode,
+        child.ord_type,
+        child.sz,
+        child.px,
+    )
+    return "" if sent == row else "the body is not that of the row"
 
 
 def preview_hash(doc_hash: str, children: Iterable[Child]) -> str:

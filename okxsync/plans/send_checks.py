@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from okxsync.config.trading import AccountTrading, TradingSettings
 from okxsync.plans.checks import Finding, find_rail, find_stale_price, find_unready, find_untradable
-from okxsync.plans.children import Child, plain
+from okxsync.plans.children import Child, plain, why_unlike
 from okxsync.plans.document import Plan
 from okxsync.plans.expected import Expected
 from okxsync.plans.facts import AccountFacts, SystemFacts
@@ -57,6 +57,8 @@ def find_changed(
         return Finding(Reason.HALTED, system.halted)
     if system.now_ms >= valid_until_ms:
         return Finding(Reason.EXPIRED, "the plan is no longer valid")
+    if child.kind == "order" and (wrong := why_unlike(child)):
+        return Finding(Reason.BAD_REQUEST, wrong)
     finding = (
         find_rail(trading, account, system, child.inst_id)
         or next(_exceeded_limits(child, plan, account, trading, sums), None)

@@ -51,6 +51,25 @@ def quotes(factor: str, **changes: Any) -> Any:
     return system(quotes={("global", True, BTC): replace(QUOTES, mark=mark, last=mark, **changes)})
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "detail"),
+    [
+        ('"sz":"0.36"', '"sz":"36"', "the body is not that of the row"),
+        ('"side":"buy"', '"side":"sell"', "the body is not that of the row"),
+        ('"clOrdId":"P', '"clOrdId":"Q', "the body is not that of the row"),
+        ('"sz":"0.36"', '"sz":"-1"', 'sz "-1" is not a number above 0'),
+        ('"sz":"0.36"', '"sz":"much"', "the body cannot be read"),
+        ('"ordType":"ioc",', "", "the body cannot be read"),
+    ],
+)
+def test_a_body_that_is_not_that_of_its_row_is_not_sent(old: str, new: str, detail: str) -> None:
+    assert old in CHILD.body
+    wrong = found(replace(CHILD, body=CHILD.body.replace(old, new)))
+    assert wrong
+    assert wrong.reason is Reason.BAD_REQUEST
+    assert wrong.detail.startswith(detail)
+
+
 def test_nothing_has_changed() -> None:
     assert found() is None
     assert found(facts=quotes("1.005")) is None
