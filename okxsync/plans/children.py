@@ -292,18 +292,9 @@ def why_unlike(child: Child) -> str:
         return f"the body cannot be read: {error}"
     if wrong := why_invalid(order):
         return wrong
-    sent = (order.cl_ord_id, order.inst_id, order.side, order.pos_side, order.td_mode, order.ord_type, *numbers)
-    row = (
-        child.cl_ord_id,
-        child.inst_id,
-        child.side,
-        child.pos_side,
-        child.td_mode,
-        child.ord_type,
-        child.sz,
-        child.px,
-    )
-    return "" if sent == row else "the body is not that of the row"
+    names = ("cl_ord_id", "inst_id", "side", "pos_side", "td_mode", "ord_type")
+    differs = any(getattr(order, name) != getattr(child, name) for name in names) or numbers != (child.sz, child.px)
+    return "the body is not that of the row" if differs else ""
 
 
 def preview_hash(doc_hash: str, children: Iterable[Child]) -> str:
