@@ -13,18 +13,28 @@ AT_ONCE: Final = 16
 """So many sessions send a ping in half a millisecond; then other tasks run."""
 
 
+class _Member:
+    def __init__(self, on_tick: Callable[[], float]) -> None:
+        self.on_tick = on_tick
+        self.due_s = -math.inf
+
+
 class Beats:
-    """Calls each of its members on every tick."""
+    """Calls each of its members on the last tick before it is due, and later ticks until it is not."""
 
     def __init__(self) -> None:
-        self._members: dict[int, Callable[[], None]] = {}
+        self._members: dict[int, _Member] = {}
         self._last = 0
 
     @contextmanager
-    def calling(self, on_tick: Callable[[], None]) -> Iterator[None]:
-        """Call ``on_tick`` on every tick for as long as the block runs; it must not raise."""
+    def calling(self, on_tick: Callable[[], float]) -> Iterator[None]:
+        """Call ``on_tick`` for as long as the block runs; it must not raise.
+
+        Args:
+            on_tick: Returns when it must be called next, in seconds of trio's clock; most ticks are not a session's.
+        """
         self._last = number = self._last + 1
-        self._members[number] = on_tick
+        self._members[number] = _Member(on_tick)
         try:
             yield
         finally:
@@ -33,10 +43,11 @@ class Beats:
     async def run(self) -> None:
         """Never returns."""
         while True:
-            await trio.sleep_until(next_tick(trio.current_time()))
-            for place, number in enumerate(list(self._members), 1):
-                if on_tick := self._members.get(number):  # its session may have ended during this tick
-                    on_tick()
+            await trio.sleep_until(tick_s := next_tick(trio.current_time()))
+            due = [number for number, member in self._members.items() if member.due_s < tick_s + TICK_S]
+            for place, number in enumerate(due, 1):
+                if member := self._members.get(number):  # its session may have ended during this tick
+                    member.due_s = member.on_tick()
                 if not place % AT_ONCE:
                     await trio.lowlevel.checkpoint()
 

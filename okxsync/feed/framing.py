@@ -6,7 +6,6 @@ and protocol errors. A frame of 1.2 KB that bypasses the library's reader task, 
 """
 
 import os
-from itertools import cycle
 from typing import Final
 
 _LAST: Final = 0x80
@@ -17,7 +16,8 @@ _TWO_BYTES, _EIGHT_BYTES, _MASKED = 126, 127, 128
 def text_frame(text: str) -> bytes:
     """Return a message of at most 125 bytes as a client sends it: masked (RFC 6455, 5.3)."""
     payload, mask = text.encode(), os.urandom(4)
-    masked = bytes(byte ^ key for byte, key in zip(payload, cycle(mask)))
+    keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    masked = (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(len(payload))
     return bytes((_LAST | _TEXT, _MASKED | len(payload))) + mask + masked
 
 

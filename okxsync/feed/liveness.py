@@ -70,6 +70,11 @@ class Liveness:
         self.answered_us = 0
         """When the last ping that was answered was sent, by ``Moment.local_us``; 0 for never."""
 
+    @property
+    def next_beat_s(self) -> float:
+        """The earliest time of the next beat, in seconds of trio's clock; until then ``is_beat_due`` is false."""
+        return -math.inf if self._beat is None else self._beat.s + PING_S
+
     def is_beat_due(self, now: Moment) -> bool:
         """Return whether a beat is due: never while the answer to the last one may still come."""
         if self._beat is None:

@@ -193,32 +193,39 @@ class Session:
             await self._apply(self.subscriptions.settle(now_us()))
         await self._apply(self.subscriptions.finish())
 
-    def _on_tick(self) -> None:
-        """Do what is due, see ``_beat``. Never raises: a bug ends only this session, whose own task reports it."""
+    def _on_tick(self) -> float:
+        """Do what is due, see ``_beat``; return when more is. Never raises: a bug ends only this session.
+
+        The session's own task reports it.
+        """
         try:
-            self._beat(now())
+            return self._beat(now())
         except Exception as error:
             self._failure = error
             self._reader.remove(self)
             self._woken.set()
+            return math.inf
 
-    def _beat(self, moment: Moment) -> None:
-        """Send a ping on each beat, whatever else is sent; a frame must follow each. Retry what was rejected."""
+    def _beat(self, moment: Moment) -> float:
+        """Send a ping on each beat, whatever else is sent; a frame must follow each. Retry what was rejected.
+
+        Return when the next of these is due, in seconds of trio's clock.
+        """
         if self._disconnected or self._nursery is None:
-            return
+            return math.inf
         if moment.s >= self._retry_at:
             self._retry_at = moment.s + slow_pause_s()
             self._nursery.start_soon(self._retry)
-        if not self._liveness.is_beat_due(moment):
-            return
-        why = self._liveness.verdict(moment)
-        if why and self._reader.stalled_since is None and not self._socket.has_unread():
-            self.disconnect(why)
-            return
-        due = self._liveness.on_beat(moment)
-        self._liveness.on_ping(moment)
-        if not self._socket.send_soon(PING):
-            self._nursery.start_soon(self._flush, due)
+        if self._liveness.is_beat_due(moment):
+            why = self._liveness.verdict(moment)
+            if why and self._reader.stalled_since is None and not self._socket.has_unread():
+                self.disconnect(why)
+                return math.inf
+            due = self._liveness.on_beat(moment)
+            self._liveness.on_ping(moment)
+            if not self._socket.send_soon(PING):
+                self._nursery.start_soon(self._flush, due)
+        return min(self._retry_at, self._liveness.next_beat_s)
 
     async def _flush(self, due: float) -> None:
         with trio.move_on_at(due) as sending:
