@@ -243,7 +243,7 @@ class Paced:
 
     def cost_us(self, seconds: int) -> float:
         """Return the CPU time of a frame over so many seconds."""
-        found = [self._skip(), *(json.loads(self._lines.readline()) for _ in range(seconds))]
+        found: list[dict[str, float]] = [self._skip(), *(json.loads(self._lines.readline()) for _ in range(seconds))]
         return (found[-1]["cpu_s"] - found[0]["cpu_s"]) / (found[-1]["frames"] - found[0]["frames"]) * 1e6
 
     def _skip(self) -> dict[str, float]:
@@ -390,7 +390,7 @@ def _heap(browser: Browser, messages: int) -> Row:
         server.put("orders", *({**row, "filled": str(number)} for row in made[begin : begin + HEAP_ROWS]))
         if number % 50 == 0:
             last = server.numbers["orders"]
-            eventually(page, lambda last=last: server.sent[-1].get("ack", {}).get("orders"), last)
+            eventually(page, lambda: server.sent[-1].get("ack", {}).get("orders"), last)
             del server.sent[:-1]
         if number in (messages // 10, messages):
             devtools.send("HeapProfiler.collectGarbage")

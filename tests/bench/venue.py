@@ -19,7 +19,7 @@ from starlette.requests import Request
 from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import CloseConnection, TextMessage
-from wsproto.handshake import generate_accept_token
+from wsproto.utilities import generate_accept_token
 
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.rules import Terms
@@ -89,7 +89,7 @@ class _Socket:
             data = self._stream.rest() or await self._stream.stream.receive_some()
             if not data:
                 return {"type": "websocket.disconnect"}
-            self._protocol.receive_data(data)
+            self._protocol.receive_data(bytes(data))
             for event in self._protocol.events():
                 if isinstance(event, TextMessage):
                     self._messages.append(event.data)

@@ -328,7 +328,11 @@ def test_rows_are_selected_summed_and_copied_as_cells_of_a_spreadsheet(server: S
     expect(chosen).to_have_count(2)
     expect(page.locator("[role=row][aria-selected=true]:visible")).to_have_count(2)
     press(page, "Y")
-    copied = lambda: page.evaluate("() => navigator.clipboard.readText()").split("\n")  # noqa: E731
+
+    def copied() -> list[str]:
+        text: str = page.evaluate("() => navigator.clipboard.readText()")
+        return text.split("\n")
+
     eventually(page, lambda: len(copied()), 2)
     first = copied()[0].split("\t")
     assert first[6] == "-3"  # a number stays one

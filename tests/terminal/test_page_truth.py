@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.terminal_page import NOW, TOPICS, ScriptedServer, eventually, shown_accounts
+from okxsync.terminal.topics import TOPICS
+from tests.support.terminal_page import NOW, ScriptedServer, eventually, shown_accounts
 
 pytestmark = pytest.mark.slow
 LIVE = re.compile(r"\blive\b")
