@@ -1,4 +1,5 @@
-"""Prune the raw log by age and by total size, and free the space. Also delete old journal rows, runs and closed gaps.
+"""Prune the raw log by age and by total size, and free the space. Also delete old journal rows, runs and closed gaps,
+and thin the history.
 
 Pruning works in small steps, each a transaction that aims at ``STEP_S``. First the oldest rows are deleted, then the
 engine gives unused space back to the file system. Other writers get their turn between two steps.
@@ -14,6 +15,7 @@ from typing import Final
 import msgspec
 
 from okxsync.store.database import Connection, Engine, TransientError, Vacuum
+from okxsync.store.history import thin_history
 
 STEP_S: Final = 0.005
 """The target duration of a step, well under the 50 ms that another writer may wait."""
@@ -152,7 +154,7 @@ class PruneSchedule:
         limits = PruneLimits(now_us - keep_s * 1_000_000 if keep_s is not None else None, max_bytes)
         try:
             with self._db.translated():
-                more = self._delete_old(began)
+                more = self._delete_old(began, now_us)
                 if keep_s is not None or max_bytes is not None:
                     more = self._pruner.step(limits, keep_some=True) or more
         except TransientError:
@@ -161,10 +163,10 @@ class PruneSchedule:
             ended = self._clock()
             self._next_at = ended + (ended - began) * (1 / SHARE - 1)
 
-    def _delete_old(self, now: float) -> bool:
+    def _delete_old(self, now: float, now_us: int) -> bool:
         if now < self._delete_old_at:
             return False
-        more = delete_old_rows(self._db)
+        more = any([delete_old_rows(self._db), thin_history(self._db, now_us)])
         if not more:
             self._delete_old_at = now + DELETE_OLD_S
         return more

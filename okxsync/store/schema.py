@@ -205,8 +205,8 @@ def m003_views(database: Database) -> None:
         _create_view(database, table)
 
 
-def _create_view(database: Database, table: str) -> None:
-    real = _REAL.get(table, "").split()
+def _create_view(database: Database, table: str, numbers: str = "") -> None:
+    real = (numbers or _REAL.get(table, "")).split()
     shown = []
     for (name,) in database.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall():
         if name in real:
@@ -558,3 +558,27 @@ def m022_what_plans_did(database: Database) -> None:
         " LEFT JOIN orders AS m ON m.account = o.account AND m.cl_ord_id = o.cl_ord_id"
         " LEFT JOIN algo_orders AS a ON a.account = o.account AND a.algo_cl_ord_id = o.algo_cl_ord_id"
     )
+
+
+@migrations()
+def m024_history(database: Database) -> None:
+    """What pictures of the past need: equity and mark prices by the minute, and indexes of gaps, fills and transfers.
+
+    ``at`` is the begin of the minute. Equity is written and read for all accounts of a minute together, so the minute
+    leads its key; a chart shows one instrument, so that leads the other one.
+    """
+    for table, key, declared in (
+        (
+            "equity_history",
+            "at, account",
+            "account! at:i! total_eq adj_eq upl imr mmr mgn_ratio notional_usd as_of:i!",
+        ),
+        ("mark_candles", "inst_id, at", "inst_id! at:i! o! h! l! c! ticks:i! source! first_ts:i! last_ts:i!"),
+    ):
+        columns = ", ".join(_columns(declared))
+        database.execute(f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID")
+    _create_view(database, "equity_history", "total_eq adj_eq upl imr mmr mgn_ratio notional_usd")
+    _create_view(database, "mark_candles", "o h l c")
+    database.execute("CREATE INDEX gaps_ended ON gaps (to_at)")
+    database.execute("CREATE INDEX fills_by_instrument ON fills (inst_id, fill_time)")
+    database.execute("CREATE INDEX bills_transfers ON bills (ts) WHERE type = '1'")

@@ -19,6 +19,7 @@ from okxsync.store.database import Connection
 from okxsync.store.decode import OnAnomaly, Value, milliseconds, number
 from okxsync.store.envelope import Arg
 from okxsync.store.fills import OrderKey, replace_synthetic, synthetic_id
+from okxsync.store.history import History
 from okxsync.store.snapshots import Pages, Snapshot
 from okxsync.store.table import Table
 
@@ -58,6 +59,7 @@ class Staging:
         self._closings: list[tuple[str, tuple[Value, ...], set[str]]] = []  # each with the names that stay open
         self._synthetic: set[OrderKey] = set()  # orders whose fills may be stored twice
         self._spared: defaultdict[str, list[set[str]]] = defaultdict(list)  # by account: those of its positions
+        self._history = History()
         self._revision: int | None = None  # of this transaction, once it has written
         self.rows = 0
         self.latest_ms = 0  # the latest time in the last push, 0 if it has none
@@ -84,6 +86,7 @@ class Staging:
         for statement, values, named in self._closings:
             db.execute(statement, (*values, msgspec.json.encode(sorted(named)).decode()))
         replace_synthetic(db, self._synthetic)
+        self._history.write(db)
         for written in (self._staged, self._closings, self._synthetic, self._spared):
             written.clear()
 
@@ -166,6 +169,7 @@ class Staging:
             as_of = push.as_of(row.u_time)
             self.latest_ms = max(self.latest_ms, as_of)
             values = decode.EQUITY.values(row, self._anomaly)
+            self._history.add_equity(push.account, as_of, values)
             self._put(tables.EQUITY, [*values, push.account, push.at, as_of, _text(raw)])
             complete &= bool(row.details) or _lists_nothing(raw)
             for detail in row.details:
@@ -232,8 +236,21 @@ class Staging:
             values[_INST_TYPE] = inst_type
             self._put(table, [*values, as_of_ms, push.at, _text(raw)])
 
-    def plain(self, push: IncomingRows, record: decode.Record[Any], table: Table) -> None:
-        """Stage rows that are stored as they are: only their key, and the times in it, must be there."""
+    def mark_prices(self, push: IncomingRows) -> None:
+        self.plain(push, decode.MARK_PRICE, tables.MARK_PRICES, self._history.add_mark_price)
+
+    def plain(
+        self,
+        push: IncomingRows,
+        record: decode.Record[Any],
+        table: Table,
+        also: Callable[[list[Value]], None] | None = None,
+    ) -> None:
+        """Stage rows that are stored as they are: only their key, and the times in it, must be there.
+
+        Args:
+            also: Takes the values of each row too.
+        """
         own = table.columns[len(record.columns) :]
         required = [column for column in table.key if column in record.columns and column not in table.optional]
         key = [record.columns.index(column) for column in required]
@@ -243,6 +260,8 @@ class Staging:
             if not values or not all(values[index] for index in key):
                 self._anomaly(events.INVALID_ROW, table.name)
                 continue
+            if also:
+                also(values)
             uid, sub_acct, p_time = (getattr(row, name, "") for name in ("uid", "sub_acct", "p_time"))
             account = self._account_of(uid, push.account)
             # A master account receives its sub-accounts' deposits too; they must not count as its own.
@@ -328,7 +347,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "fills": Staging.fills,
     "deposit-info": _plain(decode.DEPOSIT, tables.DEPOSITS),
     "withdrawal-info": _plain(decode.WITHDRAWAL, tables.WITHDRAWALS),
-    "mark-price": _plain(decode.MARK_PRICE, tables.MARK_PRICES),
+    "mark-price": Staging.mark_prices,
     "instruments": Staging.instruments,
     "positions-history": _plain(decode.CLOSED_POSITION, tables.CLOSED_POSITIONS),  # this and bills by REST alone
     "bills": _plain(decode.BILL, tables.BILLS),
