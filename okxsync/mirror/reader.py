@@ -31,6 +31,7 @@ from okxsync.mirror.freshness import (
 )
 from okxsync.mirror.kinds import Kind, moment, moment_or_none
 from okxsync.mirror.known import Known, read_known
+from okxsync.mirror.past import Past
 from okxsync.mirror.rows import Row
 from okxsync.mirror.screen import Screen
 from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
@@ -208,6 +209,10 @@ class Mirror:
     def screen(self) -> Screen:
         """Return what reads the rows and the proof that ``okxsync terminal`` shows; not public."""
         return Screen(self._db, self._location)
+
+    def past(self) -> Past:
+        """Return what reads the history that pictures of ``okxsync terminal`` show; not public."""
+        return Past(self._db)
 
     @contextmanager
     def snapshot(self) -> Iterator[datetime]:

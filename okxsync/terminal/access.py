@@ -54,19 +54,21 @@ class Origins:
         if port == default:  # browsers leave it out
             self._hosts |= {name.lower() for name in names}
 
-    def refuse(self, headers: Mapping[str, str], *, acts: bool) -> Refused | None:
+    def refuse(self, headers: Mapping[str, str], *, acts: bool, reads: bool = False) -> Refused | None:
         """Return why a request is refused, or None.
 
         Args:
             headers: By lower-case name.
             acts: Whether it opens the socket or changes anything, so that another page must not send it.
+            reads: Whether it reads data. A browser sends the origin of such a request only if it is another one.
         """
         host = headers.get("host", "").lower()
         if host not in self._hosts:
             return Refused(421, "this server does not have that name")
-        if acts and headers.get("origin", "").lower() != f"{self._scheme}://{host}":
+        own = f"{self._scheme}://{host}"
+        if (acts or reads) and headers.get("origin", "" if acts else own).lower() != own:
             return Refused(403, "requests of other pages are not accepted")
-        if acts and headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        if (acts or reads) and headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return Refused(403, "requests of other sites are not accepted")
         return None
 

@@ -1,8 +1,9 @@
-"""The routes of the terminal: the page, the login, and the socket; and the tasks that run while it is served.
+"""The routes of the terminal: the page, the login, the socket, the pictures; and the tasks that run while it is served.
 
 One nursery has the reader's thread, the heartbeat, and a task for each connection. They end with the block.
 """
 
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -21,7 +22,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from okxsync.config.location import Location
 from okxsync.runtime.clock import now_us
+from okxsync.store.database import StoreError
 from okxsync.terminal.access import Origins, Refused, Session, Sessions, new_token
+from okxsync.terminal.gallery import BadRequest, draw
 from okxsync.terminal.hub import CUT_S, Browser, Hub
 from okxsync.terminal.reader import Reader, Update
 from okxsync.terminal.streams import Peer, Streams
@@ -34,6 +37,9 @@ HEARTBEAT_S: Final = 1.0
 FIRST_S: Final = 5.0
 """A page must send its first message, and a login its token, within this time."""
 MAX_BODY: Final = 4096
+PICTURES: Final = "/picture/"
+KEY_HEADER: Final = "X-Okxsync-Key"
+"""Has the key of the session in requests for pictures, which send no body."""
 BAD_MESSAGE, NO_SESSION, SILENT, TOO_MANY = 4400, 4401, 4408, 4429
 """Closing codes, see ``topics``."""
 PAGE: Final = Path(__file__).with_name("page")
@@ -48,6 +54,8 @@ TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """Only files of these types are served."""
+PACKED: Final = frozenset(TYPES[suffix] for suffix in (".html", ".js", ".css", ".json", ".txt", ".svg"))
+"""These are compressed where the browser takes that: a quarter of the bytes, for a page that comes over ssh."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -89,17 +97,21 @@ class _Login(msgspec.Struct):
 class Server:
     """The routes."""
 
-    def __init__(self, hub: Hub, sessions: Sessions, address: Address, streams: Streams) -> None:
+    def __init__(self, hub: Hub, sessions: Sessions, address: Address, streams: Streams, location: Location) -> None:
         self._hub = hub
+        self._location = location
+        self._drawing = trio.CapacityLimiter(1)
         self._sessions = sessions
         self._streams = streams
         self._is_secure = address.tls is not None
         self._cookie = f"okxsync-{address.port}"
         self._files = read_page(PAGE)
+        self._packed = {content: gzip.compress(content) for content, kind in self._files.values() if kind in PACKED}
         routes = [
             Route("/", self._file),
             Route("/page/{path:path}", self._file),
             Route("/session", self._login, methods=["POST"]),
+            Route(f"{PICTURES}{{kind}}", self._picture),
             WebSocketRoute("/ws", self._socket),
         ]
         self.app: Final = guarded(Starlette(routes=routes), Origins(address.names, address.port, address.scheme))
@@ -109,6 +121,8 @@ class Server:
         if found is None:
             return PlainTextResponse("not found\n", 404)
         content, media_type = found
+        if media_type in PACKED and "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(self._packed[content], media_type=media_type, headers={"Content-Encoding": "gzip"})
         return Response(content, media_type=media_type)
 
     async def _login(self, request: Request) -> Response:
@@ -131,6 +145,20 @@ class Server:
         response = Response(msgspec.json.encode({"key": found.key}), media_type="application/json")
         response.set_cookie(self._cookie, found.cookie, httponly=True, samesite="strict", secure=self._is_secure)
         return response
+
+    async def _picture(self, request: Request) -> Response:
+        if self._sessions.find(request.cookies.get(self._cookie, ""), request.headers.get(KEY_HEADER, "")) is None:
+            return _failed(401, "no session")
+        if self._drawing.statistics().tasks_waiting >= BROWSERS:
+            return _failed(503, "too many requests at once")
+        kind, given = request.path_params["kind"], dict(request.query_params)
+        try:
+            answer = await trio.to_thread.run_sync(draw, self._location, kind, given, limiter=self._drawing)
+        except BadRequest as error:
+            return _failed(400, str(error))
+        except StoreError as error:
+            return _failed(503, str(error))
+        return Response(answer, media_type="application/json")
 
     async def _socket(self, websocket: WebSocket) -> None:
         try:
@@ -182,6 +210,10 @@ class Server:
         browser.wake()
 
 
+def _failed(status: int, why: str) -> Response:
+    return Response(msgspec.json.encode({"error": why}), status, media_type="application/json")
+
+
 async def _receive(websocket: WebSocket) -> _FromPage | None:
     """Return the next message; None if it is not understood."""
     received = await websocket.receive()
@@ -217,7 +249,7 @@ def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:
             return
         headers = Headers(scope=scope)
         acts = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        refused = origins.refuse(headers, acts=acts)
+        refused = origins.refuse(headers, acts=acts, reads=scope["path"].startswith(PICTURES))
         more = origins.headers(headers.get("host", ""))
 
         async def send_with_headers(message: Message) -> None:
@@ -262,7 +294,7 @@ async def serve_terminal(
     listeners = await trio.open_tcp_listeners(port, host=host)
     address = Address(host, listeners[0].socket.getsockname()[1], tls)
     streams = Streams(tls)
-    server = Server(hub, Sessions(token), address, streams)
+    server = Server(hub, Sessions(token), address, streams, location)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams.serve, cast("ASGIFramework", server.app), listeners)
         nursery.start_soon(_beat, hub, streams)

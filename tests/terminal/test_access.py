@@ -126,3 +126,12 @@ def test_right_tokens_are_not_limited_and_old_sessions_make_room(sessions: Sessi
 def test_tokens_have_128_bits() -> None:
     assert len({new_token() for _ in range(100)}) == 100
     assert len(new_token()) >= 22
+
+
+def test_a_browser_reads_our_data_only_for_our_page() -> None:
+    for headers in ({}, {"origin": ORIGIN}, {"sec-fetch-site": "same-origin"}):
+        assert OURS.refuse({"host": HOST, **headers}, acts=False, reads=True) is None
+    for headers in ({"origin": "null"}, {"origin": "http://127.0.0.1:8791"}, {"sec-fetch-site": "same-site"}):
+        refused = OURS.refuse({"host": HOST, **headers}, acts=False, reads=True)
+        assert refused is not None
+        assert refused.status == 403

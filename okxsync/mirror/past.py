@@ -1,0 +1,154 @@
+"""What pictures of the past are made of: coverage and its gaps, equity and mark prices by the minute, and fills.
+
+Rows as texts and integers; nothing is converted. The caller reads within ``Mirror.snapshot``.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from okxsync.messages import MARKET
+from okxsync.mirror.freshness import ACTIVE_ACCOUNTS, IS_WANTED
+from okxsync.store.coverage_table import UNVERIFIED
+from okxsync.store.database import Connection
+
+Texts: TypeAlias = tuple[Any, ...]
+"""A row: texts, integers and None."""
+
+
+class Channel(NamedTuple):
+    """The coverage of a channel that is configured; ``unverified``: why REST could not prove it, since its last proof.
+
+    Times are in microseconds UTC.
+    """
+
+    account: str
+    channel: str
+    covered_since: int
+    covered_until: int
+    live: bool
+    unverified: str | None = None
+
+
+class PastGap(NamedTuple):
+    """A row of ``gaps``; ``id`` is None if it is not stored yet."""
+
+    id: int | None
+    account: str
+    channel: str
+    from_at: int
+    to_at: int | None
+    reason: str
+    outcome: str | None = None
+    filled_at: int | None = None
+    rows: int = 0
+    attempts: int = 0
+    note: str | None = None
+
+
+class Transfer(NamedTuple):
+    """A transfer into an account, or with a minus out of it, and the price of its currency in USD."""
+
+    account: str
+    amount: str
+    usd: str | None
+
+
+_OURS: Final = f"(account = '{MARKET}' OR account IN ({ACTIVE_ACCOUNTS}))"
+
+
+class Past:
+    """Reads for pictures over the connection of a ``Mirror``."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def channels(self) -> list[Channel]:
+        """Return the coverage of all channels that are configured."""
+        why = {
+            (account, channel): why
+            for account, channel, why in self._db.execute(f"SELECT account, channel, why FROM {UNVERIFIED}")
+        }
+        sql = (
+            "SELECT account, channel, covered_since, covered_until, live FROM coverage"
+            f" WHERE wanted = 1 AND {_OURS} ORDER BY account, channel"
+        )
+        return [
+            Channel(account, channel, since, until, bool(live), why.get((account, channel)))
+            for account, channel, since, until, live in self._db.execute(sql)
+        ]
+
+    def gaps(self, begin: int, end: int, account: str | None = None) -> list[PastGap]:
+        """Return the stored gaps of channels that are configured and that touch [begin, end), the earliest first."""
+        where = f"from_at < ? AND {IS_WANTED} AND {_OURS if account is None else 'account = ?'}"
+        values = [end] if account is None else [end, account]
+        columns = ", ".join(PastGap._fields)
+        sql = (
+            f"SELECT {columns} FROM gaps WHERE outcome IS NULL AND coalesce(to_at, ?) >= ? AND {where}"
+            f" UNION ALL SELECT {columns} FROM gaps WHERE outcome IS NOT NULL AND to_at >= ? AND {where}"
+            " ORDER BY from_at, id"
+        )
+        return [PastGap(*row) for row in self._db.execute(sql, [begin, begin, *values, begin, *values])]
+
+    def candles(self, inst_id: str, begin: int, end: int) -> list[Texts]:
+        """Return ``at``, ``o``, ``h``, ``l``, ``c`` and ``ticks`` of the minutes in [begin, end), by time."""
+        sql = "SELECT at, o, h, l, c, ticks FROM mark_candles WHERE inst_id = ? AND at >= ? AND at < ? ORDER BY at"
+        return self._db.execute(sql, (inst_id, begin, end)).fetchall()
+
+    def candles_since(self, inst_id: str) -> int | None:
+        """Return the first minute that has a candle."""
+        found: int | None
+        (found,) = self._db.execute("SELECT min(at) FROM mark_candles WHERE inst_id = ?", [inst_id]).fetchone()
+        return found
+
+    def fills(self, inst_id: str, begin: int, end: int, count: int) -> list[Texts]:
+        """Return the newest fills of an instrument in [begin, end), the newest first.
+
+        Each is its time in microseconds, account, side, price, size and source.
+        """
+        sql = (
+            "SELECT fill_time * 1000, account, side, fill_px, fill_sz, source FROM fills"
+            f" WHERE inst_id = ? AND fill_time >= ? AND fill_time < ? AND account IN ({ACTIVE_ACCOUNTS})"
+            " ORDER BY fill_time DESC LIMIT ?"
+        )
+        return self._db.execute(sql, (inst_id, _milliseconds(begin), _milliseconds(end), count)).fetchall()
+
+    def minutes(self, begin: int, end: int) -> Iterator[int]:
+        """Yield the minutes in [begin, end) in which the equity of any account is known, the earliest first."""
+        at = begin - 1
+        while True:  # a step from one to the next costs some microseconds, a scan reads all rows of all accounts
+            (found,) = self._db.execute("SELECT min(at) FROM equity_history WHERE at > ?", [at]).fetchone()
+            if found is None or found >= end:
+                return
+            yield found
+            at = found
+
+    def equity_at(self, at: int) -> list[tuple[str, str | None]]:
+        """Return account and equity of all accounts that are known in a minute."""
+        return self._db.execute("SELECT account, total_eq FROM equity_history WHERE at = ?", [at]).fetchall()
+
+    def equity_between(self, begin: int, end: int) -> list[tuple[str, int, str | None]]:
+        """Return account, minute and equity of all rows in [begin, end), the earliest first."""
+        sql = "SELECT account, at, total_eq FROM equity_history WHERE at >= ? AND at < ? ORDER BY at"
+        return self._db.execute(sql, (begin, end)).fetchall()
+
+    def equity_since(self) -> int | None:
+        """Return the first minute in which any equity is known."""
+        found: int | None
+        (found,) = self._db.execute("SELECT min(at) FROM equity_history").fetchone()
+        return found
+
+    def last_equity(self) -> list[tuple[str, int, str | None]]:
+        """Return account, time in microseconds and value of the last equity of each account."""
+        return self._db.execute("SELECT account, as_of * 1000, total_eq FROM equity").fetchall()
+
+    def transfers(self, since: int) -> Sequence[Transfer]:
+        """Return the transfers since then between the trading account and other ones (OKX docs: bill type 1)."""
+        sql = (
+            "SELECT bills.account, bills.bal_chg, balances.coin_usd_price FROM bills LEFT JOIN balances"
+            " ON balances.account = bills.account AND balances.ccy = bills.ccy WHERE bills.type = '1' AND bills.ts >= ?"
+        )
+        return [Transfer(*row) for row in self._db.execute(sql, [_milliseconds(since)])]
+
+
+def _milliseconds(us: int) -> int:
+    return -(-us // 1000)

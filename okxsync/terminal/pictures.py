@@ -1,0 +1,257 @@
+"""History down to pixels: lanes of coverage, sums of equity, candles. Pure.
+
+A lane is what a channel was at each moment of a window. The states, each worse than the one before:
+
+    none        before the channel was first covered, or in the future
+    covered     received
+    pending     live, and not proved yet: the proof is still to come
+    filled      a gap that REST has filled
+    partial     a gap of which OKX no longer had everything
+    open        a gap that is not closed, or that is not stored yet because no daemon runs
+
+Of several states in one pixel the worst is shown, so that no gap is lost, whatever the zoom. Times are microseconds.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from okxsync.mirror.past import Channel, PastGap
+from okxsync.terminal.exact import number, total
+
+STATES: Final = ("none", "covered", "pending", "filled", "partial", "open")
+NONE, COVERED, PENDING, FILLED, PARTIAL, OPEN = range(len(STATES))
+_OUTCOMES: Final = {None: OPEN, "filled": FILLED}
+_RUN: Final = re.compile(rb"(.)\1*", re.DOTALL)
+
+
+class Window(NamedTuple):
+    """What a picture shows: [begin, end), so many pixels wide, at the present ``now``."""
+
+    begin: int
+    end: int
+    width: int
+    now: int
+
+    def first_pixel(self, at: int) -> int:
+        return max(0, min(self.width - 1, (at - self.begin) * self.width // (self.end - self.begin)))
+
+    def end_pixel(self, at: int) -> int:
+        """Return the pixel behind the last one that a moment before ``at`` lies in."""
+        return max(0, min(self.width, -(-(at - self.begin) * self.width // (self.end - self.begin))))
+
+
+class Segment(NamedTuple):
+    begin: int
+    end: int
+    state: int
+
+
+class Lane(NamedTuple):
+    """A channel in a window.
+
+    Attributes:
+        runs: The first pixel of each run and its state, one after the other; a run ends where the next one begins.
+        times: Microseconds in each state; they add up to the window.
+        open_since: The begin of the earliest gap that is open now.
+    """
+
+    channel: str
+    runs: list[int]
+    times: tuple[int, ...]
+    open_since: int | None
+
+    @property
+    def covered(self) -> int:
+        return self.times[COVERED] + self.times[FILLED]
+
+    @property
+    def wanted(self) -> int:
+        """Return the time that is decided: what is pending counts neither way."""
+        return self.covered + self.times[PARTIAL] + self.times[OPEN]
+
+
+def gaps_not_stored(channel: Channel, not_stored: str | None) -> list[PastGap]:
+    """Return the gap of a live channel that no daemon stores, or that REST could not verify."""
+    reason = not_stored or channel.unverified
+    if not channel.live or reason is None:
+        return []
+    return [PastGap(None, channel.account, channel.channel, channel.covered_until, None, reason)]
+
+
+def segments(channel: Channel, gaps: Iterable[PastGap], window: Window) -> list[Segment]:
+    """Return what a channel was in each part of a window: the parts follow each other and fill it."""
+    spans = [(channel.covered_since, channel.covered_until, COVERED)]
+    if channel.live:
+        spans.append((channel.covered_until, window.now, PENDING))
+    spans += [(gap.from_at, _end(gap, window), _OUTCOMES.get(gap.outcome, PARTIAL)) for gap in gaps]
+    edges: list[tuple[int, int, int]] = []
+    for begin, end, state in spans:
+        begin, end = max(begin, window.begin), min(end, window.end)
+        if begin < end:
+            edges += [(begin, state, 1), (end, state, -1)]
+    edges.sort(key=itemgetter(0))
+    found: list[Segment] = []
+    open_spans = [0] * len(STATES)
+    at = window.begin
+    for moment, state, change in edges:
+        if moment > at:
+            _append(found, Segment(at, moment, _worst(open_spans)))
+            at = moment
+        open_spans[state] += change
+    if at < window.end:
+        _append(found, Segment(at, window.end, NONE))
+    return found
+
+
+def _append(found: list[Segment], one: Segment) -> None:
+    if found and found[-1].state == one.state:
+        found[-1] = Segment(found[-1].begin, one.end, one.state)
+    else:
+        found.append(one)
+
+
+def _worst(open_spans: Sequence[int]) -> int:
+    return max((state for state, count in enumerate(open_spans) if count), default=NONE)
+
+
+def _end(gap: PastGap, window: Window) -> int:
+    return window.now if gap.to_at is None else gap.to_at
+
+
+def runs(parts: Iterable[Segment], gaps: Iterable[PastGap], window: Window) -> list[int]:
+    """Return the runs of pixels (see ``Lane``); a gap has a pixel at least, also one that lasted no time."""
+    pixels = bytearray(window.width)
+    marks = [
+        Segment(gap.from_at, gap.from_at, _OUTCOMES.get(gap.outcome, PARTIAL))
+        for gap in gaps
+        if window.begin <= gap.from_at < window.end and gap.from_at == _end(gap, window)
+    ]
+    for begin, end, state in sorted([*parts, *marks], key=itemgetter(2)):
+        first = window.first_pixel(begin)
+        after = max(window.end_pixel(end), first + 1)
+        pixels[first:after] = bytes([state]) * (after - first)
+    return [value for run in _RUN.finditer(pixels) for value in (run.start(), pixels[run.start()])]
+
+
+def lane(channel: Channel, gaps: Sequence[PastGap], window: Window) -> Lane:
+    parts = segments(channel, gaps, window)
+    times = [0] * len(STATES)
+    for begin, end, state in parts:
+        times[state] += end - begin
+    since = min((gap.from_at for gap in gaps if gap.outcome is None), default=None)
+    return Lane(channel.channel, runs(parts, gaps, window), tuple(times), since)
+
+
+def coverage(
+    channels: Iterable[Channel], gaps: Iterable[PastGap], not_stored: str | None, window: Window
+) -> dict[str, list[Lane]]:
+    """Return the lanes of each account.
+
+    Args:
+        gaps: Those that touch the window.
+        not_stored: Why no daemon stores what it receives; None if one does.
+    """
+    by_channel: dict[tuple[str, str], list[PastGap]] = {}
+    for gap in gaps:
+        by_channel.setdefault((gap.account, gap.channel), []).append(gap)
+    lanes: dict[str, list[Lane]] = {}
+    for channel in channels:
+        of_channel = by_channel.get((channel.account, channel.channel), [])
+        of_channel += gaps_not_stored(channel, not_stored)
+        lanes.setdefault(channel.account, []).append(lane(channel, of_channel, window))
+    return lanes
+
+
+def worst_first(lanes: Mapping[str, Sequence[Lane]]) -> list[str]:
+    """Return the accounts: the longest open gap first, then the most time that is not covered, then by name."""
+
+    def rank(account: str) -> tuple[bool, int, int, str]:
+        opened = [one.open_since for one in lanes[account] if one.open_since is not None]
+        missing = sum(one.wanted - one.covered for one in lanes[account])
+        return not opened, min(opened, default=0), -missing, account
+
+    return sorted(lanes, key=rank)
+
+
+def combined(lanes: Sequence[Lane], width: int) -> list[int]:
+    """Return the runs of several lanes in one: the worst state of each pixel."""
+    pixels = bytearray(width)
+    for one in lanes:
+        for index in range(0, len(one.runs), 2):
+            first, state = one.runs[index], one.runs[index + 1]
+            after = one.runs[index + 2] if index + 2 < len(one.runs) else width
+            for pixel in range(first, after):
+                pixels[pixel] = max(pixels[pixel], state)
+    return [value for run in _RUN.finditer(pixels) for value in (run.start(), pixels[run.start()])]
+
+
+# Candles
+
+Candle = tuple[int, str, str, str, str, int]
+"""``at``, ``o``, ``h``, ``l``, ``c`` and ``ticks``."""
+
+
+def candles(minutes: Iterable[Candle], step: int) -> list[Candle]:
+    """Return the candles of a longer time, made of those of minutes; the prices stay texts."""
+    found: list[Candle] = []
+    for at, o, h, low, c, ticks in minutes:
+        begin = at // step * step
+        if not found or found[-1][0] != begin:
+            found.append((begin, o, h, low, c, ticks))
+            continue
+        _, first, highest, lowest, _, count = found[-1]
+        found[-1] = (begin, first, max(highest, h, key=_decimal), min(lowest, low, key=_decimal), c, count + ticks)
+    return found
+
+
+def _decimal(text: str) -> Decimal:
+    return number(text) or Decimal(0)
+
+
+# Equity
+
+
+class Point(NamedTuple):
+    """The equity of the accounts that were known at a moment, and of the others as it was last known.
+
+    Attributes:
+        known: The exact sum of so many ``accounts``; None if nobody is known, or a value is no number.
+        held: The exact sum of what the others had; None if there is none, or a value is no number.
+    """
+
+    at: int
+    known: str | None
+    accounts: int
+    held: str | None
+    missing: int
+
+
+def equity(
+    rows: Iterable[tuple[int, Sequence[tuple[str, str | None]]]],
+    accounts: frozenset[str],
+    last: Mapping[str, str | None],
+) -> list[Point]:
+    """Return a point for each moment.
+
+    Args:
+        rows: Each moment, the earliest first, with account and equity of those that are known then.
+        accounts: Those that are chosen.
+        last: The last known equity of accounts that are not in the first moment. What was not known before its first
+            moment is not missing.
+    """
+    held = {name: value for name, value in last.items() if name in accounts}
+    points = []
+    for at, found in rows:
+        known = {name: value for name, value in found if name in accounts}
+        held.update(known)
+        others = [value for name, value in held.items() if name not in known]
+        points.append(Point(at, _sum(known.values()), len(known), _sum(others), len(others)))
+    return points
+
+
+def _sum(values: Iterable[str | None]) -> str | None:
+    texts = list(values)
+    return None if not texts or None in texts else total(text for text in texts if text is not None)
