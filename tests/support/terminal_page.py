@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute, expect
 
@@ -78,6 +79,7 @@ class ScriptedServer:
         beats: Whether a heartbeat is sent each half second.
         answers: Whether a new socket is answered.
         held_back: Topics that a subscription does not bring yet.
+        picture: Answers a request for a picture, by its kind and parameters, with what ``Route.fulfill`` takes.
     """
 
     def __init__(self, context: BrowserContext) -> None:
@@ -102,6 +104,7 @@ class ScriptedServer:
         self.answers = True
         self.held_back: set[str] = set()
         self.tokens = {"right"}
+        self.picture: Callable[[str, dict[str, str]], dict[str, Any]] | None = None
         context.route(f"{ORIGIN}/**", self._answer)
         context.route_web_socket("**/ws", self._open)
         self.page = context.new_page()
@@ -183,6 +186,10 @@ class ScriptedServer:
         if path == "/session":
             right = (route.request.post_data_json or {}).get("token") in self.tokens
             route.fulfill(status=200 if right else 403, json={"key": "half"} if right else {})
+            return
+        if path.startswith("/picture/") and self.picture:
+            given = dict(parse_qsl(urlsplit(route.request.url).query))
+            route.fulfill(**self.picture(path.removeprefix("/picture/"), given))
             return
         file = PAGE / ("index.html" if path == "/" else path.removeprefix("/page/"))
         if not file.is_file():

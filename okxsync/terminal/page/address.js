@@ -1,9 +1,9 @@
 // The layout in the address: "#positions?inst=BTC-USDT-SWAP&acct=desk0*&sort=-upl". It is all that makes a view, so a
 // layout is a bookmark, and a second monitor is a second tab.
 
-const OWN = ["sort", "row", "open", "by", "q", "sel"];
+const OWN = ["sort", "row", "open", "by", "q", "sel", "range", "end"];
 
-/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by, chosen: [row ...]}. */
+/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by, chosen: [row ...], range, end}. */
 export function parseAddress(hash) {
   const [view, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const given = new URLSearchParams(query);
@@ -19,13 +19,24 @@ export function parseAddress(hash) {
     open: given.get("open")?.split(",") ?? [],
     by: given.get("by"),
     chosen: given.get("sel")?.split(",") ?? [],
+    range: given.get("range"),
+    end: given.get("end"),
   };
 }
 
 const quote = (value) => (/\s/.test(value) ? `"${value}"` : value);
 
 /** Return the address; the words of a filter that name a field become parameters of their own. */
-export function formatAddress({ view, filter = "", sort = null, row = null, open = [], by = null, chosen = [] }) {
+export function formatAddress({
+  view,
+  filter = "",
+  sort = null,
+  row = null,
+  open = [],
+  by = null,
+  chosen = [],
+  ...more
+}) {
   const query = new URLSearchParams();
   const rest = [];
   for (const term of filter.match(/(?:[^\s"]|"[^"]*")+/g) ?? []) {
@@ -39,6 +50,7 @@ export function formatAddress({ view, filter = "", sort = null, row = null, open
   if (open.length) query.set("open", open.join(","));
   if (row) query.set("row", row);
   if (chosen.length) query.set("sel", chosen.join(","));
+  for (const name of ["range", "end"]) if (more[name]) query.set(name, more[name]);
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
   return `#${view}${text ? `?${text}` : ""}`;
 }

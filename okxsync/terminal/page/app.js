@@ -2,6 +2,7 @@
 
 import { formatAddress, parseAddress } from "./address.js";
 import { Alarm, mayNotify } from "./alarm.js";
+import { Days } from "./days.js";
 import { CommandBox, showHelp } from "./dialogs.js";
 import { Grid, SUMS_MS } from "./grid.js";
 import { bars, Head } from "./head.js";
@@ -10,12 +11,16 @@ import { askForToken, forgetKey, logIn, savedKey, tokenOfAddress } from "./login
 import { showColumns } from "./layout.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
+import { Range } from "./range.js";
 import { Settings, SETTINGS, showSettings } from "./settings.js";
 import { element, inSheet, setText, visible } from "./text.js";
 import { currentZone, setZone, ZONES, zoneName } from "./time.js";
 import { keyOf } from "./topics.js";
 import { accountsView } from "./views/accounts.js";
+import { Coverage } from "./views/coverage.js";
+import { Equity } from "./views/equity.js";
 import { fillsView } from "./views/fills.js";
+import { Market } from "./views/market.js";
 import { ordersView } from "./views/orders.js";
 import { positionsView } from "./views/positions.js";
 import { Wire } from "./wire.js";
@@ -24,27 +29,38 @@ const CHECK_MS = 250; // a lost page is grey within 3 s
 const AGES_MS = 1000;
 const SPEAK_MS = 5000;
 const LATE_BEATS = 3;
-const LETTERS = { a: "accounts", p: "positions", o: "orders", f: "fills" };
+const LETTERS = {
+  ...{ a: "accounts", p: "positions", o: "orders", f: "fills" },
+  ...{ m: "market", e: "equity", c: "coverage" },
+};
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
 const filter = byId("filter");
 const model = new Model();
-const views = [accountsView, positionsView, ordersView, fillsView].map((make) => make(model));
-const head = new Head(byId("head"), views, model);
+const days = new Days(model, () => schedule());
+const views = [accountsView, positionsView, ordersView, fillsView].map((make) => make(model, days));
 const keys = new Keys();
 const grids = new Map();
 let grid = null; // the one that is shown
 let screenLagMs = null;
 let note = null; // {text, until}: what the last key did
 
+const range = new Range();
+const on = { changed: () => grid?.shownAt && (writeAddress(), schedule()), schedule: () => schedule(), lead: (to) => lead(to) };
+const pictures = [Market, Equity, Coverage].map((Made) => new Made(model, range, on));
+
 for (const view of views) {
   const made = new Grid(view, model, { changed: () => made === grid && (writeAddress(), schedule()) });
+  grids.set(view.name, made);
+}
+for (const picture of pictures) grids.set(picture.view.name, picture);
+for (const made of grids.values()) {
   made.place = element("section", "view", made.table.root);
   made.place.hidden = true;
   main.append(made.place);
-  grids.set(view.name, made);
 }
+const head = new Head(byId("head"), [...grids.values()].map(({ view }) => view), model);
 
 // The connection.
 
@@ -111,6 +127,7 @@ function paint() {
   scheduled = false;
   paintedAt = performance.now();
   if (grid) {
+    if (grid.view.name === "accounts") days.refresh();
     grid.refresh();
     grid.paint();
     paintTotals();
@@ -280,6 +297,8 @@ function stateOf(shown) {
     row: shown.table.cursor === null ? null : addressOf(shown.table.cursor),
     open: [...shown.open],
     chosen: [...shown.chosen].map(addressOf),
+    range: shown.range?.span,
+    end: shown.range?.end,
   };
 }
 
@@ -304,6 +323,7 @@ function readAddress() {
   grid.chosen = new Set(wanted.chosen.map((row) => keyOf(...row.split("/"))));
   grid.sort = wanted.sort && grid.view.columns.some(({ id }) => id === wanted.sort.column) ? wanted.sort : null;
   if (grid.view.groupOnDemand) grid.by = wanted.by;
+  grid.range?.set(wanted.range, wanted.end);
   grid.setFilter(wanted.filter);
   link.tell(wanted.filter);
   filter.value = wanted.filter;
@@ -432,7 +452,15 @@ keys.on("n", () => {
   document.documentElement.dataset.link = link.colour;
   say(link.colour ? `this tab follows the ${link.colour} ones` : "this tab follows none");
 });
-keys.on("c", () => showColumns(byId("columns"), grid.layout, element, () => grid.arrange()));
+for (const [names, what] of [
+  ["bracketleft", "earlier"],
+  ["bracketright", "later"],
+  ["equal add", "shorter"],
+  ["minus subtract", "longer"],
+  ["t", "table"],
+])
+  keys.on(names, () => grid.act?.(what));
+keys.on("c", () => grid.layout && showColumns(byId("columns"), grid.layout, element, () => grid.arrange()));
 keys.on("comma", () => showSettings(byId("settings"), settings, choose));
 keys.on("?", () => showHelp(byId("help")));
 keys.on("escape", () => (filter.value ? setFilter("") : grid.chosen.size ? grid.choose(false) : grid.leave()));

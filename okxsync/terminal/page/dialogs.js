@@ -82,10 +82,11 @@ export class CommandBox {
 }
 
 const KEYS = [
-  ["g then a p o f", "go to accounts, positions, orders, fills"],
+  ["g then a p o f m e c", "go to accounts, positions, orders, fills, market, equity, coverage"],
   ["j k \u2193 \u2191, PgDn PgUp, Home End", "move"],
   ["h l \u2190 \u2192", "move to another column"],
   ["Enter, Space", "open or close a group; X: all"],
+  ["[ ] + \u2212", "pictures: earlier, later, a shorter or longer time. t: a table instead. Enter on a lane: its gaps"],
   ["i", "orders: group by instrument"],
   ["/", "filter: words, acct:desk0*, inst:BTC*, side:buy, age>1h, upl<-100, -state:live; Esc clears it"],
   [":", "go to a view, an account or an instrument by its name; change a setting"],

@@ -1,7 +1,8 @@
 // Accounts, the home of the page: what each is worth, how near it is to trouble, and how far that can be believed.
 
-import { count, gain, number, truths, unit, words } from "../columns.js";
+import { count, gain, number, percent, truths, unit, words } from "../columns.js";
 import { compare, parse } from "../decimals.js";
+import { share } from "../picture.js";
 import { age } from "../time.js";
 import { rank, worse } from "../truth.js";
 import { accountColumn, byState, CENTS, fieldsOf, leadTo, makeView, totals } from "./view.js";
@@ -10,7 +11,8 @@ const MODES = { 1: "spot", 2: "futures", 3: "multi-ccy", 4: "portfolio" };
 const ATTENTION = parse("5");
 const WRONG = parse("3"); // OKX itself warns from here on
 
-export function accountsView(model) {
+/** `days` has what is known of the past, see `days.js`. */
+export function accountsView(model, days) {
   const topic = model.topics.accounts;
   const field = fieldsOf(topic);
   const account = field("account");
@@ -61,10 +63,35 @@ export function accountsView(model) {
     return [field("reason")(row), wait > 0 && `next try in ${Math.ceil(wait / 1e6)} s`].filter(Boolean).join(", ");
   };
 
+  const equity = field("equity");
+  const absent = (row) => days.why(account(row));
+  const day = (row) => days.change(account(row), equity(row));
+  const dayNote = (row) => {
+    const found = days.of(account(row));
+    return found && `the day began with ${found.began ?? "-"}; net transfers since then ${found.transfers ?? "-"} USD`;
+  };
+  const dayPercent = (row) => days.percent(account(row), equity(row));
+  const lasting = (row) => days.of(account(row));
+  const coverage = {
+    ...words("coverage", "coverage 24 h", 138, (row) => (lasting(row)?.wanted ? days.bar(account(row)) : null)),
+    search: false,
+    sortValue: (row) => (lasting(row)?.wanted ? lasting(row).covered / lasting(row).wanted : null),
+    tone: (row) => (days.isOpen(account(row)) ? "bar attention" : "bar"),
+    explain: (row) =>
+      lasting(row)
+        ? `${share(lasting(row).covered, lasting(row).wanted)} of the last 24 hours, not covered ${age(lasting(row).wanted - lasting(row).covered)}`
+        : absent(row),
+  };
+
   const columns = [
     accountColumn(account, "positions"),
     ...truths(model, rowTruth),
     hanging("account", number("equity", "equity USD", 116, field("equity"), { format: () => CENTS })),
+    hanging("account", { ...gain("day", "day", 100, day, () => CENTS), absent, note: dayNote }),
+    hanging("account", {
+      ...percent("day_percent", "day %", 66, dayPercent, { absent, note: dayNote, format: () => ({ gain: true, cut: 2, fill: 2 }) }),
+      tone: gain("", "", 0, dayPercent, () => ({})).tone,
+    }),
     hanging("account", { ...gain("upl", "uPnL", 104, field("upl"), () => CENTS), note: derived("upl", "currencies") }),
     hanging(
       "account",
@@ -84,6 +111,7 @@ export function accountsView(model) {
       explain: (row) =>
         field("gaps")(row) ? `open, the first for ${age(model.age(field("gap_since")(row)))}` : "no open gap",
     }),
+    coverage,
     words("mode", "mode", 80, mode, { dim: true }),
     words("site", "site", 112, (row) => `${field("site")(row)}${field("demo")(row) ? " demo" : ""}`, { dim: true }),
     words("reason", "reason", 200, reason, { dim: true, blank: true, grow: true }),
