@@ -15,6 +15,10 @@ Texts: TypeAlias = tuple[Any, ...]
 """A row: texts, integers and None."""
 
 
+GapSpan: TypeAlias = tuple[str, str, int, int | None, str | None]
+"""Account, channel, begin, end and outcome of a gap."""
+
+
 class Channel(NamedTuple):
     """The coverage of a channel that is configured; ``unverified``: why REST could not prove it, since its last proof.
 
@@ -77,17 +81,30 @@ class Past:
             for account, channel, since, until, live in self._db.execute(sql)
         ]
 
-    def gaps(self, begin: int, end: int, account: str | None = None) -> list[PastGap]:
-        """Return the stored gaps of channels that are configured and that touch [begin, end), the earliest first."""
-        where = f"from_at < ? AND {IS_WANTED} AND {_OURS if account is None else 'account = ?'}"
-        values = [end] if account is None else [end, account]
+    def gap_spans(self, begin: int, end: int) -> list[GapSpan]:
+        """Return account, channel, begin, end and outcome of all stored gaps that touch [begin, end), by begin.
+
+        They are also of channels that are not configured any more.
+        """
+        columns = "account, channel, from_at, to_at, outcome"
+        sql = (
+            f"SELECT {columns} FROM gaps WHERE outcome IS NULL AND coalesce(to_at, ?) >= ? AND from_at < ?"
+            f" UNION ALL SELECT {columns} FROM gaps WHERE outcome IS NOT NULL AND to_at >= ? AND from_at < ?"
+            " ORDER BY from_at"
+        )
+        return self._db.execute(sql, (begin, begin, end, begin, end)).fetchall()
+
+    def gaps(self, begin: int, end: int, account: str) -> list[PastGap]:
+        """Return the stored gaps of an account's channels that touch [begin, end), the earliest first."""
+        where = f"from_at < ? AND account = ? AND {IS_WANTED}"
         columns = ", ".join(PastGap._fields)
         sql = (
             f"SELECT {columns} FROM gaps WHERE outcome IS NULL AND coalesce(to_at, ?) >= ? AND {where}"
             f" UNION ALL SELECT {columns} FROM gaps WHERE outcome IS NOT NULL AND to_at >= ? AND {where}"
             " ORDER BY from_at, id"
         )
-        return [PastGap(*row) for row in self._db.execute(sql, [begin, begin, *values, begin, *values])]
+        found = self._db.execute(sql, (begin, begin, end, account, begin, end, account))
+        return [PastGap(*row) for row in found]
 
     def candles(self, inst_id: str, begin: int, end: int) -> list[Texts]:
         """Return ``at``, ``o``, ``h``, ``l``, ``c`` and ``ticks`` of the minutes in [begin, end), by time."""

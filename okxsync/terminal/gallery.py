@@ -121,7 +121,7 @@ def draw(location: Location, kind: str, given: Mapping[str, str], clock: Callabl
 
 def _coverage(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
-    channels, gaps = moment.past.channels(), moment.past.gaps(window.begin, window.end)
+    channels, gaps = moment.past.channels(), moment.past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
 
     def finish() -> dict[str, Any]:
@@ -150,8 +150,8 @@ def _gaps(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     found = moment.past.gaps(window.begin, window.end, account)
     not_stored = moment.not_stored()
     for one in moment.past.channels():
-        if one.account == account:
-            found += [gap for gap in pictures.gaps_not_stored(one, not_stored) if gap.from_at < window.end]
+        if one.account == account and one.covered_until < window.end and (why := pictures.why_open(one, not_stored)):
+            found.append(PastGap(None, account, one.channel, one.covered_until, None, why))
     chosen = [gap for gap in found if channel in ("*", gap.channel)]
     chosen.sort(key=lambda gap: gap.from_at, reverse=True)
     return lambda: {"cols": PastGap._fields, "rows": chosen[:GAPS], "more": len(chosen) > GAPS}
@@ -172,7 +172,11 @@ def _market(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     def finish() -> dict[str, Any]:
         holes = []
         for one in channels:
-            own = [gap for gap in gaps if gap.channel == one.channel] + pictures.gaps_not_stored(one, not_stored)
+            own: list[pictures.Gap] = [
+                (gap.from_at, gap.to_at, gap.outcome) for gap in gaps if gap.channel == one.channel
+            ]
+            if pictures.why_open(one, not_stored):
+                own.append((one.covered_until, None, None))
             holes += [
                 [begin, end, pictures.STATES[state]]
                 for begin, end, state in pictures.segments(one, own, window)
@@ -250,7 +254,7 @@ def _accounts(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     past = moment.past
     began = {name: value for name, _, value in past.equity_between(day - DAY_BEGINS_WITHIN, day)}
     transfers = past.transfers(day)
-    channels, gaps = past.channels(), past.gaps(window.begin, window.end)
+    channels, gaps = past.channels(), past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
 
     def finish() -> dict[str, Any]:

@@ -15,16 +15,23 @@ Of several states in one pixel the worst is shown, so that no gap is lost, whate
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from okxsync.mirror.past import Channel, PastGap
+from okxsync.mirror.past import Channel, GapSpan
 from okxsync.terminal.exact import number, total
 
 STATES: Final = ("none", "covered", "pending", "filled", "partial", "open")
 NONE, COVERED, PENDING, FILLED, PARTIAL, OPEN = range(len(STATES))
 _OUTCOMES: Final = {None: OPEN, "filled": FILLED}
 _RUN: Final = re.compile(rb"(.)\1*", re.DOTALL)
+
+
+_PIXEL: Final = [bytes([state]) for state in range(len(STATES))]
+
+Gap: TypeAlias = tuple[int, int | None, str | None]
+"""Begin, end (None: it lasts until now) and outcome of a gap."""
 
 
 class Window(NamedTuple):
@@ -73,37 +80,49 @@ class Lane(NamedTuple):
         return self.covered + self.times[PARTIAL] + self.times[OPEN]
 
 
-def gaps_not_stored(channel: Channel, not_stored: str | None) -> list[PastGap]:
-    """Return the gap of a live channel that no daemon stores, or that REST could not verify."""
-    reason = not_stored or channel.unverified
-    if not channel.live or reason is None:
-        return []
-    return [PastGap(None, channel.account, channel.channel, channel.covered_until, None, reason)]
+def why_open(channel: Channel, not_stored: str | None) -> str | None:
+    """Return why a live channel is open since it was proved last: no daemon stores it, or REST could not verify it."""
+    return (not_stored or channel.unverified) if channel.live else None
 
 
-def segments(channel: Channel, gaps: Iterable[PastGap], window: Window) -> list[Segment]:
+def segments(channel: Channel, gaps: Iterable[Gap], window: Window) -> list[Segment]:
     """Return what a channel was in each part of a window: the parts follow each other and fill it."""
-    spans = [(channel.covered_since, channel.covered_until, COVERED)]
-    if channel.live:
-        spans.append((channel.covered_until, window.now, PENDING))
-    spans += [(gap.from_at, _end(gap, window), _OUTCOMES.get(gap.outcome, PARTIAL)) for gap in gaps]
-    edges: list[tuple[int, int, int]] = []
-    for begin, end, state in spans:
-        begin, end = max(begin, window.begin), min(end, window.end)
-        if begin < end:
-            edges += [(begin, state, 1), (end, state, -1)]
+    spans = [*_base(channel, window), *_clipped(gaps, window)]
+    edges = [edge for begin, end, state in spans for edge in ((begin, state, 1), (end, state, -1)) if begin < end]
     edges.sort(key=itemgetter(0))
     found: list[Segment] = []
-    open_spans = [0] * len(STATES)
+    counts = [0] * len(STATES)
     at = window.begin
     for moment, state, change in edges:
         if moment > at:
-            _append(found, Segment(at, moment, _worst(open_spans)))
+            _append(found, Segment(at, moment, _worst(counts)))
             at = moment
-        open_spans[state] += change
+        counts[state] += change
     if at < window.end:
         _append(found, Segment(at, window.end, NONE))
     return found
+
+
+def _base(channel: Channel, window: Window) -> list[Segment]:
+    """Return what a channel would be without gaps, within the window."""
+    return [
+        Segment(max(begin, window.begin), min(end, window.end), state)
+        for begin, end, state in (
+            (channel.covered_since, channel.covered_until, COVERED),
+            (channel.covered_until, window.now if channel.live else channel.covered_until, PENDING),
+        )
+        if begin < window.end and end > window.begin and begin < end
+    ]
+
+
+def _clipped(gaps: Iterable[Gap], window: Window) -> list[Segment]:
+    """Return the gaps within the window; one that lasted no time is kept."""
+    begin, end, now = window.begin, window.end, window.now
+    return [
+        Segment(max(since, begin), min(now if until is None else until, end), _OUTCOMES.get(outcome, PARTIAL))
+        for since, until, outcome in gaps
+        if since < end and (now if until is None else until) >= begin
+    ]
 
 
 def _append(found: list[Segment], one: Segment) -> None:
@@ -113,54 +132,68 @@ def _append(found: list[Segment], one: Segment) -> None:
         found.append(one)
 
 
-def _worst(open_spans: Sequence[int]) -> int:
-    return max((state for state, count in enumerate(open_spans) if count), default=NONE)
+def _worst(counts: Sequence[int]) -> int:
+    return max((state for state, count in enumerate(counts) if count), default=NONE)
 
 
-def _end(gap: PastGap, window: Window) -> int:
-    return window.now if gap.to_at is None else gap.to_at
+def lane(channel: Channel, gaps: Sequence[Gap], window: Window) -> Lane:
+    """Return the lane of a channel with its gaps, in any order."""
+    base, spans = _base(channel, window), sorted(_clipped(gaps, window))
+    since = min((begin for begin, _, outcome in gaps if outcome is None), default=None)
+    return Lane(channel.channel, _runs(base, spans, window), tuple(_times(channel, base, spans, gaps, window)), since)
 
 
-def runs(parts: Iterable[Segment], gaps: Iterable[PastGap], window: Window) -> list[int]:
-    """Return the runs of pixels (see ``Lane``); a gap has a pixel at least, also one that lasted no time."""
+def _runs(base: Iterable[Segment], spans: Iterable[Segment], window: Window) -> list[int]:
+    """Return the runs of pixels (see ``Lane``). A gap has a pixel at least, also one that lasted no time."""
     pixels = bytearray(window.width)
-    marks = [
-        Segment(gap.from_at, gap.from_at, _OUTCOMES.get(gap.outcome, PARTIAL))
-        for gap in gaps
-        if window.begin <= gap.from_at < window.end and gap.from_at == _end(gap, window)
-    ]
-    for begin, end, state in sorted([*parts, *marks], key=itemgetter(2)):
+    for begin, end, state in [*base, *sorted(spans, key=itemgetter(2))]:
         first = window.first_pixel(begin)
         after = max(window.end_pixel(end), first + 1)
-        pixels[first:after] = bytes([state]) * (after - first)
+        pixels[first:after] = _PIXEL[state] * (after - first)
+    return encode(pixels)
+
+
+def encode(pixels: bytearray) -> list[int]:
     return [value for run in _RUN.finditer(pixels) for value in (run.start(), pixels[run.start()])]
 
 
-def lane(channel: Channel, gaps: Sequence[PastGap], window: Window) -> Lane:
-    parts = segments(channel, gaps, window)
+def _times(
+    channel: Channel, base: Sequence[Segment], spans: Sequence[Segment], gaps: Iterable[Gap], window: Window
+) -> list[int]:
+    """Return the time in each state; a gap takes its time from what the channel would be without it."""
     times = [0] * len(STATES)
-    for begin, end, state in parts:
+    if any(later.begin < one.end for one, later in pairwise(spans)):  # seldom: gaps of one channel overlap
+        for begin, end, state in segments(channel, gaps, window):
+            times[state] += end - begin
+        return times
+    for begin, end, state in base:
         times[state] += end - begin
-    since = min((gap.from_at for gap in gaps if gap.outcome is None), default=None)
-    return Lane(channel.channel, runs(parts, gaps, window), tuple(times), since)
+    for begin, end, state in spans:
+        times[state] += end - begin
+        for since, until, without in base:
+            if begin < until and since < end:
+                times[without] -= min(end, until) - max(begin, since)
+    times[NONE] = window.end - window.begin - sum(times)
+    return times
 
 
 def coverage(
-    channels: Iterable[Channel], gaps: Iterable[PastGap], not_stored: str | None, window: Window
+    channels: Iterable[Channel], gaps: Iterable[GapSpan], not_stored: str | None, window: Window
 ) -> dict[str, list[Lane]]:
     """Return the lanes of each account.
 
     Args:
-        gaps: Those that touch the window.
+        gaps: Those that touch the window, also of other channels.
         not_stored: Why no daemon stores what it receives; None if one does.
     """
-    by_channel: dict[tuple[str, str], list[PastGap]] = {}
-    for gap in gaps:
-        by_channel.setdefault((gap.account, gap.channel), []).append(gap)
+    by_channel: dict[tuple[str, str], list[Gap]] = {}
+    for account, name, begin, end, outcome in gaps:
+        by_channel.setdefault((account, name), []).append((begin, end, outcome))
     lanes: dict[str, list[Lane]] = {}
     for channel in channels:
         of_channel = by_channel.get((channel.account, channel.channel), [])
-        of_channel += gaps_not_stored(channel, not_stored)
+        if why_open(channel, not_stored):
+            of_channel.append((channel.covered_until, None, None))
         lanes.setdefault(channel.account, []).append(lane(channel, of_channel, window))
     return lanes
 
@@ -185,7 +218,7 @@ def combined(lanes: Sequence[Lane], width: int) -> list[int]:
             after = one.runs[index + 2] if index + 2 < len(one.runs) else width
             for pixel in range(first, after):
                 pixels[pixel] = max(pixels[pixel], state)
-    return [value for run in _RUN.finditer(pixels) for value in (run.start(), pixels[run.start()])]
+    return encode(pixels)
 
 
 # Candles

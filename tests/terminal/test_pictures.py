@@ -1,12 +1,11 @@
 """History down to pixels: no time is lost or counted twice, and no gap is lost."""
 
 from decimal import Decimal
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from okxsync.mirror.past import Channel, PastGap
+from okxsync.mirror.past import Channel, GapSpan
 from okxsync.terminal import pictures
 from okxsync.terminal.pictures import (
     COVERED,
@@ -15,6 +14,7 @@ from okxsync.terminal.pictures import (
     OPEN,
     PARTIAL,
     PENDING,
+    Gap,
     Lane,
     Point,
     Window,
@@ -31,8 +31,8 @@ WINDOW = Window(1000, 2000, 100, 1950)
 LIVE = Channel("a", "orders", 0, 1900, True)
 
 
-def gap(begin: int, end: int | None, outcome: str | None = "filled", channel: str = "orders", **more: Any) -> PastGap:
-    return PastGap(1, "a", channel, begin, end, "reset", outcome, **more)
+def gap(begin: int, end: int | None, outcome: str | None = "filled") -> Gap:
+    return begin, end, outcome
 
 
 def spread(runs: list[int], width: int) -> list[int]:
@@ -83,10 +83,10 @@ def test_without_a_daemon_what_was_live_is_open_since_it_was_proved() -> None:
 
 def test_the_account_with_the_longest_open_gap_is_the_first() -> None:
     channels = [LIVE._replace(account=name) for name in "edcba"]
-    gaps = [
-        gap(1500, None, None)._replace(account="c"),
-        gap(1200, 1300, None)._replace(account="d"),
-        gap(1100, 1400, "partial")._replace(account="e"),
+    gaps: list[GapSpan] = [
+        ("c", "orders", 1500, None, None),
+        ("d", "orders", 1200, 1300, None),
+        ("e", "orders", 1100, 1400, "partial"),
     ]
     assert worst_first(coverage(channels, gaps, None, WINDOW)) == ["d", "c", "e", "a", "b"]
 
@@ -115,23 +115,23 @@ CHANNELS = st.builds(
 )
 
 
-def worst_at(channel: Channel, gaps: list[PastGap], at: int) -> int:
+def state_of(outcome: str | None) -> int:
+    return {None: OPEN, "filled": FILLED}.get(outcome, PARTIAL)
+
+
+def worst_at(channel: Channel, gaps: list[Gap], at: int) -> int:
     """Return the state of one moment, found the slow way."""
     states = [NONE]
     if channel.covered_since <= at < channel.covered_until:
         states.append(COVERED)
     if channel.live and channel.covered_until <= at < WINDOW.now:
         states.append(PENDING)
-    states += [
-        {None: OPEN, "filled": FILLED}.get(one.outcome, PARTIAL)
-        for one in gaps
-        if one.from_at <= at < (WINDOW.now if one.to_at is None else one.to_at)
-    ]
+    states += [state_of(outcome) for begin, end, outcome in gaps if begin <= at < (WINDOW.now if end is None else end)]
     return max(states)
 
 
 @given(CHANNELS, GAPS)
-def test_time_is_divided_among_the_states_without_a_rest(channel: Channel, gaps: list[PastGap]) -> None:
+def test_time_is_divided_among_the_states_without_a_rest(channel: Channel, gaps: list[Gap]) -> None:
     parts = segments(channel, gaps, WINDOW)
     assert [parts[0].begin, *(one.end for one in parts)] == [*(one.begin for one in parts), WINDOW.end]
     assert parts[0].begin == WINDOW.begin
@@ -143,23 +143,22 @@ def test_time_is_divided_among_the_states_without_a_rest(channel: Channel, gaps:
 
 @given(CHANNELS, GAPS, st.integers(1, 300))
 def test_a_pixel_shows_the_worst_of_its_time_and_every_gap_has_one(
-    channel: Channel, gaps: list[PastGap], width: int
+    channel: Channel, gaps: list[Gap], width: int
 ) -> None:
     window = WINDOW._replace(width=width)
     pixels = spread(lane(channel, gaps, window).runs, width)
     assert len(pixels) == width
     for at in range(window.begin, window.end):
         assert pixels[window.first_pixel(at)] >= worst_at(channel, gaps, at)
-    for one in gaps:
-        end = window.now if one.to_at is None else one.to_at
-        if window.begin <= one.from_at < window.end or (one.from_at < window.begin < end):
-            shown = {None: OPEN, "filled": FILLED}.get(one.outcome, PARTIAL)
-            assert pixels[window.first_pixel(one.from_at)] >= shown
+    for begin, until, outcome in gaps:
+        end = window.now if until is None else until
+        if window.begin <= begin < window.end or (begin < window.begin < end):
+            assert pixels[window.first_pixel(begin)] >= state_of(outcome)
     span = window.end - window.begin
     for pixel, state in enumerate(pixels):  # and nothing is shown that is not there
         first, last = window.begin + pixel * span // width, window.begin + -(-(pixel + 1) * span // width)
         there = {worst_at(channel, gaps, at) for at in range(first, min(last + 1, window.end))}
-        marks = {{None: OPEN, "filled": FILLED}.get(one.outcome, PARTIAL) for one in gaps if one.from_at == one.to_at}
+        marks = {state_of(outcome) for begin, end, outcome in gaps if end in (begin, window.begin)}
         assert state in there | marks
 
 

@@ -307,20 +307,29 @@ export class Picture {
     this.canvas.dataset.drawn = String(answer.now); // a test waits for it
   }
 
-  /** Show a table of texts; the reader's place in it stays. */
-  paintInside({ caption, head, rows }) {
+  /** Show a table of texts; `href(column, text)` is where a cell leads to, or null. */
+  paintInside({ caption, head, rows, href = () => null }) {
     this.inside.hidden = false;
     const text = JSON.stringify([caption, head, rows]);
     if (this.shown === text) return;
     this.shown = text;
     const cells = (tag, texts) => texts.map((one) => element(tag, "", visible(String(one ?? "-"))));
+    const linked = (texts) =>
+      cells("td", texts).map((cell, index) => {
+        const to = href(head[index], texts[index]);
+        if (!to) return cell;
+        const link = element("a", "", ...cell.childNodes);
+        link.href = to;
+        cell.append(link);
+        return cell;
+      });
     this.inside.replaceChildren(
       element(
         "table",
         "",
         element("caption", "", caption),
         element("thead", "", element("tr", "", ...cells("th", head))),
-        element("tbody", "", ...rows.map((row) => element("tr", "", ...cells("td", row)))),
+        element("tbody", "", ...rows.map((row) => element("tr", "", ...linked(row)))),
       ),
     );
   }

@@ -6,6 +6,7 @@ import { COLOURS, Picture, fetchPicture, share } from "../picture.js";
 import { ticks } from "../range.js";
 import { element, visible } from "../text.js";
 import { age, clock, full, moment } from "../time.js";
+import { accountLink } from "./view.js";
 
 const HEAD = 20;
 const LANE = 16;
@@ -104,6 +105,7 @@ export class Coverage extends Picture {
     return {
       caption: this.sentence(answer),
       head: ["account", "covered", "not covered", "open since"],
+      href: accountLink,
       rows: this.rows.map((row) => [
         row[0],
         share(row[2], row[3]),

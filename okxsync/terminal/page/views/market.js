@@ -9,7 +9,7 @@ import { around, steps } from "../scale.js";
 import { visible } from "../text.js";
 import { age, clockMs, full, moment } from "../time.js";
 import { WORDS } from "../truth.js";
-import { fieldsOf, leadTo } from "./view.js";
+import { accountLink, fieldsOf, leadTo } from "./view.js";
 
 const HEAD = 20;
 const AXIS = 78;
@@ -122,6 +122,7 @@ export class Market extends Picture {
     return {
       caption: this.sentence(answer),
       head: ["time", "account", "side", "price", "size", "by"],
+      href: accountLink,
       rows: answer.fills.map(([at, account, side, px, sz, source]) => [full(at), account, side, px, sz, source]),
     };
   }

@@ -160,6 +160,9 @@ export function leadTo(view, field, value) {
   return formatAddress({ view, filter, open: view === "positions" ? ["*"] : [] });
 }
 
+/** Where a cell of a table of texts leads to. */
+export const accountLink = (column, text) => (column === "account" && text ? leadTo("positions", "acct", text) : null);
+
 const link = (id, width, field) => (value, view) =>
   words(id, id, width, value, { href: (item) => (value(item) ? leadTo(view, field, value(item)) : null) });
 export const accountColumn = link("account", 96, "acct");
