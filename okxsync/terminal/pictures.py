@@ -15,7 +15,6 @@ Of several states in one pixel the worst is shown, so that no gap is lost, whate
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -25,10 +24,11 @@ from okxsync.terminal.exact import number, total
 STATES: Final = ("none", "covered", "pending", "filled", "partial", "open")
 NONE, COVERED, PENDING, FILLED, PARTIAL, OPEN = range(len(STATES))
 _OUTCOMES: Final = {None: OPEN, "filled": FILLED}
-_RUN: Final = re.compile(rb"(.)\1*", re.DOTALL)
+_RUN: Final = re.compile(b"|".join(re.escape(bytes([state])) + b"+" for state in range(len(STATES))))
+"""Repeats of one byte are found many times faster than those of a group."""
 
 
-_PIXEL: Final = [bytes([state]) for state in range(len(STATES))]
+_FILLED_PIXEL: Final = bytes([FILLED])
 
 Gap: TypeAlias = tuple[int, int | None, str | None]
 """Begin, end (None: it lasts until now) and outcome of a gap."""
@@ -137,44 +137,69 @@ def _worst(counts: Sequence[int]) -> int:
 
 
 def lane(channel: Channel, gaps: Sequence[Gap], window: Window) -> Lane:
-    """Return the lane of a channel with its gaps, in any order."""
-    base, spans = _base(channel, window), sorted(_clipped(gaps, window))
-    since = min((begin for begin, _, outcome in gaps if outcome is None), default=None)
-    return Lane(channel.channel, _runs(base, spans, window), tuple(_times(channel, base, spans, gaps, window)), since)
+    """Return the lane of a channel with its gaps, the earliest first.
+
+    A gap takes its time from what the channel would be without it, and has a pixel at least, also one that lasted no
+    time. There may be tens of thousands of them in a picture, so this is one pass over plain numbers.
+    """
+    begin, end, width, now = window
+    span = end - begin
+    base = _base(channel, window)
+    pixels = bytearray(width)
+    times = [0] * len(STATES)
+    for since, until, state in base:
+        _paint(pixels, window, since, until, state)
+        times[state] += until - since
+    worse: list[Segment] = []
+    last, overlaps, open_since = begin, False, None
+    for gap_since, gap_until, outcome in gaps:
+        since = gap_since if gap_since > begin else begin
+        until = now if gap_until is None else gap_until
+        until = until if until < end else end
+        if outcome is None and (open_since is None or gap_since < open_since):
+            open_since = gap_since
+        if gap_since >= end or since > until:
+            continue
+        overlaps = overlaps or since < last
+        last = until if until > last else last
+        state = _OUTCOMES.get(outcome, PARTIAL)
+        if state == FILLED:
+            first = (since - begin) * width // span
+            after = -((begin - until) * width // span)
+            if first >= width:
+                first = width - 1
+            if after <= first:
+                after = first + 1
+            pixels[first:after] = _FILLED_PIXEL * (after - first)
+        else:
+            worse.append(Segment(since, until, state))
+        times[state] += until - since
+        for from_at, to_at, without in base:
+            if since < to_at and from_at < until:
+                times[without] -= (until if until < to_at else to_at) - (since if since > from_at else from_at)
+    for since, until, state in sorted(worse, key=itemgetter(2)):
+        _paint(pixels, window, since, until, state)
+    if overlaps:  # seldom: the general way
+        times = [0] * len(STATES)
+        for since, until, state in segments(channel, gaps, window):
+            times[state] += until - since
+    times[NONE] += span - sum(times)
+    return Lane(channel.channel, encode(pixels), tuple(times), open_since)
 
 
-def _runs(base: Iterable[Segment], spans: Iterable[Segment], window: Window) -> list[int]:
-    """Return the runs of pixels (see ``Lane``). A gap has a pixel at least, also one that lasted no time."""
-    pixels = bytearray(window.width)
-    for begin, end, state in [*base, *sorted(spans, key=itemgetter(2))]:
-        first = window.first_pixel(begin)
-        after = max(window.end_pixel(end), first + 1)
-        pixels[first:after] = _PIXEL[state] * (after - first)
-    return encode(pixels)
+def _paint(pixels: bytearray, window: Window, begin: int, end: int, state: int) -> None:
+    first = window.first_pixel(begin)
+    after = max(window.end_pixel(end), first + 1)
+    pixels[first:after] = bytes([state]) * (after - first)
 
 
 def encode(pixels: bytearray) -> list[int]:
-    return [value for run in _RUN.finditer(pixels) for value in (run.start(), pixels[run.start()])]
-
-
-def _times(
-    channel: Channel, base: Sequence[Segment], spans: Sequence[Segment], gaps: Iterable[Gap], window: Window
-) -> list[int]:
-    """Return the time in each state; a gap takes its time from what the channel would be without it."""
-    times = [0] * len(STATES)
-    if any(later.begin < one.end for one, later in pairwise(spans)):  # seldom: gaps of one channel overlap
-        for begin, end, state in segments(channel, gaps, window):
-            times[state] += end - begin
-        return times
-    for begin, end, state in base:
-        times[state] += end - begin
-    for begin, end, state in spans:
-        times[state] += end - begin
-        for since, until, without in base:
-            if begin < until and since < end:
-                times[without] -= min(end, until) - max(begin, since)
-    times[NONE] = window.end - window.begin - sum(times)
-    return times
+    """Return the runs of pixels, see ``Lane``."""
+    found = []
+    for run in _RUN.finditer(pixels):
+        first = run.start()
+        found += (first, pixels[first])
+    return found
 
 
 def coverage(
@@ -193,7 +218,7 @@ def coverage(
     for channel in channels:
         of_channel = by_channel.get((channel.account, channel.channel), [])
         if why_open(channel, not_stored):
-            of_channel.append((channel.covered_until, None, None))
+            of_channel = sorted([*of_channel, (channel.covered_until, None, None)], key=itemgetter(0))
         lanes.setdefault(channel.account, []).append(lane(channel, of_channel, window))
     return lanes
 

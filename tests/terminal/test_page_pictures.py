@@ -157,4 +157,4 @@ def test_the_day_of_an_account_is_without_its_transfers(server: ScriptedServer, 
     expect(cell("alpha", 5)).to_have_text("+4.40 %")
     expect(cell("beta", 4)).to_have_text("-")  # its equity at the begin of the day is not known
     expect(cell("beta", 5)).to_have_text("-")
-    expect(cell("alpha", 13)).to_contain_text("\u2588")
+    expect(cell("alpha", 14)).to_contain_text("\u2588")
