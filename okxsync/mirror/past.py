@@ -57,6 +57,13 @@ class Transfer(NamedTuple):
     usd: str | None
 
 
+_MINUTE: Final = 60_000_000
+_MINUTES: Final = (
+    "WITH RECURSIVE minutes (minute) AS"
+    " (SELECT CAST(? AS BIGINT) UNION ALL SELECT minute + ? FROM minutes WHERE minute + ? < ?)"
+)
+_CANDLES: Final = "FROM minutes CROSS JOIN mark_candles WHERE at = minute AND inst_id = ?"
+"""SQL: the candles of an instrument, minute by minute: their key begins with the minute."""
 _OURS: Final = f"(account = '{MARKET}' OR account IN ({ACTIVE_ACCOUNTS}))"
 
 
@@ -108,14 +115,18 @@ class Past:
 
     def candles(self, inst_id: str, begin: int, end: int) -> list[Texts]:
         """Return ``at``, ``o``, ``h``, ``l``, ``c`` and ``ticks`` of the minutes in [begin, end), by time."""
-        sql = "SELECT at, o, h, l, c, ticks FROM mark_candles WHERE inst_id = ? AND at >= ? AND at < ? ORDER BY at"
-        return self._db.execute(sql, (inst_id, begin, end)).fetchall()
+        sql = f"{_MINUTES} SELECT at, o, h, l, c, ticks {_CANDLES} ORDER BY at"
+        first = -(-begin // _MINUTE) * _MINUTE
+        return self._db.execute(sql, (first, _MINUTE, _MINUTE, end, inst_id)).fetchall()
 
     def candles_since(self, inst_id: str) -> int | None:
-        """Return the first minute that has a candle."""
-        found: int | None
-        (found,) = self._db.execute("SELECT min(at) FROM mark_candles WHERE inst_id = ?", [inst_id]).fetchone()
-        return found
+        """Return the first minute that has a candle of an instrument."""
+        first, last = self._db.execute("SELECT min(at), max(at) FROM mark_candles").fetchone()
+        if first is None:
+            return None
+        sql = f"{_MINUTES} SELECT at {_CANDLES} ORDER BY at LIMIT 1"
+        found = self._db.execute(sql, (first, _MINUTE, _MINUTE, last + 1, inst_id)).fetchone()
+        return found and int(found[0])
 
     def fills(self, inst_id: str, begin: int, end: int, count: int) -> list[Texts]:
         """Return the newest fills of an instrument in [begin, end), the newest first.

@@ -24,7 +24,6 @@ KEPT_AS: Final = ((2 * DAY, QUARTER, "equity_minutes_until"), (60 * DAY, HOUR, "
 """Equity older than this is kept once in so much time; the counter says up to when that was done."""
 CANDLES_KEPT: Final = 30 * DAY
 """The longest range of a picture; some 3 MB for each instrument."""
-DELETED_AT_ONCE: Final = 500
 
 _VALUES: Final = ("total_eq", "adj_eq", "upl", "imr", "mmr", "mgn_ratio", "notional_usd")
 _INDEXES: Final = [decode.EQUITY.columns.index(name) for name in _VALUES]
@@ -45,7 +44,7 @@ def _if(condition: str, column: str) -> str:
 _PRICES: Final = "CAST(excluded.{0} AS DOUBLE PRECISION) {1} CAST(mark_candles.{0} AS DOUBLE PRECISION)"
 _TICK: Final = (
     "INSERT INTO mark_candles (inst_id, at, o, h, l, c, ticks, source, first_ts, last_ts)"
-    " VALUES (?1, ?2, ?3, ?3, ?3, ?3, 1, 'ws', ?4, ?4) ON CONFLICT (inst_id, at) DO UPDATE SET "
+    " VALUES (?1, ?2, ?3, ?3, ?3, ?3, 1, 'ws', ?4, ?4) ON CONFLICT (at, inst_id) DO UPDATE SET "
     + ", ".join(
         [
             _if("excluded.first_ts < mark_candles.first_ts", "o"),
@@ -91,7 +90,7 @@ class History:
 
 
 def thin_history(db: Connection, now_us: int) -> bool:
-    """Delete a minute of equity, and some candles, that are too old to be kept; return whether there may be more.
+    """Delete a minute of equity, and one of candles, that are too old to be kept; return whether there may be more.
 
     Raises:
         DatabaseError: nothing was deleted.
@@ -122,15 +121,10 @@ def _thin_equity(db: Connection, now_us: int, age: int, width: int, counter: str
 
 
 def _delete_candles(db: Connection, before_us: int) -> bool:
-    """Delete candles of the instrument that has the oldest ones; an hour together, for the index is by instrument."""
-    oldest = db.execute(
-        "SELECT (SELECT min(at) FROM mark_candles WHERE inst_id = mark_prices.inst_id) AS oldest, inst_id"
-        " FROM mark_prices"
-    ).fetchall()
-    at, inst_id = min(((at, name) for at, name in oldest if at is not None), default=(before_us, ""))
-    if at > before_us - HOUR:
+    """Delete the candles of the oldest minute, if it is too old."""
+    (at,) = db.execute("SELECT min(at) FROM mark_candles").fetchone()
+    if at is None or at >= before_us:
         return False
-    until = min(before_us, at + DELETED_AT_ONCE * MINUTE)
     with db.transaction():
-        db.execute("DELETE FROM mark_candles WHERE inst_id = ? AND at < ?", (inst_id, until))
+        db.execute("DELETE FROM mark_candles WHERE at = ?", [at])
     return True

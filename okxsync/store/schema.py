@@ -564,8 +564,8 @@ def m022_what_plans_did(database: Database) -> None:
 def m024_history(database: Database) -> None:
     """What pictures of the past need: equity and mark prices by the minute, and indexes of gaps, fills and transfers.
 
-    ``at`` is the begin of the minute. Equity is written and read for all accounts of a minute together, so the minute
-    leads its key; a chart shows one instrument, so that leads the other one.
+    ``at`` is the begin of the minute. It leads both keys: rows that are written again and again within a minute lie
+    together, on few pages.
     """
     for table, key, declared in (
         (
@@ -573,7 +573,7 @@ def m024_history(database: Database) -> None:
             "at, account",
             "account! at:i! total_eq adj_eq upl imr mmr mgn_ratio notional_usd as_of:i!",
         ),
-        ("mark_candles", "inst_id, at", "inst_id! at:i! o! h! l! c! ticks:i! source! first_ts:i! last_ts:i!"),
+        ("mark_candles", "at, inst_id", "inst_id! at:i! o! h! l! c! ticks:i! source! first_ts:i! last_ts:i!"),
     ):
         columns = ", ".join(_columns(declared))
         database.execute(f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID")
