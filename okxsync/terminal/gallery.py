@@ -3,7 +3,8 @@
 ``GET /picture/KIND?...`` with the header ``X-Okxsync-Key``; times are integers, microseconds UTC by the database's
 clock. Every answer has ``now``, the moment that it shows.
 
-    coverage    from, until, width        {"accounts": [[account, lanes, covered, wanted, open since]],
+    coverage    from, until, width        {"accounts": [[account, lanes, covered, wanted, open since]], also those
+                                          without a channel,
                                           "states": [...]}; a lane is [channel, runs, covered, wanted], and runs are
                                           first pixel, state, first pixel, state, ... (see ``pictures``). The worst
                                           account is the first
@@ -123,9 +124,10 @@ def _coverage(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
     channels, gaps = moment.past.channels(), moment.past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
+    names = [one.name for one in moment.screen.accounts()]
 
     def finish() -> dict[str, Any]:
-        lanes = pictures.coverage(channels, gaps, not_stored, window)
+        lanes = dict.fromkeys(names, ()) | pictures.coverage(channels, gaps, not_stored, window)
         rows = []
         for account in pictures.worst_first(lanes):
             of_account = lanes[account]

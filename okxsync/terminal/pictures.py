@@ -224,12 +224,14 @@ def coverage(
 
 
 def worst_first(lanes: Mapping[str, Sequence[Lane]]) -> list[str]:
-    """Return the accounts: the longest open gap first, then the most time that is not covered, then by name."""
+    """Return the accounts: the longest open gap, then those never covered, then the most time missing, then by name."""
 
-    def rank(account: str) -> tuple[bool, int, int, str]:
-        opened = [one.open_since for one in lanes[account] if one.open_since is not None]
-        missing = sum(one.wanted - one.covered for one in lanes[account])
-        return not opened, min(opened, default=0), -missing, account
+    def rank(account: str) -> tuple[int, int, int, str]:
+        of_account = lanes[account]
+        opened = [one.open_since for one in of_account if one.open_since is not None]
+        missing = sum(one.wanted - one.covered for one in of_account)
+        kind = 0 if opened else 2 if of_account else 1
+        return kind, min(opened, default=0), -missing, account
 
     return sorted(lanes, key=rank)
 

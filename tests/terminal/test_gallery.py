@@ -54,6 +54,13 @@ def test_the_lanes_of_an_account(desk: Desk) -> None:
     assert (covered, wanted) == (30 * MINUTE, 31 * MINUTE)
 
 
+def test_an_account_that_was_never_covered_has_no_lane_and_is_not_left_out(desk: Desk) -> None:
+    desk.apply(ConfiguredAccount("beta", "sandbox", True, NOW, None))
+    names = [account for account, *_ in picture(desk, "coverage", **hour())["accounts"]]
+    assert names == ["beta", "alpha"]
+    assert picture(desk, "coverage", **hour())["accounts"][0] == ["beta", [], 0, 0, None]
+
+
 def test_a_daemon_that_is_killed_leaves_open_lanes(desk: Desk) -> None:
     at = NOW + HOUR
     answer = json.loads(draw(desk.path, "coverage", {n: str(v) for n, v in hour().items()}, lambda: at))

@@ -8,6 +8,7 @@ import { element, visible } from "../text.js";
 import { age, clock, full, moment } from "../time.js";
 import { accountLink } from "./view.js";
 
+const MARKET = "market"; // the listener of public channels; it is no account
 const HEAD = 20;
 const LANE = 16;
 const LEFT = 96;
@@ -96,7 +97,7 @@ export class Coverage extends Picture {
     const worst = this.rows[0];
     const opened = open ? `; ${open} with an open gap, longest ${visible(worst[0])} for ${age(answer.now - worst[4])}` : "";
     return (
-      `Coverage of ${this.rows.length} accounts from ${full(begin)} to ${full(Math.min(end, answer.now))}: ` +
+      `Coverage of ${this.rows.filter(([name]) => name !== MARKET).length} accounts from ${full(begin)} to ${full(Math.min(end, answer.now))}: ` +
       `${share(covered, wanted)} covered${opened}. Press t for a table.`
     );
   }
@@ -108,7 +109,7 @@ export class Coverage extends Picture {
       href: accountLink,
       rows: this.rows.map((row) => [
         row[0],
-        share(row[2], row[3]),
+        row[1].length ? share(row[2], row[3]) : "never",
         age(row[3] - row[2]),
         row[4] === null ? "no open gap" : `${moment(row[4], answer.now)} (${age(answer.now - row[4])})`,
       ]),
@@ -199,6 +200,7 @@ export class Coverage extends Picture {
     if (y < HEAD || !this.answer) return null;
     const row = this.rows[Math.floor((y - HEAD + this.scroller.scrollTop) / LANE)];
     if (!row) return null;
+    if (!row[1].length) return { account: row[0], channel: "", state: "none", pixel: 0 };
     const inside = (y - HEAD + this.scroller.scrollTop) % LANE;
     const lanes = this.sortedLanes(row[1]);
     const pitch = Math.min(3, (LANE - 2) / lanes.length);
