@@ -17,6 +17,7 @@ from okxsync.cli.common import ConfigOption, DatabaseOption, JsonOption, choose_
 if TYPE_CHECKING:
     from okxsync.config.location import Location
     from okxsync.config.settings import Settings
+    from okxsync.plans.weights import Weight
     from okxsync.store.engines import Reader
 
 plan = typer.Typer(
@@ -431,13 +432,11 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
     from okxsync.plans.approval import confirmation, typed
     from okxsync.plans.children import from_columns
     from okxsync.plans.client import read_attempt_rows, read_cancel_rows, read_misfires, read_orders
-    from okxsync.plans.plan_file import read
     from okxsync.plans.results import exit_code
-    from okxsync.plans.weights import weights_of
 
     row, orders = _plan(reader, plan_id), _read(lambda: read_orders(reader, plan_id))
     children = [from_columns(one) for one in orders]
-    weights = weights_of(read(row["doc"]), orders, executed=row["approved_at"] is not None)
+    weights = _weights(row, orders)
     if json:
         document = {
             "plan": row,
@@ -454,6 +453,17 @@ def _show(reader: "Reader", plan_id: str, *, json: bool, preview: bool = False) 
     else:
         console().print(render_progress(row, orders, weights))
     return _preview_code(orders) if preview else exit_code(row, orders)
+
+
+def _weights(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> "list[Weight]":
+    from okxsync.plans.document import PlanError
+    from okxsync.plans.plan_file import read
+    from okxsync.plans.weights import weights_of
+
+    try:
+        return weights_of(read(plan["doc"]), orders, executed=plan["approved_at"] is not None)
+    except PlanError:  # another version of okxsync has stored it: the orders are shown all the same
+        return []
 
 
 def _preview_code(orders: Sequence[Mapping[str, Any]]) -> int:

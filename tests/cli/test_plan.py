@@ -75,6 +75,14 @@ def test_shares_of_the_equity_are_shown_before_and_after_the_execution(tmp_path:
     assert shell.run("show", PLAN_ID).stdout.strip().splitlines()[-1].split()[2:] == ["+0.00%", "+50.00%", "+5.43%"]
 
 
+def test_a_plan_whose_document_cannot_be_read_is_shown(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, age_s=1)
+    shell.desk.db.execute("UPDATE plans SET doc = 'later = 1'")
+    result = shell.run("show", PLAN_ID)
+    assert result.exit_code == 0
+    assert "1 orders ready" in result.stdout
+
+
 def test_a_price_that_is_no_number_is_shown_as_not_known(tmp_path: Path) -> None:
     shell = Shell(tmp_path, age_s=1)
     shell.desk.db.execute("UPDATE plans SET state = 'done', approved_at = 1")
