@@ -171,7 +171,7 @@ async def _produce(
                 RestOnlySource(reads, registry.client_of, timings, plans.is_sending),
                 StalledSource(reads, send, pool.mark_stale, timings),
             )
-            reconciler = Reconciler(sources, reads, registry.client_of, send)
+            reconciler = Reconciler(sources, reads, registry.client_of, send, plans.is_sending)
             instruments = InstrumentLoader(reads, lambda: clients.market, send)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(plans.run)

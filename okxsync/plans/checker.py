@@ -27,6 +27,8 @@ RECOVERS_S: Final = 45.0
 """How long after its start the daemon may need until the connections of a resumed plan are live and their gaps filled:
 REST may lag, so a gap is not filled at once."""
 RECHECK_S: Final = 0.25
+READ_TOGETHER: Final = 25
+"""Accounts of which the mirror is read at once: the first orders of a wave leave while the others are still checked."""
 SETTLES_S: Final = 5.0
 """How much later than the orders the position may be pushed."""
 _RECOVERABLE: Final = frozenset({Reason.NOT_CONNECTED, Reason.STALE, Reason.ORDERS_UNCOVERED, Reason.CLOCK})
@@ -110,15 +112,27 @@ class Checker:
         return Withheld(finding.reason, finding.detail) if finding else running.shrunk(child, facts)
 
     async def _read(self, running: Running, account: AccountSettings) -> AccountFacts:
-        """Return what the mirror knows of an account; one read serves all accounts that are checked at the time.
+        """Return what the mirror knows of an account; one read serves several accounts that are checked at the time.
 
         Raises:
             StoreError: the database cannot be read.
         """
         batch = running.next_read
+        is_first = not batch.accounts
         batch.accounts[account.name] = account
-        await trio.sleep(TOGETHER_S)
-        if batch.facts is None:
+        if len(batch.accounts) >= READ_TOGETHER:
             running.next_read = Batch()
-            batch.facts = self._facts.of_accounts(running.plan, batch.accounts)
+        if is_first:
+            await trio.sleep(TOGETHER_S)
+            if running.next_read is batch:
+                running.next_read = Batch()
+            try:
+                batch.facts = await self._facts.of_accounts(running.plan, batch.accounts)
+            except StoreError as error:
+                batch.error = str(error)
+            finally:
+                batch.ended.set()
+        await batch.ended.wait()
+        if batch.facts is None:
+            raise StoreError(batch.error)
         return batch.facts[account.name]

@@ -19,6 +19,7 @@ from okxsync.plans.halt import HaltFile
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running, approved_since
+from okxsync.reconcile.held import Reads
 from okxsync.rest.clients import Clients
 from okxsync.store.engines import Reader
 
@@ -32,6 +33,7 @@ class CurrentFacts:
     """Reads them.
 
     Args:
+        reader: For short queries; what concerns all accounts is read by ``reads``, beside the event loop.
         blocked: Returns why an account must not be connected; None if it may.
         running: The plans that are being executed, by id.
 
@@ -46,6 +48,7 @@ class CurrentFacts:
         clients: Clients,
         gatherer: Gatherer,
         reader: Reader,
+        reads: Reads,
         halt: HaltFile,
         blocked: Callable[[str], str | None],
         running: Mapping[str, Running],
@@ -54,6 +57,7 @@ class CurrentFacts:
         self._clients = clients
         self._gatherer = gatherer
         self._reader = reader
+        self._reads = reads
         self._halt = halt
         self._blocked = blocked
         self._running = running
@@ -68,14 +72,15 @@ class CurrentFacts:
         found = self.accounts.get(name)
         return found if found and found.enabled else None
 
-    def of_accounts(self, plan: Plan, accounts: Mapping[str, AccountSettings]) -> dict[str, AccountFacts]:
+    async def of_accounts(self, plan: Plan, accounts: Mapping[str, AccountSettings]) -> dict[str, AccountFacts]:
         """Return what the mirror has of some accounts.
 
         Raises:
             StoreError: the database cannot be read.
         """
         sites = {name: (one.site_name, one.demo) for name, one in accounts.items()}
-        facts = read_facts(self._reader, sites, frozenset(leg.instrument for leg in plan.legs))
+        instruments = frozenset(leg.instrument for leg in plan.legs)
+        facts = await self._reads.in_thread(read_facts, sites, instruments)
         return {name: self._barred(accounts[name], one) for name, one in facts.items()}
 
     def unread(self, account: AccountSettings) -> AccountFacts:

@@ -179,7 +179,7 @@ class PlanRunner:
     def __init__(self, desk: Desk, plan_id: str, begin: Callable[[Callable[[], int]], Execution]) -> None:
         self._desk = desk
         self._plan_id = plan_id
-        self._changed = trio.Event()
+        self._changed, self._may_leave = trio.Event(), trio.Event()
         self._stored: list[int] = []
         self._paused: str | None = None  # what an earlier process has stored is not known
         self._counted: dict[str, int] = {}
@@ -197,7 +197,7 @@ class PlanRunner:
         """Return when every child has ended."""
         async with trio.open_nursery() as nursery:
             while True:
-                self._changed = trio.Event()
+                self._changed, self._may_leave = trio.Event(), trio.Event()
                 began = time.monotonic()
                 self._follow()
                 stored, self._stored = self._stored, []
@@ -212,7 +212,8 @@ class PlanRunner:
                 took_s = time.monotonic() - began
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
-                    await trio.sleep(max(TOGETHER_S, PAUSES * took_s))
+                with trio.move_on_after(max(TOGETHER_S, PAUSES * took_s)):
+                    await self._may_leave.wait()
 
     async def _store_pause(self) -> None:
         """Store that the plan is paused, or goes on."""
@@ -304,6 +305,7 @@ class PlanRunner:
         """Called by the task of the writer, which an error must not end: the receipt is taken by ``run``."""
         self._stored.append(receipt)
         self._changed.set()
+        self._may_leave.set()  # its orders wait for nothing else
 
     async def _prepare(self, command: Prepare) -> None:
         child = self.execution.child(command.child)

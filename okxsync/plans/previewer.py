@@ -86,13 +86,13 @@ class Previewer:
     async def _preview(self, plan_id: str, planned: Planned, *, precheck: bool) -> Answered:
         plan, trading = planned.plan, self._facts.trading
         accounts = self._facts.accounts  # these, although the settings may change while OKX is asked
-        facts = self._facts.of_accounts(plan, accounts)
+        facts = await self._facts.of_accounts(plan, accounts)
         groups = {name: trading.accounts[name].groups if name in trading.accounts else frozenset() for name in facts}
         names = select(plan, plan_id, groups, {name: one.equity for name, one in facts.items()})
         completed = await self._gatherer.complete(plan, {name: facts[name] for name in names}, accounts)
         system = await self._facts.of_system_and_day(plan, [accounts[name] for name in names])
         # The accounts' state in the mirror is read again: asking REST may have taken seconds.
-        fresh = self._facts.of_accounts(plan, accounts)
+        fresh = await self._facts.of_accounts(plan, accounts)
         known = read_known_refusals(self._reader, system.now_ms)
         for name, one in completed.items():
             fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))

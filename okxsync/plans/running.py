@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import trio
 
 from okxsync.plans.children import Child, OrderBody, plain, to_body
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
@@ -29,11 +30,17 @@ class Unsettled(Withheld, frozen=True):
 
 
 class Batch:
-    """Accounts of which the mirror is read together; ``facts`` is what it knows of them, None: it was not read yet."""
+    """Accounts of which the mirror is read together; ``facts`` is what it knows of them.
+
+    Attributes:
+        ended: Whether it was read; if ``facts`` is then still None, it could not be, for the reason ``error``.
+    """
 
     def __init__(self) -> None:
         self.accounts: dict[str, AccountSettings] = {}
         self.facts: Mapping[str, AccountFacts] | None = None
+        self.error = "it was not read"
+        self.ended = trio.Event()
 
 
 class Running:

@@ -25,6 +25,7 @@ from okxsync.plans.precheck import Prechecks
 from okxsync.plans.previewer import Previewer
 from okxsync.plans.requests import Requests
 from okxsync.plans.sender import Sender, open_sending_connections
+from okxsync.reconcile.held import Reads
 from okxsync.rest.clients import Clients
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import keep_running
@@ -39,6 +40,7 @@ class PlanService:
 
     Args:
         blocked: Returns why an account must not be connected; None if it may.
+        threads: False does all on the event loop, as ``reconcile.held.Reads``.
     """
 
     def __init__(
@@ -50,17 +52,19 @@ class PlanService:
         blocked: Callable[[str], str | None],
         send: Outbox,
         receipts: Receipts,
+        *,
+        threads: bool = True,
     ) -> None:
         self._clients = clients
         self._http = http
         self._send = send
         self._receipts = receipts
         self._running: dict[str, Running] = {}
-        self._reader = Reader(database)
+        self._reader, self._reads = Reader(database), Reads(database, threads=threads)
         self._halt = HaltFile(database)
         self._gatherer = Gatherer(http, clients)
         self._facts = CurrentFacts(
-            settings, database, clients, self._gatherer, self._reader, self._halt, blocked, self._running
+            settings, database, clients, self._gatherer, self._reader, self._reads, self._halt, blocked, self._running
         )
         self._enabled = trio.Event()
         self.configure(settings)
@@ -114,3 +118,4 @@ class PlanService:
                 await keep_running(self._send, None, "requests", requests.run)
         finally:
             self._reader.close()
+            self._reads.close()

@@ -9,7 +9,7 @@ places of its own in the pool: gaps wait for nothing else, and a REST that does 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Set
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -21,6 +21,9 @@ from okxsync.runtime.supervise import keep_running, supervised
 from okxsync.store.engines import keep_going
 
 log = logging.getLogger("okxsync.reconcile")
+
+WAIT_S: Final = 0.1
+"""How often it is looked whether what is more urgent has ended."""
 
 
 class Source(Protocol):
@@ -64,6 +67,8 @@ class Reconciler:
     Args:
         client_of: An account's client, or None if no request may be sent.
         send: Where rows and results go.
+        waits: Returns whether something more urgent needs the machine; it is true for seconds at most. What is spread
+            is not begun then.
     """
 
     def __init__(
@@ -72,11 +77,13 @@ class Reconciler:
         reads: Reads,
         client_of: Callable[[str], AccountClient | None],
         send: Outbox,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
         self._lanes = [_Lane(source) for source in sources]
         self._reads = reads
         self._client_of = client_of
         self._send = send
+        self._waits = waits
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -95,9 +102,15 @@ class Reconciler:
             steps = len(lane.queue) if lane.source.spread and lane.queue else 1
             lane.permits = 0
             for _ in range(steps):
+                if lane.source.spread:
+                    await self._wait_for_urgent()
                 lane.permits += 1 if lane.source.spread else len(lane.queue)
                 self._begin(lane, nursery)
                 await trio.sleep(lane.source.poll_s / steps)
+
+    async def _wait_for_urgent(self) -> None:
+        while self._waits():  # noqa: ASYNC110 - who decides that has no event
+            await trio.sleep(WAIT_S)
 
     def _begin(self, lane: _Lane, nursery: trio.Nursery) -> None:
         """Begin as much as there are places for: what has not begun has no task."""

@@ -58,7 +58,7 @@ IP_RATE = 400
 
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:
-    for accounts in (20,) if quick else (200, 1000):
+    for accounts in (20,) if quick else (60, 200, 1000):
         yield from trio.run(_measure, accounts, rounds)
 
 

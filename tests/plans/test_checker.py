@@ -13,18 +13,20 @@ import trio
 from trio.testing import MockClock
 
 from okxsync.config.settings import Settings, load
-from okxsync.plans.checker import Checker
+from okxsync.plans.checker import READ_TOGETHER, Checker
 from okxsync.plans.children import Child
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.gather import FOLLOWED_S, Gatherer
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.preview import Preview
+from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running
+from okxsync.reconcile.held import Reads
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.clock import steady_s
-from okxsync.store.database import Values
+from okxsync.store.database import StoreError, Values
 from okxsync.store.engines import Reader
 from tests.plans.cases import BTC, NOW, PLAN_ID, account, plan, preview
 from tests.support.desk import Desk
@@ -41,6 +43,14 @@ class CountingReader(Reader):
     def query(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         self.count += 1
         return super().query(sql, values)
+
+
+class CountingReads(Reads):
+    """Reads on the event loop, and with a reader that counts."""
+
+    def __init__(self, reader: CountingReader) -> None:
+        super().__init__(reader.location, threads=False)
+        self._reader = reader
 
 
 class Exchange(httpx.AsyncBaseTransport):
@@ -84,10 +94,30 @@ async def checking(
         clients = Clients(http, settings.accounts)
         gatherer = Gatherer(http, clients)
         halt = HaltFile(desk.path)
-        facts = CurrentFacts(settings, desk.path, clients, gatherer, reader, halt, lambda name: "another's", running)
+        reads = CountingReads(reader)
+        facts = CurrentFacts(
+            settings, desk.path, clients, gatherer, reader, reads, halt, lambda name: "another's", running
+        )
         yield Checker(facts, gatherer, running), facts, reader, found
     reader.close()
     desk.database.close()
+
+
+def order_of(child: Child) -> ChildOrder:
+    return ChildOrder(
+        account=child.account,
+        inst_id=child.inst_id,
+        side=child.side,
+        pos_side="",
+        ord_type=child.ord_type,
+        sz=str(child.sz),
+        px=str(child.px),
+        cl_ord_id=child.cl_ord_id,
+        number=child.number,
+        position=child.number,
+        phase=1,
+        body=child.body,
+    )
 
 
 async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
@@ -96,21 +126,7 @@ async def queries(folder: Path, exchange: Exchange, names: list[str]) -> int:
     async with checking(folder, exchange, names) as (checker, _, reader, previewed):
 
         async def check(child: Child) -> None:
-            order = ChildOrder(
-                account=child.account,
-                inst_id=child.inst_id,
-                side=child.side,
-                pos_side="",
-                ord_type=child.ord_type,
-                sz=str(child.sz),
-                px=str(child.px),
-                cl_ord_id=child.cl_ord_id,
-                number=child.number,
-                position=child.number,
-                phase=1,
-                body=child.body,
-            )
-            found[child.account] = await checker.check(order)
+            found[child.account] = await checker.check(order_of(child))
 
         async with trio.open_nursery() as nursery:
             for child in previewed.children:
@@ -125,6 +141,32 @@ async def test_the_accounts_that_are_checked_at_the_time_are_read_together(
     alone = await queries(tmp_path, exchange, ["a0"])
     assert alone
     assert await queries(tmp_path, exchange, [f"a{number}" for number in range(20)]) == alone
+
+
+async def test_the_mirror_of_many_accounts_is_read_in_parts_so_that_the_first_orders_leave_early(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    alone = await queries(tmp_path, exchange, ["a0"])
+    assert await queries(tmp_path, exchange, [f"a{number:02}" for number in range(2 * READ_TOGETHER + 1)]) == 3 * alone
+
+
+async def test_an_order_whose_mirror_cannot_be_read_is_withheld(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr("okxsync.plans.current_facts.read_facts", fail)
+    async with checking(tmp_path, exchange, ["a0", "a1"]) as (checker, _, _, previewed):
+        found: list[Withheld | Shrunk | None] = []
+
+        async def check(child: Child) -> None:
+            found.append(await checker.check(order_of(child)))
+
+        async with trio.open_nursery() as nursery:
+            for child in previewed.children:
+                nursery.start_soon(check, child)
+    assert found == [Withheld(Reason.STORE_BLOCKED, "the disk is gone")] * 2
 
 
 async def test_the_prices_of_a_preview_are_kept_fresh_while_it_may_be_approved(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 
 from okxsync.config.settings import load
@@ -195,6 +196,22 @@ async def test_while_halted_nothing_leaves_and_each_order_has_a_reason(tmp_path:
         links = world.store.rows("SELECT account, phase, last_message_at, covered_until FROM misfires ORDER BY child")
         assert links == [("a0", "live", 77, 55), ("a1", None, None, None), ("a2", None, None, None)]
         assert world.store.rows("SELECT count(*) FROM misfires WHERE clock_error_ms >= 0") == [(3,)]
+
+
+async def test_an_order_leaves_as_soon_as_its_intent_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner pauses between its steps, and not between an intent and its order."""
+    pause_s = 3.0
+    monkeypatch.setattr("okxsync.plans.desk.TOGETHER_S", pause_s)
+    async with trading(tmp_path, accounts=1) as world:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.runner().run)
+            await until(lambda: bool(world.orders("a0")))
+            (order,) = world.sandbox.requests.of(path="trade/order")
+            nursery.cancel_scope.cancel(reason="the test is over")
+        ((armed_ms,),) = world.store.rows("SELECT armed_at FROM plan_attempts")
+    assert order.at_us / 1000 - armed_ms < pause_s * 1000 / 2
 
 
 class HaltedAtTheLastMoment(HaltFile):

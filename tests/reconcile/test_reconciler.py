@@ -1,7 +1,8 @@
 """The pool: work is done in turn, and a REST that does not answer piles up no tasks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -10,11 +11,15 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from okxsync.messages import Lost, Subscribed, Verified
+from okxsync.messages import Lost, Message, Subscribed, Verified
 from okxsync.reconcile.gaps import GapSource
+from okxsync.reconcile.held import Reads
+from okxsync.reconcile.reconciler import Reconciler
 from okxsync.reconcile.rest_only import RestOnlySource
 from okxsync.reconcile.stalled import StalledSource
 from okxsync.reconcile.timings import TIMINGS
+from okxsync.reconcile.work import Report, Work
+from okxsync.runtime.outbox import open_outbox
 from tests.support.desk import MS, NOW, Desk, order
 from tests.support.live_accounts import Exchange, LiveAccounts, nothing, silence, virtual_time
 from tests.support.outbox import queued
@@ -329,3 +334,39 @@ async def test_an_internal_error_of_a_search_ends_no_other_source(
     assert {one.listener for one in found if isinstance(one, Verified)} == set(accounts.names)
     notes = accounts.desk.rows("SELECT detail FROM journal WHERE event = 'internal-error'")
     assert len(notes) >= 2, "it is tried again"
+
+
+class Ready:
+    """A source with one work that is done at once, again and again."""
+
+    at_once = 1
+    poll_s = 1.0
+
+    def __init__(self, name: str, *, spread: bool) -> None:
+        self.name, self.spread = name, spread
+        self.done = 0
+
+    async def search(self, busy: Set[object]) -> list[Work]:
+        return [Work("a", self.name, "", [], self._finish)]
+
+    def _finish(self, report: Report) -> list[Message]:
+        self.done += 1
+        return []
+
+
+async def test_what_is_spread_waits_for_what_is_more_urgent_and_gaps_do_not(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    gap, verification = Ready("gap", spread=False), Ready("verification", spread=True)
+    send, _receive = open_outbox(1000, 10**6)
+    is_urgent = True
+    with closing(Reads(desk.path, threads=False)) as reads:
+        reconciler = Reconciler([gap, verification], reads, lambda _: None, send, lambda: is_urgent)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reconciler.run)
+            await trio.sleep(5)
+            assert (gap.done, verification.done) == (5, 0)
+            is_urgent = False
+            await trio.sleep(5)
+            assert (gap.done, verification.done) == (10, 5)
+            nursery.cancel_scope.cancel(reason="the test is over")
