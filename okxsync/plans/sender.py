@@ -19,7 +19,7 @@ from okxsync.config.secret import ConfigError
 from okxsync.config.settings import AccountSettings
 from okxsync.okx.rate_limits import Budget, Slots
 from okxsync.plans.replies import Judgement, Stage, failed, judge, judge_repeatable
-from okxsync.plans.waves import WAVE
+from okxsync.plans.waves import UNDER_WAY
 from okxsync.rest.client import signed
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.connections import Connections, Origin, protocol_errors
@@ -46,8 +46,8 @@ LIMITS: Final = {
 
 
 def open_sending_connections() -> Connections:
-    """Return the connections of ``Sender``: one for each order of a wave."""
-    return Connections(WAVE, IDLE_S)
+    """Return the connections of ``Sender``: one for each request under way."""
+    return Connections(UNDER_WAY, IDLE_S)
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -90,10 +90,10 @@ class Sender:
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
     async def warm(self, accounts: Iterable[AccountSettings]) -> None:
-        """Open the connections that one wave of these accounts needs."""
+        """Open the connections over which the first orders of these accounts are sent."""
         counts = Counter(_address_of(one.site.rest, PLACE).origin for one in accounts)
         for origin, count in counts.items():
-            await self._connections.warm(origin, min(count, WAVE))
+            await self._connections.warm(origin, min(count, UNDER_WAY))
 
     async def send(
         self,

@@ -1,7 +1,7 @@
 """Which children of a plan are sent next. A pure function of the children's states, so a restart decides the same.
 
 first     the canary: the first accounts, one wave; the others follow when the exchange has accepted them
-then      waves of up to ``WAVE`` children, while no more than that many requests are under way
+then      waves of up to ``WAVE`` children, while no more than ``UNDER_WAY`` requests are under way
 phases    a phase begins when all children of the earlier ones have ended
 policies  ``on_reject``, ``stop_at``, three equal codes that concern the plan itself, ``on_unknown``
 breakers  a doubled order, too many accounts whose mirror is in doubt, a clock that is off, ``halt``
@@ -18,7 +18,10 @@ from okxsync.plans.codes import Reaction, meaning_of
 from okxsync.plans.states import ENDED, IN_FLIGHT, PLACED, ChildState
 
 WAVE: Final = 100
-"""Children per wave, and requests under way: so many connections are kept."""
+"""Children per wave."""
+UNDER_WAY: Final = WAVE + 28
+"""Requests under way; so many connections are kept. Accounts that do not answer take some of these places. If there
+were no more than a wave needs, one order of the next wave would wait for a round trip of all others, 0.1 s and more."""
 CANARY_MS: Final = 5_000
 """How long the other accounts wait for the acceptance of the canary's orders."""
 EQUAL_CODES: Final = 3
@@ -122,7 +125,7 @@ def _decide_others(
     until_end = valid_until_ms - LAST_MS
     if paused := _paused(members, policy, breakers):
         return Decision(paused=paused, wake_ms=until_end, detail=paused)
-    room = WAVE - sum(one.state in IN_FLIGHT for one in members)
+    room = min(WAVE, UNDER_WAY - sum(one.state in IN_FLIGHT for one in members))
     allowed, canary_ends_ms = _allowed([one for one in in_phase if not one.cancels], policy)
     due = [one for one in allowed if one.not_before_ms <= now_ms]
     later = [one.not_before_ms for one in allowed if one.not_before_ms > now_ms]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from okxsync.plans.states import ENDED, ChildEvent, ChildState, IllegalTransition, after, can
-from okxsync.plans.waves import CANARY_MS, WAVE, Breakers, Decision, Member, Policy, decide
+from okxsync.plans.waves import CANARY_MS, UNDER_WAY, WAVE, Breakers, Decision, Member, Policy, decide
 
 NOW = 1_800_000_000_000
 UNTIL = NOW + 60_000
@@ -29,8 +29,27 @@ def decided(found: list[Member], policy: Policy = FREE, breakers: Breakers | Non
 
 def test_a_wave_is_as_large_as_the_connections_that_are_free() -> None:
     assert len(decided(members(*[READY] * 250)).send) == WAVE
-    assert len(decided(members(*[SENT] * 30, *[READY] * 250)).send) == WAVE - 30
-    assert decided(members(*[SENT] * WAVE, READY)).send == ()
+    assert len(decided(members(*[SENT] * (UNDER_WAY - WAVE), *[READY] * 250)).send) == WAVE
+    assert len(decided(members(*[SENT] * (UNDER_WAY - 30), *[READY] * 250)).send) == 30
+    assert decided(members(*[SENT] * UNDER_WAY, READY)).send == ()
+
+
+def round_trips(accounts: int, hanging: int) -> int:
+    """Return after how many round trips all are sent, if all replies but those of the first accounts come at once."""
+    states = [READY] * accounts
+    for count in range(1, accounts + 1):
+        while send := decided(members(*states)).send:
+            for number in send:
+                states[number] = SENT
+        if READY not in states:
+            return count
+        states = [state if number < hanging or state is READY else ACCEPTED for number, state in enumerate(states)]
+    raise AssertionError("some are never sent")
+
+
+@pytest.mark.parametrize("accounts", [60, 100, 200, 300, 1000])
+def test_accounts_that_hang_cost_the_others_no_round_trip(accounts: int) -> None:
+    assert round_trips(accounts, hanging=1) == round_trips(accounts, hanging=0)
 
 
 def test_a_phase_begins_when_the_one_before_has_ended() -> None:
