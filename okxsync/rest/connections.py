@@ -179,9 +179,10 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the idle connections; a request under way closes its own."""
-        for idle in self._idle.values():
-            while idle:
-                await idle.pop().close()
+        with trio.CancelScope(shield=True):  # each close is a checkpoint: a cancelled one would leave the others open
+            for idle in self._idle.values():
+                while idle:
+                    await idle.pop().close()
 
     def _ended(self, origin: Origin, connection: _Connection) -> None:
         if connection.http.our_state is h11.IDLE:

@@ -159,6 +159,16 @@ async def test_idle_connections_are_closed(server: Server) -> None:
         await server.wait(lambda: server.open <= 1)
 
 
+async def test_a_program_that_is_cancelled_closes_all_its_idle_connections(server: Server) -> None:
+    transport = Connections(10, 60.0)
+    with trio.CancelScope() as program:
+        async with httpx.AsyncClient(timeout=None, transport=transport) as http:
+            await at_the_same_time(http, server, 3)
+            program.cancel()
+    await server.wait(lambda: server.open == 0)
+    assert transport
+
+
 async def test_a_request_that_is_forbidden_at_the_last_moment_sends_nothing_and_makes_room(server: Server) -> None:
     origin, head = Origin.of(httpx.URL(server.url)), h11.Request(method="GET", target="/", headers=[("Host", "x")])
 
