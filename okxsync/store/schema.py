@@ -561,7 +561,7 @@ def m022_what_plans_did(database: Database) -> None:
 
 
 @migrations()
-def m024_history(database: Database) -> None:
+def m023_history(database: Database) -> None:
     """What pictures of the past need: equity and mark prices by the minute, and indexes of gaps, fills and transfers.
 
     ``at`` is the begin of the minute. It leads both keys: rows that are written again and again within a minute lie

@@ -195,7 +195,7 @@ def _paint(pixels: bytearray, window: Window, begin: int, end: int, state: int) 
 
 def encode(pixels: bytearray) -> list[int]:
     """Return the runs of pixels, see ``Lane``."""
-    found = []
+    found: list[int] = []
     for run in _RUN.finditer(pixels):
         first = run.start()
         found += (first, pixels[first])

@@ -197,7 +197,7 @@ def test_candles_are_deleted_after_their_time(desk: Desk) -> None:
 
 def test_an_older_database_begins_its_history_empty(tmp_path: Path) -> None:
     path = tmp_path / "okxsync.db"
-    older = older_database(path, "m024_history")
+    older = older_database(path, "m023_history")
     older.execute("INSERT INTO equity (account, total_eq, as_of, u_time, received_at) VALUES ('a', '1', 5, 5, 5)")
     older.close()
     now = open_database(path)
