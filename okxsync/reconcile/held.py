@@ -11,7 +11,7 @@ from okxsync.config.location import Location
 from okxsync.okx.channels import channel_of
 from okxsync.store.database import CHANNEL_NAME
 from okxsync.store.engines import Reader
-from okxsync.store.tables import ALGO_PENDING, PENDING
+from okxsync.store.tables import ALGO_PENDING, ALGO_UNDOCUMENTED, PENDING, UNDOCUMENTED
 
 AT_A_TIME: Final = 500
 """Values in one query: an engine's limit of parameters is far above."""
@@ -75,6 +75,10 @@ def open_gaps(reader: Reader, account: str) -> list[Gap]:
     ]
 
 
+MAX_UNDOCUMENTED: Final = 100
+"""Of the newest orders in a state that is not documented, so many are looked up: if more are, it is an end."""
+
+
 class Held:
     """What is stored of an account, as far as it decides what must be requested."""
 
@@ -83,23 +87,27 @@ class Held:
         self._account = account
 
     def open_orders(self, as_of_ms: int) -> list[tuple[str, str]]:
-        """Return (ord_id, inst_id) of the orders that are stored as pending. Call it before the request.
+        """Return (ord_id, inst_id) of the orders that are not stored as ended. Call it before the request.
+
+        An order in a state that is not documented may be pending too; see ``MAX_UNDOCUMENTED``.
 
         Args:
             as_of_ms: As of when its reply is true; the exchange's milliseconds. What has changed since is left out: the
                 reply may lack it. When it was received does not matter: what has changed before may be received late,
                 and end without a push.
         """
-        return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, as_of_ms)
+        return self._pending("SELECT ord_id, inst_id FROM orders", PENDING, UNDOCUMENTED, as_of_ms)
 
     def open_algo_orders(self, as_of_ms: int) -> list[tuple[str, str]]:
-        """Return (algo_id, ord_type) of the algo orders that are stored as pending."""
-        return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, as_of_ms)
+        """Return (algo_id, ord_type) of the algo orders that are not stored as ended; see ``open_orders``."""
+        return self._pending("SELECT algo_id, ord_type FROM algo_orders", ALGO_PENDING, ALGO_UNDOCUMENTED, as_of_ms)
 
-    def _pending(self, select: str, states: str, as_of_ms: int) -> list[tuple[str, str]]:
+    def _pending(self, select: str, states: str, undocumented: str, as_of_ms: int) -> list[tuple[str, str]]:
+        mine = "account = ?1 AND coalesce(u_time, 0) <= ?2"
         rows = self._reader.rows(
-            f"{select} WHERE state IN ({states}) AND account = ? AND coalesce(u_time, 0) <= ?",
-            [self._account, as_of_ms],
+            f"{select} WHERE state IN ({states}) AND {mine}"
+            f" UNION ALL SELECT * FROM ({select} WHERE {undocumented} AND {mine} ORDER BY u_time DESC LIMIT ?3)",
+            [self._account, as_of_ms, MAX_UNDOCUMENTED],
         )
         return [(name, of or "") for name, of in rows]
 

@@ -582,3 +582,17 @@ def m023_history(database: Database) -> None:
     database.execute("CREATE INDEX gaps_ended ON gaps (to_at)")
     database.execute("CREATE INDEX fills_by_instrument ON fills (inst_id, fill_time)")
     database.execute("CREATE INDEX bills_transfers ON bills (ts) WHERE type = '1'")
+
+
+@migrations()
+def m024_undocumented_states(database: Database) -> None:
+    """Orders in a state that is not documented are found without reading all of them; normally there are none."""
+    ends = "'filled', 'canceled', 'mmp_canceled', 'gone'"
+    database.execute(
+        f"CREATE INDEX orders_undocumented ON orders (account) WHERE state NOT IN ('live', 'partially_filled', {ends})"
+    )
+    algo_ends = "'effective', 'canceled', 'order_failed', 'partially_failed', 'order_placed', 'filled', 'gone'"
+    database.execute(
+        "CREATE INDEX algo_orders_undocumented ON algo_orders (account)"
+        f" WHERE state NOT IN ('live', 'pause', 'partially_effective', {algo_ends})"
+    )

@@ -28,6 +28,12 @@ TERMINAL: Final = compare.ORDER_ENDS
 PENDING: Final = "'live', 'partially_filled'"
 ALGO_PENDING: Final = "'live', 'pause', 'partially_effective'"
 """States of what has not ended, as SQL has them in a list; the partial indexes name them in this order."""
+UNDOCUMENTED: Final = "state NOT IN ('live', 'partially_filled', 'filled', 'canceled', 'mmp_canceled', 'gone')"
+ALGO_UNDOCUMENTED: Final = (
+    "state NOT IN ('live', 'pause', 'partially_effective', 'effective', 'canceled', 'order_failed', 'partially_failed',"
+    " 'order_placed', 'filled', 'gone')"
+)
+"""States that OKX has not documented yet, as the partial indexes name them: whether the order has ended is unknown."""
 ENDED: Final = 2
 """The rank from which on an order, or an algo order, has ended."""
 
@@ -188,19 +194,19 @@ NOT_FOUND: Final = "gone"
 """Our own state of an order that was pending and that REST did not find; any end that OKX reports replaces it."""
 
 
-def not_found(table: str, key: str, pending: str) -> str:
+def not_found(table: str, key: str, pending: str, undocumented: str) -> str:
     """Return SQL that gives an order the state ``gone``, unless it has changed since the REST request."""
     revision = case(f"state = '{NOT_FOUND}'", "revision", REVISION)
     return (
         f"UPDATE {table} SET state = '{NOT_FOUND}', source = 'rest', received_at = ?1, not_found_at = ?2,"
         f" revision = {revision}"
-        f" WHERE account = ?3 AND {key} = ?4 AND state IN ({pending}, '{NOT_FOUND}')"
+        f" WHERE account = ?3 AND {key} = ?4 AND (state IN ({pending}, '{NOT_FOUND}') OR {undocumented})"
         " AND coalesce(u_time, 0) < ?2 AND coalesce(not_found_at, 0) < ?2"
     )
 
 
-ORDER_NOT_FOUND: Final = not_found("orders", "ord_id", PENDING)
-ALGO_NOT_FOUND: Final = not_found("algo_orders", "algo_id", ALGO_PENDING)
+ORDER_NOT_FOUND: Final = not_found("orders", "ord_id", PENDING, UNDOCUMENTED)
+ALGO_NOT_FOUND: Final = not_found("algo_orders", "algo_id", ALGO_PENDING, ALGO_UNDOCUMENTED)
 
 _FILL: Final = (*decode.FILL.columns, "trade_id_made", "source", "account", "received_at", "raw")
 _FILL_KEPT: Final = ("account", "inst_id", "ord_id", "trade_id", "trade_id_made", "received_at")

@@ -7,9 +7,10 @@ from contextlib import closing
 import pytest
 
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
-from okxsync.reconcile.held import Held, LiveChannel, Reads, last_changes, live_channels
+from okxsync.reconcile.held import MAX_UNDOCUMENTED, Held, LiveChannel, Reads, last_changes, live_channels
 from okxsync.reconcile.rest_only import TRIGGERS
 from okxsync.store.engines import Reader
+from okxsync.store.tables import ALGO_UNDOCUMENTED, UNDOCUMENTED
 from tests.support.desk import NOW, Desk, order
 
 CHANNELS = ("account", "positions", "balance_and_position", "orders", "orders-algo")
@@ -111,6 +112,15 @@ def test_orders_that_are_not_stored_are_found_among_many(desk: Desk, reader: Rea
     desk.push("orders", *(order(number) for number in range(1200)))
     ids = {str(number) for number in range(1205)}
     assert Held(reader, "alpha").orders_missing(ids) == {"1200", "1201", "1202", "1203", "1204"}
+
+
+def test_a_state_that_many_orders_have_is_an_end(desk: Desk, reader: Reader) -> None:
+    desk.push("orders", *(order(number, state="expired") for number in range(MAX_UNDOCUMENTED + 5)))
+    assert len(Held(reader, "alpha").open_orders(NOW // 1000)) == MAX_UNDOCUMENTED
+    plan = desk.rows(f"EXPLAIN QUERY PLAN SELECT ord_id FROM orders WHERE {UNDOCUMENTED} AND account = 'alpha'")
+    assert "orders_undocumented" in str(plan)
+    plan = desk.rows(f"EXPLAIN QUERY PLAN SELECT algo_id FROM algo_orders WHERE {ALGO_UNDOCUMENTED} AND account = 'a'")
+    assert "algo_orders_undocumented" in str(plan)
 
 
 def test_the_types_of_algo_orders_are_found_by_an_index(desk: Desk, reader: Reader) -> None:

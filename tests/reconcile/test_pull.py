@@ -134,6 +134,20 @@ async def test_an_order_that_was_just_received_may_be_unknown_to_rest(desk: Desk
     assert desk.rows("SELECT state FROM orders") == [("live",)]
 
 
+@pytest.mark.parametrize("subject", ["orders", "algo orders"])
+async def test_an_order_in_a_state_that_is_not_documented_is_looked_up(
+    desk: Desk, autojump_clock: MockClock, subject: str
+) -> None:
+    """Whether it has ended is unknown, and if it has meanwhile, the lists may have it behind a page of newer ones."""
+    push(desk, "orders", old(state="canceling"))
+    push(desk, "orders-algo", algo(1) | {"state": "canceling"})
+    ended = {"state": "canceled", "uTime": str(now_ms() - 60_000)}
+    exchange = Exchange({"trade/order": [old() | ended], "trade/order-algo": [algo(1) | ended]})
+    assert await pull(exchange, desk, subject) == Pulled()
+    table = "orders" if subject == "orders" else "algo_orders"
+    assert desk.rows(f"SELECT state FROM {table}") == [("canceled",)]
+
+
 async def test_an_order_whose_look_up_is_rejected_keeps_no_gap_open(desk: Desk, autojump_clock: MockClock) -> None:
     push(desk, "orders", old() | {"instId": ""})
     pulled = await pull(Exchange({"trade/order": "50014"}), desk, "orders")
