@@ -3,7 +3,7 @@
 Rows as texts and integers; nothing is converted. The caller reads within ``Mirror.snapshot``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from okxsync.messages import MARKET
@@ -50,10 +50,15 @@ class PastGap(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """A transfer into an account, or with a minus out of it, and the price of its currency in USD."""
+    """A transfer into an account, or with a minus out of it, and the price of its currency in USD now.
 
+    ``at`` is in microseconds UTC.
+    """
+
+    at: int
     account: str
     amount: str
+    ccy: str
     usd: str | None
 
 
@@ -169,13 +174,14 @@ class Past:
         """Return account, time in microseconds and value of the last equity of each account."""
         return self._db.execute("SELECT account, as_of * 1000, total_eq FROM equity").fetchall()
 
-    def transfers(self, since: int) -> Sequence[Transfer]:
-        """Return the transfers since then between the trading account and other ones (OKX docs: bill type 1)."""
+    def transfers(self, begin: int, end: int) -> list[Transfer]:
+        """Return the transfers in [begin, end) between the trading account and other ones (OKX docs: bill type 1)."""
         sql = (
-            "SELECT bills.account, bills.bal_chg, balances.coin_usd_price FROM bills LEFT JOIN balances"
-            " ON balances.account = bills.account AND balances.ccy = bills.ccy WHERE bills.type = '1' AND bills.ts >= ?"
+            "SELECT bills.ts * 1000, bills.account, bills.bal_chg, bills.ccy, balances.coin_usd_price"
+            " FROM bills LEFT JOIN balances ON balances.account = bills.account AND balances.ccy = bills.ccy"
+            " WHERE bills.type = '1' AND bills.ts >= ? AND bills.ts < ? ORDER BY bills.ts"
         )
-        return [Transfer(*row) for row in self._db.execute(sql, [_milliseconds(since)])]
+        return [Transfer(*row) for row in self._db.execute(sql, (_milliseconds(begin), _milliseconds(end)))]
 
 
 def _milliseconds(us: int) -> int:

@@ -14,9 +14,10 @@ clock. Every answer has ``now``, the moment that it shows.
                                           account, side, px, sz, source]], "more", "holes": [[from, until, state]]}:
                                           ``since`` is the first minute that is known, holes are of the mark price
     equity      from, until, width        {"step", "points": [[at, known, accounts, held, missing]], "breaks": [at],
-                [, acct]                  "since", "never"}: see ``pictures.Point``. Between a point and a later one
-                                          there is a break if nobody was known in some minute of that time; never is
-                                          the number of accounts without any equity
+                [, acct]                  "since", "never", "transfers": [[at, account, amount, ccy]]}: see
+                                          ``pictures.Point``. Between a point and a later one there is a break if
+                                          nobody was known in some minute of that time; never is the number of
+                                          accounts without any equity
     accounts    day, width                {"cols", "rows"}: for each account its equity at the begin of the day, net
                                           transfers since then in USD, and its coverage in the last 24 hours
 
@@ -49,6 +50,7 @@ WIDEST: Final = 4096
 LONGEST_NAME: Final = 200
 GAPS: Final = 1000
 FILLS: Final = 5000
+TRANSFERS: Final = 1000
 POINT_PIXELS: Final = 4
 """Pixels for each point of the equity: each costs a read of all accounts."""
 LATE: Final = 15 * SECOND
@@ -212,6 +214,7 @@ def _equity(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     rows = [(at, past.equity_at(at)) for at in sampled]
     current = past.last_equity()
     since = past.equity_since()
+    transfers = past.transfers(window.begin, window.end)
     accounts = frozenset(one.name for one in moment.screen.accounts() if matches(one.name, pattern))
 
     def finish() -> dict[str, Any]:
@@ -222,6 +225,7 @@ def _equity(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
             "points": pictures.equity(rows, accounts, last),
             "breaks": breaks(minutes, moment.now),
             "since": since,
+            "transfers": [[*one[:4]] for one in transfers if one.account in accounts][-TRANSFERS:],
             "never": len(accounts - {name for name, _, _ in current}),
         }
 
@@ -255,7 +259,7 @@ def _accounts(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     window = Window(moment.now - DAY, moment.now, asked.integer("width", 1, 100), moment.now)
     past = moment.past
     began = {name: value for name, _, value in past.equity_between(day - DAY_BEGINS_WITHIN, day)}
-    transfers = past.transfers(day)
+    transfers = past.transfers(day, moment.now + MINUTE)  # the exchange's clock may be ahead
     channels, gaps = past.channels(), past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
 

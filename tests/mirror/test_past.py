@@ -51,7 +51,7 @@ def plans(desk: Desk, read: Callable[[Past], Any]) -> str:
         (lambda past: past.minutes(NOW - DAY, NOW), "SEARCH equity_history USING PRIMARY KEY (at>?"),
         (lambda past: past.equity_at(NOW), "equity_history USING PRIMARY KEY (at=?"),
         (lambda past: past.equity_between(NOW - DAY, NOW), "equity_history USING PRIMARY KEY (at>?"),
-        (lambda past: past.transfers(NOW), "bills USING INDEX bills_transfers (ts>?)"),
+        (lambda past: past.transfers(NOW, NOW + DAY), "bills USING INDEX bills_transfers (ts>?"),
     ],
 )
 def test_a_question_about_the_past_has_an_index(desk: Desk, read: Callable[[Past], Any], index: str) -> None:

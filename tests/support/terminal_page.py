@@ -200,7 +200,7 @@ class ScriptedServer:
 
     def _no_past(self, kind: str, given: dict[str, str]) -> dict[str, Any]:
         """Answer as from a database without a past."""
-        lists = "cols rows states accounts candles fills holes points breaks".split()
+        lists = "cols rows states accounts candles fills holes points breaks transfers".split()
         nothing = dict.fromkeys(lists, ()) | {"since": None, "more": False, "never": 0, "step": 60_000_000}
         return {"json": {"now": self.now, **nothing}}
 

@@ -179,6 +179,8 @@ def test_the_day_of_an_account(desk: Desk) -> None:
             " VALUES ('alpha', ?, ?, ?, ?, ?, 1)",
             (str(number), kind, ts, change, ccy),
         )
+    shown = picture(desk, "equity", **hour())["transfers"]
+    assert shown == [[NOW, "alpha", "9", "BTC"], [NOW + 31 * MINUTE, "alpha", "4", "BTC"]]
     answer = picture(desk, "accounts", day=day, width=24)
     row = dict(zip(answer["cols"], answer["rows"][0], strict=True))
     assert (row["account"], row["began"], row["transfers"]) == ("alpha", "129", "10.0")

@@ -15,6 +15,8 @@ const HEAD = 20;
 const AXIS = 90;
 const EXPOSURE = 380;
 const ROW = 18;
+const TICK = 10;
+const NEAR = 4;
 
 export class Equity extends Picture {
   constructor(model, range, on) {
@@ -97,6 +99,8 @@ export class Equity extends Picture {
     context.rect(0, HEAD, width, height);
     context.clip();
     for (const part of connected(answer)) this.drawPart(context, answer, part, both, yOf);
+    context.fillStyle = COLOURS.text;
+    for (const [at] of answer.transfers) context.fillRect(this.xOf(at) - 0.5, this.height - TICK, 1.5, TICK);
     context.restore();
   }
 
@@ -207,12 +211,15 @@ export class Equity extends Picture {
     const { answer } = this;
     if (x > answer.width || !answer.points.length) return null;
     const at = this.timeAt(x);
+    const moved = answer.transfers
+      .filter((one) => Math.abs(this.xOf(one[0]) - x) <= NEAR)
+      .map(([when, account, amount, ccy]) => `${full(when)}: transfer of ${amount} ${ccy}, ${account}`);
     const [time, known, count, held, missing] = answer.points.reduce((best, point) =>
       Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best,
     );
-    if (Math.abs(time - at) > 2 * answer.step) return [`${full(at)}: nobody was known`];
+    if (Math.abs(time - at) > 2 * answer.step) return [`${full(at)}: nobody was known`, ...moved];
     const others = missing ? [`${missing} unknown then; they had ${show(held, CENTS)} USD when last known`] : [];
-    return [`${full(time)}, steps of ${age(answer.step)}`, `${show(known, CENTS)} USD of ${count} accounts`, ...others];
+    return [`${full(time)}, steps of ${age(answer.step)}`, `${show(known, CENTS)} USD of ${count} accounts`, ...others, ...moved];
   }
 }
 
