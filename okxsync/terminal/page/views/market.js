@@ -41,7 +41,7 @@ export class Market extends Picture {
   }
 
   /** The instrument of the filter, else the one with the most open orders and positions. */
-  chosen() {
+  instrument() {
     const named = /(?:^|\s)inst:"?([^\s"*,]+)/.exec(this.filterText)?.[1];
     if (named) return named;
     const counts = new Map();
@@ -56,7 +56,7 @@ export class Market extends Picture {
   }
 
   refresh() {
-    const inst = this.chosen();
+    const inst = this.instrument();
     if (inst !== this.inst) {
       this.inst = inst;
       this.answer = null;
