@@ -56,7 +56,8 @@ class _Connection:
             return False
 
     async def close(self) -> None:
-        await trio.aclose_forcefully(self.stream)
+        with trio.CancelScope(shield=True):  # it waits for nothing, and the next one must be closed too
+            await trio.aclose_forcefully(self.stream)
 
 
 class Reply(httpx.AsyncByteStream):

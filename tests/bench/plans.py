@@ -245,6 +245,8 @@ async def _run(folder: Path, *arguments: str) -> str:
 
 
 def _p50_p99(ages: list[float]) -> str:
+    if len(ages) < 2:
+        return "none seen"  # the machine was so busy that the source had ended before the plan began
     parts = statistics.quantiles(ages, n=100)
     return f"{parts[49]:.0f} / {parts[98]:.0f}"
 

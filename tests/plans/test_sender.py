@@ -1,8 +1,10 @@
 """A request is sent once or not at all, over real sockets."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,10 +13,12 @@ from trio.testing import MockClock
 from okxsync.config.settings import AccountSettings, load
 from okxsync.okx.signing import sign_rest
 from okxsync.plans.halt import HaltFile
+from okxsync.plans.previewer import WARM_S, Previewer
 from okxsync.plans.replies import Judgement, Verdict
 from okxsync.plans.sender import PLACE, Sender, Trade, open_sending_connections
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
+from tests.plans.cases import plan
 from tests.support.replay import Replay, until, write_config
 from tests.support.replies import serve_reply
 
@@ -152,3 +156,42 @@ def test_the_halt_file_halts(tmp_path: Path) -> None:
     for _ in range(2):
         halt.remove()
     assert not halt.exists()
+
+
+async def test_the_connections_of_a_plan_are_opened_before_its_orders(tmp_path: Path) -> None:
+    opened = requests = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal opened, requests
+        opened += 1
+        while await stream.receive_some():
+            requests += 1
+            await stream.send_all(http(PLACED))
+
+    async with trio.open_nursery() as nursery, open_sending_connections() as connections, open_http() as client:
+        [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        account = account_at(tmp_path, listener.socket.getsockname()[1])
+        sender, clock = Sender(connections, 200), SiteClock(client, account.site.rest)
+        await sender.warm([account] * 3)
+        await until(lambda: opened == 3)
+        async with trio.open_nursery() as orders:
+            for _ in range(3):
+                orders.start_soon(sender.send, account, clock, ORDER)
+        assert (opened, requests) == (3, 3)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_the_connections_stay_open_while_a_preview_may_be_approved(autojump_clock: MockClock) -> None:
+    warmed: list[float] = []
+
+    async def warm(accounts: Sequence[AccountSettings]) -> None:
+        warmed.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nothing: Any = None
+        previewer = Previewer(nothing, nothing, nothing, warm, nothing, nothing, nursery)
+        began = trio.current_time()
+        await previewer._keep_warm(plan(), [])
+        assert trio.current_time() - began == plan().valid_for
+    assert warmed[:3] == [began, began + WARM_S, began + 2 * WARM_S]
+    assert warmed[-1] >= began + plan().valid_for - WARM_S
