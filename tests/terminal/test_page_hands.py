@@ -327,7 +327,7 @@ def test_rows_are_selected_summed_and_copied_as_cells_of_a_spreadsheet(server: S
     page.reload()
     expect(chosen).to_have_count(2)
     expect(page.locator("[role=row][aria-selected=true]:visible")).to_have_count(2)
-    press(page, "Y")
+    press(page, "Shift+Y")
 
     def copied() -> list[str]:
         text: str = page.evaluate("() => navigator.clipboard.readText()")
