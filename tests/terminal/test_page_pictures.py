@@ -158,3 +158,12 @@ def test_the_day_of_an_account_is_without_its_transfers(server: ScriptedServer, 
     expect(cell("beta", 4)).to_have_text("-")  # its equity at the begin of the day is not known
     expect(cell("beta", 5)).to_have_text("-")
     expect(cell("alpha", 14)).to_contain_text("\u2588")
+
+
+def test_a_narrow_page_is_no_wider_than_its_window(server: ScriptedServer, desk: Desk) -> None:
+    serve(server, desk)
+    server.page.set_viewport_size({"width": 390, "height": 800})
+    for view in ("coverage", "market?inst=X-Y", "equity"):
+        page = server.open(f"#{view}")
+        drawn(page)
+        expect(page.locator("body")).to_have_js_property("scrollWidth", 390)

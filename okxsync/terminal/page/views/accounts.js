@@ -89,7 +89,7 @@ export function accountsView(model, days) {
     hanging("account", number("equity", "equity USD", 116, field("equity"), { format: () => CENTS })),
     hanging("account", { ...gain("day", "day", 100, day, () => CENTS), absent, note: dayNote }),
     hanging("account", {
-      ...percent("day_percent", "day %", 66, dayPercent, { absent, note: dayNote, format: () => ({ gain: true, cut: 2, fill: 2 }) }),
+      ...percent("day_percent", "day %", 84, dayPercent, { absent, note: dayNote, format: () => ({ gain: true, cut: 2, fill: 2 }) }),
       tone: gain("", "", 0, dayPercent, () => ({})).tone,
     }),
     hanging("account", { ...gain("upl", "uPnL", 104, field("upl"), () => CENTS), note: derived("upl", "currencies") }),

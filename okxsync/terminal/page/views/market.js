@@ -15,6 +15,7 @@ const HEAD = 20;
 const AXIS = 78;
 const LADDER = 220;
 const BAR = 54;
+const NARROW = 700; // there is no room for the ladder: Enter leads to the orders
 const NEAR = 5;
 const LISTED = 6;
 
@@ -37,7 +38,7 @@ export class Market extends Picture {
   }
 
   plotWidth() {
-    return Math.max(1, Math.floor(this.width - AXIS - LADDER));
+    return Math.max(1, Math.floor(this.width - AXIS - (this.width > NARROW ? LADDER : 0)));
   }
 
   /** The instrument of the filter, else the one with the most open orders and positions. */
@@ -167,7 +168,7 @@ export class Market extends Picture {
     this.drawLine(context, Number(mark?.px || NaN), width, mark?.state === "live" ? COLOURS.text : "#7d8893", [], "");
     this.drawFills(context, answer);
     context.restore();
-    this.drawLadder(context, rungs, width + AXIS);
+    if (this.width > NARROW) this.drawLadder(context, rungs, width + AXIS);
   }
 
   nothing({ since }) {
@@ -266,7 +267,7 @@ export class Market extends Picture {
     const beyond = rungs.filter(({ price }) => this.yOf(Number(price)) < HEAD || this.yOf(Number(price)) > this.height);
     if (!beyond.length) return;
     context.fillStyle = COLOURS.dim;
-    context.fillText(`${beyond.length} prices outside`, left, this.height - 8);
+    context.fillText(`${beyond.length} prices outside`, left + BAR + 60, HEAD / 2);
   }
 
   tipAt({ x }) {
