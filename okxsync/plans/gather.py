@@ -13,7 +13,6 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import httpx
 import msgspec
 import trio
 from msgspec.structs import replace
@@ -29,7 +28,7 @@ from okxsync.plans.prices import Quotes
 from okxsync.plans.reasons import Reason
 from okxsync.rest.client import AccountClient, Client, MarketClient, RestError
 from okxsync.rest.clients import Clients
-from okxsync.rest.http import UNREADABLE
+from okxsync.rest.http import UNREADABLE, Http
 from okxsync.runtime import clock
 
 log = logging.getLogger("okxsync.plans")
@@ -63,7 +62,7 @@ class Gatherer:
         http: Shared with the accounts' clients.
     """
 
-    def __init__(self, http: httpx.AsyncClient, clients: Clients) -> None:
+    def __init__(self, http: Http, clients: Clients) -> None:
         self._http = http
         self._clients = clients
         self._limit = trio.CapacityLimiter(AT_ONCE)

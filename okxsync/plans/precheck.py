@@ -19,7 +19,7 @@ from okxsync.plans.facts import decimal_of
 from okxsync.plans.replies import Verdict, judge_repeatable
 from okxsync.rest.client import SignedBy
 from okxsync.rest.clock import SiteClock
-from okxsync.rest.http import UNREADABLE, read_reply
+from okxsync.rest.http import UNREADABLE, Http, post
 from okxsync.runtime.rate_limiter import RateLimiter
 
 PATH: Final = "trade/order-precheck"
@@ -42,7 +42,7 @@ class Prechecks:
         clock_of: The clock of an account's site.
     """
 
-    def __init__(self, http: httpx.AsyncClient, clock_of: Callable[[AccountSettings], SiteClock]) -> None:
+    def __init__(self, http: Http, clock_of: Callable[[AccountSettings], SiteClock]) -> None:
         self._http = http
         self._clock_of = clock_of
         self._limiters: dict[str, RateLimiter] = {}
@@ -77,16 +77,10 @@ class Prechecks:
 
     async def _ask(self, account: AccountSettings, child: Child) -> str:
         limiter = self._limiters.setdefault(account.name, RateLimiter(Slots(LIMIT.calls, LIMIT.window_s)))
-        request = self._http.stream(
-            "POST",
-            f"{account.site.rest}/api/v5/{PATH}",
-            content=child.body.encode(),
-            headers={"content-type": "application/json"},
-            auth=SignedBy(account, self._clock_of(account)),
-        )
+        url, auth = f"{account.site.rest}/api/v5/{PATH}", SignedBy(account, self._clock_of(account))
         try:
             async with limiter.acquire(1):
-                status, body = await read_reply(request)
+                status, body = await post(self._http, url, child.body.encode(), auth)
         except (httpx.HTTPError, OSError, ValueError, ConfigError) as error:  # its text may contain a header
             return f"no answer ({type(error).__name__})"
         return summary(body, status)

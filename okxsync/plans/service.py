@@ -8,7 +8,6 @@ requests -> answering -> previewer: a preview is stored
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import httpx
 import trio
 
 from okxsync.config.location import Location
@@ -27,6 +26,7 @@ from okxsync.plans.requests import Requests
 from okxsync.plans.sender import Sender, open_sending_connections
 from okxsync.reconcile.held import Reads
 from okxsync.rest.clients import Clients
+from okxsync.rest.http import Http
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import keep_running
 from okxsync.store.engines import Reader
@@ -48,7 +48,7 @@ class PlanService:
         settings: Settings,
         database: Location,
         clients: Clients,
-        http: httpx.AsyncClient,
+        http: Http,
         blocked: Callable[[str], str | None],
         send: Outbox,
         receipts: Receipts,

@@ -39,6 +39,7 @@ _NOT_IN_DEMO: Final = "50038"
 """Demo trading has no deposits and withdrawals (OKX docs: overview-demo-trading-services)."""
 UNFINISHED_MS: Final = 7 * endpoints.DAY_MS
 """A deposit or withdrawal that is not stored may take so long. One that is stored is followed however long it takes."""
+_FILLS: Final = (endpoints.FILLS, endpoints.FILLS_ARCHIVE)
 ALGO_CHANNELS: Final = ("orders-algo", "algo-advance")
 _NO_SUCH_ORDER: Final = ("51603", "51001")
 AGAIN_S: Final = 2.0
@@ -219,7 +220,9 @@ class Puller:
         return 0 if endpoint is endpoints.ORDERS or is_deep else window.since_ms
 
     async def _fills(self, window: Window) -> None:
-        types = await self._held.read(Held.inst_types)
+        reads_archive = endpoints.FILLS_ARCHIVE in (endpoint for endpoint, _ in self._lists(*_FILLS, window))
+        # The recent list has all types at once, and is fetched often.
+        types = await self._held.read(Held.inst_types) if reads_archive else set[str]()
 
         def take(row: Row) -> None:
             types.add(_text(row, "instType"))
@@ -230,7 +233,7 @@ class Puller:
                 if belongs_to_order(ord_id, _text(row, "subType")):
                     self._listed.expected.add(ord_id)
 
-        await self._sweep_lists(endpoints.FILLS, endpoints.FILLS_ARCHIVE, window, take, types)
+        await self._sweep_lists(*_FILLS, window, take, types)
 
     async def _algo_orders(self, window: Window) -> None:
         stored, not_found, types, is_mirrored = await self._held.read(

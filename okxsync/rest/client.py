@@ -1,13 +1,12 @@
 """Signed requests to OKX's REST API (OKX docs: overview-rest-authentication).
 
-An ``httpx.Auth`` signs the finished request, so the signature covers the bytes that are sent; each attempt is signed
-anew. Replies are untrusted: anything but the expected JSON is a ``RestError``, and so is code 0 with an HTTP status
-other than 200.
+The signature covers the bytes that are sent; each attempt is signed anew. Replies are untrusted: anything but the
+expected JSON is a ``RestError``, and so is code 0 with an HTTP status other than 200.
 """
 
 import itertools
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,7 +24,7 @@ from okxsync.okx.rate_limits import Slots
 from okxsync.okx.signing import sign_rest
 from okxsync.okx.sites import Site
 from okxsync.rest.clock import SiteClock
-from okxsync.rest.http import UNREADABLE, fetch
+from okxsync.rest.http import UNREADABLE, Auth, Http, fetch
 from okxsync.runtime.backoff import BackOff
 from okxsync.runtime.rate_limiter import RateLimiter
 from okxsync.runtime.text import sanitize
@@ -60,18 +59,15 @@ class _RestReply(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class SignedBy(httpx.Auth):
-    """Signs request target and body as they are sent."""
+class SignedBy:
+    """Signs the requests of an account; see ``rest.http.Auth``."""
 
     def __init__(self, account: AccountSettings, clock: SiteClock) -> None:
         self._account = account
         self._clock = clock
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        await request.aread()
-        target = request.url.raw_path
-        request.headers.update(await signed(self._account, self._clock, request.method, target, request.content))
-        yield request
+    async def headers(self, method: str, target: bytes, content: bytes) -> dict[str, str]:
+        return await signed(self._account, self._clock, method, target, content)
 
 
 async def signed(account: AccountSettings, clock: SiteClock, method: str, target: bytes, body: bytes) -> dict[str, str]:
@@ -92,16 +88,14 @@ async def signed(account: AccountSettings, clock: SiteClock, method: str, target
     return headers | {"x-simulated-trading": "1"} if account.demo else headers
 
 
-class Unsigned(httpx.Auth):
+class Unsigned:
     """Leaves public requests without a key; demo trading has instruments of its own."""
 
     def __init__(self, *, demo: bool) -> None:
-        self._demo = demo
+        self._headers = {"x-simulated-trading": "1"} if demo else {}
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        if self._demo:
-            request.headers["x-simulated-trading"] = "1"
-        yield request
+    async def headers(self, method: str, target: bytes, content: bytes) -> dict[str, str]:
+        return self._headers
 
 
 class Client:
@@ -113,11 +107,11 @@ class Client:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: Http,
         name: str,
         site: Site,
         clock: SiteClock,
-        auth: httpx.Auth,
+        auth: Auth,
         *,
         attempts: int = ATTEMPTS,
     ) -> None:
@@ -169,7 +163,7 @@ class Client:
         try:
             async with self._limiter_of(path).acquire(priority):
                 with trio.fail_after(ATTEMPT_S):
-                    status, body = await fetch(self._http, url, dict(params or {}), self._auth)
+                    status, body = await fetch(self._http, url, params, self._auth)
         except trio.TooSlowError:
             raise RestError(f"{path}: no answer within {ATTEMPT_S:.0f} s", Action.RETRY) from None
         except (httpx.LocalProtocolError, UnicodeError) as error:  # its text may contain a header, and so a secret
@@ -206,14 +200,12 @@ class Client:
 class AccountClient(Client):
     """The client of one account: OKX counts private calls per user id."""
 
-    def __init__(
-        self, http: httpx.AsyncClient, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS
-    ) -> None:
+    def __init__(self, http: Http, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS) -> None:
         super().__init__(http, account.name, account.site, clock, SignedBy(account, clock), attempts=attempts)
 
 
 class MarketClient(Client):
     """The client of the public data of one exchange: OKX counts these calls per IP."""
 
-    def __init__(self, http: httpx.AsyncClient, market: MarketSettings, clock: SiteClock) -> None:
+    def __init__(self, http: Http, market: MarketSettings, clock: SiteClock) -> None:
         super().__init__(http, MARKET, market.site, clock, Unsigned(demo=market.demo))

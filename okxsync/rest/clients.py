@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Final
 
-import httpx
 import trio
 
 from okxsync.config.settings import AccountSettings, MarketSettings
 from okxsync.okx.sites import Site
 from okxsync.rest.client import AccountClient, MarketClient
 from okxsync.rest.clock import FRESH_S, SiteClock
+from okxsync.rest.http import Http
 from okxsync.runtime import clock
 
 UNSURE_US: Final = 250_000
@@ -25,9 +25,7 @@ class Clients:
         market: For public data, which needs no key; None if there is no public connection.
     """
 
-    def __init__(
-        self, http: httpx.AsyncClient, accounts: Iterable[AccountSettings], market: MarketSettings | None = None
-    ) -> None:
+    def __init__(self, http: Http, accounts: Iterable[AccountSettings], market: MarketSettings | None = None) -> None:
         self._http = http
         self._clocks: dict[str, SiteClock] = {}
         self._accounts: dict[str, AccountSettings] = {}

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import trio
 
-from okxsync.rest.http import UNREADABLE, fetch
+from okxsync.rest.http import UNREADABLE, Http, fetch
 from okxsync.runtime import clock
 from okxsync.runtime.clock import steady_s
 
@@ -38,7 +38,7 @@ class _TimeReply(msgspec.Struct):
 class SiteClock:
     """The clock of one site, shared by everything that connects there."""
 
-    def __init__(self, client: httpx.AsyncClient, rest: str) -> None:
+    def __init__(self, client: Http, rest: str) -> None:
         self._client = client
         self._url = f"{rest}/api/v5/public/time"
         self._lock = trio.Lock()

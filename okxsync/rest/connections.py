@@ -60,7 +60,7 @@ class _Connection:
             await trio.aclose_forcefully(self.stream)
 
 
-class Reply(httpx.AsyncByteStream):
+class Reply:
     """The reply to one request: status and headers are known, the body is read from the connection.
 
     Args:
@@ -99,7 +99,7 @@ class Reply(httpx.AsyncByteStream):
             end(self._connection)
 
 
-class Connections(httpx.AsyncBaseTransport):
+class Connections(trio.abc.AsyncResource):
     """At most ``at_once`` connections to all hosts together; more requests wait in order of arrival.
 
     Args:
@@ -147,13 +147,6 @@ class Connections(httpx.AsyncBaseTransport):
                 await connection.close()
             raise
         return Reply(connection, event, lambda one: self._ended(origin, one))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request of httpx."""
-        with protocol_errors():
-            head = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
-        reply = await self.request(Origin.of(request.url), head, await request.aread())
-        return httpx.Response(reply.status, headers=reply.headers, stream=reply)
 
     async def warm(self, origin: Origin, count: int) -> None:
         """Have this many connections ready, as far as there is room: TCP and TLS cost more time than a request.

@@ -20,6 +20,7 @@ from okxsync.rest.clock import SiteClock
 from okxsync.rest.pages import read_page
 from okxsync.runtime.text import CONTROL_ESCAPES, sanitize
 from okxsync.sandbox.faults.script import read_script
+from tests.support.mock_http import MockHttp
 
 CONFIG = """
 database = "okxsync.db"
@@ -180,19 +181,18 @@ class Parts(httpx.AsyncByteStream):
 @given(REPLIES, st.sampled_from([200, 401, 403, 429, 500, 502, 503]))
 def test_a_reply_is_rows_or_a_reported_error(body: bytes, status: int) -> None:
     async def ask() -> None:
-        transport = httpx.MockTransport(lambda request: httpx.Response(status, stream=Parts(body)))
-        async with httpx.AsyncClient(transport=transport) as http:
-            site = Site("http://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1")
-            key, secret, passphrase = (Secret(text, Path()) for text in ("key", "canary-secret", "canary-passphrase"))
-            account = AccountSettings("alpha", "sandbox", site, True, key, secret, passphrase, (), True)
-            clock = SiteClock(http, site.rest)
-            await clock.measure()
-            message = ""
-            try:
-                await read_page(AccountClient(http, account, clock), "account/positions", {})
-            except RestError as error:
-                message = str(error)
-            assert "canary" not in message
-            assert "\n" not in message
+        http = MockHttp(lambda request: httpx.Response(status, stream=Parts(body)))
+        site = Site("http://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1", "ws://127.0.0.1:1")
+        key, secret, passphrase = (Secret(text, Path()) for text in ("key", "canary-secret", "canary-passphrase"))
+        account = AccountSettings("alpha", "sandbox", site, True, key, secret, passphrase, (), True)
+        clock = SiteClock(http, site.rest)
+        await clock.measure()
+        message = ""
+        try:
+            await read_page(AccountClient(http, account, clock), "account/positions", {})
+        except RestError as error:
+            message = str(error)
+        assert "canary" not in message
+        assert "\n" not in message
 
     trio.run(ask, clock=MockClock(autojump_threshold=0))

@@ -31,6 +31,7 @@ from okxsync.store.engines import Reader
 from tests.plans.cases import BTC, NOW, PLAN_ID, account, plan, preview
 from tests.support.desk import Desk
 from tests.support.live_accounts import virtual_time
+from tests.support.mock_http import MockHttp
 from tests.support.replay import Replay, write_config
 from tests.support.replies import reply
 
@@ -90,15 +91,13 @@ async def checking(
     running = {PLAN_ID: Running(of, list(found.children), NOW + 60_000, {}, resumed=False)}
     desk = Desk(folder / "okxsync.db")
     reader = CountingReader(desk.path)
-    async with httpx.AsyncClient(transport=exchange) as http:
-        clients = Clients(http, settings.accounts)
-        gatherer = Gatherer(http, clients)
-        halt = HaltFile(desk.path)
-        reads = CountingReads(reader)
-        facts = CurrentFacts(
-            settings, desk.path, clients, gatherer, reader, reads, halt, lambda name: "another's", running
-        )
-        yield Checker(facts, gatherer, running), facts, reader, found
+    http = MockHttp(exchange)
+    clients = Clients(http, settings.accounts)
+    gatherer = Gatherer(http, clients)
+    halt = HaltFile(desk.path)
+    reads = CountingReads(reader)
+    facts = CurrentFacts(settings, desk.path, clients, gatherer, reader, reads, halt, lambda name: "another's", running)
+    yield Checker(facts, gatherer, running), facts, reader, found
     reader.close()
     desk.database.close()
 
@@ -174,7 +173,8 @@ async def test_the_prices_of_a_preview_are_kept_fresh_while_it_may_be_approved(
 ) -> None:
     settings = settings_of(tmp_path, ["a0", "a1"])
     of = plan(more="")
-    async with httpx.AsyncClient(transport=exchange) as http, trio.open_nursery() as nursery:
+    http = MockHttp(exchange)
+    async with trio.open_nursery() as nursery:
         gatherer = Gatherer(http, Clients(http, settings.accounts))
         await gatherer.quotes(of, settings.accounts)
         nursery.start_soon(gatherer.follow_quotes, of, settings.accounts)

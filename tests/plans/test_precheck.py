@@ -10,6 +10,7 @@ from okxsync.rest.clock import SiteClock
 from tests.plans.cases import account, plan, preview
 from tests.support.accounts import SITE
 from tests.support.accounts import account as settings
+from tests.support.mock_http import MockHttp
 from tests.support.replies import reply
 
 ROW = {"adjEq": "100", "adjEqChg": "-0.5", "imr": "3", "imrChg": "2.25", "mmr": "", "mmrChg": "1"}
@@ -40,11 +41,11 @@ async def test_each_order_of_the_modes_that_have_it_is_checked_and_stays_as_it_i
         return reply({"code": "0", "msg": "", "data": [ROW]})
 
     of = preview(plan(), account("alpha"), account("beta", mode="3"), account("gamma", mode="4", live=False))
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        clock = SiteClock(http, SITE.rest)
-        accounts = {name: settings(name) for name in ("alpha", "beta", "gamma")}
-        modes = {"alpha": "2", "beta": "3", "gamma": "4"}
-        found = await Prechecks(http, lambda _: clock).ask(of.children, accounts, modes)
+    http = MockHttp(answer)
+    clock = SiteClock(http, SITE.rest)
+    accounts = {name: settings(name) for name in ("alpha", "beta", "gamma")}
+    modes = {"alpha": "2", "beta": "3", "gamma": "4"}
+    found = await Prechecks(http, lambda _: clock).ask(of.children, accounts, modes)
     (body,) = [one.body for one in of.children if one.account == "beta"]
     assert asked == [("POST", "/api/v5/trade/order-precheck", body)]
     assert [one.facts.warnings for one in found] == [(), ("OKX's check: adjEq 99.5, imr 5.25 after the order",), ()]

@@ -25,6 +25,7 @@ from okxsync.store.database import StoreError
 from tests.support.accounts import SITE, channels
 from tests.support.desk import NOW, Desk, phase
 from tests.support.live_accounts import virtual_time
+from tests.support.mock_http import MockHttp
 from tests.support.outbox import queue, queued
 from tests.support.replay import until, write_config
 from tests.support.replies import reply
@@ -41,7 +42,7 @@ class Market:
         self.rows: list[Row] = []
         self.requests: list[httpx.Request] = []
         self.fails = False
-        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        http = MockHttp(self._answer)
         settings = MarketSettings("peer", SITE, demo, channels("instruments"))
         self.client: MarketClient | None = MarketClient(http, settings, SiteClock(http, SITE.rest))
         self.send, self.receive = queue()

@@ -28,6 +28,7 @@ from okxsync.runtime import clock
 from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
 from tests.support.desk import phase
+from tests.support.mock_http import MockHttp
 from tests.support.outbox import queue, received
 from tests.support.replies import reply
 
@@ -54,7 +55,7 @@ class Office:
         self.database = folder / "okxsync.db"
         open_database(self.database).close()
         self.reads = Reads(self.database, threads=False)
-        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        http = MockHttp(self._answer)
         names = ("broken", "sound")
         self.client_of = {name: AccountClient(http, account(name), SiteClock(http, SITE.rest)) for name in names}.get
         self.asked: list[str] = []  # paths

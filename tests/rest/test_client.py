@@ -11,6 +11,7 @@ from okxsync.okx.codes import Action
 from okxsync.rest.client import AccountClient, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
+from tests.support.mock_http import MockHttp
 from tests.support.replay import Replay, write_config
 from tests.support.replies import reply, serve_reply
 from tests.support.scripted_rest import Exchange
@@ -64,10 +65,10 @@ async def test_a_rejected_signature_is_sent_twice(tmp_path: Path, autojump_clock
         return reply({"code": "50113", "msg": "Invalid Sign", "data": []})
 
     (account,) = load(write_config(tmp_path, Replay(1, {}).accounts_toml())).accounts
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        client = AccountClient(http, account, SiteClock(http, account.site.rest))
-        with pytest.raises(RestError, match="50113") as failed:
-            await client.get("account/positions")
+    http = MockHttp(answer)
+    client = AccountClient(http, account, SiteClock(http, account.site.rest))
+    with pytest.raises(RestError, match="50113") as failed:
+        await client.get("account/positions")
     assert failed.value.action is Action.GIVE_UP
     assert [path.rpartition("/")[2] for path in requests if "positions" in path] == ["positions"] * 2
 

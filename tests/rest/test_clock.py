@@ -11,15 +11,15 @@ from okxsync.rest.clients import Clients
 from okxsync.rest.clock import SiteClock
 from okxsync.runtime import clock as process_clock
 from tests.support.accounts import SITE, account
+from tests.support.mock_http import MockHttp
 from tests.support.replies import reply
 
 
 @pytest.mark.parametrize("ts", ["", "soon", "nan", "9" * 400])
 async def test_a_reply_without_a_valid_time_leaves_the_clock_unchanged(ts: str) -> None:
-    transport = httpx.MockTransport(lambda request: reply({"data": [{"ts": ts}]}))
-    async with httpx.AsyncClient(transport=transport) as http:
-        clock = SiteClock(http, "http://127.0.0.1:1")
-        await clock.measure()
+    http = MockHttp(lambda request: reply({"data": [{"ts": ts}]}))
+    clock = SiteClock(http, "http://127.0.0.1:1")
+    await clock.measure()
     assert not clock.measured
     assert abs(clock.now_s() - time.time()) < 1
 
@@ -31,9 +31,9 @@ async def test_the_process_s_clock_is_the_exchange_s_before_anything_connects(
     def answer(request: httpx.Request) -> httpx.Response:
         return reply({"data": [{"ts": str(round((time.time() + ahead_s) * 1000))}]})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        clients = Clients(http, [account("alpha")])
-        ahead = await clients.measure_clocks()
+    http = MockHttp(answer)
+    clients = Clients(http, [account("alpha")])
+    ahead = await clients.measure_clocks()
     assert abs(process_clock.now_us() / 1e6 - (time.time() + ahead_s)) < 0.1
     assert abs(ahead[SITE.rest]) < 0.1
 
@@ -44,10 +44,10 @@ async def test_one_wrong_answer_is_asked_again_and_corrected_for_signatures_too(
     def answer(request: httpx.Request) -> httpx.Response:
         return reply({"data": [{"ts": str(round((time.time() + (wrong_s.pop() if wrong_s else 0)) * 1000))}]})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        clients = Clients(http, [account("alpha")])
-        await clients.measure_clocks()
-        assert abs(clients.clock_of(SITE).now_s() - time.time()) < 0.1
+    http = MockHttp(answer)
+    clients = Clients(http, [account("alpha")])
+    await clients.measure_clocks()
+    assert abs(clients.clock_of(SITE).now_s() - time.time()) < 0.1
     assert abs(process_clock.now_us() / 1e6 - time.time()) < 0.1
 
 
@@ -65,8 +65,8 @@ async def test_a_slow_answer_is_followed_by_another_question(
         await trio.sleep(delays.pop(0))
         return reply({"data": [{"ts": str(round((start_s + trio.current_time()) * 1000))}]})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        await Clients(http, [account("alpha")]).measure_clocks()
+    http = MockHttp(answer)
+    await Clients(http, [account("alpha")]).measure_clocks()
     assert len(requests) == asked
     error_s = (process_clock.latest_us() - process_clock.earliest_us()) / 2e6
     assert (error_s < 0.25) is (asked < 3)
@@ -82,6 +82,6 @@ async def test_a_clock_that_is_off_is_settled_although_a_request_fails(autojump_
             return reply({"data": []})
         return reply({"data": [{"ts": str(round((time.time() - 7) * 1000))}]})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        await Clients(http, [account("alpha")]).measure_clocks()
+    http = MockHttp(answer)
+    await Clients(http, [account("alpha")]).measure_clocks()
     assert abs(process_clock.now_us() / 1e6 - (time.time() - 7)) < 0.5

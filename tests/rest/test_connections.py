@@ -2,7 +2,7 @@
 
 import cProfile
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import trio
 import trustme
 
 from okxsync.rest.connections import Connections, Origin
-from okxsync.rest.http import fetch
+from okxsync.rest.http import Http, fetch
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -80,13 +80,12 @@ async def server() -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def client(at_once: int, idle_s: float = 60.0) -> AsyncIterator[httpx.AsyncClient]:
-    transport = Connections(at_once, idle_s)
-    async with httpx.AsyncClient(timeout=None, transport=transport) as http:
-        yield http
+async def client(at_once: int, idle_s: float = 60.0) -> AsyncIterator[Http]:
+    async with Connections(at_once, idle_s) as connections:
+        yield Http(connections)
 
 
-async def at_the_same_time(http: httpx.AsyncClient, server: Server, count: int) -> None:
+async def at_the_same_time(http: Http, server: Server, count: int) -> None:
     """Send some requests, of which the first is answered when the last has arrived."""
     server.answers, wanted = trio.Event(), server.requests + count
     async with trio.open_nursery() as nursery:
@@ -162,8 +161,8 @@ async def test_idle_connections_are_closed(server: Server) -> None:
 async def test_a_program_that_is_cancelled_closes_all_its_idle_connections(server: Server) -> None:
     transport = Connections(10, 60.0)
     with trio.CancelScope() as program:
-        async with httpx.AsyncClient(timeout=None, transport=transport) as http:
-            await at_the_same_time(http, server, 3)
+        async with transport:
+            await at_the_same_time(Http(transport), server, 3)
             program.cancel()
     await server.wait(lambda: server.open == 0)
     assert transport
@@ -187,7 +186,8 @@ async def test_a_request_that_is_forbidden_at_the_last_moment_sends_nothing_and_
 
 async def test_connections_are_opened_before_they_are_needed(server: Server) -> None:
     origin = Origin.of(httpx.URL(server.url))
-    async with Connections(3, 60.0) as transport, httpx.AsyncClient(timeout=None, transport=transport) as http:
+    async with Connections(3, 60.0) as transport:
+        http = Http(transport)
         await transport.warm(origin, 2)
         await server.wait(lambda: server.open == 2)
         await transport.warm(origin, 2)
@@ -201,7 +201,8 @@ async def test_connections_are_opened_before_they_are_needed(server: Server) -> 
 
 async def test_connections_that_the_server_has_closed_are_opened_again(server: Server) -> None:
     origin = Origin.of(httpx.URL(server.url))
-    async with Connections(2, 60.0) as transport, httpx.AsyncClient(timeout=None, transport=transport) as http:
+    async with Connections(2, 60.0) as transport:
+        http = Http(transport)
         await transport.warm(origin, 2)
         await server.wait(lambda: server.open == 2)
         server.close_all()
@@ -266,3 +267,14 @@ async def test_what_a_request_costs_does_not_depend_on_how_many_connections_ther
             return sum(one.callcount for one in profile.getstats())
 
     assert await calls(60) < 1.5 * await calls(2)
+
+
+async def test_a_request_costs_half_of_one_through_httpx(server: Server) -> None:
+    async def calls(get: Callable[[], Awaitable[object]]) -> int:
+        await get()
+        with cProfile.Profile() as profile:
+            await get()
+        return sum(one.callcount for one in profile.getstats())
+
+    async with client(1) as ours, httpx.AsyncClient() as theirs:
+        assert await calls(lambda: fetch(ours, server.url)) < await calls(lambda: theirs.get(server.url)) / 2

@@ -7,7 +7,7 @@ import httpx
 import pytest
 import trio
 
-from okxsync.rest.http import MAX_REPLY_BYTES, fetch, open_http
+from okxsync.rest.http import MAX_REPLY_BYTES, fetch, open_http, post
 from tests.support.replies import serve_reply
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -82,3 +82,32 @@ async def test_neither_cookies_nor_the_environment_change_a_request(monkeypatch:
     for request in received:
         assert b"accept-encoding: gzip\r\n" in request.lower()
         assert b"cookie" not in request.lower()
+
+
+async def test_an_invalid_header_is_an_error_that_says_so() -> None:
+    class Auth:
+        async def headers(self, method: str, target: bytes, content: bytes) -> dict[str, str]:
+            return {"OK-ACCESS-PASSPHRASE": "canary\n"}
+
+    async with serve_reply(HEAD + b"content-length: 2\r\n\r\n{}") as url, open_http() as http:
+        with pytest.raises(httpx.LocalProtocolError):
+            await fetch(http, url, auth=Auth())
+
+
+async def test_what_is_signed_is_what_is_sent() -> None:
+    signed: list[tuple[str, bytes, bytes]] = []
+    received: list[bytes] = []
+
+    class Auth:
+        async def headers(self, method: str, target: bytes, content: bytes) -> dict[str, str]:
+            signed.append((method, target, content))
+            return {"OK-ACCESS-SIGN": "s"}
+
+    async with serve_reply(HEAD + b"content-length: 2\r\n\r\n{}", requests=received) as url, open_http() as http:
+        await fetch(http, f"{url}api/v5/trade/fills", {"ordType": "a,b", "uly": "X&Y"}, Auth())
+        await post(http, f"{url}api/v5/trade/order", b'{"sz":"1"}', Auth())
+    for (method, target, content), request in zip(signed, received, strict=True):
+        head, _, body = request.partition(b"\r\n\r\n")
+        assert head.split(b"\r\n")[0] == b"%s %s HTTP/1.1" % (method.encode(), target)
+        assert b"ok-access-sign: s" in head.lower().split(b"\r\n")
+        assert body == content

@@ -23,6 +23,7 @@ from okxsync.rest.clients import Clients
 from okxsync.runtime import clock as clock_module
 from okxsync.store.writer import Writer
 from tests.support.desk import NOW, Desk, phase
+from tests.support.mock_http import MockHttp
 from tests.support.outbox import queue, queued
 from tests.support.replies import reply
 
@@ -70,7 +71,7 @@ class LiveAccounts:
         config = folder / "accounts.toml"
         config.write_text("".join(f'[[accounts]]\nname = "{name}"\nsite = "global"\n{keys}' for name in self.names))
         config.chmod(0o600)
-        self.clients = Clients(httpx.AsyncClient(transport=exchange, timeout=None), load(config).accounts)
+        self.clients = Clients(MockHttp(exchange), load(config).accounts)
         self.send, self.receive = queue()
         desk.apply(desk.start(NOW, os.getpid()))
         for number, name in enumerate(self.names, 1):

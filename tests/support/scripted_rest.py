@@ -8,6 +8,7 @@ import httpx
 from okxsync.rest.client import AccountClient
 from okxsync.rest.clock import SiteClock
 from tests.support.accounts import SITE, account
+from tests.support.mock_http import MockHttp
 from tests.support.replies import reply
 
 Row: TypeAlias = Mapping[str, Any]
@@ -21,7 +22,7 @@ class Exchange:
     def __init__(self, replies: Mapping[str, Reply] | None = None) -> None:
         self.replies: dict[str, Reply] = dict(replies or {})
         self.asked: list[tuple[str, dict[str, str]]] = []
-        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        http = MockHttp(self._answer)
         self.clock = SiteClock(http, SITE.rest)
         self.client = AccountClient(http, account("alpha"), self.clock)
 
