@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections import deque
 from typing import Final
 
 import msgspec
@@ -68,12 +67,12 @@ class RequestBudget:
     WINDOW_S = 3600.0
 
     def __init__(self) -> None:
-        self._sent: deque[float] = deque()
+        self._sent: list[float] = []  # an empty deque takes 0.6 KB, and each connection has a budget
 
     def opens_at(self, now: float) -> float:
         """Return when the next request may be sent: ``now``, or when the oldest leaves the hour."""
         while self._sent and self._sent[0] <= now - self.WINDOW_S:
-            self._sent.popleft()
+            self._sent.pop(0)
         return now if len(self._sent) < self.LIMIT else self._sent[0] + self.WINDOW_S
 
     def take(self, now: float) -> None:
