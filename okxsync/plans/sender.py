@@ -7,10 +7,8 @@ signature, a free connection, TCP and TLS. If it says no, no byte leaves.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
-import h11
 import httpx
 import msgspec
 import trio
@@ -22,8 +20,8 @@ from okxsync.plans.replies import Judgement, Stage, failed, judge, judge_repeata
 from okxsync.plans.waves import UNDER_WAY
 from okxsync.rest.client import signed
 from okxsync.rest.clock import SiteClock
-from okxsync.rest.connections import Connections, Origin, protocol_errors
-from okxsync.rest.http import read_body
+from okxsync.rest.connections import Connections
+from okxsync.rest.http import Address, Http, address_of
 from okxsync.runtime.rate_limiter import RateLimiter
 
 PLACE: Final = "trade/order"
@@ -86,12 +84,13 @@ class Sender:
 
     def __init__(self, connections: Connections, ip_rate: int) -> None:
         self._connections = connections
+        self._http = Http(connections)
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
     async def warm(self, accounts: Iterable[AccountSettings]) -> None:
         """Open the connections over which the first orders of these accounts are sent."""
-        counts = Counter(_address_of(one.site.rest, PLACE).origin for one in accounts)
+        counts = Counter(_address_of(one, PLACE).origin for one in accounts)
         for origin, count in counts.items():
             await self._connections.warm(origin, min(count, UNDER_WAY))
 
@@ -139,23 +138,13 @@ class Sender:
     async def _post(
         self, account: AccountSettings, clock: SiteClock, request: Trade, attempt: "_Attempt"
     ) -> tuple[int, bytes]:
-        origin, host, target = _address_of(account.site.rest, request.path)
-        body = request.body.encode()
+        address, body = _address_of(account, request.path), request.body.encode()
         headers = {
-            "Host": host,
-            "Accept-Encoding": "gzip",
             "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
             **({"expTime": str(request.exp_ms)} if request.exp_ms else {}),
-            **await signed(account, clock, "POST", target, body),
+            **await signed(account, clock, "POST", address.path.encode(), body),
         }
-        with protocol_errors():
-            head = h11.Request(method="POST", target=target, headers=list(headers.items()))
-        reply = await self._connections.request(origin, head, body, attempt.begin)
-        try:
-            return reply.status, await read_body(reply.__aiter__(), reply.encoding)
-        finally:
-            await reply.aclose()
+        return await self._http.exchange("POST", address, address.path, headers, body, attempt.begin)
 
     def _limiter(self, path: str, account: str, subject: str) -> RateLimiter:
         key = path, account, subject
@@ -165,16 +154,8 @@ class Sender:
         return self._limiters[key]
 
 
-class _Address(NamedTuple):
-    origin: Origin
-    host: str
-    target: bytes
-
-
-@lru_cache(maxsize=64)
-def _address_of(rest: str, path: str) -> _Address:
-    url = httpx.URL(f"{rest}/api/v5/{path}")
-    return _Address(Origin.of(url), url.netloc.decode("ascii"), url.raw_path)
+def _address_of(account: AccountSettings, path: str) -> Address:
+    return address_of(f"{account.site.rest}/api/v5/{path}")
 
 
 class _Attempt:

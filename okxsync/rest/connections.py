@@ -100,14 +100,13 @@ class Reply:
 
 
 class Connections(trio.abc.AsyncResource):
-    """At most ``at_once`` connections to all hosts together; more requests wait in order of arrival.
+    """Carries at most ``at_once`` requests to all hosts together; more wait in order of arrival.
 
     Args:
         idle_s: For how long a connection is kept without a request.
     """
 
     def __init__(self, at_once: int, idle_s: float) -> None:
-        self._at_once: Final = at_once
         self._room = trio.Semaphore(at_once)
         self._idle_s: Final = idle_s
         self._idle: defaultdict[Origin, deque[_Connection]] = defaultdict(deque)  # the one used last is at the end

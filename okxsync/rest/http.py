@@ -5,7 +5,7 @@ there are no cookies and no redirects.
 """
 
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
@@ -69,7 +69,13 @@ class Http:
         self._connections = connections
 
     async def exchange(
-        self, method: str, address: Address, target: str, headers: Mapping[str, str], content: bytes = b""
+        self,
+        method: str,
+        address: Address,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes = b"",
+        before: Callable[[], None] = lambda: None,
     ) -> tuple[int, bytes]:
         """Send a request once, and return status and body of the reply.
 
@@ -77,6 +83,7 @@ class Http:
             address: Where to; ``target`` has its path.
             target: Path and query, as they are sent.
             headers: In addition to those of every request.
+            before: Called directly before the only write. If it raises, nothing is sent.
 
         Raises:
             httpx.HTTPError: the exchange cannot be reached, or violates HTTP.
@@ -87,7 +94,7 @@ class Http:
             head = h11.Request(
                 method=method, target=target, headers=[("Host", address.host), *_HEADERS, *size, *headers.items()]
             )
-        reply = await self._connections.request(address.origin, head, content)
+        reply = await self._connections.request(address.origin, head, content, before)
         try:
             return reply.status, await read_body(reply.__aiter__(), reply.encoding)
         finally:

@@ -64,15 +64,15 @@ class History:
     """The minutes that one transaction writes."""
 
     def __init__(self) -> None:
-        self._equity: dict[tuple[int, str], tuple[Value, ...]] = {}
+        self._equity: dict[tuple[int, str], tuple[int, Sequence[Value]]] = {}  # as of when, and its values
         self._ticks: list[tuple[Value, ...]] = []
 
     def add_equity(self, account: str, as_of_ms: int, values: Sequence[Value]) -> None:
         """Add a row of ``equity`` with the columns of ``decode.EQUITY``; without a time it belongs to no minute."""
         key = as_of_ms // MINUTE_MS * MINUTE, account
         before = self._equity.get(key)
-        if as_of_ms and (before is None or before[2] <= as_of_ms):  # type: ignore[operator]  # it is an integer
-            self._equity[key] = (*key, as_of_ms, *(values[index] or None for index in _INDEXES))
+        if as_of_ms and (before is None or before[0] <= as_of_ms):
+            self._equity[key] = as_of_ms, [values[index] or None for index in _INDEXES]
 
     def add_mark_price(self, values: Sequence[Value]) -> None:
         """Add a row with the columns of ``decode.MARK_PRICE``; what is no price at a time makes no candle."""
@@ -82,7 +82,7 @@ class History:
 
     def write(self, db: Connection) -> None:
         if self._equity:
-            db.executemany(_EQUITY, self._equity.values())
+            db.executemany(_EQUITY, [(*key, as_of, *values) for key, (as_of, values) in self._equity.items()])
             self._equity.clear()
         if self._ticks:
             db.executemany(_TICK, self._ticks)

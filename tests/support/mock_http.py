@@ -19,8 +19,15 @@ class MockHttp(Http):
         self._client = httpx.AsyncClient(transport=transport)
 
     async def exchange(
-        self, method: str, address: Address, target: str, headers: Mapping[str, str], content: bytes = b""
+        self,
+        method: str,
+        address: Address,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes = b"",
+        before: Callable[[], None] = lambda: None,
     ) -> tuple[int, bytes]:
+        before()
         url = f"http{'s' if address.origin.secure else ''}://{address.host}{target}"
         async with self._client.stream(method, url, headers=headers, content=content) as response:
             encoding = response.headers.get("content-encoding", "identity")

@@ -43,7 +43,7 @@ def test_the_page_is_small() -> None:
     sent = [
         len(gzip.compress(content)) if kind in PACKED else len(content) for content, kind in read_page(PAGE).values()
     ]
-    assert sum(sent) < 250_000
+    assert sum(sent) < 150_000
 
 
 def test_modules_import_each_other_by_relative_names_that_exist() -> None:
