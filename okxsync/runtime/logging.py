@@ -2,13 +2,17 @@
 
 While the network is down, every connection logs an error at every attempt. Of lines with the same message and the same
 subject, only the first within ``QUIET_S`` is written; the next one says how many were left out.
+
+Nobody may be reading stderr: a pager, a stopped terminal (Ctrl-S), a supervisor that hangs. A write would then block
+the event loop, so the line is dropped, and the next one that can be written says how many were.
 """
 
 import logging
+import select
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, TextIO
 
 import msgspec
 
@@ -18,17 +22,57 @@ QUIET_S: Final = 60.0
 _MAX_SUBJECTS: Final = 10_000
 """Above this number all remembered subjects are dropped, and each is logged once more."""
 
+_PIECE: Final = select.PIPE_BUF // 4
+"""Characters, of at most four bytes, that a pipe takes without blocking when it is writable (POSIX: poll, write)."""
+
 Format = Literal["text", "json"]
 
 
 def log_to_stderr(level: int = logging.INFO, form: Format = "text") -> None:
     """Log to stderr: one line per event, with time, level and message."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = NonBlocking(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else _Text())
     handler.addFilter(OnceAMinute())
     logger = logging.getLogger("okxsync")
     logger.addHandler(handler)
     logger.setLevel(level)
+
+
+class NonBlocking(logging.StreamHandler[TextIO]):
+    """Writes a line if that does not block; else drops it, and says later how many were dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            lines = [self.format(record)]
+            if self._dropped:
+                text, dropped = "%d log lines were dropped: nobody read them", (self._dropped,)
+                notice = logging.LogRecord(record.name, logging.WARNING, "", 0, text, dropped, None)
+                lines = ["", self.format(notice), *lines]  # the last line may have been cut
+            self._dropped = 0 if self._write("\n".join([*lines, ""])) else self._dropped + 1
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, text: str) -> bool:
+        """Write as much as does not block; return whether that was all."""
+        for start in range(0, len(text), _PIECE):
+            if not self._is_writable():
+                return False
+            self.stream.write(text[start : start + _PIECE])
+            self.stream.flush()
+        return True
+
+    def _is_writable(self) -> bool:
+        try:
+            number = self.stream.fileno()
+        except (OSError, ValueError):
+            return True  # it is no file
+        writable = select.poll()
+        writable.register(number, select.POLLOUT)
+        return bool(writable.poll(0))
 
 
 class OnceAMinute(logging.Filter):

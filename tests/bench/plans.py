@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
 import psutil
@@ -31,11 +31,10 @@ import trio
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.server.request_log import LoggedRequest
-from okxsync.sandbox.server.server import Sandbox
+from okxsync.sandbox.server.server import NO_LIMIT, Sandbox
 from tests.bench.measure import Row, spread
 from tests.bench.venue import serve_venue
 from tests.plans.cases import CONTRACTS
-from tests.support import processes
 from tests.support.replay import until, write_config
 from tests.support.running import is_live
 from tests.support.truth import rows as rows_of
@@ -55,6 +54,8 @@ RESTS_WITHIN_S = 30.0
 IDLE = 0.2
 """The share of a core that the daemon uses at rest: with hundreds of accounts it has some pings to send."""
 READY_WITHIN_S = 300.0
+DIALS_PER_SECOND = 100
+"""More at once than a listening socket's queue of 1,024 would make most attempts fail."""
 IP_RATE = 400
 
 
@@ -72,16 +73,26 @@ async def _measure(accounts: int, rounds: int) -> list[Row]:
         async with serve_venue(exchange, folder) as sandbox:
             text = sandbox.accounts_toml().replace("http://", "https://").replace("ws://", "wss://")
             text = text.replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
+            text = text.replace(f"= {NO_LIMIT}", f"= {DIALS_PER_SECOND}")
             with _source() as source:
                 text += _watched(source)
                 config = write_config(
                     folder, f'[history]\ninitial = "0"\n\n[trading]\nenabled = true\nip_rate = {IP_RATE}\n\n' + text
                 )
-                with processes.daemon(config) as process:
+                with _daemon(config) as process:
                     connections = 2 * accounts + 1 + WATCHED
                     await until(lambda: _is_ready(folder / "okxsync.db", connections), READY_WITHIN_S)
                     bench = _Bench(sandbox, folder, accounts, psutil.Process(process.pid))
                     return [*await bench.measure(rounds), await bench.measure_mirror(source)]
+
+
+@contextmanager
+def _daemon(config: Path) -> Iterator[Popen[bytes]]:
+    with Popen([sys.executable, "-m", "okxsync", "run", "--config", str(config)], stderr=DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager

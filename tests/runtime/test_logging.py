@@ -1,8 +1,9 @@
-"""Repeated messages are limited to one per minute, with the number of those left out."""
+"""Repeated messages are limited to one per minute, and nothing waits for a reader of the log that does not read."""
 
 import logging
+import os
 
-from okxsync.runtime.logging import QUIET_S, OnceAMinute
+from okxsync.runtime.logging import QUIET_S, NonBlocking, OnceAMinute
 
 
 def test_repeated_messages_are_limited_to_one_per_minute() -> None:
@@ -21,3 +22,18 @@ def test_repeated_messages_are_limited_to_one_per_minute() -> None:
     now += QUIET_S
     assert logged(logging.WARNING, "%s lost: %s", "alpha", "reset") == "alpha lost: reset (repeated 2 times since)"
     assert logged(logging.WARNING, "%s lost: %s", "alpha", "reset") is None
+
+
+def test_nothing_waits_for_a_reader_that_does_not_read() -> None:
+    ours, theirs = os.pipe()
+    log = logging.Logger("okxsync")
+    with os.fdopen(theirs, "w") as stream, os.fdopen(ours, "rb", buffering=0) as reader:
+        log.addHandler(NonBlocking(stream))
+        for number in range(300):  # more than the pipe takes; a blocking write would never return
+            log.warning("%d %s", number, "\N{EURO SIGN}" * 1_000)
+        before = reader.read(2**20).decode(errors="replace").splitlines()
+        log.warning("it reads again")
+        after = reader.read(2**20).decode().splitlines()
+    written = sum(line.endswith("\N{EURO SIGN}" * 1_000) for line in before)
+    assert 10 < written < 300
+    assert after == ["", f"{300 - written} log lines were dropped: nobody read them", "it reads again"]
