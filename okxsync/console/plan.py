@@ -7,11 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from okxsync.console.fitted import FittedTable
 from okxsync.console.format import UNKNOWN
 from okxsync.plans.document import inst_type_of
 from okxsync.plans.facts import decimal_of
@@ -19,6 +18,23 @@ from okxsync.plans.weights import Weight
 from okxsync.runtime.text import CONTROL_ESCAPES
 
 Row = Mapping[str, Any]
+_NUMBERS = frozenset(
+    (
+        "equity",
+        "position",
+        "after",
+        "size",
+        "price",
+        "USD",
+        "margin",
+        "remainder",
+        "filled",
+        "average",
+        "to plan",
+        "fee",
+    )
+) | {"before", "wanted"}
+_FOLDED = frozenset({"order", "title", "reason", "detail", "verdict"})
 _COLOUR = {
     "ready": "green", "filled": "green", "accepted": "green", "working": "green", "done": "green", "skipped": "yellow",
     "withheld": "yellow", "canceled": "yellow", "refused": "red", "unknown": "red", "absent": "red", "gone": "red",
@@ -35,7 +51,8 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str, weights: Sequen
         weights: Of a plan that rebalances.
     """
     table = _table(
-        "account", "order", "equity", "position", "after", "size", "price", "USD", "margin", "rest", "verdict"
+        ("account", "order", "equity", "position", "after", "size", "price", "USD", "margin", "remainder", "verdict"),
+        moved=("equity", "remainder", "margin", "position", "price", "after"),
     )
     for one in orders:
         facts = msgspec.json.decode(one["facts"] or "{}")
@@ -70,7 +87,8 @@ def render_preview(plan: Row, orders: Sequence[Row], typed: str, weights: Sequen
 def render_progress(plan: Row, orders: Sequence[Row], weights: Sequence[Weight] = ()) -> RenderableType:
     """Return how far a plan is: a row per order."""
     table = _table(
-        "account", "order", "size", "price", "state", "filled", "average", "to plan", "fee", "attempts", "reason"
+        ("account", "order", "size", "price", "state", "filled", "average", "to plan", "fee", "attempts", "reason"),
+        moved=("attempts", "fee", "price", "to plan", "average", "size", "filled"),
     )
     for one in orders:
         order = " ".join(filter(None, [_step(one), one["side"], one["inst_id"], one["pos_side"]]))
@@ -98,24 +116,27 @@ def render_progress(plan: Row, orders: Sequence[Row], weights: Sequence[Weight] 
 
 
 def render_list(plans: Sequence[Row]) -> RenderableType:
-    table = _table("plan", "previewed", "title", "state", "outcome", "accounts", "ready", "skipped", "USD")
+    table = _table(
+        ("plan", "previewed", "state", "outcome", "accounts", "ready", "skipped", "USD", "title"),
+        moved=("skipped", "ready", "previewed", "accounts"),
+    )
     for one in plans:
         table.add_row(
             one["plan_id"],
             _time(one["preview_at"], 1000),
-            _clean(one["title"]),
             one["state"],
             one["outcome"] or "",
             str(one["accounts"]),
             str(one["ready"]),
             str(one["skipped"]),
             _number(one["planned_usd"], money=True),
+            _clean(one["title"]),
         )
     return table
 
 
 def render_misfires(misfires: Sequence[Row]) -> RenderableType:
-    table = _table("time", "plan", "order", "account", "reason", "detail")
+    table = _table(("time", "plan", "order", "account", "reason", "detail"), moved=("order", "time"))
     for one in misfires:
         table.add_row(
             _time(one["at"], 1_000_000),
@@ -130,7 +151,7 @@ def render_misfires(misfires: Sequence[Row]) -> RenderableType:
 
 def render_weights(weights: Sequence[Weight]) -> RenderableType:
     """Return the shares of equity of a plan that rebalances."""
-    table = _table("account", "instrument", "before", "wanted", "after")
+    table = _table(("account", "instrument", "before", "wanted", "after"))
     for one in weights:
         shares = (f"{share * 100:+.2f}%" for share in (one.before, one.wanted, one.after))
         table.add_row(_clean(one.account), _clean(one.instrument), *shares)
@@ -148,14 +169,8 @@ def _step(order: Row) -> str:
     return "" if order["kind"] == "order" else str(order["kind"])
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    numbers = {"equity", "position", "after", "size", "price", "USD", "margin", "rest"}
-    numbers |= {"filled", "average", "to plan", "fee", "before", "wanted"}
-    for column in columns:
-        right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    return table
+def _table(columns: Sequence[str], moved: Sequence[str] = ()) -> FittedTable:
+    return FittedTable(columns, right=_NUMBERS, folded=_FOLDED, moved=moved)
 
 
 def _title(plan: Row) -> str:

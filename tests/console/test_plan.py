@@ -1,8 +1,11 @@
 """Plans as tables."""
 
+from functools import partial
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from okxsync.console.plan import render_list, render_misfires, render_preview, render_progress
 from okxsync.console.status import console
@@ -56,3 +59,24 @@ def test_the_average_price_is_compared_with_the_price_of_the_plan(
     order = {**to_columns(PLAN_ID, found.children[0]), **more}
     console().print(render_progress({**more, **to_plan_columns(found)}, [order]))
     assert shown in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_narrow_terminal_shows_all_of_a_plan(width: int) -> None:
+    """The names of the accounts were cut away, because numbers keep to one line."""
+    found = preview(plan())
+    more = {"outcome": None, "pause_reason": None, "unprotected": 0, "doubled": 0}
+    done = {"acc_fill_sz": "3.34", "avg_px": "59929.900299401198", "fee": "-1.000829335", "attempts": 7}
+    order = {**to_columns(PLAN_ID, found.children[0]), **more, **done, "account": "treasury-main"}
+    out = Console(width=width, file=StringIO(), color_system=None)
+    for render in (render_progress, partial(render_preview, typed="")):
+        with out.capture() as captured:
+            out.print(render({**more, **to_plan_columns(found)}, [order]))
+        text = captured.get()
+        assert max(map(len, text.splitlines())) <= width
+        assert "treasury-main" in text
+        shown = "".join(text.split())
+        if render is render_progress:
+            assert all(value in shown for value in ("3.34", "59929.900299401198", "-1.000829335", "7"))
+        else:
+            assert all(name in text for name in ("equity", "remainder", "margin", "price", "size"))
