@@ -61,7 +61,7 @@ def test_the_average_price_is_compared_with_the_price_of_the_plan(
     assert shown in capsys.readouterr().out.split()
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("width", [72, 80, 100, 200])
 def test_a_narrow_terminal_shows_all_of_a_plan(width: int) -> None:
     """The names of the accounts were cut away, because numbers keep to one line."""
     found = preview(plan())
