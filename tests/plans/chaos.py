@@ -616,7 +616,7 @@ async def nothing(chaos: Chaos, plan: dict[str, Any]) -> str:
 
 async def settle(chaos: Chaos, plan_ids: Sequence[str]) -> None:
     """Wait until the plans are approved, and then until they have ended."""
-    with trio.move_on_after(10):
+    with trio.move_on_after(30):
         await happens(lambda: not any(chaos.state_of(one).get("state") in (None, "previewed") for one in plan_ids))
     await chaos.finish(plan_ids)
 
