@@ -149,8 +149,9 @@ async def _dial(url: str, dialer: RateLimiter) -> None:
     """Open a WebSocket and close it again. A daemon or an earlier check on this IP counts against the limit too."""
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
-            async with dialer.acquire(priority=1) as permit, dial(url, CONNECT_S, permit):
-                pass
+            async with dialer.acquire(priority=1) as permit:
+                socket = await dial(url, CONNECT_S, permit)
+            await socket.aclose()
             return
         except* SocketError as group:
             if first_error(group).code != TOO_MANY or not attempts_left:

@@ -24,7 +24,7 @@ from okxsync.events import Event
 from okxsync.feed.dialers import dial
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
-from okxsync.feed.socket import ConnectError, SocketError, first_error
+from okxsync.feed.socket import ConnectError, Socket, SocketError, first_error
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
 from okxsync.messages import DROPPED, REJECTED, Lost, Phase
 from okxsync.okx.codes import CLOSES, Action
@@ -95,7 +95,7 @@ class FeedConnection:
 
     async def _run_once(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_live, nursery)
+            await self._keep_live(nursery)
 
     async def _report_failure(self, why: str) -> None:
         """Report every channel as lost: after an internal error it is unknown which were live."""
@@ -136,43 +136,49 @@ class FeedConnection:
         session: Session | None = None
         ended = Disconnected("closed")
         await self._enter("waiting")
-        async with self._dialer.acquire(self._priority) as permit:
-            await self._enter("connecting")
-            self._unanswered = False
+        try:
+            socket = await self._dial()
             try:
-                async with dial(self._spec.url, CONNECT_S, permit) as socket:
-                    session = Session(
-                        self._id,
-                        self._spec,
-                        socket,
-                        self._reader,
-                        self._send,
-                        self._clock,
-                        self._enter,
-                        self._update_row,
-                        partial(nursery.start_soon, self._keep_live, nursery),
-                        self._initial_us,
-                        succeeds=bool(self._sessions),
-                    )
-                    self._sessions.append(session)
-                    await session.run()
-            except* SocketError as group:
-                error = first_error(group)
-                self._unanswered = isinstance(error, ConnectError) and error.unanswered
-                ended = _disconnected(error, was_live=session is not None and session.live_since is not None)
-            except* ConfigError as group:
-                ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
-            except* Disconnected as group:  # last: it says more than a socket error at the same moment
-                ended = first_error(group)
+                session = Session(
+                    self._id,
+                    self._spec,
+                    socket,
+                    self._reader,
+                    self._send,
+                    self._clock,
+                    self._enter,
+                    self._update_row,
+                    partial(nursery.start_soon, self._keep_live, nursery),
+                    self._initial_us,
+                    succeeds=bool(self._sessions),
+                )
+                self._sessions.append(session)
+                await session.run()
             finally:
-                if session:
-                    self._sessions.remove(session)
-                    session.end()
+                await socket.drop()
+        except* SocketError as group:
+            error = first_error(group)
+            self._unanswered = isinstance(error, ConnectError) and error.unanswered
+            ended = _disconnected(error, was_live=session is not None and session.live_since is not None)
+        except* ConfigError as group:
+            ended = Disconnected(str(first_error(group)), Action.GIVE_UP)
+        except* Disconnected as group:  # last: it says more than a socket error at the same moment
+            ended = first_error(group)
+        finally:
+            if session:
+                self._sessions.remove(session)
+                session.end()
         if session and (suspended_s := session.suspended_s()):
             ended = Disconnected(
                 f"this machine or process was suspended for {suspended_s:.0f} s: {ended}", ended.action
             )
         return session, ended
+
+    async def _dial(self) -> Socket:
+        async with self._dialer.acquire(self._priority) as permit:
+            await self._enter("connecting")
+            self._unanswered = False
+            return await dial(self._spec.url, CONNECT_S, permit)
 
     @property
     def _priority(self) -> int:

@@ -1,13 +1,12 @@
 """The limits for new connections: OKX counts them per second and IP, over all accounts and endpoints of a host."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 import trio
 
-from okxsync.feed.socket import ConnectError, Socket, SocketError, first_error, open_socket
+from okxsync.feed.socket import ConnectError, Socket, SocketError, connect, first_error
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.rate_limiter import Permit, RateLimiter
@@ -52,18 +51,17 @@ class Dialers:
         return max(0.0, until - trio.current_time())
 
 
-@asynccontextmanager
-async def dial(url: str, within_s: float, permit: Permit) -> AsyncIterator[Socket]:
-    """Connect as ``open_socket`` does, and release the permit once the exchange cannot count this dial later.
+async def dial(url: str, within_s: float, permit: Permit) -> Socket:
+    """Connect as ``socket.connect`` does, and release the permit once the exchange cannot count this dial later.
 
     A dial that is cancelled, or that was not answered in time, remains for the permit's holder to abandon.
     """
     try:
-        async with open_socket(url, within_s) as socket:
-            permit.release()
-            yield socket
+        socket = await connect(url, within_s)
     except* SocketError as group:
         error = first_error(group)
         if not (isinstance(error, ConnectError) and error.unanswered):
             permit.release()
         raise
+    permit.release()
+    return socket

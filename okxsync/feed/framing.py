@@ -1,24 +1,31 @@
 """Extracts complete messages from the bytes that a server sends over a WebSocket (RFC 6455, section 5). No I/O.
 
 A mirror reads almost only data, and a server's data frame is simple: it is not masked, and a message is one frame, or
-rarely several. So data frames are parsed here. Everything else is left to the WebSocket library: pings, close frames
-and protocol errors. A frame of 1.2 KB that bypasses the library's reader task, parser and channel costs half as much.
+rarely several. So data frames are parsed here. Everything else is left to wsproto: pings, close frames and protocol
+errors. A frame of 1.2 KB that bypasses the library's reader task, parser and channel costs half as much.
 """
 
 import os
+import struct
 from typing import Final
 
 _LAST: Final = 0x80
-_CONTINUED, _TEXT, _BINARY, _PING, _PONG = 0x0, 0x1, 0x2, 0x9, 0xA
+_CONTINUED, _BINARY = 0x0, 0x2
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 _TWO_BYTES, _EIGHT_BYTES, _MASKED = 126, 127, 128
 
 
-def text_frame(text: str) -> bytes:
-    """Return a message of at most 125 bytes as a client sends it: masked (RFC 6455, 5.3)."""
-    payload, mask = text.encode(), os.urandom(4)
-    keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
-    masked = (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(len(payload))
-    return bytes((_LAST | _TEXT, _MASKED | len(payload))) + mask + masked
+def client_frame(kind: int, payload: bytes) -> bytes:
+    """Return a complete message or a control frame as a client sends it: masked (RFC 6455, 5.2 and 5.3)."""
+    size, mask = len(payload), os.urandom(4)
+    if size < _TWO_BYTES:
+        head = bytes((_LAST | kind, _MASKED | size))
+    elif size < 1 << 16:
+        head = struct.pack("!BBH", _LAST | kind, _MASKED | _TWO_BYTES, size)
+    else:
+        head = struct.pack("!BBQ", _LAST | kind, _MASKED | _EIGHT_BYTES, size)
+    keys = (mask * (size // 4 + 1))[:size]
+    return head + mask + (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(size)
 
 
 class TooLarge(Exception):
@@ -26,9 +33,9 @@ class TooLarge(Exception):
 
 
 class Deframer:
-    """Returns the messages in the bytes that it is fed, and collects in ``other`` what the library must handle.
+    """Returns the messages in the bytes that it is fed, and collects in ``other`` what wsproto must handle.
 
-    Once ``over`` is set there are no more messages: everything that follows goes to the library.
+    Once ``over`` is set there are no more messages: everything that follows goes to ``other``.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -58,7 +65,7 @@ class Deframer:
                 self._partial += data[at:]
                 self._wanted = stop - at
                 break
-            if data[at] == _LAST | _TEXT and data[at + 1] < _MASKED and self._parts is None:  # the usual case
+            if data[at] == _LAST | TEXT and data[at + 1] < _MASKED and self._parts is None:  # the usual case
                 messages.append(str(data[start:stop], "utf-8", "replace"))
             elif (message := self._read_other(data[at], data[at:stop], data[start:stop])) is not None:
                 messages.append(message)
@@ -77,7 +84,7 @@ class Deframer:
             if start > len(data):
                 return start, start
         elif size >= _MASKED:
-            size = 0  # only clients mask; the library reports the error
+            size = 0  # only clients mask; wsproto reports the error
         if size > self._max_bytes:
             raise TooLarge
         return start, start + size
@@ -85,10 +92,10 @@ class Deframer:
     def _read_other(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
         """Handle a frame that is not a text message in one piece; return the message that it completes, if any."""
         kind, parts = head & ~_LAST, self._parts
-        if kind in (_PING, _PONG) and head & _LAST and frame[1] < _TWO_BYTES:  # a valid control frame
+        if kind in (PING, PONG) and head & _LAST and frame[1] < _TWO_BYTES:  # a valid control frame
             self.other += frame
             return None
-        begins, goes_on = kind in (_TEXT, _BINARY) and parts is None, kind == _CONTINUED and parts is not None
+        begins, goes_on = kind in (TEXT, _BINARY) and parts is None, kind == _CONTINUED and parts is not None
         if frame[1] >= _MASKED or not (begins or goes_on):
             self.other += frame
             self.over = True

@@ -10,7 +10,6 @@ it is handled, so what is stored and what is covered cannot disagree.
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -92,12 +91,14 @@ class Session:
         self.replaced = False  # a successor has taken over
         self._over = False
         self._answered: trio.Event | None = None  # set by the next pong, if a task waits for it
-        self._woken = trio.Event()  # by a control frame, a failure or the need for a ping; renewed each time
+        self._woken = trio.Event()  # if its task must act: see ``_next_event``; renewed each time
         self._control: Event | str | None = None  # the control frame, or ``ping``, that was read last
         self._failure: Exception | None = None  # of reading
         self._behind = False  # the answer to a new ping will show that all was read
-        self._nursery: trio.Nursery | None = None  # while the session is live
+        self._scope = trio.CancelScope()  # of a live session
         self._retry_at = math.inf  # trio's clock
+        self._retry_due = False
+        self._flush_until = math.inf  # trio's clock: when a ping must have been sent that could not be sent at once
         self._disconnected: Disconnected | None = None  # for a reason that reading does not show
 
     @property
@@ -114,18 +115,18 @@ class Session:
         self.live_since = trio.current_time()
         await self._enter("live")
         self._retry_at = trio.current_time() + slow_pause_s()
-        async with trio.open_nursery() as self._nursery:
+        with self._scope:
             self._on_tick()
             with self._reader.beats.calling(self._on_tick):
                 while not self._disconnected:
                     await self._handle(await self._next_event())
-        raise self._disconnected
+        if self._disconnected:
+            raise self._disconnected
 
     def disconnect(self, why: str) -> None:
         """End the session, once it is live, for a reason that reading does not show."""
         self._disconnected = Disconnected(why)
-        if self._nursery:
-            self._nursery.cancel_scope.cancel(reason=why)
+        self._scope.cancel(reason=why)
 
     def replace(self) -> None:
         """End the session: its successor has taken over."""
@@ -202,8 +203,7 @@ class Session:
             return self._beat(now())
         except Exception as error:
             self._failure = error
-            self._reader.remove(self)
-            self._woken.set()
+            self._wake()
             return math.inf
 
     def _beat(self, moment: Moment) -> float:
@@ -211,11 +211,12 @@ class Session:
 
         Return when the next of these is due, in seconds of trio's clock.
         """
-        if self._disconnected or self._nursery is None:
+        if self._disconnected:
             return math.inf
         if moment.s >= self._retry_at:
             self._retry_at = moment.s + slow_pause_s()
-            self._nursery.start_soon(self._retry)
+            self._retry_due = True
+            self._wake()
         if self._liveness.is_beat_due(moment):
             why = self._liveness.verdict(moment)
             if why and self._reader.stalled_since is None and not self._socket.has_unread():
@@ -224,14 +225,13 @@ class Session:
             due = self._liveness.on_beat(moment)
             self._liveness.on_ping(moment)
             if not self._socket.send_soon(PING):
-                self._nursery.start_soon(self._flush, due)
-        return min(self._retry_at, self._liveness.next_beat_s)
-
-    async def _flush(self, due: float) -> None:
-        with trio.move_on_at(due) as sending:
-            await self._socket.flush()
-        if sending.cancelled_caught:  # maybe in the middle of a frame
-            raise Disconnected(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
+                self._flush_until = min(due, self._flush_until)
+        if self._socket.flush_soon():
+            self._flush_until = math.inf
+            return min(self._retry_at, self._liveness.next_beat_s)
+        if moment.s >= self._flush_until:  # maybe in the middle of a frame
+            self.disconnect(f"silent: a ping could not be sent within {ANSWER_S:.0f} s")
+        return moment.s  # on the next tick
 
     async def _retry(self) -> None:
         """Request dropped and rejected channels again."""
@@ -250,12 +250,15 @@ class Session:
                 await self._forward(message)
             if self._control is None:
                 if self._socket.ended:
-                    await self._socket.raise_closed()
+                    raise self._socket.ended
                 async with self._reader.reading(self):
                     await self._woken.wait()
             self._woken = trio.Event()
             if self._failure:
                 raise self._failure
+            if self._retry_due:
+                self._retry_due = False
+                await self._retry()
             if self._behind:
                 self._behind = False
                 await self._ping()
@@ -278,8 +281,7 @@ class Session:
             self._failure = error
             messages = []
         if self._failure or self._control is not None or self._socket.ended:
-            self._reader.remove(self)
-            self._woken.set()
+            self._wake()
         return messages
 
     def on_stall(self, began: Moment) -> None:
@@ -287,8 +289,12 @@ class Session:
         self._liveness.on_stall(began)
         if self._liveness.on_resume(now()):
             self._behind = True
-            self._reader.remove(self)
-            self._woken.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let the session's task continue; meanwhile nothing is read."""
+        self._reader.remove(self)
+        self._woken.set()
 
     def _take(self) -> Iterator[Message]:
         """Yield the messages to the writer about the frames that were read, up to and with the next control frame.
@@ -299,18 +305,23 @@ class Session:
         waiting = self._socket.messages
         while waiting and self._control is None:
             if waiting[0] == PONG:
-                waiting.popleft()
+                del waiting[0]
                 yield from self._on_pong()
             else:
                 yield self._take_frames(waiting)
 
-    def _take_frames(self, waiting: deque[str]) -> Frames:
+    def _take_frames(self, waiting: list[str]) -> Frames:
         """Take frames up to the next ``pong``, or up to and with the next control frame."""
         at = self._liveness.stamp(now_us())
         frames: list[tuple[int, str]] = []
-        while waiting and self._control is None and (frame := waiting[0]) != PONG:
-            frames.append((at, waiting.popleft()))
+        for frame in waiting:
+            if frame == PONG:
+                break
+            frames.append((at, frame))
             self._control = PING if frame == PING else read_event(frame)
+            if self._control is not None:
+                break
+        del waiting[: len(frames)]
         self._liveness.on_frame()
         return Frames(self._id, self._spec.listener, frames, self._socket_number, self._liveness.answered_us)
 

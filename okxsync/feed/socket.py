@@ -1,7 +1,8 @@
-"""One WebSocket as a client: the only module that imports the WebSocket library.
+"""One WebSocket as a client: the only module that imports the WebSocket libraries.
 
-``open_socket`` owns the TCP stream, the TLS handshake, the library's reader task and the close. So its deadline holds
-whatever the peer does, and nothing is left open. Network errors are raised as ``SocketError``:
+trio-websocket does the opening handshake, and nothing of it remains afterwards: its task, parser and channel would take
+10 KB for each connection. ``feed.framing`` parses what follows, and wsproto the rare frames that are no messages.
+Network errors are raised as ``SocketError``:
 
     SocketError         the connection has ended
       ConnectError      it could not be opened: host, port, the step that failed, and why
@@ -12,18 +13,19 @@ import os
 import select
 import socket as stdlib_socket
 import ssl
-from collections import deque
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final, Literal, NoReturn, TypeVar, cast
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import h11
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection, wrap_client_stream
-from wsproto.utilities import LocalProtocolError, ProtocolError
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, wrap_client_stream
+from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
+from wsproto.utilities import ProtocolError
 
-from okxsync.feed.framing import Deframer, TooLarge, text_frame
+from okxsync.feed.framing import CLOSE, PONG, TEXT, Deframer, TooLarge, client_frame
 from okxsync.feed.tcp import Tcp, open_tcp
 from okxsync.feed.tls import Tls, open_tls
 from okxsync.runtime.text import sanitize
@@ -34,8 +36,8 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 """No frame of OKX comes near this size. A larger one ends the connection."""
 
 CLOSE_S = 1.0
-MAX_UNPROCESSED: Final = 16
-"""Pieces of data passed to the library that it has not processed yet."""
+MAX_UNANSWERED: Final = 16
+"""Answers to the peer's own pings that it does not receive. A peer that reads nothing needs no more."""
 
 
 class SocketError(Exception):
@@ -72,7 +74,7 @@ class _Attempt:
         ValueError: (by the constructor) the address is invalid.
     """
 
-    def __init__(self, url: str, deadline: trio.CancelScope) -> None:
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         default = 443 if (secure := parts.scheme in ("wss", "https")) else 80
         name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
@@ -81,23 +83,14 @@ class _Attempt:
         self.where = f"{name}:{self.port}"
         self.authority = name if self.port == default else self.where  # the header Host (RFC 6455, 4.1)
         self.target = parts.path + (f"?{parts.query}" if parts.query else "")
-        self.step: Step | None = "resolve"  # in progress, if any
-        self._deadline = deadline
+        self.step: Step = "resolve"  # in progress
 
-    def succeed(self) -> None:
-        """The connection is open: lift the deadline, which was for that."""
-        self.step = None
-        self._deadline.deadline = math.inf
+    def failure(self, cause: str, code: int | None = None) -> ConnectError:
+        return ConnectError(self.where, self.step, cause, code)
 
-    def failure(self, cause: str, code: int | None = None) -> SocketError:
-        return ConnectError(self.where, self.step, cause, code) if self.step else SocketError(cause, code)
-
-    def timeout(self, within_s: float) -> SocketError:
-        cause = f"no answer within {within_s:g} s"
-        if not self.step:
-            return SocketError(cause)
+    def timeout(self, within_s: float) -> ConnectError:
         unanswered = self.step in ("TLS", "WebSocket handshake")
-        return ConnectError(self.where, self.step, cause, unanswered=unanswered)
+        return ConnectError(self.where, self.step, f"no answer within {within_s:g} s", unanswered=unanswered)
 
 
 class Socket:
@@ -105,24 +98,21 @@ class Socket:
 
     Attributes:
         messages: The frames that were read and not taken yet; invalid UTF-8 becomes replacement characters.
+        ended: Why no more messages will come.
     """
 
-    def __init__(self, connection: WebSocketConnection, transport: "_Transport") -> None:
-        self._connection = connection
-        self._transport = transport
+    def __init__(self, stream: Tcp | Tls, early: bytes) -> None:
+        self._stream = stream
         self._deframer = Deframer(MAX_MESSAGE_BYTES)
-        self.messages: deque[str] = deque()
-        self._parse(transport.early)
+        self._unanswered = 0  # answers to pings that could not be sent
+        self.messages: list[str] = []  # an empty deque takes 0.6 KB
+        self.ended: SocketError | None = None
+        self._parse(early)
         self.read()  # TLS may have received more with the response, of which the descriptor says nothing any more
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
-        return self._transport.fileno()
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more messages will come; ``raise_closed`` says why."""
-        return self._deframer.over or self._transport.ended
+        return self._stream.fileno()
 
     def has_unread(self) -> bool:
         """Return whether something has arrived that was not read or taken yet: a frame, or the end."""
@@ -133,35 +123,19 @@ class Socket:
         return bool(arrived.poll(0))
 
     def read(self) -> None:
-        """Read once what has arrived.
+        """Read once what has arrived. The peer's own pings are answered, and so is its close.
 
         Raises:
             SocketError: a frame is too large, or the peer does not read our answers.
         """
-        if data := self._transport.read():
+        try:
+            data = self._stream.read()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if data == b"":
+            self.ended = self.ended or SocketError("closed", 1006)
+        elif data and not self.ended:
             self._parse(data)
-
-    def _parse(self, data: bytes | bytearray) -> None:
-        try:
-            self.messages.extend(self._deframer.feed(data))
-        except TooLarge:
-            raise SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB") from None
-        if self._deframer.other:
-            self._transport.pass_to_library(bytes(self._deframer.other))
-            self._deframer.other.clear()
-
-    async def raise_closed(self) -> NoReturn:
-        """Raise what the library makes of the last bytes of the peer.
-
-        Raises:
-            SocketError: always.
-        """
-        self._transport.let_library_read()
-        try:
-            await self._connection.get_message()
-        except ConnectionClosed as error:
-            raise _closed(error) from None
-        raise SocketError("a protocol error of the peer", 1006)
 
     async def send(self, text: str) -> None:
         """Send a frame.
@@ -169,66 +143,129 @@ class Socket:
         Raises:
             SocketError: the connection has ended.
         """
+        if self.ended:
+            raise self.ended
         try:
-            await self._connection.send_message(text)
-        except ConnectionClosed as error:
-            raise _closed(error) from None
-        except LocalProtocolError:  # the peer is closing
-            raise SocketError("closing", 1006) from None
-
-    def send_soon(self, text: str) -> bool:
-        """Send a frame of at most 125 bytes without waiting; return whether it was sent. If not, call ``flush``.
-
-        The library takes 0.2 ms and three switches of tasks for a frame, and a ping is sent on each connection.
-        """
-        return self._transport.send_soon(text_frame(text))
-
-    async def flush(self) -> None:
-        """Send what ``send_soon`` has left.
-
-        Raises:
-            SocketError: the connection has ended.
-        """
-        try:
-            await self._transport.flush()
+            await self._stream.send_all(client_frame(TEXT, text.encode()))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise SocketError("closed", 1006) from None
 
+    def send_soon(self, text: str) -> bool:
+        """Send a frame without waiting; return whether it was sent. If not, call ``flush_soon`` from time to time."""
+        return self._send_soon(client_frame(TEXT, text.encode()))
 
-@asynccontextmanager
-async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Socket]:
+    def flush_soon(self) -> bool:
+        """Try to send what ``send_soon`` has left, and return whether nothing is left."""
+        return self._send_soon(b"")
+
+    async def aclose(self) -> None:
+        """Close, with the closing handshake, for which it waits a second at most."""
+        if not self.ended:
+            self._send_close(CloseReason.NORMAL_CLOSURE)
+        try:
+            with trio.move_on_after(CLOSE_S), suppress(SocketError):
+                while not self.ended:
+                    await trio.lowlevel.wait_readable(self.fileno())
+                    self.read()
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    async def drop(self) -> None:
+        """Close at once; the peer learns that we do."""
+        if not self.ended:
+            self._send_close(CloseReason.GOING_AWAY)
+        await trio.aclose_forcefully(self._stream)
+
+    def _parse(self, data: bytes | bytearray) -> None:
+        try:
+            self.messages += self._deframer.feed(data)
+        except TooLarge:
+            self.ended = SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB")
+            self._send_close(CloseReason.MESSAGE_TOO_BIG)
+            raise self.ended from None
+        if self._deframer.other:
+            other = bytes(self._deframer.other)
+            self._deframer.other.clear()
+            self._parse_other(other)
+
+    def _parse_other(self, data: bytes) -> None:
+        """Handle control frames, and a protocol error, which ends the connection as the peer's close does."""
+        protocol = FrameProtocol(client=True, extensions=[])
+        protocol.receive_bytes(data)
+        try:
+            for frame in protocol.received_frames():
+                match frame.opcode, frame.payload:
+                    case Opcode.PING, bytes(payload):
+                        self._answer(payload)
+                    case Opcode.CLOSE, (int(code), str(reason)):
+                        self.ended = _closed(code, reason)
+                        self._send_close(code)
+                        return
+            if self._deframer.over:  # a frame that is valid by itself
+                raise ParseFailed("a message within another")
+        except ParseFailed as error:
+            self.ended = SocketError(f"a protocol error of the peer: {error}", int(error.code))
+            self._send_close(error.code)
+
+    def _answer(self, payload: bytes) -> None:
+        if self._send_soon(client_frame(PONG, payload)):
+            self._unanswered = 0
+            return
+        self._unanswered += 1
+        if self._unanswered > MAX_UNANSWERED:
+            raise SocketError(f"more than {MAX_UNANSWERED} pings unanswered", 1006)
+
+    def _send_close(self, code: int) -> None:
+        """Send a close frame; without a code if the peer's has none (RFC 6455, 5.5.1 and 7.4.1)."""
+        payload = b"" if code == CloseReason.NO_STATUS_RCVD else struct.pack("!H", code)
+        self._send_soon(client_frame(CLOSE, payload))
+
+    def _send_soon(self, data: bytes) -> bool:
+        try:
+            return self._stream.send_soon(data)
+        except trio.BrokenResourceError:
+            return False  # OpenSSL has failed, and the next read shows why
+
+
+async def connect(url: str, within_s: float = math.inf) -> Socket:
     """Connect to a ``wss://`` address (TLS, verified) or a ``ws://`` one, within ``within_s`` seconds.
+
+    The caller closes the socket.
 
     Raises:
         SocketError: alone or in exception groups, like every exception that leaves a nursery.
     """
-    async with _attempted(url, within_s) as attempt, _dialled(attempt) as stream:
-        attempt.step = "WebSocket handshake"
-        transport = _Transport(stream)
-        async with trio.open_nursery() as nursery:
-            connection = await wrap_client_stream(
-                nursery,
-                cast("trio.SocketStream", transport),  # it uses only what every stream has
-                attempt.authority,
-                attempt.target,
-                receive_buffer_size=None,
-            )
-            attempt.succeed()
-            yield Socket(connection, transport)
-            transport.let_library_read()
-            with trio.move_on_after(CLOSE_S):
-                await connection.aclose()
-            nursery.cancel_scope.cancel(reason="connection closed")
+    async with _attempted(url, within_s) as attempt:
+        stream = await _dial(attempt)
+        try:
+            attempt.step = "WebSocket handshake"
+            return Socket(stream, await _upgrade(stream, attempt))
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+    raise AssertionError("not reached")
+
+
+@asynccontextmanager
+async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Socket]:
+    """Connect as ``connect`` does; close in the end, after an error at once."""
+    socket = await connect(url, within_s)
+    try:
+        yield socket
+    except BaseException:
+        await socket.drop()
+        raise
+    await socket.aclose()
 
 
 async def reach(url: str, within_s: float) -> None:
     """Connect to an ``https://`` or ``http://`` address, as far as TLS, and close.
 
     Raises:
-        SocketError: as ``open_socket`` does.
+        SocketError: as ``connect`` does.
     """
-    async with _attempted(url, within_s) as attempt, _dialled(attempt):
-        attempt.succeed()
+    async with _attempted(url, within_s) as attempt:
+        await trio.aclose_forcefully(await _dial(attempt))
 
 
 @asynccontextmanager
@@ -236,7 +273,7 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
     """Limit an attempt to its deadline, and name the failed step in every error."""
     with trio.move_on_after(within_s) as deadline:
         try:
-            attempt = _Attempt(url, deadline)
+            attempt = _Attempt(url)
         except ValueError as error:
             raise SocketError(f"cannot connect: {error}") from None
         try:
@@ -244,17 +281,13 @@ async def _attempted(url: str, within_s: float) -> AsyncIterator[_Attempt]:
         except* ConnectionRejected as group:
             status = first_error(group).status_code
             raise attempt.failure(f"rejected with HTTP status {status}", status) from None
-        except* ConnectionClosed as group:
-            closed = _closed(first_error(group))
-            raise attempt.failure(str(closed), closed.code) from None
-        except* (HandshakeError, ProtocolError, h11.ProtocolError, OSError) as group:
+        except* (HandshakeError, ConnectionClosed, ProtocolError, h11.ProtocolError, OSError) as group:
             raise attempt.failure(_cause(first_error(group))) from None
     if deadline.cancelled_caught:
         raise attempt.timeout(within_s)
 
 
-@asynccontextmanager
-async def _dialled(attempt: _Attempt) -> AsyncIterator[Tcp | Tls]:
+async def _dial(attempt: _Attempt) -> Tcp | Tls:
     """Resolve the name, connect over TCP, and do the TLS handshake if the address requires one."""
     try:
         # Trio resolves again when it connects, but its errors do not say which of the two failed.
@@ -263,90 +296,60 @@ async def _dialled(attempt: _Attempt) -> AsyncIterator[Tcp | Tls]:
         raise attempt.failure(f"invalid host name: {error}") from None
     attempt.step = "TCP"
     tcp = await open_tcp(attempt.host, attempt.port)
+    if not attempt.secure:
+        return tcp
+    attempt.step = "TLS"
     try:
-        if attempt.secure:
-            attempt.step = "TLS"
-            yield await open_tls(tcp, attempt.host)
-        else:
-            yield tcp
-    finally:
-        # After a remote close or a failed handshake the library leaves the socket open.
+        return await open_tls(tcp, attempt.host)
+    except BaseException:
         await trio.aclose_forcefully(tcp)
+        raise
 
 
-class _Transport(trio.abc.Stream):
-    """The stream that the library uses: fully during the opening and closing handshakes, partly between them.
+async def _upgrade(stream: Tcp | Tls, attempt: _Attempt) -> bytes:
+    """Do the opening handshake; return what has arrived behind the response."""
+    opening = _Opening(stream)
+    async with trio.open_nursery() as nursery:
+        await wrap_client_stream(
+            nursery,
+            cast("trio.SocketStream", opening),  # it uses only what every stream has
+            attempt.authority,
+            attempt.target,
+            receive_buffer_size=None,
+        )
+        nursery.cancel_scope.cancel(reason="the opening handshake is over")
+    return opening.early
 
-    After the opening handshake ``Socket`` reads, and passes to the library what it does not parse itself. If the peer
-    closes within that handshake, an error is raised; the library alone would wait for an answer.
+
+class _Opening(trio.abc.Stream):
+    """The stream that the library uses for the opening handshake.
+
+    If the peer closes meanwhile, an error is raised; the library alone would wait for an answer.
     """
 
     def __init__(self, stream: Tcp | Tls) -> None:
         self._stream = stream
-        self._head: bytearray | None = bytearray()  # of the response to the upgrade, until it is complete
-        self.early: bytes | bytearray = b""  # bytes that arrived with it
-        self._to_library, self._from_socket = trio.open_memory_channel[bytes](MAX_UNPROCESSED)
-        self.ended = False
+        self._head = bytearray()  # of the response
+        self._is_rejected = False  # the library reads the body of the response too
+        self.early = b""
 
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Read for the library."""
-        if self._head is not None:
-            return await self._read_head(self._head)
-        try:
-            return await self._from_socket.receive()
-        except trio.EndOfChannel:
-            return b"" if self.ended else await self._stream.receive_some(max_bytes)
-
-    async def _read_head(self, head: bytearray) -> bytes | bytearray:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._is_rejected:
+            return await self._stream.receive_some(max_bytes)
         try:
             data = await self._stream.receive_some()
         except trio.BrokenResourceError:
             data = b""
         if not data:
             raise ConnectionResetError("the peer closed the connection")
-        head += data
-        if (ends := head.find(b"\r\n\r\n") + 4) >= 4:
-            self._head = None
-            if head.startswith(b"HTTP/1.1 101"):
-                self.early = head[ends:]
-                return data[: len(data) - len(self.early)]
-            self.let_library_read()
+        self._head += data
+        if (ends := self._head.find(b"\r\n\r\n") + 4) >= 4:
+            if not self._head.startswith(b"HTTP/1.1 101"):
+                self._is_rejected = True
+                return data
+            self.early = bytes(self._head[ends:])
+            return data[: len(data) - len(self.early)]
         return data
-
-    def read(self) -> bytes | None:
-        """Read for ``Socket``, after the handshake; see ``Tcp.read``. At the end set ``ended``."""
-        try:
-            data = self._stream.read()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            data = b""
-        self.ended = data == b""
-        return data
-
-    def pass_to_library(self, data: bytes) -> None:
-        """Pass bytes that were read to the library."""
-        try:
-            self._to_library.send_nowait(data)
-        except trio.WouldBlock:  # it is blocked: the peer does not read our pongs
-            raise SocketError(f"more than {MAX_UNPROCESSED} pings unanswered", 1006) from None
-        except trio.BrokenResourceError:
-            self.ended = True
-
-    def let_library_read(self) -> None:
-        """Let the library read the stream itself from now on."""
-        self._to_library.close()
-
-    def send_soon(self, data: bytes) -> bool:
-        """Send without waiting; see ``Tcp.send_soon``."""
-        try:
-            return self._stream.send_soon(data)
-        except trio.BrokenResourceError:
-            return False  # OpenSSL has failed, and the next read shows why
-
-    async def flush(self) -> None:
-        await self._stream.flush()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -355,14 +358,11 @@ class _Transport(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        self._from_socket.close()
         await self._stream.aclose()
 
 
-def _closed(error: ConnectionClosed) -> SocketError:
-    if error.reason is None:
-        return SocketError("closed", 1006)
-    code, reason = error.reason.code, error.reason.reason
+def _closed(code: int, reason: str) -> SocketError:
+    code = int(code)
     return SocketError(f"closed with {code}{': ' + sanitize(reason) if reason else ''}", code)
 
 

@@ -5,6 +5,7 @@ data. Allocating 64 KiB for each frame costs more than the frame.
 """
 
 import os
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -63,16 +64,12 @@ class Tcp(trio.abc.Stream):
                 return data
 
     def send_soon(self, data: bytes) -> bool:
-        """Send without waiting; return whether all was sent. The rest is sent first of all by the next ``send_all``."""
-        if self._unsent or self._sending.locked() or self._number < 0:
-            sent = 0
-        else:
-            try:
-                sent = os.write(self._number, data)
-            except OSError:  # there is no room, or the connection is broken, and then ``send_all`` raises
-                sent = 0
-        self._unsent += data[sent:]
-        return sent == len(data)
+        """Send without waiting; return whether all was sent. The rest is sent before whatever is sent next."""
+        self._unsent += data
+        if self._unsent and not self._sending.locked() and self._number >= 0:
+            with suppress(OSError):  # there is no room, or the connection is broken, as the next read will show
+                self._unsent = self._unsent[os.write(self._number, self._unsent) :]
+        return not (self._unsent or self._sending.locked())
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._unsent += data

@@ -9,7 +9,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import Ping, TextMessage
 
-from okxsync.feed.framing import Deframer, TooLarge, text_frame
+from okxsync.feed.framing import TEXT, Deframer, TooLarge, client_frame
 
 LIMIT = 70_000
 
@@ -124,8 +124,8 @@ def test_a_message_that_is_too_large_is_rejected(sent: bytes) -> None:
         Deframer(LIMIT).feed(sent)
 
 
-@pytest.mark.parametrize("text", ["", "ping", "é" * 62])
+@pytest.mark.parametrize("text", ["", "ping", "é" * 62, "x" * 125, "x" * 126, "x" * (2**16 - 1), "x" * 2**16])
 def test_a_frame_of_the_client_is_one_that_a_server_reads(text: str) -> None:
     server = Connection(ConnectionType.SERVER)
-    server.receive_data(text_frame(text))
+    server.receive_data(client_frame(TEXT, text.encode()))
     assert [*server.events()] == [TextMessage(text)]

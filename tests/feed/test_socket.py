@@ -4,6 +4,7 @@ Rules: loopback only, port 0, one side decides who closes first, and an absolute
 """
 
 import base64
+import gc
 import hashlib
 import math
 import socket as stdlib_socket
@@ -18,9 +19,9 @@ import pytest
 import trio
 import trustme
 from trio.testing import MockClock
-from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from okxsync.feed.socket import SocketError, first_error, open_socket, reach
+from okxsync.feed.socket import MAX_UNANSWERED, SocketError, connect, first_error, open_socket, reach
 from tests.support.scripted_peer import Resolver, receive
 
 LIMIT_S = 5.0
@@ -340,13 +341,115 @@ async def test_a_control_ping_is_answered_while_data_flows() -> None:
     async def pinging(stream: trio.SocketStream) -> None:
         await upgrade(stream, b"\x89\x02hi" + frame(b"data"))
         answer = await stream.receive_some()
-        assert answer[0] == 0x8A  # a pong, masked
-        assert bytes(byte ^ mask for byte, mask in zip(answer[6:8], answer[2:6], strict=False)) == b"hi"
+        assert (answer[0], unmasked(answer)) == (0x8A, b"hi")  # a pong
         await stream.send_all(frame(b"answered"))
         await trio.sleep_forever()
 
     async with tcp_peer(pinging) as url, open_socket(url) as socket:
         assert [await receive(socket), await receive(socket)] == ["data", "answered"]
+
+
+def unmasked(sent: bytes) -> bytes:
+    """Return the payload of a client's frame of less than 126 bytes."""
+    return bytes(byte ^ sent[2 + place % 4] for place, byte in enumerate(sent[6 : 6 + (sent[1] & 0x7F)]))
+
+
+async def test_nothing_of_the_handshake_remains_while_a_socket_is_open() -> None:
+    async def idle(stream: trio.SocketStream) -> None:
+        await upgrade(stream)
+        while await stream.receive_some():
+            pass
+
+    async with tcp_peer(idle) as url:
+        nurseries = len(trio.lowlevel.current_task().child_nurseries)
+        socket = await connect(url)
+        assert len(trio.lowlevel.current_task().child_nurseries) == nurseries  # no task of the library
+        gc.collect()
+        assert not [one for one in gc.get_objects() if isinstance(one, WebSocketConnection)]
+        await socket.drop()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "code"),
+    [(b"\x88\x02" + struct.pack("!H", 4004), 4004), (b"\x88\x00", 1005)],
+    ids=["with a code", "without one"],
+)
+async def test_the_close_of_the_peer_is_answered_with_its_code(theirs: bytes, code: int) -> None:
+    answers = list[bytes]()
+
+    async def close(stream: trio.SocketStream) -> None:
+        await upgrade(stream, theirs)
+        answers.append(await stream.receive_some())
+        assert await stream.receive_some() == b""
+
+    async with tcp_peer(close) as url:
+        assert (await end_of(url)).code == code
+    [answer] = answers
+    assert (answer[0], unmasked(answer)) == (0x88, theirs[2:])
+
+
+async def test_leaving_sends_a_close_and_waits_for_the_peer_s() -> None:
+    async def close(stream: trio.SocketStream) -> None:
+        await upgrade(stream)
+        sent = await stream.receive_some()
+        assert (sent[0], unmasked(sent)) == (0x88, struct.pack("!H", 1000))
+        await stream.send_all(frame(b"on its way") + b"\x88\x02" + struct.pack("!H", 1000))
+        closed.set()
+        assert await stream.receive_some() == b""
+
+    closed = trio.Event()
+    async with tcp_peer(close) as url:
+        async with open_socket(url) as socket:
+            pass
+        assert closed.is_set()
+        assert socket.ended
+
+
+async def test_a_dropped_socket_tells_the_peer_and_waits_for_nothing() -> None:
+    sent = list[bytes]()
+
+    async def deaf(stream: trio.SocketStream) -> None:
+        await upgrade(stream)
+        sent.append(await stream.receive_some())
+        assert await stream.receive_some() == b""
+
+    async with tcp_peer(deaf) as url:
+        socket = await connect(url)
+        with trio.CancelScope() as cancelled:
+            cancelled.cancel()
+            await socket.drop()
+    assert (sent[0][0], unmasked(sent[0])) == (0x88, struct.pack("!H", 1001))
+
+
+async def test_answers_that_could_not_be_sent_at_once_are_sent_later_in_order() -> None:
+    """The peer pings more than it reads; the answers follow what was sent before them."""
+    sent = bytearray()
+
+    async def slow(stream: trio.SocketStream) -> None:
+        stream.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, 4096)
+        await upgrade(stream)
+        await full.wait()
+        await stream.send_all(b"\x89\x01p")
+        await answered.wait()
+        while data := await stream.receive_some():
+            sent.extend(data)
+
+    full, answered = trio.Event(), trio.Event()
+    async with tcp_peer(slow) as url:
+        socket = await connect(url)
+        while socket.send_soon("x" * 60_000):
+            pass
+        full.set()
+        await trio.lowlevel.wait_readable(socket.fileno())
+        socket.read()
+        assert not socket.flush_soon()
+        answered.set()
+        while not socket.flush_soon():
+            await trio.lowlevel.checkpoint()
+        await socket.drop()
+        while sent[-8:-7] != b"\x88":
+            await trio.lowlevel.checkpoint()
+    assert (sent[-15], unmasked(bytes(sent[-15:-8]))) == (0x8A, b"p")
 
 
 @pytest.mark.parametrize("error", [b"\x81\x81\0\0\0\0x", b"\x09\x01x"], ids=["masked", "a ping in parts"])
@@ -372,7 +475,7 @@ async def test_a_peer_that_keeps_pinging_and_reads_no_answer_ends_the_connection
             await stream.send_all((b"\x89\x7d" + b"p" * 125) * 5000)
 
     async with tcp_peer(flooding) as url:
-        assert "pings" in str(await end_of(url))
+        assert str(await end_of(url)) == f"more than {MAX_UNANSWERED} pings unanswered"
 
 
 async def test_a_peer_that_vanishes_in_the_middle_of_a_frame_is_code_1006() -> None:

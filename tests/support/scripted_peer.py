@@ -198,10 +198,10 @@ async def receive(opened: Socket) -> str:
     """
     while not opened.messages:
         if opened.ended:
-            await opened.raise_closed()
+            raise opened.ended
         await trio.lowlevel.wait_readable(opened.fileno())
         opened.read()
-    return opened.messages.popleft()
+    return opened.messages.pop(0)
 
 
 class Timeline:
