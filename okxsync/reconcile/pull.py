@@ -137,18 +137,6 @@ class Puller:
         self._unknown: list[str] = []  # notes
         self._rejected: list[str] = []
         self._unstored: list[str] = []
-        self._subjects: dict[str, Callable[[Window], Awaitable[None]]] = {
-            "orders": self._orders,
-            "fills": self._fills,
-            "algo orders": self._algo_orders,
-            "balances": self._balances,
-            "bills": self._bills,
-            "new bills": self._new_bills,
-            "positions": self._positions,
-            "closed positions": self._closed_positions,
-            "deposits": self._deposits,
-            "withdrawals": self._withdrawals,
-        }
 
     async def pull(self, subject: str, window: Window) -> Pulled:
         """Pull all of ``subject`` in a window of time.
@@ -158,7 +146,7 @@ class Puller:
             StoreError: the database cannot be read.
         """
         try:
-            await self._subjects[subject](window)
+            await _SUBJECTS[subject](self, window)
         except RestError as error:
             self._note_rejection(error, {})
         return self._pulled()
@@ -425,6 +413,20 @@ class Puller:
             await self._send.send(Rows(self._client.name, channel, text, began_us, as_of_ms, complete))
         self._on_rows(len(rows))
         return rows
+
+
+_SUBJECTS: Final[Mapping[str, Callable[[Puller, Window], Awaitable[None]]]] = {
+    "orders": Puller._orders,
+    "fills": Puller._fills,
+    "algo orders": Puller._algo_orders,
+    "balances": Puller._balances,
+    "bills": Puller._bills,
+    "new bills": Puller._new_bills,
+    "positions": Puller._positions,
+    "closed positions": Puller._closed_positions,
+    "deposits": Puller._deposits,
+    "withdrawals": Puller._withdrawals,
+}
 
 
 class _LookUp(msgspec.Struct, frozen=True):

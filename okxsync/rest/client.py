@@ -20,13 +20,12 @@ from okxsync.config.settings import AccountSettings, MarketSettings
 from okxsync.messages import MARKET
 from okxsync.okx.codes import REJECTIONS, Action, meaning_of_reply
 from okxsync.okx.endpoints import BUDGETS
-from okxsync.okx.rate_limits import Slots
 from okxsync.okx.signing import sign_rest
 from okxsync.okx.sites import Site
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import UNREADABLE, Auth, Http, fetch
 from okxsync.runtime.backoff import BackOff
-from okxsync.runtime.rate_limiter import RateLimiter
+from okxsync.runtime.rate_limiter import RateLimiters
 from okxsync.runtime.text import sanitize
 
 ATTEMPT_S: Final = 10.0
@@ -103,6 +102,7 @@ class Client:
 
     Args:
         name: The account's, or ``messages.MARKET``.
+        limiters: Of all listeners; None if there is no other.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class Client:
         auth: Auth,
         *,
         attempts: int = ATTEMPTS,
+        limiters: RateLimiters | None = None,
     ) -> None:
         self.name = name
         self._http = http
@@ -121,7 +122,7 @@ class Client:
         self._clock = clock
         self._attempts = attempts
         self._auth = auth
-        self._limiters: dict[str, RateLimiter] = {}
+        self._limiters = RateLimiters() if limiters is None else limiters
 
     def now_ms(self) -> int:
         """Return the exchange's time in milliseconds, as measured last."""
@@ -161,7 +162,7 @@ class Client:
     async def _attempt(self, path: str, params: Mapping[str, str] | None, priority: int) -> bytes:
         url = f"{self._site.rest}/api/v5/{path}"
         try:
-            async with self._limiter_of(path).acquire(priority):
+            async with self._limiters.of((self.name, path), BUDGETS[path]).acquire(priority):
                 with trio.fail_after(ATTEMPT_S):
                     status, body = await fetch(self._http, url, params, self._auth)
         except trio.TooSlowError:
@@ -190,18 +191,21 @@ class Client:
             raise RestError(f"{path}: code 0, but {found}", Action.RETRY)
         return bytes(reply.data)
 
-    def _limiter_of(self, path: str) -> RateLimiter:
-        if path not in self._limiters:
-            budget = BUDGETS[path]
-            self._limiters[path] = RateLimiter(Slots(budget.calls, budget.window_s))
-        return self._limiters[path]
-
 
 class AccountClient(Client):
     """The client of one account: OKX counts private calls per user id."""
 
-    def __init__(self, http: Http, account: AccountSettings, clock: SiteClock, *, attempts: int = ATTEMPTS) -> None:
-        super().__init__(http, account.name, account.site, clock, SignedBy(account, clock), attempts=attempts)
+    def __init__(
+        self,
+        http: Http,
+        account: AccountSettings,
+        clock: SiteClock,
+        *,
+        attempts: int = ATTEMPTS,
+        limiters: RateLimiters | None = None,
+    ) -> None:
+        auth = SignedBy(account, clock)
+        super().__init__(http, account.name, account.site, clock, auth, attempts=attempts, limiters=limiters)
 
 
 class MarketClient(Client):

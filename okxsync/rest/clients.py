@@ -11,6 +11,7 @@ from okxsync.rest.client import AccountClient, MarketClient
 from okxsync.rest.clock import FRESH_S, SiteClock
 from okxsync.rest.http import Http
 from okxsync.runtime import clock
+from okxsync.runtime.rate_limiter import RateLimiters
 
 UNSURE_US: Final = 250_000
 """A clock whose error may be larger is measured again: one slow answer says little, and nothing is traded by it."""
@@ -27,6 +28,7 @@ class Clients:
 
     def __init__(self, http: Http, accounts: Iterable[AccountSettings], market: MarketSettings | None = None) -> None:
         self._http = http
+        self._limiters = RateLimiters()
         self._clocks: dict[str, SiteClock] = {}
         self._accounts: dict[str, AccountSettings] = {}
         self._clients: dict[str, AccountClient] = {}
@@ -45,7 +47,9 @@ class Clients:
         self._accounts = new
         for name, account in new.items():
             if name not in self._clients:
-                self._clients[name] = AccountClient(self._http, account, self.clock_of(account.site))
+                self._clients[name] = AccountClient(
+                    self._http, account, self.clock_of(account.site), limiters=self._limiters
+                )
 
     def of(self, name: str) -> AccountClient | None:
         """Return the client of an account, or None if it is not configured and enabled."""

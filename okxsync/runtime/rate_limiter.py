@@ -3,12 +3,13 @@
 import bisect
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 
 import trio
 
-from okxsync.okx.rate_limits import Slots
+from okxsync.okx.rate_limits import Budget, Slots
 
 
 class Permit:
@@ -59,6 +60,11 @@ class RateLimiter:
         self._slots.places = places
         self._wake_first()
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether a new limiter would do the same: no request waits, and none counts any more."""
+        return not self._queue and self.counted_until() <= trio.current_time()
+
     def counted_until(self) -> float:
         """Return until when requests count that were sent up to now, in seconds of trio's clock."""
         return self._slots.counted_until(trio.current_time())
@@ -97,3 +103,21 @@ class RateLimiter:
     def _wake_first(self) -> None:
         if self._queue:
             self._queue[0].changed.set()
+
+
+class RateLimiters:
+    """A rate limiter for each key. One that is not in use any more is dropped: there are several for each account."""
+
+    def __init__(self) -> None:
+        self._limiters: OrderedDict[Hashable, RateLimiter] = OrderedDict()  # the one requested last is the last
+
+    def __len__(self) -> int:
+        return len(self._limiters)
+
+    def of(self, key: Hashable, budget: Budget) -> RateLimiter:
+        """Return the limiter of a key. Acquire at once: it may be dropped when the next one is requested."""
+        while self._limiters and next(iter(self._limiters.values())).is_unused:
+            self._limiters.popitem(last=False)
+        limiter = self._limiters.setdefault(key, RateLimiter(Slots(budget.calls, budget.window_s)))
+        self._limiters.move_to_end(key)
+        return limiter

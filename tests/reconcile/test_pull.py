@@ -1,7 +1,10 @@
 """What REST reports becomes the state: what has ended, what is not found, what is closed because it is not listed."""
 
+import gc
 import time
+import weakref
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -686,3 +689,17 @@ def test_orders_not_found_reach_the_writer(desk: Desk) -> None:
     desk.push("orders", order(1), order(2))
     desk.apply(OrdersNotFound("alpha", "orders", ["1"], desk.at + 1, desk.at // 1000 + 9))
     assert desk.rows("SELECT ord_id, state FROM orders ORDER BY 1") == [("1", "gone"), ("2", "live")]
+
+
+def test_a_puller_leaves_no_garbage() -> None:
+    """There is one for each fetch, and garbage waits for a collection."""
+    send, _ = queue()
+    with closing(Reads(Path("unused.db"), threads=False)) as reads:
+        puller = Puller(Exchange().client, send, AccountReads(reads, "alpha"))
+        seen = weakref.ref(puller)
+        gc.disable()
+        try:
+            del puller
+            assert seen() is None
+        finally:
+            gc.enable()

@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.okx.rate_limits import UNANSWERED_S, dial_slots
-from okxsync.runtime.rate_limiter import RateLimiter
+from okxsync.okx.rate_limits import UNANSWERED_S, Budget, dial_slots
+from okxsync.runtime.rate_limiter import RateLimiter, RateLimiters
 
 
 async def dial(
@@ -106,3 +106,26 @@ async def test_it_says_until_when_its_requests_count_before_and_after_each(autoj
     unanswered = UNANSWERED_S + 1.005
     expected = [(0.0, unanswered), (2.0, 3.005), (2.0, 2 + unanswered), (3.0, 3 + unanswered)]
     assert reports == [pytest.approx(one) for one in expected]
+
+
+async def test_limiters_are_kept_while_a_request_waits_or_counts_and_dropped_then(autojump_clock: MockClock) -> None:
+    limiters, budget, sent = RateLimiters(), Budget(1, 2.0), list[tuple[float, str]]()
+
+    async def request(account: str) -> None:
+        async with limiters.of((account, "path"), budget).acquire(1) as permit:
+            sent.append((trio.current_time(), account))
+            permit.release()
+
+    async with trio.open_nursery() as nursery:
+        for account in ("a", "b", "a"):  # the last waits for the first
+            nursery.start_soon(request, account)
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(limiters) == 2
+        await trio.sleep(1.9)
+        await request("c")
+        assert len(limiters) == 3  # the limits of two still count
+    assert [account for _, account in sent] == ["a", "b", "c", "a"]
+    assert sent[3][0] - sent[0][0] == pytest.approx(2.0, abs=0.01)
+    await trio.sleep(2.1)
+    await request("d")
+    assert len(limiters) == 1
