@@ -174,6 +174,7 @@ async def _produce(
             reconciler = Reconciler(sources, reads, registry.client_of, send, plans.is_sending)
             instruments = InstrumentLoader(reads, lambda: clients.market, send)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(http.close_idle)
                 nursery.start_soon(plans.run)
                 nursery.start_soon(pool.run, settings, changes)
                 nursery.start_soon(registry.identify, settings.accounts)

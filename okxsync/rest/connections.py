@@ -170,6 +170,12 @@ class Connections(trio.abc.AsyncResource):
                 for _ in range(missing):
                     nursery.start_soon(open_one)
 
+    async def close_idle(self) -> None:
+        """Close what is idle for too long, also while there are no requests; never returns."""
+        while True:
+            await trio.sleep(self._idle_s / 4)
+            await self._close_expired()
+
     async def aclose(self) -> None:
         """Close the idle connections; a request under way closes its own."""
         with trio.CancelScope(shield=True):  # each close is a checkpoint: a cancelled one would leave the others open

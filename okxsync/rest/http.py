@@ -23,8 +23,9 @@ from okxsync.runtime.text import sanitize
 AT_ONCE: Final = 64
 """Connections to all sites together: enough for the rate limits of every account at a tenth of a second per call, and
 for the preview of a plan."""
-IDLE_S: Final = 60.0
-"""A TCP and TLS handshake costs more time than a request."""
+IDLE_S: Final = 15.0
+"""A TCP and TLS handshake costs more time than a request, and an idle connection 40 KB: at its start a daemon has
+as many as may be, and later one or two."""
 MAX_REPLY_BYTES: Final = 16 * 2**20
 """No reply of OKX comes near this size."""
 _HEADERS: Final = (("Accept", "*/*"), ("Accept-Encoding", "gzip"), ("User-Agent", f"okxsync/{__version__}"))
@@ -67,6 +68,10 @@ class Http:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+
+    async def close_idle(self) -> None:
+        """Close the connections that are idle for too long, also while there are no requests; never returns."""
+        await self._connections.close_idle()
 
     async def exchange(
         self,

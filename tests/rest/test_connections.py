@@ -102,6 +102,14 @@ async def test_requests_one_after_the_other_share_a_connection(server: Server) -
         assert (server.requests, server.opened) == (3, 1)
 
 
+async def test_idle_connections_are_closed_though_no_request_follows(server: Server) -> None:
+    async with client(10, idle_s=0.1) as http, trio.open_nursery() as nursery:
+        nursery.start_soon(http.close_idle)
+        await at_the_same_time(http, server, 5)
+        await server.wait(lambda: server.open == 0)
+        nursery.cancel_scope.cancel()
+
+
 async def test_requests_at_the_same_time_have_connections_of_their_own_which_are_kept(server: Server) -> None:
     async with client(10) as http:
         await at_the_same_time(http, server, 5)
