@@ -63,7 +63,7 @@ async def demo(
 
     Args:
         plans: Let all accounts but the last one trade by plans, and print how to use them from another terminal.
-        terminal: Serve ``okxsync terminal`` over it, and print the address to open.
+        terminal: Serve ``okxsync terminal`` over it, and print the address to open; with plans it may trade.
         open_browser: Open it in the browser.
 
     Raises:
@@ -87,7 +87,8 @@ async def demo(
             show = Show(path, config if plans else None)
             nursery.start_soon(show.run)
             if terminal:
-                nursery.start_soon(_serve_terminal, path, show.console, open_browser)
+                trade = ["desk"] if plans else None
+                nursery.start_soon(_serve_terminal, path, show.console, open_browser, trade)
             await daemon.run(settings, path, for_s=for_s)
             nursery.cancel_scope.cancel(reason="the daemon has ended")
         if show.last:
@@ -123,11 +124,14 @@ class Show:
                 await trio.sleep(POLL_S)
 
 
-async def _serve_terminal(location: Location, shown: Console, open_browser: bool) -> None:
+async def _serve_terminal(location: Location, shown: Console, open_browser: bool, trade: Sequence[str] | None) -> None:
     from okxsync.terminal.command import opened
     from okxsync.terminal.server import serve_terminal
 
-    async with serve_terminal(location) as (address, token), opened(address.url(token) if open_browser else None):
+    async with (
+        serve_terminal(location, trade=trade) as (address, token),
+        opened(address.url(token) if open_browser else None),
+    ):
         shown.print(f"open {address.url(token)}", soft_wrap=True, highlight=False)
         await trio.sleep_forever()
 

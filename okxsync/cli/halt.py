@@ -1,11 +1,14 @@
 """``okxsync halt``, ``resume`` and ``misfires``."""
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from okxsync.cli.common import ConfigOption, DatabaseOption, JsonOption, fail, find_database, recorded_now_us
+
+if TYPE_CHECKING:
+    from okxsync.config.location import Location
 
 
 def halt(
@@ -56,8 +59,7 @@ def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
     _notify_daemon(location, "resume", {})
 
 
-def _wait_for_cancellations(location: object, number: int | None) -> None:
-    from okxsync.config.location import location_of
+def _wait_for_cancellations(location: "Location", number: int | None) -> None:
     from okxsync.plans.client import wait_for_answer
     from okxsync.store.database import StoreError
     from okxsync.store.engines import Reader
@@ -65,7 +67,7 @@ def _wait_for_cancellations(location: object, number: int | None) -> None:
     answered = None
     if number is not None:
         try:
-            with closing(Reader(location_of(str(location)))) as reader:
+            with closing(Reader(location)) as reader:
                 answered = wait_for_answer(reader, number)
         except StoreError as error:
             typer.echo(f"okxsync: {error}", err=True)
@@ -76,23 +78,19 @@ def _wait_for_cancellations(location: object, number: int | None) -> None:
         raise typer.Exit(5)
 
 
-def _notify_daemon(location: object, kind: str, body: dict[str, object]) -> int | None:
+def _notify_daemon(location: "Location", kind: str, body: dict[str, object]) -> int | None:
     """Insert the request, and return its id; None: no daemon or no database takes it, and the file alone counts."""
-    from okxsync.config.location import location_of
-    from okxsync.plans.client import is_alive, submit
+    from okxsync.plans.client import notify
     from okxsync.store.database import StoreError
-    from okxsync.store.engines import Reader
 
-    place = location_of(str(location))
     try:
-        with closing(Reader(place)) as reader:
-            alive = is_alive(reader)
-        if alive:
-            return submit(place, kind, None, body)
-        typer.echo("okxsync: no daemon is running; the file is enough", err=True)
+        number = notify(location, kind, body)
     except StoreError as error:
         typer.echo(f"okxsync: not recorded in the database, the file is enough: {error}", err=True)
-    return None
+        return None
+    if number is None:
+        typer.echo("okxsync: no daemon is running; the file is enough", err=True)
+    return number
 
 
 def misfires(

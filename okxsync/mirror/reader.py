@@ -32,6 +32,7 @@ from okxsync.mirror.freshness import (
 from okxsync.mirror.kinds import Kind, moment, moment_or_none
 from okxsync.mirror.known import Known, read_known
 from okxsync.mirror.past import Past
+from okxsync.mirror.plans import Plans
 from okxsync.mirror.rows import Row
 from okxsync.mirror.screen import Screen
 from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
@@ -213,6 +214,10 @@ class Mirror:
     def past(self) -> Past:
         """Return what reads the history that pictures of ``okxsync terminal`` show; not public."""
         return Past(self._db)
+
+    def plans(self) -> Plans:
+        """Return what reads the plans that ``okxsync terminal`` shows; not public."""
+        return Plans(self._db)
 
     @contextmanager
     def snapshot(self) -> Iterator[datetime]:

@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Final
 
 import msgspec
@@ -13,8 +14,9 @@ from okxsync.config.location import Location
 from okxsync.mirror.status import clock_ahead_us, daemon_state
 from okxsync.plans.children import PLAN_ID_BITS, plan_id_of
 from okxsync.plans.requests import Answered
+from okxsync.store.database import DatabaseError, StoreError
 from okxsync.store.decode import replace_lone_surrogates
-from okxsync.store.engines import Reader, open_database
+from okxsync.store.engines import Reader, open_requester
 
 EXPIRES_S: Final = 30.0
 POLL_S: Final = 0.05
@@ -46,24 +48,42 @@ def is_alive(reader: Reader) -> bool:
         return daemon_state(db, reader.location, time.time_ns() // 1000 + clock_ahead_us(db)).alive
 
 
-def submit(location: Location, kind: str, plan_id: str | None, body: Mapping[str, object]) -> int:
+def submit(
+    location: Location, kind: str, plan_id: str | None, body: Mapping[str, object], *, by: str | None = None
+) -> int:
     """Insert a request, and return its id.
+
+    Args:
+        by: Who makes it; None: the user of this process.
 
     Raises:
         StoreError: it cannot be inserted.
     """
     body = {key: replace_lone_surrogates(value) if isinstance(value, str) else value for key, value in body.items()}
-    values = [kind, replace_lone_surrogates(plan_id or ""), msgspec.json.encode(body).decode(), user_name()]
-    db = open_database(location)
+    made = [kind, replace_lone_surrogates(plan_id or ""), msgspec.json.encode(body).decode(), by or user_name()]
+    db = open_requester(location)
     try:
         with db.transaction():
             now_us = time.time_ns() // 1000  # opening the database, and waiting for the writer, take time
             sql = (
                 "INSERT INTO requests (at, kind, plan_id, body, by, expires_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
             )
-            return int(db.execute(sql, [now_us, *values, now_us + int(EXPIRES_S * 1e6)]).fetchone()[0])
+            return int(db.execute(sql, [now_us, *made, now_us + int(EXPIRES_S * 1e6)]).fetchone()[0])
+    except DatabaseError as error:
+        raise StoreError(f"{location}: the request cannot be stored ({error})") from None
     finally:
         db.close()
+
+
+def notify(location: Location, kind: str, body: Mapping[str, object], *, by: str | None = None) -> int | None:
+    """Insert a request about the kill switch, and return its id; None: no daemon runs, and the file alone counts.
+
+    Raises:
+        StoreError: the database cannot be read, or the request cannot be inserted; the file alone counts.
+    """
+    with closing(Reader(location)) as reader:
+        alive = is_alive(reader)
+    return submit(location, kind, None, body, by=by) if alive else None
 
 
 def wait_for_answer(reader: Reader, request_id: int, within_s: float = ANSWER_S) -> Answered | None:
@@ -100,6 +120,12 @@ def read_cancel_rows(reader: Reader, plan_id: str) -> list[dict[str, Any]]:
 
 def read_plans(reader: Reader, limit: int) -> list[dict[str, Any]]:
     return reader.query("SELECT * FROM plans ORDER BY preview_at DESC, plan_id LIMIT ?", [limit])
+
+
+def count_pending(reader: Reader) -> int:
+    """Return how many requests wait for a daemon, and have not expired."""
+    sql = "SELECT count(*) FROM requests LEFT JOIN answers ON request_id = id WHERE request_id IS NULL"
+    return int(reader.rows(f"{sql} AND expires_at > ?", [time.time_ns() // 1000])[0][0])
 
 
 def read_misfires(

@@ -221,6 +221,13 @@ class Engine(Protocol):
         """Open it for reading, with or without a running writer. The caller closes it."""
         ...
 
+    def requester(self) -> Connection:
+        """Open it for inserting into ``requests``, and for nothing else: a daemon writes the rest.
+
+        It is neither created nor migrated. The caller closes it.
+        """
+        ...
+
     def join(self) -> AbstractContextManager[Membership]:
         """Hold the database for this daemon; the hold ends with the process.
 

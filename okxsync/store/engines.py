@@ -28,6 +28,11 @@ def open_database(location: Location) -> Connection:
     return engine_of(location).writer()
 
 
+def open_requester(location: Location) -> Connection:
+    """Open the database for inserting requests, see ``Engine.requester``."""
+    return engine_of(location).requester()
+
+
 def open_reader(location: Location) -> Connection:
     """Open the database for reading, see ``Engine.reader``."""
     return engine_of(location).reader()

@@ -5,10 +5,12 @@ Origin      must be ours for the socket and for every POST, and Sec-Fetch-Site, 
             page can use a browser's session, also none on another port of this machine
 session     has two halves, a cookie and a key. Cookies know no ports: a program on another port of this machine is
             sent ours. It does not get the key, which the page keeps and sends with each request
+trading     a session may trade for as long as it does; then the token must be given again
 token       128 random bits or more; wrong ones are counted
 """
 
 import hmac
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,6 +20,8 @@ from okxsync.runtime.clock import steady_s
 
 IDLE_S: Final = 12 * 3600.0
 """A session that is not used for so long ends."""
+TRADE_IDLE_S: Final = 15 * 60.0
+"""A session that has traded nothing for so long must give the token again before it may. An open page is no trade."""
 TRIES: Final = 5
 TRIES_S: Final = 60.0
 """So many tries in so many seconds, by whomever: a limit for each client would be none on a machine of many."""
@@ -99,10 +103,35 @@ class Sessions:
         self._token = token
         self._now_s = now_s
         self._used_s: dict[Session, float] = {}  # the one that was used last is the last
+        self._traded_s: dict[Session, float] = {}
         self._failed_s: deque[float] = deque()
 
     def login(self, token: str) -> Session | Refused:
         """Trade the token for a new session."""
+        if refused := self._check(token):
+            return refused
+        session = Session(new_token(), new_token())
+        self._used_s[session] = self._traded_s[session] = self._now_s()
+        self._expire(self._now_s())
+        return session
+
+    def let_trade(self, session: Session, token: str) -> Refused | None:
+        """Let a session trade again; return why not."""
+        refused = self._check(token)
+        if refused is None and session in self._used_s:
+            self._traded_s[session] = self._now_s()
+        return refused
+
+    def may_trade(self, session: Session) -> bool:
+        """Whether a session may trade; it counts as having traded now."""
+        now_s = self._now_s()
+        if now_s - self._traded_s.get(session, -math.inf) >= TRADE_IDLE_S:
+            return False
+        self._traded_s[session] = now_s
+        return True
+
+    def _check(self, token: str) -> Refused | None:
+        """Return why a token is refused, which counts as a try."""
         now_s = self._now_s()
         while self._failed_s and self._failed_s[0] <= now_s - TRIES_S:
             self._failed_s.popleft()
@@ -111,10 +140,7 @@ class Sessions:
         if not _equal(token, self._token):
             self._failed_s.append(now_s)
             return Refused(403, "wrong token")
-        session = Session(new_token(), new_token())
-        self._used_s[session] = now_s
-        self._expire(now_s)
-        return session
+        return None
 
     def find(self, cookie: str, key: str) -> Session | None:
         """Return the session of two halves, which counts as used now; None if there is none."""
@@ -143,6 +169,7 @@ class Sessions:
             if len(self._used_s) <= SESSIONS and now_s - self._used_s[oldest] < IDLE_S:
                 break
             del self._used_s[oldest]
+            self._traded_s.pop(oldest, None)
 
 
 def new_token() -> str:

@@ -5,7 +5,7 @@ import signal
 import ssl
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -26,14 +26,18 @@ async def run(
     tls: ssl.SSLContext | None,
     token: str | None,
     open_browser: bool,
+    trade: Sequence[str] | None = None,
 ) -> None:
     """Serve the terminal until SIGINT or SIGTERM, and print its address, with the token unless that was given.
+
+    Args:
+        trade: See ``serve_terminal``.
 
     Raises:
         OSError: the port is not available.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with serve_terminal(location, host=host, port=port, tls=tls, token=token) as (address, used):
+        async with serve_terminal(location, host=host, port=port, tls=tls, token=token, trade=trade) as (address, used):
             url = address.url(used)
             print(f"open {address.url() if token else url}", flush=True)
             async with opened(url if open_browser else None):

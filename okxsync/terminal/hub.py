@@ -25,12 +25,14 @@ class Browser:
     Attributes:
         scope: Ends its connection when it is cancelled, unless a send does not return.
         cut: Ends its connection in any case.
+        plan: The plan whose orders it shows.
     """
 
     def __init__(self, hub: "Hub", cut: Callable[[], None]) -> None:
         self.pointer: Final = Pointer(hub.rings)
         self.scope: Final = trio.CancelScope()
         self.cut: Final = cut
+        self.plan: str | None = None
         self._hub = hub
         self._news = trio.Event()
         self._sending_since_s: float | None = None
@@ -66,13 +68,27 @@ class Hub:
         epoch: Another one with each start.
         now_us: This process's clock, microseconds UTC.
         cut_s: For how long a browser may acknowledge nothing.
+        halted: Returns whether trading is halted.
+
+    Attributes:
+        followed: The plans whose orders any browser shows; the reader's thread reads it.
+        trade: What the heartbeat says of trading from the page; None: nothing can be traded.
     """
 
-    def __init__(self, epoch: str, now_us: Callable[[], int], cut_s: float = CUT_S) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        now_us: Callable[[], int],
+        cut_s: float = CUT_S,
+        halted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.epoch: Final = epoch
         self.rings: Final = {name: Ring(topic) for name, topic in topics.TOPICS.items()}
         self.browsers: Final[set[Browser]] = set()
         self.heartbeat: tuple[int, str] | None = None
+        self.followed: frozenset[str] = frozenset()
+        self.trade: dict[str, Any] | None = None
+        self._halted = halted
         self._now_us = now_us
         self._cut_s = cut_s
         self._look: Look | None = None
@@ -88,6 +104,12 @@ class Hub:
             yield browser
         finally:
             self.browsers.discard(browser)
+            self.follow(browser, None)
+
+    def follow(self, browser: Browser, plan: str | None) -> None:
+        """Show a browser the orders of a plan; None: of none."""
+        browser.plan = plan
+        self.followed = frozenset(one.plan for one in self.browsers if one.plan)
 
     def cut_silent(self) -> None:
         """End the connections of the browsers that do not acknowledge."""
@@ -130,6 +152,8 @@ class Hub:
             "error": self._error,
             "daemon": self._look and self._look.daemon,
             "head": self._look and self._look.head,
+            "trade": self.trade,
+            "halted": self._halted(),
             "screens": [round(browser.lag_s() * 1e6) for browser in self.browsers],
         }
         self.heartbeat = number, msgspec.json.encode(part).decode()

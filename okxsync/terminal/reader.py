@@ -9,7 +9,7 @@ shrink. Whatever cannot be read is published as an error, and read anew from the
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +24,7 @@ from okxsync.terminal import topics
 from okxsync.terminal.book import FILLS_SHOWN, Book, Row
 from okxsync.terminal.head import daemon_part, head
 from okxsync.terminal.money import BALANCES, EQUITY
+from okxsync.terminal.plan_reader import PlanReader
 from okxsync.terminal.proof import Evidence, Proofs
 from okxsync.terminal.ring import Encoded, encode
 
@@ -63,15 +64,21 @@ class Reader:
 
     Args:
         publish: Takes each update, in order.
+        followed: Returns the ids of the plans whose orders are shown.
     """
 
     def __init__(
-        self, location: Location, publish: Callable[[Update], None], now_us: Callable[[], int] = now_us
+        self,
+        location: Location,
+        publish: Callable[[Update], None],
+        now_us: Callable[[], int] = now_us,
+        followed: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._location = location
         self._publish = publish
         self._now_us = now_us
         self._book = Book()
+        self._plans = PlanReader(followed)
         self._opened: _Opened | None = None
         self._rows_due_s = self._proof_due_s = 0.0
 
@@ -101,7 +108,7 @@ class Reader:
                 self._rows_due_s = now_s + ROWS_S
                 if is_proof_due:
                     self._proof_due_s = now_s + PROOF_S
-                self._read(opened, is_proof_due)
+                self._read(opened, now_s, is_proof_due)
         except StoreError as error:
             self.close()
             self._proof_due_s = now_s + PROOF_S
@@ -115,10 +122,10 @@ class Reader:
             self._opened = _Opened(self._location, self._now_us)
         return self._opened
 
-    def _read(self, opened: "_Opened", is_proof_due: bool) -> None:
+    def _read(self, opened: "_Opened", now_s: float, is_proof_due: bool) -> None:
         """Read and publish rows, and their proof if it is due, of one moment."""
         book, reads = self._book, opened.screen
-        proofs = look = None
+        proofs = look = halt = None
         with opened.moment() as (at, ahead_us):
             revision = reads.revision()
             accounts = {one.name: one for one in reads.accounts()} if is_proof_due else book.accounts
@@ -130,7 +137,9 @@ class Reader:
                 if opened.are_fills_read:
                     self._add_fills(reads, opened.revision)
             opened.revision = revision
+            self._plans.read(book, opened.plans, now_s, ahead_us)
             if is_proof_due:
+                halt = opened.plans.halt()
                 proofs = Proofs(
                     Evidence(
                         *(at, reads.daemon(at), tuple(accounts.values())),
@@ -140,7 +149,7 @@ class Reader:
                 book.prove(proofs)
         diffs = self._diffs(at)
         if proofs:
-            look = Look(ahead_us, daemon_part(proofs.daemon), head(book, proofs))
+            look = Look(ahead_us, daemon_part(proofs.daemon), {**head(book, proofs), "halt": halt})
         self._publish(Update(diffs, look))
         if not opened.are_fills_read:  # to find the newest takes long, so the rest is shown before
             with opened.moment() as (at, _):
@@ -170,6 +179,7 @@ class _Opened:
         self.identity: Final = engine_of(location).identity()
         self._mirror: Final = Mirror(location)
         self.screen: Final = self._mirror.screen()
+        self.plans: Final = self._mirror.plans()
         self.close: Final = self._mirror.close
         self.revision: int | None = None
         self.are_fills_read = False

@@ -5,7 +5,7 @@ One nursery has the reader's thread, the heartbeat, and a task for each connecti
 
 import gzip
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -21,13 +21,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from okxsync.config.location import Location
-from okxsync.runtime.clock import now_us
+from okxsync.plans.children import is_plan_id
+from okxsync.plans.halt import HaltFile
+from okxsync.runtime.clock import now_us, steady_s
 from okxsync.store.database import StoreError
+from okxsync.store.engines import engine_of
 from okxsync.terminal.access import Origins, Refused, Session, Sessions, new_token
 from okxsync.terminal.gallery import BadRequest, draw
 from okxsync.terminal.hub import CUT_S, Browser, Hub
 from okxsync.terminal.reader import Reader, Update
 from okxsync.terminal.streams import Peer, Streams
+from okxsync.terminal.trading import MAX_REQUEST, TOKEN_AGAIN, Trading
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework
@@ -39,7 +43,7 @@ FIRST_S: Final = 5.0
 MAX_BODY: Final = 4096
 PICTURES: Final = "/picture/"
 KEY_HEADER: Final = "X-Okxsync-Key"
-"""Has the key of the session in requests for pictures, which send no body."""
+"""Has the key of the session in requests for pictures, and in those of trading."""
 BAD_MESSAGE, NO_SESSION, SILENT, TOO_MANY = 4400, 4401, 4408, 4429
 """Closing codes, see ``topics``."""
 PAGE: Final = Path(__file__).with_name("page")
@@ -87,6 +91,7 @@ class _FromPage(msgspec.Struct):
     key: str | None = None
     epoch: str | None = None
     sub: dict[str, int | None] | None = None
+    plan: str | None = None
     ack: dict[str, int] | None = None
 
 
@@ -97,11 +102,20 @@ class _Login(msgspec.Struct):
 class Server:
     """The routes."""
 
-    def __init__(self, hub: Hub, sessions: Sessions, address: Address, streams: Streams, location: Location) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        sessions: Sessions,
+        address: Address,
+        streams: Streams,
+        location: Location,
+        trading: Trading | None = None,
+    ) -> None:
         self._hub = hub
         self._location = location
         self._drawing = trio.CapacityLimiter(1)
         self._sessions = sessions
+        self._trading = trading
         self._streams = streams
         self._is_secure = address.tls is not None
         self._cookie = f"okxsync-{address.port}"
@@ -114,6 +128,11 @@ class Server:
             Route(f"{PICTURES}{{kind}}", self._picture),
             WebSocketRoute("/ws", self._socket),
         ]
+        if trading:
+            routes += [
+                Route("/session/trade", self._let_trade, methods=["POST"]),
+                Route("/request", self._ask, methods=["POST"]),
+            ]
         self.app: Final = guarded(Starlette(routes=routes), Origins(address.names, address.port, address.scheme))
 
     async def _file(self, request: Request) -> Response:
@@ -126,15 +145,9 @@ class Server:
         return Response(content, media_type=media_type)
 
     async def _login(self, request: Request) -> Response:
-        body = b""
-        with trio.move_on_after(FIRST_S) as deadline:
-            async with aclosing(request.stream()) as parts:
-                async for part in parts:
-                    body += part
-                    if len(body) > MAX_BODY:
-                        return PlainTextResponse("too long\n", 413, {"Connection": "close"})
-        if deadline.cancelled_caught:
-            return PlainTextResponse("too slow\n", 408, {"Connection": "close"})
+        body = await _body(request, MAX_BODY)
+        if isinstance(body, Refused):
+            return PlainTextResponse(f"{body.reason}\n", body.status, {"Connection": "close"})
         try:
             token = msgspec.json.decode(body, type=_Login).token
         except msgspec.DecodeError:
@@ -146,8 +159,46 @@ class Server:
         response.set_cookie(self._cookie, found.cookie, httponly=True, samesite="strict", secure=self._is_secure)
         return response
 
+    def _session(self, request: Request) -> Session | None:
+        return self._sessions.find(request.cookies.get(self._cookie, ""), request.headers.get(KEY_HEADER, ""))
+
+    async def _let_trade(self, request: Request) -> Response:
+        found = await self._changing(request, MAX_BODY)
+        if isinstance(found, Refused):
+            return _refused(found)
+        session, body = found
+        try:
+            token = msgspec.json.decode(body, type=_Login).token
+        except msgspec.DecodeError:
+            return _failed(400, "not understood")
+        if refused := self._sessions.let_trade(session, token):
+            return _refused(refused)
+        return Response(b"{}", media_type="application/json")
+
+    async def _ask(self, request: Request) -> Response:
+        assert self._trading is not None
+        found = await self._changing(request, MAX_REQUEST)
+        if isinstance(found, Refused):
+            return _refused(found)
+        asked = await self._trading.ask(*found)
+        if isinstance(asked, Refused):
+            return _refused(asked)
+        return Response(msgspec.json.encode(asked._asdict()), media_type="application/json")
+
+    async def _changing(self, request: Request, most: int) -> tuple[Session, bytes] | Refused:
+        """Return the session and the body of a request that changes something.
+
+        A form of another page cannot have this type of content, nor the header with the key.
+        """
+        if (session := self._session(request)) is None:
+            return Refused(401, "no session")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return Refused(415, "send JSON")
+        body = await _body(request, most)
+        return body if isinstance(body, Refused) else (session, body)
+
     async def _picture(self, request: Request) -> Response:
-        if self._sessions.find(request.cookies.get(self._cookie, ""), request.headers.get(KEY_HEADER, "")) is None:
+        if self._session(request) is None:
             return _failed(401, "no session")
         if self._drawing.statistics().tasks_waiting >= BROWSERS:
             return _failed(503, "too many requests at once")
@@ -205,6 +256,7 @@ class Server:
     def _take(self, browser: Browser, message: _FromPage) -> None:
         if message.sub is not None:
             browser.pointer.subscribe(message.sub, same_epoch=message.epoch == self._hub.epoch)
+            self._hub.follow(browser, message.plan if is_plan_id(message.plan or "") else None)
         if message.ack is not None:
             browser.pointer.acknowledge(message.ack)
         browser.wake()
@@ -212,6 +264,26 @@ class Server:
 
 def _failed(status: int, why: str) -> Response:
     return Response(msgspec.json.encode({"error": why}), status, media_type="application/json")
+
+
+def _refused(refused: Refused) -> Response:
+    """A body that is not read to its end, or not at all, ends the connection."""
+    token = {"token": True} if refused.reason == TOKEN_AGAIN else {}
+    content = msgspec.json.encode({"error": refused.reason, **token})
+    return Response(content, refused.status, {"Connection": "close"}, media_type="application/json")
+
+
+async def _body(request: Request, most: int) -> bytes | Refused:
+    """Return the body of a request, which has at most so many bytes and does not take long."""
+    body = b""
+    with trio.move_on_after(FIRST_S):
+        async with aclosing(request.stream()) as parts:
+            async for part in parts:
+                body += part
+                if len(body) > most:
+                    return Refused(413, "too long")
+        return body
+    return Refused(408, "too slow")
 
 
 async def _receive(websocket: WebSocket) -> _FromPage | None:
@@ -278,6 +350,8 @@ async def serve_terminal(
     tls: ssl.SSLContext | None = None,
     token: str | None = None,
     cut_s: float = CUT_S,
+    trade: Sequence[str] | None = None,
+    steady_s: Callable[[], float] = steady_s,
 ) -> AsyncIterator[tuple[Address, str]]:
     """Serve the terminal of a database while the block runs; yields its address and the token.
 
@@ -285,22 +359,35 @@ async def serve_terminal(
         port: 0 selects a free one.
         token: Default: a new one.
         cut_s: For how long a page may acknowledge nothing.
+        trade: Let pages trade: the names of the groups of accounts. None: nothing can be changed.
+        steady_s: The clock of sessions.
 
     Raises:
         OSError: the port is not available.
     """
     token = token or new_token()
-    hub = Hub(new_token(), now_us, cut_s)
+    resolved = _resolved(location)
+    sessions = Sessions(token, steady_s)
+    hub = Hub(new_token(), now_us, cut_s, HaltFile(resolved).exists)
+    trading = None if trade is None else Trading(resolved, sessions, hub.beat)
+    hub.trade = None if trade is None else {"groups": [*trade]}
     listeners = await trio.open_tcp_listeners(port, host=host)
     address = Address(host, listeners[0].socket.getsockname()[1], tls)
     streams = Streams(tls)
-    server = Server(hub, Sessions(token), address, streams, location)
+    server = Server(hub, sessions, address, streams, location, trading)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams.serve, cast("ASGIFramework", server.app), listeners)
         nursery.start_soon(_beat, hub, streams)
         nursery.start_soon(_read, location, hub)
         yield address, token
         nursery.cancel_scope.cancel(reason="the terminal closes")
+
+
+def _resolved(location: Location) -> Location:
+    try:
+        return engine_of(location).resolved()
+    except StoreError:  # the page says why
+        return location
 
 
 async def _beat(hub: Hub, streams: Streams) -> None:
@@ -317,5 +404,5 @@ async def _read(location: Location, hub: Hub) -> None:
     def publish(update: Update) -> None:
         trio.from_thread.run_sync(hub.publish, update)
 
-    reader = Reader(location, publish)
+    reader = Reader(location, publish, followed=lambda: hub.followed)
     await trio.to_thread.run_sync(reader.run, trio.from_thread.check_cancelled, limiter=trio.CapacityLimiter(1))

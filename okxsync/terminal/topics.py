@@ -3,15 +3,18 @@
 **Login.** ``POST /session`` with ``{"token": "..."}`` answers 200 with ``{"key": "..."}`` and a cookie, 403 for a wrong
 token, 429 after five tries within a minute. The key goes into the first message of each socket.
 
+**Trading**, only with ``okxsync terminal --trade``: ``POST /request`` (see ``ticket``) and ``POST /session/trade``.
+
 **From the page**, over ``/ws``:
 
     {"key": "...", "epoch": "..."|null, "sub": {"orders": 17, "accounts": null}}     first
-    {"epoch": "..."|null, "sub": {...}}                                              another choice of topics
+    {"epoch": "..."|null, "sub": {...}, "plan": "..."|null}                          another choice of topics
     {"ack": {"orders": 18, "now": 5}}                                                what it has painted
 
-``sub`` replaces the former one. It names each topic with the last number that the page has, or null; numbers of another
-``epoch`` count as null. The heartbeat ``now`` is always sent: once a second, and when a
-daemon or the database changes its state. ``ack`` has the last number of each topic that it names.
+``sub`` replaces the former one. It names each topic with the last number that the page has, or null; numbers of
+another ``epoch`` count as null. ``plan`` is the plan whose orders the page wants in ``plan_orders``. The heartbeat
+``now`` is always sent: once a second, when a daemon or the database changes its state, and when a page halts or resumes
+trading. ``ack`` has the last number of each topic that it names.
 
 **From the server**: each message is a list of parts.
 
@@ -39,7 +42,10 @@ clock of the database; a time of the exchange is a multiple of 1,000. null: abse
                 "stopped_at", "exit", "store_lag_us"}. Only while it is ``running`` anything can be live.
                 ``stopped`` without ``stopped_at``: it was killed, at about its last heartbeat
     head        {"live": connections that are live, "all": connections, "gaps": [how many are open, their seconds as of
-                ``at``, the earliest ``from_at`` or null], "equity": totals, "upl": totals, "accounts": {state: count}}
+                ``at``, the earliest ``from_at`` or null], "equity": totals, "upl": totals, "accounts": {state: count},
+                "halt": {"at", "by", "reason"} of the last halt that the daemon has recorded and that is not lifted}
+    trade       null: read-only; else {"groups": the names of the groups of accounts}
+    halted      whether trading is halted: ``<database>.halt`` exists
     screens     for each page that is connected: for how long it has not acknowledged, in microseconds
 
 Totals, over the accounts by the state of their channel ``account``; sums are exact, and null if one is not a number:
@@ -134,7 +140,35 @@ INSTRUMENTS: Final = _topic(
 
 FRESHNESS: Final = _topic("freshness", "account channel", "state covered_until reason")
 
-TOPICS: Final = {one.name: one for one in (INSTRUMENTS, MARKS, ORDERS, POSITIONS, FILLS, ACCOUNTS, FRESHNESS)}
+PLANS: Final = _topic(
+    "plans",
+    "plan_id",
+    "title kind parent_id site_modes state outcome preview_at expires_at preview_hash approved_at approved_by"
+    " valid_until started_at ended_at accounts ready skipped accepted rejected unknown planned_usd filled_usd note"
+    " pause_reason confirm typed",
+)
+"""The newest plans, and those that a page follows. A preview cannot be approved after ``expires_at``; null: its
+document cannot be read. ``confirm`` and ``typed`` are the two forms of what a person types to approve it: of previews
+that a page follows, otherwise null."""
+
+PLAN_ORDERS: Final = _topic(
+    "plan_orders",
+    "plan_id child",
+    "account leg phase slice kind inst_id side pos_side td_mode ord_type px sz reduce_only cl_ord_id planned_usd"
+    " remainder state reason detail attempts ord_id doubled unprotected acc_fill_sz avg_px fee filled_usd ended_at"
+    " equity equity_at position position_at position_after coins notional usd_assumed lever margin reference"
+    " reference_at warnings",
+)
+"""The orders of all plans that any page follows, as the table ``plan_orders`` has them; from ``equity`` on: what the
+preview was computed from. ``planned_usd`` and ``remainder`` are null for an order without a size."""
+
+REQUESTS: Final = _topic("requests", "id", "at kind plan_id by expires_at outcome detail answered_at")
+"""The newest requests of all clients to the daemon. ``outcome`` null: it has not answered yet."""
+
+TOPICS: Final = {
+    one.name: one
+    for one in (REQUESTS, PLANS, PLAN_ORDERS, INSTRUMENTS, MARKS, ORDERS, POSITIONS, FILLS, ACCOUNTS, FRESHNESS)
+}
 """In the order of the parts of a message: ``freshness`` is the last."""
 
 STATES: Final = ("live", "unproved", "stale", "never")

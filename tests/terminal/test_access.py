@@ -2,7 +2,18 @@
 
 import pytest
 
-from okxsync.terminal.access import IDLE_S, SESSIONS, TRIES, TRIES_S, Origins, Refused, Session, Sessions, new_token
+from okxsync.terminal.access import (
+    IDLE_S,
+    SESSIONS,
+    TRADE_IDLE_S,
+    TRIES,
+    TRIES_S,
+    Origins,
+    Refused,
+    Session,
+    Sessions,
+    new_token,
+)
 
 OURS = Origins(("127.0.0.1", "localhost"), 8790)
 HOST = "127.0.0.1:8790"
@@ -135,3 +146,39 @@ def test_a_browser_reads_our_data_only_for_our_page() -> None:
         refused = OURS.refuse({"host": HOST, **headers}, acts=False, reads=True)
         assert refused is not None
         assert refused.status == 403
+
+
+def test_a_session_trades_until_it_has_traded_nothing_for_a_quarter_of_an_hour(
+    sessions: Sessions, clock: Clock
+) -> None:
+    session = login(sessions)
+    for _ in range(3):
+        clock.now_s += TRADE_IDLE_S - 1
+        assert sessions.use(session)
+        assert sessions.may_trade(session)
+    for _ in range(15):  # a page that is open is not in use
+        clock.now_s += TRADE_IDLE_S / 15
+        assert sessions.use(session)
+    assert not sessions.may_trade(session)
+    assert sessions.use(session), "it may still look"
+    assert sessions.let_trade(session, "wrong") == Refused(403, "wrong token")
+    assert not sessions.may_trade(session)
+    assert sessions.let_trade(session, "the right token") is None
+    assert sessions.may_trade(session)
+
+
+def test_wrong_tokens_for_trading_count_as_tries(sessions: Sessions) -> None:
+    session = login(sessions)
+    assert {sessions.let_trade(session, "wrong") for _ in range(TRIES)} == {Refused(403, "wrong token")}
+    refused = sessions.let_trade(session, "the right token")
+    assert refused is not None
+    assert refused.status == 429
+
+
+def test_a_session_that_has_ended_does_not_trade(sessions: Sessions, clock: Clock) -> None:
+    session = login(sessions)
+    clock.now_s += IDLE_S
+    assert not sessions.use(session)
+    assert sessions.let_trade(session, "the right token") is None
+    assert not sessions.may_trade(session)
+    assert not sessions.may_trade(Session("other", "halves"))

@@ -34,6 +34,9 @@ _REJECTED: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.Interface
 """What pysqlite3 raises for a value that a column cannot hold."""
 _RESTORE: Final = "restore a backup, or move the file away and start with a new one"
 _BUG: Final = "another program changed the database, or this is a bug: report it"
+REQUESTS: Final = "requests"
+"""The one table that other programs than the daemon write."""
+_HARMLESS: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_TRANSACTION})
 WAL_BYTES: Final = 64 * 2**20
 """Size of the write-ahead log when no reader blocks checkpoints."""
 APPLICATION_ID: Final = 0x6F6B7873  # "okxs"
@@ -205,6 +208,31 @@ def open_reader(path: Path) -> SqliteReader:
         if not _is_ours(db):
             raise StoreError(f"{path}: not an okxsync database")
     return db
+
+
+def open_requester(path: Path) -> SqliteConnection:
+    """Open the database for inserting into ``requests``; SQLite itself refuses any other change.
+
+    Raises:
+        StoreError: it does not exist, is not an okxsync database, or SQLite is unsafe.
+    """
+    if problem := unsafe_sqlite(VERSION):
+        raise StoreError(problem)
+    if not path.exists():
+        raise StoreError(f"{path}: no such database; `okxsync run` makes it")
+    db = SqliteConnection.connect(path, f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+    with _closed_unless_usable(db, "cannot be used ({})"):
+        db.execute("PRAGMA busy_timeout = 10000")
+        if not _is_ours(db):
+            raise StoreError(f"{path}: not an okxsync database")
+        db.set_authorizer(_only_requests)
+    return db
+
+
+def _only_requests(action: int, table: str | None, *_: object) -> int:
+    """Tell SQLite whether a statement may be prepared (https://sqlite.org/c3ref/set_authorizer.html)."""
+    inserts = action == sqlite3.SQLITE_INSERT and table == REQUESTS
+    return int(sqlite3.SQLITE_OK if inserts or action in _HARMLESS else sqlite3.SQLITE_DENY)
 
 
 @contextmanager

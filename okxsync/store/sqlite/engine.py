@@ -33,6 +33,9 @@ class SqliteEngine:
     def reader(self) -> SqliteReader:
         return connection.open_reader(self._path)
 
+    def requester(self) -> SqliteConnection:
+        return connection.open_requester(self._path)
+
     def join(self) -> AbstractContextManager[lock.Lock]:
         return lock.hold(self._path)
 
