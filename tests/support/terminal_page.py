@@ -79,6 +79,9 @@ class ScriptedServer:
         beats: Whether a heartbeat is sent each half second.
         answers: Whether a new socket is answered.
         held_back: Topics that a subscription does not bring yet.
+        trade: What the heartbeat says of trading; ``halted`` likewise.
+        asked: All requests to the daemon.
+        request: Answers one of these, with what ``Route.fulfill`` takes.
         picture: Answers a request for a picture, by its kind and parameters, with what ``Route.fulfill`` takes.
     """
 
@@ -104,6 +107,10 @@ class ScriptedServer:
         self.answers = True
         self.held_back: set[str] = set()
         self.tokens = {"right"}
+        self.trade: dict[str, Any] | None = None
+        self.halted = False
+        self.asked: list[dict[str, Any]] = []
+        self.request: Callable[[dict[str, Any]], dict[str, Any]] = self._accept_request
         self.picture: Callable[[str, dict[str, str]], dict[str, Any]] = self._no_past
         context.route(f"{ORIGIN}/**", self._answer)
         context.route_web_socket("**/ws", self._open)
@@ -187,6 +194,14 @@ class ScriptedServer:
             right = (route.request.post_data_json or {}).get("token") in self.tokens
             route.fulfill(status=200 if right else 403, json={"key": "half"} if right else {})
             return
+        if path == "/session/trade":
+            right = (route.request.post_data_json or {}).get("token") in self.tokens
+            route.fulfill(status=200 if right else 403, json={} if right else {"error": "wrong token"})
+            return
+        if path == "/request":
+            self.asked.append(route.request.post_data_json or {})
+            route.fulfill(**self.request(self.asked[-1]))
+            return
         if path.startswith("/picture/"):
             given = dict(parse_qsl(urlsplit(route.request.url).query))
             route.fulfill(**self.picture(path.removeprefix("/picture/"), given))
@@ -203,6 +218,9 @@ class ScriptedServer:
         lists = "cols rows states accounts candles fills holes points breaks transfers".split()
         nothing = dict.fromkeys(lists, ()) | {"since": None, "more": False, "never": 0, "step": 60_000_000}
         return {"json": {"now": self.now, **nothing}}
+
+    def _accept_request(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"json": {"request": len(self.asked), "plan": message.get("plan", "0123456789A"), "note": ""}}
 
     def _open(self, socket: WebSocketRoute) -> None:
         socket.on_message(lambda message: self._message(socket, json.loads(message)))
@@ -244,7 +262,7 @@ class ScriptedServer:
         }  # fmt: skip
         return {
             "t": "now", "n": next(self.beat_numbers), "at": self.now, "epoch": "e1", "error": self.error,
-            "daemon": self.daemon, "head": head, "screens": [],
+            "daemon": self.daemon, "head": head, "screens": [], "trade": self.trade, "halted": self.halted,
         }  # fmt: skip
 
     def _push(self, part: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import { Alarm, mayNotify } from "./alarm.js";
 import { Days } from "./days.js";
 import { CommandBox, showHelp } from "./dialogs.js";
 import { Grid, SUMS_MS } from "./grid.js";
+import { Halt } from "./halt.js";
 import { bars, Head } from "./head.js";
 import { Keys } from "./keys.js";
 import { askForToken, forgetKey, logIn, savedKey, tokenOfAddress } from "./login.js";
@@ -15,6 +16,7 @@ import { Range } from "./range.js";
 import { Settings, SETTINGS, showSettings } from "./settings.js";
 import { element, inSheet, setText, visible } from "./text.js";
 import { currentZone, setZone, ZONES, zoneName } from "./time.js";
+import { Ticket } from "./ticket.js";
 import { keyOf } from "./topics.js";
 import { accountsView } from "./views/accounts.js";
 import { Coverage } from "./views/coverage.js";
@@ -22,6 +24,8 @@ import { Equity } from "./views/equity.js";
 import { fillsView } from "./views/fills.js";
 import { Market } from "./views/market.js";
 import { ordersView } from "./views/orders.js";
+import { planView } from "./views/plan.js";
+import { plansView } from "./views/plans.js";
 import { positionsView } from "./views/positions.js";
 import { Wire } from "./wire.js";
 
@@ -31,7 +35,7 @@ const SPEAK_MS = 5000;
 const LATE_BEATS = 3;
 const LETTERS = {
   ...{ a: "accounts", p: "positions", o: "orders", f: "fills" },
-  ...{ m: "market", e: "equity", c: "coverage" },
+  ...{ m: "market", e: "equity", c: "coverage", t: "plans" },
 };
 
 const byId = (id) => document.getElementById(id);
@@ -39,7 +43,7 @@ const main = byId("main");
 const filter = byId("filter");
 const model = new Model();
 const days = new Days(model, () => schedule());
-const views = [accountsView, positionsView, ordersView, fillsView].map((make) => make(model, days));
+const views = [accountsView, positionsView, ordersView, fillsView, plansView, planView].map((make) => make(model, days));
 const keys = new Keys();
 const grids = new Map();
 let grid = null; // the one that is shown
@@ -55,12 +59,19 @@ for (const view of views) {
   grids.set(view.name, made);
 }
 for (const picture of pictures) grids.set(picture.view.name, picture);
+
+/** The plan whose orders are shown; null in other views. */
+const shownPlan = () => (grid?.view.name === "plan" && /(?:^|\s)plan:([0-9A-Z]{11})(?:\s|$)/.exec(grid.filterText)?.[1]) || null;
+const ticket = new Ticket(model, { lead: on.lead, schedule: on.schedule, focus: () => grid.table.root.focus(), shown: shownPlan });
+const halt = new Halt(model, on.schedule);
+grids.get("plans").panel = ticket.list;
+grids.get("plan").panel = ticket.one;
 for (const made of grids.values()) {
-  made.place = element("section", "view", made.table.root);
+  made.place = element("section", made.panel ? "view paneled" : "view", ...(made.panel ? [made.panel] : []), made.table.root);
   made.place.hidden = true;
   main.append(made.place);
 }
-const head = new Head(byId("head"), [...grids.values()].map(({ view }) => view), model);
+const head = new Head(byId("head"), [...grids.values()].map(({ view }) => view), model, [halt.root]);
 
 // The connection.
 
@@ -68,6 +79,7 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
   wanted: () => ({
     epoch: model.epoch,
     sub: Object.fromEntries(wantedTopics().map((name) => [name, model.topics[name].number])),
+    plan: shownPlan(),
   }),
   painted() {
     const numbers = { now: model.beatNumber };
@@ -132,7 +144,9 @@ function paint() {
     grid.paint();
     paintTotals();
     paintNotes();
+    ticket.paint();
   }
+  halt.paint();
   clearTimeout(sumsTimer);
   if (grid?.outdated) sumsTimer = setTimeout(schedule, SUMS_MS);
   head.paint(screenLagMs, grid?.worth ?? null);
@@ -315,6 +329,7 @@ function readAddress() {
   const wanted = parseAddress(location.hash);
   const next = grids.get(wanted.view) ?? grids.get("accounts");
   const other = next !== grid;
+  const plan = shownPlan();
   if (grid && other) grid.place.hidden = true;
   grid = next;
   grid.place.hidden = false;
@@ -330,7 +345,7 @@ function readAddress() {
   if (wanted.row) grid.table.cursor = keyOf(...wanted.row.split("/"));
   grid.table.paintHead(grid.sort, null);
   head.select(grid.view.name);
-  if (other) subscribe();
+  if (other || plan !== shownPlan()) subscribe();
   grid.refresh(true);
   paint();
   if (!document.querySelector("dialog[open]")) grid.table.root.focus({ preventScroll: true });
@@ -349,7 +364,9 @@ addEventListener("hashchange", () => enterByAddress() || readAddress());
 
 function setFilter(text) {
   if (filter.value !== text) filter.value = text;
+  const plan = shownPlan();
   grid.setFilter(text);
+  if (plan !== shownPlan()) subscribe();
   grid.refresh(true);
   writeAddress();
   paint();
@@ -408,6 +425,8 @@ const command = new CommandBox(byId("command"), {
 });
 
 keys.prefix("g", (letter) => LETTERS[letter] && go(LETTERS[letter]));
+keys.prefix("p", (letter) => ticket.key(letter));
+keys.prefix("H", (letter) => letter === "H" && halt.halt());
 keys.prefix("s", (letter) => {
   const id = Object.entries(sortLetters()).find(([, own]) => own === letter)?.[0];
   if (id) grid.sortBy(grid.view.columns.find((column) => column.id === id));
@@ -424,7 +443,11 @@ keys.on("pagedown", () => grid.move(grid.table.visibleRows() - 1));
 keys.on("pageup", () => grid.move(1 - grid.table.visibleRows()));
 keys.on("home", () => grid.moveTo(0));
 keys.on("end", () => grid.moveTo(grid.count() - 1));
-keys.on("enter space", () => grid.toggle());
+keys.on("enter space", () => {
+  const item = grid.view.leads && grid.cursorIndex() >= 0 ? grid.item(grid.table.cursor) : null;
+  if (item) lead(grid.view.leads(item));
+  else grid.toggle();
+});
 keys.on("X", () => grid.toggle(true));
 keys.on("x", () => grid.choose());
 keys.on("i", () => grid.groupBy());
@@ -463,7 +486,7 @@ for (const [names, what] of [
 keys.on("c", () => grid.layout && showColumns(byId("columns"), grid.layout, element, () => grid.arrange()));
 keys.on("comma", () => showSettings(byId("settings"), settings, choose));
 keys.on("?", () => showHelp(byId("help")));
-keys.on("escape", () => (filter.value ? setFilter("") : grid.chosen.size ? grid.choose(false) : grid.leave()));
+keys.on("escape", () => (grid.view.under ? go(grid.view.under) : filter.value ? setFilter("") : grid.chosen.size ? grid.choose(false) : grid.leave()));
 
 document.addEventListener("keydown", (event) => {
   if (!grid || document.querySelector("dialog[open]") || !byId("login").hidden) return;

@@ -82,7 +82,7 @@ export class CommandBox {
 }
 
 const KEYS = [
-  ["g then a p o f m e c", "go to accounts, positions, orders, fills, market, equity, coverage"],
+  ["g then a p o f m e c t", "go to accounts, positions, orders, fills, market, equity, coverage, plans"],
   ["j k \u2193 \u2191, PgDn PgUp, Home End", "move"],
   ["h l \u2190 \u2192", "move to another column"],
   ["Enter, Space", "open or close a group; X: all"],
@@ -94,6 +94,8 @@ const KEYS = [
   ["c", "choose, move and widen columns; or drag their headings and edges"],
   ["n", "colour of this tab: tabs of one colour follow each other's accounts and instruments"],
   ["x", "select the row, or the rows of the group: the totals are of what is selected; Esc: none"],
+  ["p then n p c x r u", "plans: new, preview again, confirm, discard or cancel, retry, undo"],
+  ["H H", "halt: stop all sending of plans at once"],
   ["y, Y", "copy the exact value; the row, or those that are selected"],
   [",", "settings: height of rows, colours, sound, notifications"],
   ["z", "times in UTC, local time or UTC+8"],

@@ -8,9 +8,11 @@ import { WORDS } from "./truth.js";
 const WORTH = { cut: 2, fill: 2 };
 
 export class Head {
-  constructor(root, views, model) {
+  /** `more`: what stands at its end. */
+  constructor(root, views, model, more = []) {
     this.model = model;
-    this.links = views.map(({ name, title }) => {
+    this.views = views;
+    this.links = views.filter(({ under }) => !under).map(({ name, title }) => {
       const link = element("a", "", title);
       link.href = `#${name}`;
       return [name, link];
@@ -38,7 +40,7 @@ export class Head {
     nav.setAttribute("aria-label", "Views");
     root.replaceChildren(
       element("span", "brand", "okxsync"),
-      element("span", "tag", "READ ONLY"),
+      (this.tag = element("span", "tag", "READ ONLY")),
       nav,
       element(
         "div",
@@ -46,10 +48,12 @@ export class Head {
         ...[this.daemon, this.connections, this.gaps, this.store, this.screen].map(({ node }) => node),
       ),
       element("div", "facts money", ...[this.equity, this.upl, this.counted, this.time].map(({ node }) => node)),
+      ...more,
     );
   }
 
-  select(view) {
+  select(shown) {
+    const view = this.views.find(({ name }) => name === shown)?.under ?? shown;
     for (const [name, link] of this.links) {
       if (name === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
@@ -68,6 +72,7 @@ export class Head {
   paint(screenLagMs, worth) {
     const { model } = this;
     const { daemon, head, truth } = model;
+    setText(this.tag, model.trade ? "TRADING" : "READ ONLY");
     const now = model.now();
     if (now === null || !head) {
       for (const fact of [this.daemon, this.connections, this.equity, this.upl]) this.set(fact, "-", "");

@@ -12,8 +12,8 @@ export class Layout {
   /** Take saved entries [{id, width, hidden}]; a column that they do not know stands where it usually does. */
   reset(saved = []) {
     this.entries = saved.filter(({ id }) => this.all.has(id));
-    [...this.all.values()].forEach(({ id, width }, index) => {
-      if (!this.entries.some((entry) => entry.id === id)) this.entries.splice(index, 0, { id, width, hidden: false });
+    [...this.all.values()].forEach(({ id, width, hidden = false }, index) => {
+      if (!this.entries.some((entry) => entry.id === id)) this.entries.splice(index, 0, { id, width, hidden });
     });
   }
 

@@ -5,7 +5,7 @@ import { Topic } from "./topics.js";
 import { DAEMON_SILENCE_US, Heartbeat, Truth, worse } from "./truth.js";
 
 /** Topic -> how many of its leading columns are the key. */
-const WIDTHS = { accounts: 1, positions: 2, orders: 3, fills: 1, marks: 1, instruments: 2, freshness: 2 };
+const WIDTHS = { accounts: 1, positions: 2, orders: 3, fills: 1, marks: 1, instruments: 2, freshness: 2, plans: 1, plan_orders: 2, requests: 1 };
 
 export class Model {
   constructor(heartbeat = new Heartbeat()) {
@@ -18,6 +18,8 @@ export class Model {
     this.daemon = null;
     this.head = null;
     this.error = null;
+    this.trade = null; // what can be traded from this page: {groups}; null: nothing
+    this.halted = false;
     this.instruments = new Map(); // inst_id -> {row, places: {tick, lot}}, made on demand
     this.instrumentsVersion = -1;
     this.at = null; // the database's moment of the newest diff
@@ -41,6 +43,8 @@ export class Model {
     this.daemon = part.daemon;
     this.head = part.head;
     this.error = part.error ?? null;
+    this.trade = part.trade ?? null;
+    this.halted = part.halted === true;
   }
 
   lose(why) {

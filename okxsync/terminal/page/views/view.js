@@ -10,15 +10,16 @@ import { older, rank, worst } from "../truth.js";
 export const fieldsOf = (topic) => (name) => (row) => row[topic.at[name]];
 
 /**
- * Complete a view. `rowTruth(row)` tells the state of a row; `others` are the topics that it shows besides its own.
+ * Complete a view of the topic of its name, or `of` another one. `rowTruth(row)` tells the state of a row; `others` are
+ * the topics that it shows besides its own.
  *
  * `channels` are those that the rows come from: what is said about coverage below the table, and instead of rows where
  * there are none, is about them.
  */
-export function makeView(model, { name, nouns, channels, others, rowTruth, changed, ...more }) {
-  const topic = model.topics[name];
+export function makeView(model, { name, of = name, nouns, channels, others, rowTruth, changed, ...more }) {
+  const topic = model.topics[of];
   const field = fieldsOf(topic);
-  const topics = [name, ...others];
+  const topics = [of, ...others];
   return {
     name,
     nouns,
