@@ -19,6 +19,7 @@ from okxsync.terminal.command import opened
 from okxsync.terminal.options import read_tls, read_token, refuse_host
 from okxsync.terminal.server import Address, serve_terminal
 from tests.support.desk import Desk
+from tests.support.replay import write_config
 from tests.support.terminal import Visitor
 
 TOKEN = "a-token-of-22-characters-or-more"
@@ -169,3 +170,9 @@ async def test_the_demo_shows_its_accounts(tmp_path: Path) -> None:
                 await view.take()
         process.terminate()
     assert {account for (account,) in view.rows["accounts"]} == {"demo1", "demo2"}
+
+
+def test_trading_needs_its_switch_in_the_configuration(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "[trading]\nenabled = false\n")
+    code, said = outcome("--trade", "--config", str(config), "--db", str(tmp_path / "x.db"))
+    assert (code, said) == (6, f"okxsync: {config}: trading is off; set [trading] enabled = true\n")
