@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from okxsync.cli import app
 from okxsync.store.engines import open_database, open_reader
+from tests.support.desk import make_database
 from tests.support.replay import Replay, write_config
 
 runner = CliRunner()
@@ -17,6 +18,7 @@ runner = CliRunner()
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = write_config(tmp_path, Replay(3, {}).accounts_toml("orders"))
+    make_database(tmp_path / "okxsync.db")
     database = open_database(tmp_path / "okxsync.db")
     database.execute("INSERT INTO accounts (name, site, demo, first_seen_at) VALUES ('desk1', 'replay', 0, 0)")
     database.close()
@@ -68,7 +70,7 @@ def test_misfires_are_asked_for_with_any_bytes(config: Path) -> None:
 @pytest.mark.parametrize("words", ["verify", "verify --ledger"])
 def test_nothing_compared_is_not_identical(tmp_path: Path, words: str) -> None:
     config = write_config(tmp_path, "")
-    open_database(tmp_path / "okxsync.db").close()
+    make_database(tmp_path / "okxsync.db")
     result = runner.invoke(app, [*words.split(), "--config", str(config)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"okxsync: {config}: no account is enabled, so there is nothing to compare\n"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from okxsync import cli
 from okxsync.cli import app
-from okxsync.store.engines import open_database
+from tests.support.desk import make_database
 from tests.support.replay import Replay, write_config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -105,7 +105,7 @@ def test_a_file_that_is_not_a_database_is_one_line(tmp_path: Path) -> None:
 
 
 def test_status_of_a_database_on_which_nothing_ever_ran(tmp_path: Path) -> None:
-    open_database(tmp_path / "new.db").close()
+    make_database(tmp_path / "new.db")
     result = runner.invoke(app, ["status", "--db", str(tmp_path / "new.db")])
     assert result.exit_code == 3
     assert "no daemon has ever run" in result.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from okxsync.store.engines import open_database
+from tests.support.desk import make_database
 from tests.support.replay import write_config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,7 +73,7 @@ def test_a_missing_file_or_secret_and_an_unknown_account_are_reported_without_he
 def test_a_command_that_only_reads_does_not_import_what_only_writing_needs(tmp_path: Path) -> None:
     """``status`` is called in a loop; the package that migrates the schema takes longer to import than it runs."""
     config = write_config(tmp_path, "")
-    open_database(tmp_path / "okxsync.db").close()
+    make_database(tmp_path / "okxsync.db")
     (outcome,) = outcomes([f"status --json --config {config}"], tmp_path).values()
     code, text, modules = outcome
     assert (code, json.loads(text)["daemon"]["alive"]) == (3, False)

@@ -22,6 +22,7 @@ from okxsync.sandbox.exchange.catalogue import TYPES
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
+from tests.support.desk import make_database
 from tests.support.replay import until, write_config
 from tests.support.truth import differences, status_of
 from tests.support.wire import in_virtual_time, wired
@@ -96,9 +97,10 @@ async def test_a_daemon_mirrors_all_kinds_at_once(tmp_path: Path) -> None:
     async with serve_sandbox(exchange, dials_per_second=0) as sandbox:
         settings = load(write_config(tmp_path, sandbox.accounts_toml()))
         database = tmp_path / "okxsync.db"
+        make_database(database)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(daemon.run, settings, database))
-            await until(lambda: database.exists() and status_of(database).exit_code == 0)
+            await until(lambda: status_of(database).exit_code == 0)
             await trade(sandbox)
             found: dict[str, list[str]] = {}
             with trio.move_on_after(SETTLED_S):

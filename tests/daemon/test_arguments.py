@@ -19,6 +19,7 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from tests.support import processes
+from tests.support.desk import make_database
 from tests.support.replay import replace, until, write_config
 from tests.support.running import is_live
 from tests.support.truth import QUICK, rows, status_of
@@ -33,7 +34,9 @@ SWAPS = (
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """An exchange with two accounts, and an empty database beside the configuration."""
+    make_database(tmp_path / "okxsync.db")
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for number in range(2):
         exchange.add_member(f"a{number}", vip=5)

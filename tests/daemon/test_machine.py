@@ -26,8 +26,8 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.faults.rules import Rule
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError
-from okxsync.store.engines import open_database
 from tests.support import processes
+from tests.support.desk import make_database
 from tests.support.replay import WITHIN_S, Replay, until, write_config
 from tests.support.running import is_live, running, said_by_status
 from tests.support.truth import differences, rows, status_of, trading
@@ -194,7 +194,7 @@ async def test_a_temporary_failure_of_name_resolution_is_recovered_from(
 @pytest.mark.parametrize("damage", ["first page", "header", "cut"])
 def test_a_damaged_database_is_reported_in_one_line(tmp_path: Path, damage: str) -> None:
     database = tmp_path / "okxsync.db"
-    open_database(database).close()
+    make_database(database)
     content = bytearray(database.read_bytes())
     match damage:
         case "first page":

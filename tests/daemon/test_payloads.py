@@ -17,6 +17,7 @@ from okxsync.config.settings import load
 from okxsync.messages import Rows
 from okxsync.store.engines import engine_of, open_database, open_reader
 from okxsync.store.writer import Writer
+from tests.support.desk import make_database
 from tests.support.replay import replay, until, write_config
 
 FOLDER = Path(os.environ.get("OKXSYNC_PAYLOADS", ""))
@@ -100,6 +101,7 @@ def test_replies(tmp_path: Path, name: str) -> None:
         pytest.skip(f"{name} is not there")
     channel, table = CHANNEL_OF[name]
     sent = json.loads((FOLDER / name).read_text())["data"]
+    make_database(tmp_path / "okxsync.db")
     database = open_database(tmp_path / "okxsync.db")
     Writer(database).apply([Rows("alpha", channel, json.dumps(sent), 1_800_000_000_000_000)])
     stored = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from okxsync import Changes, FillKey, Mirror, open_mirror
 from okxsync.messages import ConfiguredAccount, Message, OrdersNotFound, Rows
 from okxsync.mirror.kinds import KINDS
-from okxsync.store.engines import open_database
 from tests.support.desk import MS, NOW, Desk, order
 
 REPORT: Final = frozenset(
@@ -154,20 +152,10 @@ makers: Final[st.SearchStrategy[Make]] = st.one_of(
 )  # fmt: skip
 
 
-@cache
-def empty_database() -> bytes:
-    """Return a database file: to make one takes longer than an example."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "okxsync.db"
-        open_database(path).close()
-        return path.read_bytes()
-
-
 @contextmanager
 def fresh_desk() -> Iterator[Desk]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "okxsync.db"
-        path.write_bytes(empty_database())
         desk = Desk(path)
         desk.begin("account", "orders")
         yield desk

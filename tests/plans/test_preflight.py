@@ -18,10 +18,10 @@ from okxsync.plans.facts import AccountFacts
 from okxsync.plans.preflight import judge_account, judge_clock
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import serve_sandbox
-from okxsync.store.engines import open_database
 from tests.plans import cases
 from tests.plans.cases import BTC, NOW, SPOT, SWAP, account, trading
 from tests.support.accounts import account as settings_of
+from tests.support.desk import make_database
 from tests.support.replay import write_config
 
 TRADING = f"""[trading]
@@ -53,7 +53,7 @@ async def test_accounts_that_can_trade_and_others_on_an_exchange(tmp_path: Path)
     }.items():
         exchange.add_member(name, **more)  # type: ignore[arg-type]
     next(one for one in exchange.members.values() if one.name == "region").hidden.add(BTC)
-    open_database(tmp_path / "okxsync.db").close()
+    make_database(tmp_path / "okxsync.db")
     async with serve_sandbox(exchange) as sandbox:
         accounts = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
         config = write_config(tmp_path, TRADING + accounts)

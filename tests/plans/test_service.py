@@ -20,6 +20,7 @@ from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.engines import open_database
 from tests.plans.cases import CONTRACTS
 from tests.support import processes
+from tests.support.desk import make_database
 from tests.support.replay import until, write_config
 from tests.support.running import is_live
 from tests.support.truth import rows, status_of
@@ -105,6 +106,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         exchange.add_member(name)
     async with serve_sandbox(exchange, rate=0.0) as sandbox:
         text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
+        make_database(folder / "okxsync.db")
         write_config(folder, "[trading]\nenabled = true\n\n" + text)
         yield World(folder, sandbox)
 

@@ -8,7 +8,7 @@ from okxsync.config.settings import Settings, load
 from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
-from okxsync.store.engines import open_database
+from tests.support.desk import make_database
 from tests.support.replay import write_config
 
 
@@ -36,5 +36,5 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 def settings(sandbox: Sandbox, tmp_path: Path) -> Settings:
     """The settings for it, with a new database."""
     settings = load(write_config(tmp_path, sandbox.accounts_toml()))
-    open_database(settings.database).close()
+    make_database(settings.database)
     return settings

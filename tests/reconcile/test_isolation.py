@@ -27,7 +27,7 @@ from okxsync.rest.clock import SiteClock
 from okxsync.runtime import clock
 from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
-from tests.support.desk import phase
+from tests.support.desk import make_database, phase
 from tests.support.mock_http import MockHttp
 from tests.support.outbox import queue, received
 from tests.support.replies import reply
@@ -53,7 +53,7 @@ class Office:
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "okxsync.db"
-        open_database(self.database).close()
+        make_database(self.database)
         self.reads = Reads(self.database, threads=False)
         http = MockHttp(self._answer)
         names = ("broken", "sound")

@@ -27,7 +27,7 @@ from okxsync.store.pipe import LENGTH, receive
 from okxsync.store.transaction import Written
 from okxsync.store.writer import Writer
 from okxsync.store.writer_process import ACK_BATCHES, _write_batches, main
-from tests.support.desk import NOW
+from tests.support.desk import NOW, make_database
 from tests.support.outbox import queue
 from tests.support.processes import writer_of
 from tests.support.replay import WITHIN_S, until
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "okxsync.db"
-    open_database(path).close()
+    make_database(path)
     return path
 
 

@@ -15,7 +15,7 @@ from okxsync.messages import ConfiguredAccount, Frames, Message, Note, OrdersNot
 from okxsync.store import decode
 from okxsync.store.engines import open_database
 from okxsync.store.writer import Writer
-from tests.support.desk import MS, NOW, Desk, order
+from tests.support.desk import MS, NOW, Desk, make_database, order
 
 
 @pytest.fixture
@@ -635,7 +635,9 @@ def test_the_result_does_not_depend_on_the_order(random: Random) -> None:
     messages += [Rows("alpha", "orders", text([row]), NOW) for row in REST]
     random.shuffle(messages)
     with tempfile.TemporaryDirectory() as folder:
-        database = open_database(Path(folder) / "okxsync.db")
+        path = Path(folder) / "okxsync.db"
+        make_database(path)
+        database = open_database(path)
         writer = Writer(database)
         while messages:
             cut = random.randint(1, len(messages))

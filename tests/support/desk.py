@@ -22,11 +22,16 @@ MS = NOW // 1000
 
 @cache
 def _new_database() -> bytes:
-    """Return an empty database with the present schema: all migrations take a quarter of a second."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "okxsync.db"
         open_database(path).close()
         return path.read_bytes()
+
+
+def make_database(path: Path) -> None:
+    """Make an empty database with the present schema, without the quarter of a second that all migrations take."""
+    path.touch(0o600)
+    path.write_bytes(_new_database())
 
 
 class Desk:
@@ -35,8 +40,7 @@ class Desk:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.exists():
-            path.touch(0o600)
-            path.write_bytes(_new_database())
+            make_database(path)
         self.database = open_database(path)
         self.db: Connection = self.database
         self.writer = Writer(self.db, now_us=lambda: NOW)

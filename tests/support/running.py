@@ -16,6 +16,7 @@ from okxsync.sandbox.exchange.trader import Trader
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError
 from tests.support import processes
+from tests.support.desk import make_database
 from tests.support.replay import until, write_config
 from tests.support.truth import ACCOUNTS, differences, status_of
 
@@ -72,8 +73,9 @@ async def running(
         exchange.add_member(f"a{number}")
     async with serve_sandbox(exchange, dials_per_second=dials_per_second, rate=rate) as sandbox:
         config = write_config(folder, sandbox.accounts_toml())
+        database = folder / "okxsync.db"
+        make_database(database)
         with processes.daemon(config) as process:
-            database = folder / "okxsync.db"
             await until(lambda: is_live(database, 2 * accounts + 1))
             yield Running(sandbox, process, database)
         assert sandbox.violations == []

@@ -19,6 +19,7 @@ from okxsync.sandbox.exchange.exchange import Exchange
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.database import StoreError
 from okxsync.store.engines import open_reader
+from tests.support.desk import make_database
 from tests.support.reading import read_status
 from tests.support.replay import until, write_config
 
@@ -40,6 +41,7 @@ async def trading(
     async with serve_sandbox(exchange, rate=rate, seed=7, dials_per_second=dials_per_second) as sandbox:
         sandbox.pause_trading()
         settings = load(write_config(folder, sandbox.accounts_toml()))
+        make_database(settings.database)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(daemon.run, settings, settings.database, timings=timings))
             await until(lambda: all_live(settings.database))

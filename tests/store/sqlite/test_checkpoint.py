@@ -15,6 +15,7 @@ from okxsync.store.engines import open_database, open_reader
 from okxsync.store.sqlite.checkpoint import PAGES, PAGES_OF_A_FLOOD, Checkpoints, checkpointing
 from okxsync.store.sqlite.connection import WAL_BYTES
 from okxsync.store.sqlite.files import wal_of
+from tests.support.desk import make_database
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def db(path: Path) -> Iterator[Connection]:
+    make_database(path)
     with closing(open_database(path)) as database:
         yield database
 
