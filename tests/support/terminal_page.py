@@ -42,9 +42,9 @@ expect.set_options(timeout=LIMIT_MS)
 Row = dict[str, Any]
 
 
-def eventually(page: Page, read: Callable[[], object], expected: object) -> None:
+def eventually(page: Page, read: Callable[[], object], expected: object, limit_ms: int = LIMIT_MS) -> None:
     """Wait until what is read of the page equals what is expected."""
-    end = time.monotonic() + LIMIT_MS / 1000
+    end = time.monotonic() + limit_ms / 1000
     while (found := read()) != expected and time.monotonic() < end:
         page.wait_for_timeout(POLL_MS)  # meanwhile messages and events are handled
     assert found == expected
