@@ -80,7 +80,7 @@ class FeedConnection:
         self._initial_us = initial_us
         self._back_off = BackOff(_random)
         self._times_live = 0
-        self._rejections = Counter[Action]()
+        self._rejections: Counter[Action] = Counter()
         self._sessions: list[Session] = []  # two while one takes over from the other, the newer one last
         self._unanswered = False  # the last dial was given up before the exchange answered
         self._last_error: str | None = None  # of the last session
