@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from okxsync.config.location import Location
 from okxsync.messages import Frames, Heartbeat, Message, Phase, Run, Subscribed
 from okxsync.mirror.queries import next_run_id
 from okxsync.store.engines import open_database
@@ -28,8 +29,9 @@ def _new_database() -> bytes:
         return path.read_bytes()
 
 
-def make_database(path: Path) -> None:
+def make_database(path: Location) -> None:
     """Make an empty database with the present schema, without the quarter of a second that all migrations take."""
+    assert isinstance(path, Path)
     path.touch(0o600)
     path.write_bytes(_new_database())
 
