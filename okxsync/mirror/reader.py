@@ -17,6 +17,7 @@ from okxsync.messages import MARKET
 from okxsync.mirror import kinds, rows
 from okxsync.mirror.accounts import Details, read_details
 from okxsync.mirror.changes import Changes, FillKey, Watch
+from okxsync.mirror.closeup import CloseUp
 from okxsync.mirror.frames import FrameFilter, FrameReader
 from okxsync.mirror.freshness import (
     ACTIVE_ACCOUNTS,
@@ -214,6 +215,10 @@ class Mirror:
     def past(self) -> Past:
         """Return what reads the history that pictures of ``okxsync terminal`` show; not public."""
         return Past(self._db)
+
+    def close_up(self) -> CloseUp:
+        """Return what reads one account or one order for ``okxsync terminal``; not public."""
+        return CloseUp(self._db)
 
     def plans(self) -> Plans:
         """Return what reads the plans that ``okxsync terminal`` shows; not public."""

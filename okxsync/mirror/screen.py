@@ -4,7 +4,8 @@ Nothing is converted: a number of the exchange stays the text that it sent. The 
 so that rows and proof are of one moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from okxsync.config.location import Location
@@ -62,6 +63,8 @@ POSITIONS: Final = Records(
     "positions", kinds.POSITIONS.is_open, _TIMES | {"last_px": "last", "coin": "NULL", "coin_ccy": "NULL"}
 )
 FILLS: Final = Records("fills", "true", _TIMES | {"number": "0"})
+FILL_AT: Final = "coalesce(fill_time, ts, 0)"
+"""SQL: the time of a fill in milliseconds, as it is indexed."""
 MARKS: Final = Records("mark_prices", "true", _TIMES | {"state": "NULL", "covered_until": "NULL"})
 INSTRUMENTS: Final = Records("instruments", "true", _TIMES)
 EQUITY: Final = Records("equity", "true", _TIMES | {"equity": "total_eq"})
@@ -101,10 +104,22 @@ class OpenGap(NamedTuple):
 
 
 class Connected(NamedTuple):
+    """A row of the register; times in microseconds UTC, ``answered_at`` is of the last ping that was answered."""
+
     listener: str
     phase: str
     last_error: str | None
     next_attempt_at: int | None
+    id: int = 0
+    endpoint: str = ""
+    site: str = ""
+    demo: int = 0
+    since_at: int = 0
+    answered_at: int | None = None
+    last_message_at: int | None = None
+    last_rtt_us: int | None = None
+    messages: int = 0
+    reconnects: int = 0
 
 
 class Daemon(NamedTuple):
@@ -146,17 +161,25 @@ class Screen:
         Each has one more value at its end: whether it is shown.
         """
         where = records.is_shown if since is None else "revision > ?"
-        sql = f"{_select(records, [*columns, 'is_shown'])} WHERE {where}"
+        sql = f"{select(records, [*columns, 'is_shown'])} WHERE {where}"
         return self._db.execute(sql, () if since is None else (since,)).fetchall()
 
     def newest_fills(
         self, columns: Sequence[str], count: int, *, since: int | None = None, oldest: int = 0
     ) -> list[Texts]:
         """Return the newest fills, or those of them that changed after a revision; ``oldest`` in microseconds."""
-        at = "coalesce(fill_time, ts, 0)"
-        changed = "true" if since is None else "revision > ?"  # an index leads to few rows, and is slow for all
-        sql = f"{_select(FILLS, columns)} WHERE {changed} AND {at} >= ? ORDER BY {at} DESC LIMIT ?"
-        return self._db.execute(sql, [*(() if since is None else (since,)), oldest // 1000, count]).fetchall()
+        if since is None:
+            sql = f"{select(FILLS, columns)} WHERE {FILL_AT} >= ? ORDER BY {FILL_AT} DESC LIMIT ?"
+            return self._db.execute(sql, (oldest // 1000, count)).fetchall()
+        # The index of the revision leads to few rows; a database may prefer that of the time, which leads to thousands.
+        sql = f"{select(FILLS, [*columns, FILL_AT])} WHERE revision > ?"
+        found = [row for row in self._db.execute(sql, [since]) if row[-1] >= oldest // 1000]
+        return [row[:-1] for row in sorted(found, key=itemgetter(-1), reverse=True)[:count]]
+
+    def fills_between(self, columns: Sequence[str], begin: int, end: int) -> Iterator[Texts]:
+        """Yield the fills in [begin, end), the newest first; also those of accounts that are not mirrored any more."""
+        sql = f"{select(FILLS, columns)} WHERE {FILL_AT} >= ? AND {FILL_AT} < ? ORDER BY {FILL_AT} DESC"
+        yield from self._db.execute(sql, (-(-begin // 1000), -(-end // 1000)))
 
     def replaced_fills(self, since: int) -> list[Texts]:
         """Return account, ``inst_id``, ``ord_id`` and ``trade_id`` of the fills that were replaced after a revision."""
@@ -190,8 +213,25 @@ class Screen:
         return [OpenGap(*row) for row in self._db.execute(sql)]
 
     def connections(self) -> list[Connected]:
-        sql = "SELECT listener, phase, last_error, next_attempt_at FROM connections"
-        return [Connected(*row) for row in self._db.execute(sql)]
+        sql = f"SELECT {', '.join(Connected._fields)} FROM connections"
+        return [*map(Connected._make, self._db.execute(sql))]
+
+    def journal(self, after: int, count: int) -> list[Texts]:
+        """Return id, time, level, account, event and detail of the newest entries after an id, the newest first."""
+        sql = "SELECT id, at, level, account, event, detail FROM journal WHERE id > ? ORDER BY id DESC LIMIT ?"
+        return self._db.execute(sql, (after, count)).fetchall()
+
+    def stored(self) -> dict[str, int | None]:
+        """Return the writer's counters, the time of the oldest logged frame, and the sizes of the database in bytes."""
+        counters: dict[str, int | None] = dict(self._db.execute("SELECT name, value FROM counters"))
+        oldest = self._db.execute("SELECT received_at FROM messages ORDER BY id LIMIT 1").fetchone()
+        space = engine_of(self._location).space()
+        return counters | {
+            "log_since": oldest[0] if oldest else None,
+            "database_bytes": space.database,
+            "wal_bytes": space.write_ahead_log,
+            "free_bytes": space.free,
+        }
 
     def daemon(self, now_us: int) -> Daemon:
         """Return the state of the last run at ``now_us``."""
@@ -210,6 +250,7 @@ class Screen:
         )
 
 
-def _select(records: Records, columns: Sequence[str]) -> str:
+def select(records: Records, columns: Sequence[str]) -> str:
+    """Return SQL that reads columns of all rows of a table."""
     values = {**records.values, "is_shown": records.is_shown}
     return f"SELECT {', '.join(values.get(name, name) for name in columns)} FROM {records.table}"

@@ -596,3 +596,9 @@ def m024_undocumented_states(database: Database) -> None:
         "CREATE INDEX algo_orders_undocumented ON algo_orders (account)"
         f" WHERE state NOT IN ('live', 'pause', 'partially_effective', {algo_ends})"
     )
+
+
+@migrations()
+def m025_newest_fills(database: Database) -> None:
+    """The newest fills, and those of a time, are found without sorting all of them."""
+    database.execute("CREATE INDEX fills_by_time ON fills (coalesce(fill_time, ts, 0))")

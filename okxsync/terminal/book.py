@@ -1,14 +1,15 @@
 """The rows that the terminal shows now, and what changed in them since they were last taken. Pure."""
 
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from heapq import nsmallest
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from okxsync.messages import MARKET
 from okxsync.mirror.screen import Account
 from okxsync.terminal import topics
 from okxsync.terminal.exact import product
+from okxsync.terminal.health import ENTRIES
 from okxsync.terminal.money import money_of
 from okxsync.terminal.proof import NO_GAPS, Proofs
 from okxsync.terminal.topics import Topic
@@ -19,6 +20,8 @@ Found: TypeAlias = Mapping[str, Sequence[Row]]
 """Rows of the database by table; the last value of each says whether it is shown."""
 
 FILLS_SHOWN: Final = 2_000
+_POS, _COIN, _INST_TYPE, _INST_ID = map(topics.POSITIONS.columns.index, ("pos", "coin", "inst_type", "inst_id"))
+_CT_VAL, _CT_MULT, _CT_VAL_CCY = map(topics.INSTRUMENTS.columns.index, ("ct_val", "ct_mult", "ct_val_ccy"))
 STORED: Final = (topics.INSTRUMENTS, topics.MARKS, topics.ORDERS, topics.POSITIONS)
 """The topics whose rows are those of a table."""
 
@@ -80,13 +83,15 @@ class Book:
 
     Attributes:
         accounts: The accounts that are mirrored now; rows of others are not shown.
+        proofs: Those of the last time; None: none yet.
     """
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self._equity: dict[str, Row] = {}
         self._balances: dict[str, dict[str, Row]] = {}  # by account and currency
-        self._proofs: Proofs | None = None
+        self.proofs: Proofs | None = None
+        self._proved: Set[str] = frozenset()  # the listeners whose proofs are shown
         self._tables: Final = {name: Table(topic) for name, topic in topics.TOPICS.items()}
         self._touched: set[str] = set()  # the accounts whose row is to be made anew
         self._tape: Final = _Tape()
@@ -100,6 +105,7 @@ class Book:
         self._equity.clear()
         self._balances.clear()
         self._read_equity(found)
+        self[topics.JOURNAL].replace(())
         for topic in STORED:
             self[topic].replace(self._shown(topic, found))
         self._touched.update(self.accounts)
@@ -127,28 +133,48 @@ class Book:
         fills = self[topics.FILLS]
         fills.remove(self._tape.remove(replaced))
         fills.put(self._tape.add(row for row in rows if row[1] in self.accounts))
-        fills.remove(self._tape.remove_oldest(fills.rows))
+        fills.remove(self._tape.remove_oldest())
 
     @property
     def oldest_fill(self) -> int:
         """The time before which a fill is not among the newest; 0 while there is room."""
-        rows = self[topics.FILLS].rows
-        return min(map(_time_of_fill, rows.values())) if len(rows) >= FILLS_SHOWN else 0
+        return self._tape.oldest
 
     def prove(self, proofs: Proofs) -> None:
         """Show how far each channel is proved."""
         known = self.accounts.keys() | {MARKET}
-        rows = [(*key, *proof) for key, proof in proofs.channels.items() if key[0] in known]
-        self[topics.FRESHNESS].replace(rows)
-        before, self._proofs = self._proofs, proofs
+        before, self.proofs = self.proofs, proofs
+        freshness = self[topics.FRESHNESS]
+        if before is None or known != self._proved:
+            freshness.replace(_proof_rows(proofs, known))
+        else:
+            rows = _proof_rows(proofs, proofs.changed & known)
+            listed = {row[: topics.FRESHNESS.key] for row in rows}
+            changed = (proofs.changed | proofs.gone) & known
+            freshness.remove([key for name in changed for key in freshness.groups[name] if key not in listed])
+            freshness.put(rows)
+        self._proved = known
         marks = self[topics.MARKS]
-        marks.put([self._with_proof(row) for row in marks.rows.values()])
+        if before is None or MARKET in proofs.changed:
+            marks.put([self._with_proof(row) for row in marks.rows.values()])
         self._touched.update(name for name in self.accounts if before is None or proofs.differ(before, name))
+
+    def show_health(self, connections: Iterable[Row], entries: Sequence[Row]) -> None:
+        """Show these connections and no others, and more entries of the journal."""
+        self[topics.CONNECTIONS].replace(connections)
+        if entries:
+            journal = self[topics.JOURNAL]
+            journal.replace(sorted([*journal.rows.values(), *entries], reverse=True)[:ENTRIES])
+
+    @property
+    def last_entry(self) -> int:
+        """The id of the newest entry of the journal; 0 if there is none."""
+        return max((number for (number,) in self[topics.JOURNAL].rows), default=0)
 
     def take(self) -> list[Diff]:
         """Return what changed since the last time, in the order of ``TOPICS``."""
-        if self._proofs is not None and (self._touched or not self.accounts):
-            self._make_accounts(self._proofs)
+        if self.proofs is not None and (self._touched or not self.accounts):
+            self._make_accounts(self.proofs)
         return [diff for table in self._tables.values() if (diff := table.take())]
 
     def _read_equity(self, found: Found) -> None:
@@ -168,17 +194,13 @@ class Book:
         return [self._with_proof(row) for row in rows] if topic is topics.MARKS else rows
 
     def _with_coin(self, row: Row) -> Row:
-        one = topics.POSITIONS.record(row)
-        found = self[topics.INSTRUMENTS].rows.get((one["inst_type"], one["inst_id"]))
-        if found is None:
-            return topics.POSITIONS.row(one | {"coin": None, "coin_ccy": None})
-        instrument = topics.INSTRUMENTS.record(found)
-        coin = product(one["pos"], instrument["ct_val"], instrument["ct_mult"])
-        return topics.POSITIONS.row(one | {"coin": coin, "coin_ccy": coin and instrument["ct_val_ccy"]})
+        found = self[topics.INSTRUMENTS].rows.get((row[_INST_TYPE], row[_INST_ID]))
+        coin = found and product(row[_POS], found[_CT_VAL], found[_CT_MULT])
+        return (*row[:_COIN], coin, found[_CT_VAL_CCY] if found and coin else None, *row[_COIN + 2 :])
 
     def _with_proof(self, row: Row) -> Row:
         one = topics.MARKS.record(row)
-        proof = self._proofs.mark(one["inst_id"]) if self._proofs else None
+        proof = self.proofs.mark(one["inst_id"]) if self.proofs else None
         return topics.MARKS.row(one | {"state": proof and proof.state, "covered_until": proof and proof.covered_until})
 
     def _make_accounts(self, proofs: Proofs) -> None:
@@ -214,36 +236,61 @@ class Book:
             self[topics.ACCOUNTS].put(rows)
 
 
+def _proof_rows(proofs: Proofs, listeners: Iterable[str]) -> list[Row]:
+    return [(name, channel, *proof) for name in listeners for channel, proof in proofs.channels(name).items()]
+
+
 class _Tape:
-    """The numbers of the fills that are shown."""
+    """The numbers of the fills that are shown, and their order by time."""
 
     def __init__(self) -> None:
         self._numbers: dict[Key, int] = {}
+        self._shown: dict[int, tuple[int, Key]] = {}  # time and name by number
+        self._by_time: list[tuple[int, int]] = []  # time and number, the oldest first
         self._last = 0
+
+    @property
+    def oldest(self) -> int:
+        """The time before which a fill is not among the newest; 0 while there is room."""
+        return self._by_time[0][0] if len(self._by_time) >= FILLS_SHOWN else 0
 
     def add(self, rows: Iterable[Row]) -> list[Row]:
         """Return the rows with their numbers; a fill keeps its own."""
         found = []
         for row in rows:
-            key = _name_of_fill(row)
-            if key not in self._numbers:
+            name, at = _name_of_fill(row), _time_of_fill(row)
+            number = self._numbers.get(name)
+            if number is None:
                 self._last += 1
-                self._numbers[key] = self._last
-            found.append((self._numbers[key], *row[1:]))
+                number = self._numbers[name] = self._last
+            else:
+                self._drop(number)
+            self._shown[number] = at, name
+            insort(self._by_time, (at, number))
+            found.append((number, *row[1:]))
         return found
 
     def remove(self, names: Iterable[Key]) -> list[Key]:
         """Return the keys of those that were shown."""
-        return [(number,) for name in names if (number := self._numbers.pop(tuple(name), None)) is not None]
+        gone = []
+        for name in names:
+            if (number := self._numbers.pop(tuple(name), None)) is not None:
+                self._drop(number)
+                gone.append((number,))
+        return gone
 
     def keep(self, names: Iterable[Key]) -> None:
         """Forget all others."""
-        self._numbers = {name: self._numbers[name] for name in names}
+        self.remove(self._numbers.keys() - set(names))
 
-    def remove_oldest(self, rows: Mapping[Key, Row]) -> list[Key]:
+    def remove_oldest(self) -> list[Key]:
         """Return the keys of all but the newest ``FILLS_SHOWN``."""
-        oldest = nsmallest(len(rows) - FILLS_SHOWN, rows.values(), key=lambda row: (_time_of_fill(row), row[0]))
-        return self.remove(map(_name_of_fill, oldest))
+        oldest = self._by_time[: max(0, len(self._by_time) - FILLS_SHOWN)]
+        return self.remove([self._shown[number][1] for _, number in oldest])
+
+    def _drop(self, number: int) -> None:
+        at, _ = self._shown.pop(number)
+        del self._by_time[bisect_left(self._by_time, (at, number))]
 
 
 _FILL_NAME: Final = [topics.FILLS.columns.index(name) for name in ("account", "inst_id", "ord_id", "trade_id")]

@@ -18,6 +18,9 @@ clock. Every answer has ``now``, the moment that it shows.
                                           ``pictures.Point``. Between a point and a later one there is a break if
                                           nobody was known in some minute of that time; never is the number of
                                           accounts without any equity
+    fills       from, until, skip         {"cols", "rows", "more"}: the newest fills of a time, 500 at most, after those
+                [, acct] [, inst]         that are skipped; the columns are those of the topic ``fills``
+    account     account                   see ``details``; likewise ``order``
     accounts    day, width                {"cols", "rows"}: for each account its equity at the begin of the day, net
                                           transfers since then in USD, and its coverage in the last 24 hours
 
@@ -26,30 +29,27 @@ An error is {"error": "..."} with the status 400 or 503.
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import msgspec
 
 from okxsync.config.location import Location
 from okxsync.messages import MARKET
-from okxsync.mirror.past import Channel, Past, PastGap, Transfer
+from okxsync.mirror.past import Channel, PastGap, Transfer
 from okxsync.mirror.reader import Mirror
-from okxsync.mirror.screen import Screen
 from okxsync.runtime.clock import now_us
-from okxsync.terminal import pictures
+from okxsync.terminal import details, pictures, topics
+from okxsync.terminal.asked import DAY, HOUR, MINUTE, SECOND, Asked, BadRequest, Moment
 from okxsync.terminal.exact import number, product, total
 from okxsync.terminal.pictures import Window
 
-SECOND: Final = 1_000_000
-MINUTE: Final = 60 * SECOND
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
-LONGEST: Final = 400 * DAY
-WIDEST: Final = 4096
-LONGEST_NAME: Final = 200
 GAPS: Final = 1000
 FILLS: Final = 5000
+FILLS_AT_ONCE: Final = 500
+OLDER_FILLS: Final = 100_000
+FILLS_READ: Final = 500_000
+"""Some seconds of reading; a filter that finds nothing among so many finds nothing."""
 TRANSFERS: Final = 1000
 POINT_PIXELS: Final = 4
 """Pixels for each point of the equity: each costs a read of all accounts."""
@@ -60,48 +60,7 @@ DAY_BEGINS_WITHIN: Final = 15 * MINUTE
 STEPS: Final = tuple(n * MINUTE for n in (1, 2, 5, 15, 30, 60, 120, 240, 720, 1440, 2880, 10080))
 
 
-class BadRequest(ValueError):
-    """The parameters of a request are not those of a picture."""
-
-
-class _Asked:
-    """The parameters of a request."""
-
-    def __init__(self, given: Mapping[str, str]) -> None:
-        self._given = given
-
-    def integer(self, name: str, least: int, most: int) -> int:
-        text = self._given.get(name, "")
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-            raise BadRequest(f"{name}: expected a number from {least} to {most}")
-        return int(text)
-
-    def name(self, name: str, default: str | None = None) -> str:
-        text = self._given.get(name, default)
-        if not text or len(text) > LONGEST_NAME:
-            raise BadRequest(f"{name}: expected a name")
-        return text
-
-    def window(self, now: int) -> Window:
-        begin, end = (self.integer(name, 0, 2**62) for name in ("from", "until"))
-        if not 0 < end - begin <= LONGEST:
-            raise BadRequest("from, until: expected a time of 400 days at most")
-        return Window(begin, end, self.integer("width", 1, WIDEST) if "width" in self._given else 1, now)
-
-
-class _Moment:
-    """One moment of the database."""
-
-    def __init__(self, past: Past, screen: Screen, now: int) -> None:
-        self.past: Final = past
-        self.screen: Final = screen
-        self.now: Final = now
-
-    def not_stored(self) -> str | None:
-        return self.screen.daemon(self.now).not_stored
-
-
-_Make = Callable[[_Moment, _Asked], Callable[[], dict[str, Any]]]
+_Make = Callable[[Moment, Asked], Callable[[], dict[str, Any]]]
 """Reads, and returns what makes the picture of it when no transaction is open any more."""
 
 
@@ -114,15 +73,13 @@ def draw(location: Location, kind: str, given: Mapping[str, str], clock: Callabl
     """
     if (make := PICTURES.get(kind)) is None:
         raise BadRequest("no such picture")
-    with Mirror(location) as mirror:
-        screen = mirror.screen()
-        with mirror.snapshot():
-            now = clock() + screen.clock_ahead_us()
-            finish = make(_Moment(mirror.past(), screen, now), _Asked(given))
+    with Mirror(location) as mirror, mirror.snapshot():
+        now = clock() + mirror.screen().clock_ahead_us()
+        finish = make(Moment(mirror, now), Asked(given))
     return msgspec.json.encode({"now": now, **finish()})
 
 
-def _coverage(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
+def _coverage(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
     channels, gaps = moment.past.channels(), moment.past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
@@ -147,7 +104,7 @@ def _coverage(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     return finish
 
 
-def _gaps(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
+def _gaps(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
     account = asked.name("account")
     channel = asked.name("channel", "*")
@@ -161,7 +118,7 @@ def _gaps(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
     return lambda: {"cols": PastGap._fields, "rows": chosen[:GAPS], "more": len(chosen) > GAPS}
 
 
-def _market(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
+def _market(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
     inst_id = asked.name("inst")
     past = moment.past
@@ -203,7 +160,7 @@ def _is_mark_of(channel: Channel, inst_id: str) -> bool:
     return name == "mark-price" and argument == f"instId={inst_id}"
 
 
-def _equity(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
+def _equity(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     window = asked.window(moment.now)
     pattern = asked.name("acct", "*")
     past = moment.past
@@ -254,7 +211,30 @@ def step_for(window: Window, pixels: int) -> int:
     return next((step for step in STEPS if step >= least), STEPS[-1])
 
 
-def _accounts(moment: _Moment, asked: _Asked) -> Callable[[], dict[str, Any]]:
+def _fills(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
+    window = asked.window(moment.now)
+    skip = asked.integer("skip", 0, OLDER_FILLS)
+    accounts, instruments = asked.name("acct", "*"), asked.name("inst", "*")
+    columns = topics.FILLS.columns
+    at_account, at_instrument = columns.index("account"), columns.index("inst_id")
+    ours = {one.name for one in moment.screen.accounts() if matches(one.name, accounts)}
+    found = (
+        row
+        for row in islice(moment.screen.fills_between(columns, window.begin, window.end), FILLS_READ)
+        if row[at_account] in ours and matches(row[at_instrument], instruments)
+    )
+    rows = list(islice(found, skip, skip + FILLS_AT_ONCE + 1))
+    named = [[fill_name(row), *row[1:]] for row in rows[:FILLS_AT_ONCE]]
+    return lambda: {"cols": columns, "rows": named, "more": len(rows) > FILLS_AT_ONCE}
+
+
+def fill_name(row: Sequence[Any]) -> str:
+    """Return what names a fill that has no number: it is none of the newest."""
+    fill = topics.FILLS.record(row)
+    return "/".join(str(fill[name]) for name in ("account", "inst_id", "ord_id", "trade_id"))
+
+
+def _accounts(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     day = asked.integer("day", 0, 2**62)
     window = Window(moment.now - DAY, moment.now, asked.integer("width", 1, 100), moment.now)
     past = moment.past
@@ -290,4 +270,7 @@ PICTURES: Final[Mapping[str, _Make]] = {
     "market": _market,
     "equity": _equity,
     "accounts": _accounts,
+    "fills": _fills,
+    "account": details.account,
+    "order": details.order,
 }

@@ -25,6 +25,7 @@ class Browser:
     Attributes:
         scope: Ends its connection when it is cancelled, unless a send does not return.
         cut: Ends its connection in any case.
+        is_hidden: Whether the page says that nobody sees it.
         plan: The plan whose orders it shows.
     """
 
@@ -32,6 +33,7 @@ class Browser:
         self.pointer: Final = Pointer(hub.rings)
         self.scope: Final = trio.CancelScope()
         self.cut: Final = cut
+        self.is_hidden = False
         self.plan: str | None = None
         self._hub = hub
         self._news = trio.Event()
@@ -53,6 +55,10 @@ class Browser:
             await self._news.wait()
             self._news = trio.Event()
         return message
+
+    def screen_us(self) -> int | None:
+        """Return how long the page takes to paint what it is sent, in microseconds; None while nobody sees it."""
+        return None if self.is_hidden else round(max(self.lag_s(), self.pointer.took_s) * 1e6)
 
     def lag_s(self) -> float:
         """Return for how long the page has not read or not acknowledged."""
@@ -152,9 +158,11 @@ class Hub:
             "error": self._error,
             "daemon": self._look and self._look.daemon,
             "head": self._look and self._look.head,
+            "health": self._look and self._look.health,
+            "rows": {name: ring.count for name, ring in self.rings.items() if ring.number},
             "trade": self.trade,
             "halted": self._halted(),
-            "screens": [round(browser.lag_s() * 1e6) for browser in self.browsers],
+            "screens": [browser.screen_us() for browser in self.browsers],
         }
         self.heartbeat = number, msgspec.json.encode(part).decode()
         self._wake()

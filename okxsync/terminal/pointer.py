@@ -25,6 +25,9 @@ class Pointer:
 
     Args:
         rings: In the order of the parts of a message.
+
+    Attributes:
+        took_s: From the last message that is acknowledged to its acknowledgement.
     """
 
     def __init__(self, rings: Mapping[str, Ring]) -> None:
@@ -34,6 +37,7 @@ class Pointer:
         self._beat = 0
         self._sent: Final[deque[_Sent]] = deque()
         self._acknowledged: dict[str, int] = {}
+        self.took_s = 0.0
 
     def subscribe(self, wanted: Mapping[str, int | None], *, same_epoch: bool) -> None:
         """Follow these topics from these numbers on. Unknown topics are ignored."""
@@ -42,13 +46,13 @@ class Pointer:
         }
         self._unanswered = set(self._at)
 
-    def acknowledge(self, numbers: Mapping[str, int]) -> None:
+    def acknowledge(self, numbers: Mapping[str, int], now_s: float = 0.0) -> None:
         """The page has painted up to these numbers."""
         for topic, number in numbers.items():
             sent = self._beat if topic == NOW else self._at.get(topic) or 0
             self._acknowledged[topic] = min(number, sent)  # what was not sent cannot be acknowledged ahead
         while self._sent and self._is_acknowledged(self._sent[0]):
-            self._sent.popleft()
+            self.took_s = now_s - self._sent.popleft().at_s
 
     def _is_acknowledged(self, sent: _Sent) -> bool:
         wanted = {*self._at, NOW}
@@ -70,6 +74,10 @@ class Pointer:
             return None
         parts: list[str] = []
         numbers: dict[str, int] = {}
+        if beat is not None and not self._beat:  # it says how much there is to read, and the daemon's state
+            self._beat = beat[0]
+            self._sent.append(_Sent(now_s, {NOW: beat[0]}))
+            return f"[{beat[1]}]"
         for name, number in self._at.items():
             found = self._parts(self._rings[name], number)
             if not found:

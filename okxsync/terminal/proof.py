@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 from okxsync.feed.liveness import ANSWER_S
@@ -18,6 +20,10 @@ FEEDS: Final = {"algo-advance": "orders-algo"}
 """Channels whose rows the page shows under another channel: the worse of the two counts there."""
 STAND_INS: Final = {"positions": "balance_and_position"}
 """Channels that report the same rows as another one, which an account need not subscribe to."""
+PINGED_US: Final = ANSWER_S * 1e6
+"""The usual interval between two proofs of the other channels: that of pings."""
+_name: Final = lru_cache(4096)(channel_of)
+"""Few names among thousands of channels."""
 _RANK: Final = {state: rank for rank, state in enumerate(STATES)}
 
 Key: TypeAlias = tuple[str, str]  # account and channel
@@ -51,24 +57,55 @@ class Evidence(NamedTuple):
     connections: Sequence[Connected]
 
 
+class _Judged(NamedTuple):
+    """What is said of one listener, and for how long the same evidence says it.
+
+    Attributes:
+        evidence: What it was made of: the same evidence until ``until`` says the same.
+        channels: By name; those of one name that differ in arguments are one, as bad as the worst.
+        account: The worst of all channels; None for a listener that is no account.
+        opened: Gaps that are not stored yet (see ``mirror.status``).
+        until: Microseconds; then a channel is not proved any more by what was known.
+    """
+
+    evidence: tuple[object, ...]
+    channels: Mapping[str, Proof]
+    account: Proof | None
+    marks: Mapping[str, Proof]
+    opened: Sequence[OpenGap]
+    until: float
+
+
 class Proofs:
     """The proof of every channel at one moment.
 
+    What is said of an account is made anew only if something of its evidence has changed: there are thousands of
+    channels, and this is asked for twice a second.
+
+    Args:
+        before: The proofs of an earlier moment of the same database.
+
     Attributes:
-        channels: By account and channel; those of one name that differ in arguments are one, as bad as the worst.
-        marks: Of the mark price of each instrument.
+        changed: The listeners of which something else is said than before, or may be.
+        gone: The listeners of which nothing is said any more.
         accounts: The worst of all channels of each account.
         gaps: The open gaps of each listener, as ``okxsync status`` counts them.
         next_attempt_at: When the lost connection of an account is tried again.
     """
 
-    def __init__(self, found: Evidence) -> None:
+    def __init__(self, found: Evidence, before: "Proofs | None" = None) -> None:
         self.at: Final = found.at
         self.daemon: Final = found.daemon
-        self.channels: dict[Key, Proof] = {}
-        self.marks: dict[str, Proof] = {}
-        self.accounts: dict[str, Proof] = {}
-        self.open_gaps: Final = _all_gaps(found)
+        self._judged: Final = self._judge(found, before)
+        earlier = before._judged if before else {}
+        self.changed: Final = {name for name, one in self._judged.items() if one is not earlier.get(name)}
+        self.gone: Final = earlier.keys() - self._judged.keys()
+        self.accounts: Final = {
+            one.name: proof for one in found.accounts if (proof := self._judged[one.name].account) is not None
+        }
+        market = self._judged.get(MARKET)
+        self._marks: Final[Mapping[str, Proof]] = market.marks if market else {}
+        self.open_gaps: Final = [*found.gaps, *(gap for one in self._judged.values() for gap in one.opened)]
         self.gaps: Final = _by_listener(self.open_gaps)
         self.next_attempt_at: Final = {
             one.listener: one.next_attempt_at
@@ -78,53 +115,95 @@ class Proofs:
         alive = found.daemon.state in ("running", "not_storing")
         self.connected: Final = sum(alive and one.phase == "live" for one in found.connections)
         self.connections: Final = len(found.connections)
-        self._read_channels(found)
-        self._read_accounts(found)
 
     def of(self, account: str, channel: str) -> Proof:
-        return self.channels.get((account, channel), NEVER)
+        judged = self._judged.get(account)
+        return judged.channels.get(channel, NEVER) if judged else NEVER
+
+    def channels(self, listener: str) -> Mapping[str, Proof]:
+        """Return the proof of each channel of a listener."""
+        judged = self._judged.get(listener)
+        return judged.channels if judged else {}
 
     def differ(self, others: "Proofs", account: str) -> bool:
         """Whether what is said of an account is not what other proofs say."""
         return (
-            self.accounts.get(account) != others.accounts.get(account)
-            or self.gaps.get(account) != others.gaps.get(account)
+            self.gaps.get(account) != others.gaps.get(account)
             or self.next_attempt_at.get(account) != others.next_attempt_at.get(account)
-            or any(self.of(account, channel).state != others.of(account, channel).state for channel in BASE)
+            or self.accounts.get(account) != others.accounts.get(account)
+            or (
+                self._judged.get(account) is not others._judged.get(account)
+                and any(self.of(account, channel).state != others.of(account, channel).state for channel in BASE)
+            )
         )
 
     def mark(self, inst_id: str) -> Proof:
-        return self.marks.get(inst_id, NEVER)
+        return self._marks.get(inst_id, NEVER)
 
-    def _read_channels(self, found: Evidence) -> None:
-        usual_us = _usual_us(found.coverage)
-        lost = {(gap.account, gap.channel): gap.reason for gap in found.gaps if gap.to_at is None}
-        parts: dict[Key, list[Proof]] = defaultdict(list)
+    @staticmethod
+    def _judge(found: Evidence, before: "Proofs | None") -> dict[str, _Judged]:
+        rows: dict[str, list[Coverage]] = {one.name: [] for one in found.accounts}
         for one in found.coverage:
-            name = channel_of(one.channel)
-            proof = _proof(one, found, usual_us[name], lost.get((one.account, one.channel)))
-            parts[one.account, name].append(proof)
-            if name in FEEDS:
-                parts[one.account, FEEDS[name]].append(proof)
-            if one.account == MARKET and name == "mark-price":
-                self.marks[one.channel.partition("instId=")[2]] = proof
-        self.channels = {key: worst(proofs) for key, proofs in parts.items()}
-
-    def _read_accounts(self, found: Evidence) -> None:
+            rows.setdefault(one.account, []).append(one)
+        lost: dict[str, dict[str, str]] = defaultdict(dict)
+        for gap in found.gaps:
+            if gap.to_at is None:
+                lost[gap.account][gap.channel] = gap.reason
         errors = {one.listener: one.last_error for one in found.connections if one.last_error}
-        of_account: dict[str, list[Proof]] = defaultdict(list)
-        for (listener, _), proof in self.channels.items():
-            of_account[listener].append(proof)
-        for account in found.accounts:
-            name = account.name
-            nothing = Proof("never", None, errors.get(name, "not subscribed yet"))
-            self.accounts[name] = worst(of_account[name]) if name in of_account else nothing
-            for channel, other in STAND_INS.items():
-                if self.of(name, channel).state == "never" and (name, other) in self.channels:
-                    self.channels[name, channel] = self.channels[name, other]
-            for channel in BASE:
-                absent = NEVER if name in of_account else nothing
-                self.channels.setdefault((name, channel), absent)
+        usual_us = _usual_us(found.coverage)
+        accounts = {one.name for one in found.accounts}
+        judged = {}
+        for name, of_listener in rows.items():
+            why = found.daemon.not_stored
+            evidence = (of_listener, lost.get(name), errors.get(name), name in accounts, why, usual_us)
+            known = before._judged.get(name) if before else None
+            if known and before and before.at <= found.at < known.until and known.evidence == evidence:
+                judged[name] = known
+            else:
+                judged[name] = _judge(found, evidence, of_listener, lost.get(name, {}), errors.get(name), usual_us,
+                                      is_account=name in accounts)  # fmt: skip
+        return judged
+
+
+def _judge(
+    found: Evidence,
+    evidence: tuple[object, ...],
+    rows: Sequence[Coverage],
+    lost: Mapping[str, str],
+    error: str | None,
+    usual_us: Mapping[str, float],
+    *,
+    is_account: bool,
+) -> _Judged:
+    parts: dict[str, list[Proof]] = defaultdict(list)
+    marks: dict[str, Proof] = {}
+    opened: list[OpenGap] = []
+    until = inf
+    why = found.daemon.not_stored
+    for one in rows:
+        name = _name(one.channel)
+        proof = _proof(one, found, usual_us.get(name, PINGED_US), lost.get(one.channel))
+        if proof.state == "live":
+            until = min(until, one.covered_until + 2 * usual_us.get(name, PINGED_US) + 1)
+        parts[name].append(proof)
+        if name in FEEDS:
+            parts[FEEDS[name]].append(proof)
+        if name == "mark-price":
+            marks[one.channel.partition("instId=")[2]] = proof
+        if one.live and (why is not None or one.unverified is not None):
+            opened.append(OpenGap(one.account, one.channel, one.covered_until, None, why or one.unverified or ""))
+    channels = {name: worst(proofs) for name, proofs in parts.items()}
+    if not is_account:
+        return _Judged(evidence, channels, None, marks, opened, until)
+    nothing = Proof("never", None, error or "not subscribed yet")
+    account = worst(channels.values()) if channels else nothing
+    absent = NEVER if channels else nothing
+    for channel, other in STAND_INS.items():
+        if channels.get(channel, NEVER).state == "never" and other in channels:
+            channels[channel] = channels[other]
+    for channel in BASE:
+        channels.setdefault(channel, absent)
+    return _Judged(evidence, channels, account, marks, opened, until)
 
 
 def worst(proofs: Iterable[Proof]) -> Proof:
@@ -154,23 +233,11 @@ def _proof(one: Coverage, found: Evidence, usual_us: float, lost: str | None) ->
 
 
 def _usual_us(coverage: Iterable[Coverage]) -> Mapping[str, float]:
-    """Return the usual interval between two proofs, by channel name: a ping's, or that of REST's turns."""
-    live = Counter(channel_of(one.channel) for one in coverage if one.live)
-    usual: dict[str, float] = defaultdict(lambda: ANSWER_S * 1e6)
-    for name in VERIFIED_OVER_REST:
-        usual[name] = max(TIMINGS.verify_s, live[name] / TIMINGS.verifications_per_s(name)) * 1e6
-    return usual
-
-
-def _all_gaps(found: Evidence) -> list[OpenGap]:
-    """Return the stored open gaps, and those that are not stored yet (see ``mirror.status``)."""
-    why = found.daemon.not_stored
-    not_stored = [
-        OpenGap(one.account, one.channel, one.covered_until, None, why or one.unverified or "")
-        for one in found.coverage
-        if one.live and (why is not None or one.unverified is not None)
-    ]
-    return [*found.gaps, *not_stored]
+    """Return the usual interval between two proofs of the channels that REST verifies in turns."""
+    live = Counter(_name(one.channel) for one in coverage if one.live)
+    return {
+        name: max(TIMINGS.verify_s, live[name] / TIMINGS.verifications_per_s(name)) * 1e6 for name in VERIFIED_OVER_REST
+    }
 
 
 def _by_listener(gaps: Iterable[OpenGap]) -> dict[str, Gaps]:

@@ -23,6 +23,7 @@ from okxsync.store.engines import engine_of
 from okxsync.terminal import topics
 from okxsync.terminal.book import FILLS_SHOWN, Book, Row
 from okxsync.terminal.head import daemon_part, head
+from okxsync.terminal.health import ENTRIES, connection_rows, journal_rows
 from okxsync.terminal.money import BALANCES, EQUITY
 from okxsync.terminal.plan_reader import PlanReader
 from okxsync.terminal.proof import Evidence, Proofs
@@ -49,6 +50,7 @@ class Look(NamedTuple):
     ahead_us: int
     daemon: Mapping[str, Any]
     head: Mapping[str, Any]
+    health: Mapping[str, Any]
 
 
 class Update(NamedTuple):
@@ -81,6 +83,7 @@ class Reader:
         self._plans = PlanReader(followed)
         self._opened: _Opened | None = None
         self._rows_due_s = self._proof_due_s = 0.0
+        self._pace = _Pace()
 
     def run(self, check: Callable[[], None]) -> None:
         """Look for changes until ``check`` raises, which is called before each look."""
@@ -108,7 +111,8 @@ class Reader:
                 self._rows_due_s = now_s + ROWS_S
                 if is_proof_due:
                     self._proof_due_s = now_s + PROOF_S
-                self._read(opened, now_s, is_proof_due)
+                with self._pace.turn():
+                    self._read(opened, now_s, is_proof_due)
         except StoreError as error:
             self.close()
             self._proof_due_s = now_s + PROOF_S
@@ -140,16 +144,19 @@ class Reader:
             self._plans.read(book, opened.plans, now_s, ahead_us)
             if is_proof_due:
                 halt = opened.plans.halt()
-                proofs = Proofs(
-                    Evidence(
-                        *(at, reads.daemon(at), tuple(accounts.values())),
-                        *(reads.coverage(), reads.open_gaps(), reads.connections()),
-                    )
+                evidence = Evidence(
+                    *(at, reads.daemon(at), tuple(accounts.values())),
+                    *(reads.coverage(), reads.open_gaps(), reads.connections()),
                 )
-                book.prove(proofs)
+                stored, entries = reads.stored(), reads.journal(book.last_entry, ENTRIES)
+        if is_proof_due:
+            proofs = Proofs(evidence, book.proofs)
+            book.prove(proofs)
+            book.show_health(connection_rows(evidence.connections, evidence.coverage), journal_rows(entries))
         diffs = self._diffs(at)
         if proofs:
-            look = Look(ahead_us, daemon_part(proofs.daemon), {**head(book, proofs), "halt": halt})
+            health = {**stored, **self._pace.report()}
+            look = Look(ahead_us, daemon_part(proofs.daemon), {**head(book, proofs), "halt": halt}, health)
         self._publish(Update(diffs, look))
         if not opened.are_fills_read:  # to find the newest takes long, so the rest is shown before
             with opened.moment() as (at, _):
@@ -164,6 +171,31 @@ class Reader:
 
     def _diffs(self, at: int) -> tuple[Encoded, ...]:
         return tuple(encode(diff, at) for diff in self._book.take())
+
+
+class _Pace:
+    """How often and how long the database is read, since the last report."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+        self._busy_s = 0.0
+        self._since_s = time.monotonic()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        began_s = time.monotonic()
+        yield
+        self._turns += 1
+        self._busy_s += time.monotonic() - began_s
+
+    def report(self) -> dict[str, int]:
+        now_s = time.monotonic()
+        turns, busy_s, lasted_s = self._turns, self._busy_s, now_s - self._since_s
+        self._turns, self._busy_s, self._since_s = 0, 0.0, now_s
+        return {
+            "turns_s": round(turns / lasted_s) if lasted_s else 0,
+            "turn_us": round(busy_s / turns * 1e6) if turns else 0,
+        }
 
 
 class _Opened:

@@ -57,6 +57,10 @@ class Ring:
         self._diffs.append(self._diff(self.number, tuple(diff.put.values()), tuple(diff.gone.values())))
         self._snapshot = None
 
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
     def since(self, number: int | None) -> Sequence[str]:
         """Return the parts that lead from a number to the present: diffs, or a snapshot if that is shorter.
 

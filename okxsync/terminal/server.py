@@ -27,7 +27,8 @@ from okxsync.runtime.clock import now_us, steady_s
 from okxsync.store.database import StoreError
 from okxsync.store.engines import engine_of
 from okxsync.terminal.access import Origins, Refused, Session, Sessions, new_token
-from okxsync.terminal.gallery import BadRequest, draw
+from okxsync.terminal.asked import BadRequest
+from okxsync.terminal.gallery import draw
 from okxsync.terminal.hub import CUT_S, Browser, Hub
 from okxsync.terminal.reader import Reader, Update
 from okxsync.terminal.streams import Peer, Streams
@@ -93,6 +94,7 @@ class _FromPage(msgspec.Struct):
     sub: dict[str, int | None] | None = None
     plan: str | None = None
     ack: dict[str, int] | None = None
+    hidden: bool | None = None
 
 
 class _Login(msgspec.Struct):
@@ -258,7 +260,9 @@ class Server:
             browser.pointer.subscribe(message.sub, same_epoch=message.epoch == self._hub.epoch)
             self._hub.follow(browser, message.plan if is_plan_id(message.plan or "") else None)
         if message.ack is not None:
-            browser.pointer.acknowledge(message.ack)
+            browser.pointer.acknowledge(message.ack, trio.current_time())
+        if message.hidden is not None:
+            browser.is_hidden = message.hidden
         browser.wake()
 
 

@@ -10,6 +10,7 @@ token, 429 after five tries within a minute. The key goes into the first message
     {"key": "...", "epoch": "..."|null, "sub": {"orders": 17, "accounts": null}}     first
     {"epoch": "..."|null, "sub": {...}, "plan": "..."|null}                          another choice of topics
     {"ack": {"orders": 18, "now": 5}}                                                what it has painted
+    {"hidden": true|false}                                                           whether anybody can see it
 
 ``sub`` replaces the former one. It names each topic with the last number that the page has, or null; numbers of
 another ``epoch`` count as null. ``plan`` is the plan whose orders the page wants in ``plan_orders``. The heartbeat
@@ -24,7 +25,7 @@ trading. ``ack`` has the last number of each topic that it names.
 
 A row begins with its ``key`` columns; ``del`` has lists of these. Every topic of a new ``sub`` is answered at once by a
 snapshot, or by diffs, and by an empty diff if the page has everything. ``at`` is the moment of the database that the
-diff shows. In a message, rows come before the ``freshness`` that vouches for them.
+diff shows. In a message, rows come before the ``freshness`` that vouches for them. The first message is a heartbeat.
 
 At most four messages are sent that are not acknowledged, and one that is not acknowledged within 30 s ends the
 connection. A message is acknowledged when every part of it is.
@@ -44,9 +45,14 @@ clock of the database; a time of the exchange is a multiple of 1,000. null: abse
     head        {"live": connections that are live, "all": connections, "gaps": [how many are open, their seconds as of
                 ``at``, the earliest ``from_at`` or null], "equity": totals, "upl": totals, "accounts": {state: count},
                 "halt": {"at", "by", "reason"} of the last halt that the daemon has recorded and that is not lifted}
+    health      null, or what the page of this name shows of the writer, the log and the disk: counters of the database,
+                ``log_since``, ``database_bytes``, ``wal_bytes``, ``free_bytes``, and how often (``turns_s``) and how
+                long (``turn_us``) the terminal reads
+    rows        {topic: how many rows it has}, of the topics that were read
     trade       null: read-only; else {"groups": the names of the groups of accounts}
     halted      whether trading is halted: ``<database>.halt`` exists
-    screens     for each page that is connected: for how long it has not acknowledged, in microseconds
+    screens     for each page that is connected: how long it took to acknowledge, in microseconds, or for how long it
+                has not; null: it is hidden, and paints nothing
 
 Totals, over the accounts by the state of their channel ``account``; sums are exact, and null if one is not a number:
 
@@ -140,6 +146,17 @@ INSTRUMENTS: Final = _topic(
 
 FRESHNESS: Final = _topic("freshness", "account channel", "state covered_until reason")
 
+CONNECTIONS: Final = _topic(
+    "connections",
+    "id",
+    "listener endpoint site demo phase since_at answered_at last_message_at rtt_us messages reconnects channels"
+    " last_error next_attempt_at",
+)
+"""``answered_at`` is of the last ping that was answered, ``channels`` counts those that it is subscribed to."""
+
+JOURNAL: Final = _topic("journal", "id", "at level account event detail meaning remedy")
+"""The newest 200 entries. ``meaning`` and ``remedy`` are those of the event; null for one of another version."""
+
 PLANS: Final = _topic(
     "plans",
     "plan_id",
@@ -167,7 +184,10 @@ REQUESTS: Final = _topic("requests", "id", "at kind plan_id by expires_at outcom
 
 TOPICS: Final = {
     one.name: one
-    for one in (REQUESTS, PLANS, PLAN_ORDERS, INSTRUMENTS, MARKS, ORDERS, POSITIONS, FILLS, ACCOUNTS, FRESHNESS)
+    for one in (
+        *(REQUESTS, PLANS, PLAN_ORDERS, INSTRUMENTS, MARKS, ORDERS, POSITIONS, FILLS, ACCOUNTS),
+        *(CONNECTIONS, JOURNAL, FRESHNESS),
+    )
 }
 """In the order of the parts of a message: ``freshness`` is the last."""
 

@@ -25,7 +25,7 @@ def test_open_orders_are_shown_and_changes_say_whether_they_are(desk: Desk) -> N
 
 @pytest.mark.parametrize("records", ALL, ids=lambda records: records.table)
 def test_changes_are_found_by_an_index(desk: Desk, records: Records) -> None:
-    sql = f"{screen._select(records, ['is_shown'])} WHERE revision > ?"
+    sql = f"{screen.select(records, ['is_shown'])} WHERE revision > ?"
     (plan,) = desk.rows(f"EXPLAIN QUERY PLAN {sql}", 1)
     assert f"{records.table}_revision" in plan[3]
 

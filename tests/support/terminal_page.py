@@ -20,7 +20,10 @@ from urllib.parse import parse_qsl, urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute, expect
 
 import okxsync.terminal
+from okxsync.terminal.asked import BadRequest
+from okxsync.terminal.gallery import draw
 from okxsync.terminal.topics import TOPICS
+from tests.support.desk import Desk
 
 PAGE: Final = Path(okxsync.terminal.__file__).parent / "page"
 ORIGIN: Final = "http://127.0.0.1:8790"
@@ -57,6 +60,23 @@ def shown_accounts(page: Page) -> list[str]:
             .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((row) => row.firstChild.textContent)"""
     )
     return names
+
+
+def serve_past(server: "ScriptedServer", desk: Desk, *accounts: str) -> None:
+    """Answer requests for pictures and details from a database; the page gets rows only to know who is there."""
+
+    def answer(kind: str, given: dict[str, str]) -> dict[str, Any]:
+        now = server.now
+        desk.db.execute("UPDATE runs SET heartbeat_at = ?", [now])
+        try:
+            body = draw(desk.path, kind, given, lambda: now)
+        except BadRequest as error:
+            return {"status": 400, "json": {"error": str(error)}}
+        return {"body": body, "content_type": "application/json"}
+
+    server.picture = answer
+    for name in accounts:
+        server.cover(name)
 
 
 def let_pass(page: Page, seconds: int) -> None:
@@ -98,6 +118,9 @@ class ScriptedServer:
         }  # fmt: skip
         self.daemon_beats = True
         self.head: dict[str, Any] = {}
+        self.health: dict[str, Any] = {}
+        self.screens: list[int | None] = []
+        self.counts: dict[str, int] = {}
         self.sent: list[dict[str, Any]] = []
         self.violations: list[str] = []
         self.tolerated: list[str] = []
@@ -216,7 +239,16 @@ class ScriptedServer:
     def _no_past(self, kind: str, given: dict[str, str]) -> dict[str, Any]:
         """Answer as from a database without a past."""
         lists = "cols rows states accounts candles fills holes points breaks transfers".split()
-        nothing = dict.fromkeys(lists, ()) | {"since": None, "more": False, "never": 0, "step": 60_000_000}
+        nothing: dict[str, Any] = dict.fromkeys(lists, ()) | {
+            "since": None,
+            "more": False,
+            "never": 0,
+            "step": 60_000_000,
+        }
+        if kind in ("account", "order"):
+            names = "balances positions orders gaps journal fills".split()
+            tables = {name: {"cols": (), "rows": ()} for name in names}
+            nothing |= tables | {"facts": (), "lanes": (), "raw": None, "since": self.now, "until": None}
         return {"json": {"now": self.now, **nothing}}
 
     def _accept_request(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +294,8 @@ class ScriptedServer:
         }  # fmt: skip
         return {
             "t": "now", "n": next(self.beat_numbers), "at": self.now, "epoch": "e1", "error": self.error,
-            "daemon": self.daemon, "head": head, "screens": [], "trade": self.trade, "halted": self.halted,
+            "daemon": self.daemon, "head": head, "health": self.health, "screens": self.screens, "rows": self.counts,
+            "trade": self.trade, "halted": self.halted,
         }  # fmt: skip
 
     def _push(self, part: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from okxsync.mirror.screen import Account, Coverage, Daemon
 from okxsync.terminal import topics
 from okxsync.terminal.book import FILLS_SHOWN, Book, Row
 from okxsync.terminal.head import head
+from okxsync.terminal.health import ENTRIES
 from okxsync.terminal.proof import Evidence, Proofs
 from okxsync.terminal.topics import Topic
 
@@ -34,7 +35,7 @@ def order(number: int = 1, kind: str = "order", name: str = "alpha", *, shown: b
     return row(topics.ORDERS, shown, account=name, kind=kind, id=str(number), state="live")
 
 
-LATER = ("fills", "requests", "plans", "plan_orders")
+LATER = ("fills", "connections", "requests", "plans", "plan_orders")
 SWAP = row(topics.INSTRUMENTS, inst_type="SWAP", inst_id="BTC-USDT-SWAP", ct_val="0.01", ct_mult="1", ct_val_ccy="BTC")
 
 
@@ -207,3 +208,21 @@ def test_a_reload_keeps_the_numbers_of_fills() -> None:
     (diff,) = book.take()
     assert [*diff.put] == [(3,)]
     assert diff.gone == [(1,)]
+
+
+def test_the_newest_entries_of_the_journal_are_shown() -> None:
+    book = loaded()
+    book.take()
+
+    def entry(number: int) -> Row:
+        return (number, *[None] * (len(topics.JOURNAL.columns) - 1))
+
+    book.show_health([], [entry(number) for number in range(ENTRIES, 0, -1)])
+    book.take()
+    assert book.last_entry == ENTRIES
+    book.show_health([], [entry(ENTRIES + 2), entry(ENTRIES + 1)])
+    (diff,) = book.take()
+    assert sorted(diff.put) == [(ENTRIES + 1,), (ENTRIES + 2,)]
+    assert sorted(diff.gone) == [(1,), (2,)]
+    book.show_health([], [])
+    assert book.take() == []

@@ -10,7 +10,7 @@ from okxsync.terminal.hub import GRACE_S, SILENT_S, Browser, Hub
 from okxsync.terminal.reader import Look, Update
 
 NOW = 1_800_000_000_000_000
-LOOK = Look(5, {"state": "running"}, {"live": 1})
+LOOK = Look(5, {"state": "running"}, {"live": 1}, {"queue": 0})
 
 
 class Cut:

@@ -3,15 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
-from okxsync.terminal.gallery import draw
 from tests.support.desk import Desk, phase
-from tests.support.terminal_page import NOW, ScriptedServer
+from tests.support.terminal_page import NOW, ScriptedServer, serve_past
 
 pytestmark = pytest.mark.slow
 MINUTE = 60_000_000
@@ -55,19 +53,6 @@ def desk(make_desk: Callable[[], Desk]) -> Desk:
     return desk
 
 
-def serve(server: ScriptedServer, desk: Desk) -> None:
-    """Answer requests for pictures from the database; the page gets rows only to know who is there."""
-
-    def answer(kind: str, given: dict[str, str]) -> dict[str, Any]:
-        now = server.now
-        desk.db.execute("UPDATE runs SET heartbeat_at = ?", [now])
-        return {"body": draw(desk.path, kind, given, lambda: now), "content_type": "application/json"}
-
-    server.picture = answer
-    for name in ("alpha", "beta"):
-        server.cover(name)
-
-
 def drawn(page: Page) -> None:
     """Wait for the first picture."""
     expect(page.locator(f"{SHOWN} canvas")).to_have_attribute("data-drawn", re.compile(r"\d+"))
@@ -86,7 +71,7 @@ def colours(page: Page, row: int, hours: float, width: float = 1) -> set[str]:
 def test_the_canvas_shows_the_gaps_of_the_database(
     server: ScriptedServer, desk: Desk, screenshots: Path | None
 ) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#coverage")
     drawn(page)
     expect(page.locator(f"{SHOWN} canvas")).to_have_attribute(
@@ -104,7 +89,7 @@ def test_the_canvas_shows_the_gaps_of_the_database(
 
 
 def test_keys_change_the_time_and_it_stands_in_the_address(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#accounts")
     page.keyboard.press("g")
     page.keyboard.press("c")
@@ -124,7 +109,7 @@ def test_keys_change_the_time_and_it_stands_in_the_address(server: ScriptedServe
 
 
 def test_enter_lists_the_gaps_and_t_shows_a_table(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#coverage")
     drawn(page)
     page.keyboard.press("j")
@@ -145,7 +130,7 @@ def test_enter_lists_the_gaps_and_t_shows_a_table(server: ScriptedServer, desk: 
 
 
 def test_pointing_at_a_gap_says_why_and_what_closed_it(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#coverage")
     drawn(page)
     canvas = page.locator(f"{SHOWN} canvas")
@@ -157,7 +142,7 @@ def test_pointing_at_a_gap_says_why_and_what_closed_it(server: ScriptedServer, d
 
 
 def test_a_filter_chooses_the_accounts(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#coverage?acct=b*")
     drawn(page)
     expect(page.locator("#notes")).to_contain_text("1 of 2")
@@ -171,12 +156,12 @@ def test_a_picture_that_cannot_be_read_is_an_error_and_not_an_empty_one(server: 
     page = server.open("#coverage")
     expect(page.locator(f"{SHOWN} .message")).to_have_text("Not known: the database is locked.")
     expect(page.locator(f"{SHOWN} canvas")).to_be_hidden()
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     drawn(page)
 
 
 def test_a_lost_page_has_no_fresh_picture(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#coverage")
     drawn(page)
     server.answers = False

@@ -233,7 +233,7 @@ def test_an_age_is_never_too_short(page: Page) -> None:
 
 def test_the_layout_stands_in_the_address(page: Page) -> None:
     address = "#positions?inst=BTC-USDT-SWAP&acct=desk0*&q=age>1h+word&sort=-upl&open=BTC-USDT-SWAP&sel=a/1,b/2"
-    address += "&range=7d&end=1790000000000000"
+    address += "&range=7d&end=1790000000000000&detail=1"
     body = "const state = m.parseAddress(a); return [state, m.formatAddress(state)]"
     state, again = run(page, "address", body, address)
     assert state == {
@@ -246,6 +246,7 @@ def test_the_layout_stands_in_the_address(page: Page) -> None:
         "chosen": ["a/1", "b/2"],
         "range": "7d",
         "end": "1790000000000000",
+        "detail": True,
     }
     assert run(page, "address", body, again) == [state, again]
 

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from okxsync.messages import ConfiguredAccount, Subscribed
-from okxsync.terminal.gallery import draw
 from tests.support.desk import Desk, phase
-from tests.support.terminal_page import NOW, ScriptedServer
+from tests.support.terminal_page import NOW, ScriptedServer, serve_past
 
 pytestmark = pytest.mark.slow
 MINUTE = 60_000_000
@@ -53,23 +52,12 @@ def desk(make_desk: Callable[[], Desk]) -> Desk:
     return desk
 
 
-def serve(server: ScriptedServer, desk: Desk) -> None:
-    def answer(kind: str, given: dict[str, str]) -> dict[str, Any]:
-        now = server.now
-        desk.db.execute("UPDATE runs SET heartbeat_at = ?", [now])
-        return {"body": draw(desk.path, kind, given, lambda: now), "content_type": "application/json"}
-
-    server.picture = answer
-    for name in ("alpha", "beta"):
-        server.cover(name)
-
-
 def drawn(page: Page) -> None:
     expect(page.locator(f"{SHOWN} canvas")).to_have_attribute("data-drawn", re.compile(r"\d+"))
 
 
 def test_a_market_shows_prices_fills_and_orders(server: ScriptedServer, desk: Desk, screenshots: Path | None) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     server.put("marks", {"inst_id": "X-Y", "mark_px": "104.50", "state": "live", "covered_until": server.now})
     order = {"account": "alpha", "kind": "order", "inst_id": "X-Y", "state": "live", "px": "99.5", "sz": "2",
              "filled": "0.5", "side": "buy"}  # fmt: skip
@@ -91,7 +79,7 @@ def test_a_market_shows_prices_fills_and_orders(server: ScriptedServer, desk: De
 
 
 def test_a_market_that_was_never_stored_says_so(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#market?inst=NEVER")
     drawn(page)
     canvas = page.locator(f"{SHOWN} canvas")
@@ -100,7 +88,7 @@ def test_a_market_that_was_never_stored_says_so(server: ScriptedServer, desk: De
 
 
 def test_equity_names_what_it_leaves_out(server: ScriptedServer, desk: Desk, screenshots: Path | None) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     page = server.open("#equity?range=6h")
     drawn(page)
     line = page.locator(f"{SHOWN} .line")
@@ -144,7 +132,7 @@ def test_the_day_of_an_account_is_without_its_transfers(server: ScriptedServer, 
         "INSERT INTO bills (account, bill_id, type, ts, bal_chg, ccy, received_at)"
         " VALUES ('alpha', '1', '1', ?, '60.5', 'USDT', 1)", [midnight // 1000 + 1],
     )  # fmt: skip
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     for name in ("alpha", "beta"):
         server.put("accounts", {"account": name, "state": "live", "covered_until": server.now, "equity": "1000.10",
                                 "gaps": 0, "site": "global", "demo": False})  # fmt: skip
@@ -161,7 +149,7 @@ def test_the_day_of_an_account_is_without_its_transfers(server: ScriptedServer, 
 
 
 def test_a_narrow_page_is_no_wider_than_its_window(server: ScriptedServer, desk: Desk) -> None:
-    serve(server, desk)
+    serve_past(server, desk, "alpha", "beta")
     server.page.set_viewport_size({"width": 390, "height": 800})
     for view in ("coverage", "market?inst=X-Y", "equity"):
         page = server.open(f"#{view}")

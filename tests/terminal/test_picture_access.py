@@ -26,9 +26,9 @@ async def visitor(desk: Desk) -> AsyncIterator[Visitor]:
         yield visitor
 
 
-async def ask(visitor: Visitor, kind: str = "coverage", method: str = "GET", **more: Any) -> httpx.Response:
+async def ask(visitor: Visitor, picture: str = "coverage", method: str = "GET", **more: Any) -> httpx.Response:
     headers = {"Cookie": visitor.cookie, "X-Okxsync-Key": visitor.key, **more.pop("headers", {})}
-    return await visitor.request(method, f"/picture/{kind}", params=WINDOW | more, headers=headers)
+    return await visitor.request(method, f"/picture/{picture}", params=WINDOW | more, headers=headers)
 
 
 async def test_our_page_gets_a_picture_that_nobody_keeps(visitor: Visitor) -> None:
@@ -88,3 +88,23 @@ async def test_the_files_of_the_page_are_compressed_where_the_browser_takes_that
     assert packed.headers["Content-Encoding"] == "gzip"
     assert packed.content == plain.content
     assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
+
+
+@pytest.mark.parametrize("kind", ["account", "order", "fills"])
+async def test_details_and_fills_are_for_our_page_alone(visitor: Visitor, kind: str) -> None:
+    asked = {"account": "alpha", "kind": "order", "id": "1", "inst": "X", "skip": 0}
+    answer = await ask(visitor, kind, **asked)
+    assert answer.status_code == (400 if kind == "order" else 200)  # there is no such order
+    assert answer.headers["Cache-Control"] == "no-store"
+    answer = await ask(visitor, kind, headers={"Origin": "http://evil.example"}, **asked)
+    assert answer.status_code == 403
+    for method in ("POST", "PUT", "DELETE"):
+        visitor.origin = f"http://{visitor.host}"
+        assert (await ask(visitor, kind, method=method, **asked)).status_code == 405
+    visitor.origin = None
+    visitor.key = "x"
+    answer = await ask(visitor, kind, **asked)
+    assert answer.status_code == 401
+    assert "alpha" not in answer.text
+    for path in ("../accounts.toml", "..%2f..%2faccounts.toml", "account/../../x", "%00"):
+        assert (await ask(visitor, path, **asked)).status_code in (400, 401, 404)

@@ -1,5 +1,6 @@
 """Nothing stale looks live: the state of a channel from what the database says."""
 
+import random
 from typing import Any
 
 import pytest
@@ -129,3 +130,54 @@ def test_the_worst_of_several() -> None:
     assert worst([old, live]) == old
     assert worst([live, never, old]).covered_until is None
     assert worst([Proof("stale", 5, "later"), Proof("stale", 3, "first")]) == Proof("stale", 3, "first")
+
+
+def test_proofs_that_follow_earlier_ones_say_what_new_ones_say() -> None:
+    """Whatever changed meanwhile: rows, gaps, errors, accounts, the daemon, or the time alone."""
+    dice = random.Random(1)
+    names = ["alpha", "beta", "market"]
+    channels = (
+        "orders",
+        "orders-algo",
+        "positions:instType=SWAP",
+        "positions:instType=SPOT",
+        "account",
+        "algo-advance",
+    )
+    rows = {(name, channel): covered(channel, account=name) for name in names for channel in channels}
+    evidence = Evidence(NOW, RUNNING, [ALPHA, ALPHA._replace(name="beta")], (), (), ())
+    before = None
+    reused = 0
+    for _ in range(400):
+        evidence = evidence._replace(at=evidence.at + dice.choice([0, S // 2, S, 20 * S, -S]))
+        for key in dice.sample([*rows], dice.choice([0, 0, 1, 3])):
+            one = rows[key]
+            rows[key] = dice.choice([
+                one._replace(covered_until=evidence.at - S), one._replace(live=not one.live),
+                one._replace(unverified=dice.choice([None, "HTTP 503"])),
+                one._replace(connection_id=dice.choice([None, 1])),
+            ])  # fmt: skip
+        shown = [one for one in rows.values() if dice.random() > 0.02]
+        if dice.random() < 0.1:
+            gaps = [OpenGap("alpha", "orders", NOW, dice.choice([None, NOW + S]), "lost")] * dice.randint(0, 2)
+            evidence = evidence._replace(gaps=gaps)
+        if dice.random() < 0.1:
+            error = Connected("beta", "backing_off", dice.choice([None, "reset"]), dice.choice([None, NOW]))
+            evidence = evidence._replace(connections=[error])
+        if dice.random() < 0.1:
+            evidence = evidence._replace(
+                daemon=dice.choice([RUNNING, RUNNING._replace(state="stopped", not_stored="x")])
+            )
+        if dice.random() < 0.1:
+            evidence = evidence._replace(accounts=dice.choice([[ALPHA], [ALPHA, ALPHA._replace(name="beta")]]))
+        evidence = evidence._replace(coverage=shown)
+        fresh, proofs = Proofs(evidence), Proofs(evidence, before)
+        assert [proofs.channels(name) for name in names] == [fresh.channels(name) for name in names]
+        assert (proofs.accounts, proofs.gaps) == (fresh.accounts, fresh.gaps)
+        assert sorted(proofs.open_gaps, key=repr) == sorted(fresh.open_gaps, key=repr)
+        if before:
+            differing = {name for name in names if proofs.channels(name) != before.channels(name)}
+            assert differing <= proofs.changed | proofs.gone
+            reused += len(names) - len(proofs.changed)
+        before = proofs
+    assert reused > 100

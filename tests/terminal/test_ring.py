@@ -191,6 +191,8 @@ def test_rows_come_before_the_freshness_that_vouches_for_them() -> None:
     show("freshness", row("a"))
     show("positions", blank("positions", "p"))
     show("orders", blank("orders", "x" * LARGE))
-    first, second = (json.loads(pointer.next((1, '{"t":"now"}'), 0.0) or "") for _ in range(2))
+    zeroth, first = (json.loads(pointer.next((1, '{"t":"now"}'), 0.0) or "") for _ in range(2))
+    second = json.loads(pointer.next((2, '{"t":"now"}'), 0.0) or "")
+    assert [part["t"] for part in zeroth] == ["now"]  # before anything else: it says how much there is to read
     assert [part["t"] for part in first] == ["orders"]  # it is large, and painted before the next message
     assert [part["t"] for part in second] == ["positions", "freshness", "now"]

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from okxsync.messages import ConfiguredAccount
+from okxsync.messages import ConfiguredAccount, Note
 from okxsync.okx.channels import DEFAULT_CHANNELS
-from okxsync.terminal import streams, topics
+from okxsync.terminal import reader, streams, topics
 from okxsync.terminal.access import TRIES
+from okxsync.terminal.book import Diff
+from okxsync.terminal.ring import Encoded, encode
 from okxsync.terminal.server import BROWSERS, MAX_BODY, read_page, serve_terminal
 from okxsync.terminal.streams import MAX_MESSAGE
 from tests.support.desk import NOW, Desk, order
@@ -66,8 +68,10 @@ async def test_a_page_that_comes_back_gets_what_it_lacks(visitor: Visitor) -> No
     async with visitor.socket() as ws:
         known = {"epoch": view.now["epoch"], "sub": {"orders": view.numbers["orders"]}}
         await ws.send_message(json.dumps({"key": visitor.key, **known}))
+        (heartbeat,) = json.loads(await ws.get_message())
         (part, *_) = json.loads(await ws.get_message())
-    assert (part["put"], part["del"]) == ([], [])
+    assert heartbeat["t"] == "now"  # it says how much there is to read
+    assert (part["t"], part["put"], part["del"]) == ("orders", [], [])
 
 
 async def test_every_answer_has_the_security_headers(visitor: Visitor) -> None:
@@ -358,3 +362,65 @@ async def test_the_port_is_taken(desk: Desk, visitor: Visitor) -> None:
     with pytest.raises(OSError, match="in use"):
         async with serve_terminal(desk.path, port=visitor.address.port):
             raise AssertionError
+
+
+async def test_twenty_pages_cost_one_encoded_diff(
+    desk: Desk, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are encoded once for all pages; and each page has all of them."""
+    encoded: list[str] = []
+
+    def counting(diff: Diff, at: int) -> Encoded:
+        encoded.extend([diff.topic.name] * len(diff.put))
+        return encode(diff, at)
+
+    await visitor.login()
+    async with AsyncExitStack() as stack:
+        views = [await stack.enter_async_context(visitor.view("orders")) for _ in range(20)]
+        for view in views:
+            while not view.rows.get("orders"):
+                await view.take()
+        monkeypatch.setattr(reader, "encode", counting)
+        desk.push("orders", *(order(number) for number in range(2, 52)))
+        for view in views:
+            while len(view.rows["orders"]) < 51:
+                await view.take()
+        assert encoded.count("orders") == 50
+        async with visitor.view("orders") as late:  # a page that comes later costs none
+            while not late.rows.get("orders"):
+                await late.take()
+        assert len(late.rows["orders"]) == 51
+        assert encoded.count("orders") == 50
+
+
+async def test_a_page_that_is_hidden_is_said_to_be(visitor: Visitor) -> None:
+    await visitor.login()
+    async with visitor.view("orders") as view:
+        await view.send({"hidden": True})
+        while not view.now or view.now["screens"] != [None]:
+            await view.take()
+        await view.send({"hidden": False})
+        while view.now["screens"] == [None]:
+            await view.take()
+        assert view.now["screens"][0] >= 0
+        assert view.now["rows"]["orders"] == 1
+
+
+async def test_health_says_what_is_stored(desk: Desk, visitor: Visitor) -> None:
+    desk.apply(Note(NOW, "warning", "alpha", "disconnected", "reset"), Note(NOW, "info", None, "unknown-here", "x"))
+    await visitor.login()
+    async with visitor.view("connections", "journal") as view:
+        while not (view.now.get("health") and view.rows.get("journal") and view.rows.get("connections")):
+            await view.take()
+        desk.apply(Note(NOW + 1, "error", "alpha", "stopped", "key rejected"))
+        while len(view.rows["journal"]) < 3:
+            await view.take()
+    (connection,) = view.rows["connections"].values()
+    assert (connection["listener"], connection["phase"]) == ("alpha", "live")
+    assert connection["channels"] == len(DEFAULT_CHANNELS)
+    entries = {one["event"]: one for one in view.rows["journal"].values()}
+    assert entries["disconnected"]["meaning"].startswith("a connection ended")
+    assert (entries["unknown-here"]["meaning"], entries["unknown-here"]["remedy"]) == (None, None)
+    health = view.now["health"]
+    assert health["database_bytes"] > 0
+    assert {"wal_bytes", "free_bytes", "log_since", "messages", "rows", "turns_s", "turn_us"} <= health.keys()

@@ -1,9 +1,9 @@
 // The layout in the address: "#positions?inst=BTC-USDT-SWAP&acct=desk0*&sort=-upl". It is all that makes a view, so a
 // layout is a bookmark, and a second monitor is a second tab.
 
-const OWN = ["sort", "row", "open", "by", "q", "sel", "range", "end"];
+const OWN = ["sort", "row", "open", "by", "q", "sel", "range", "end", "detail"];
 
-/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by, chosen: [row ...], range, end}. */
+/** Return {view, filter, sort: {column, down} or null, row, open: [group ...], by, chosen: [row ...], range, end, detail}. */
 export function parseAddress(hash) {
   const [view, query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
   const given = new URLSearchParams(query);
@@ -21,6 +21,7 @@ export function parseAddress(hash) {
     chosen: given.get("sel")?.split(",") ?? [],
     range: given.get("range"),
     end: given.get("end"),
+    detail: given.has("detail"),
   };
 }
 
@@ -50,7 +51,7 @@ export function formatAddress({
   if (open.length) query.set("open", open.join(","));
   if (row) query.set("row", row);
   if (chosen.length) query.set("sel", chosen.join(","));
-  for (const name of ["range", "end"]) if (more[name]) query.set(name, more[name]);
+  for (const name of ["range", "end", "detail"]) if (more[name]) query.set(name, more[name]);
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
   return `#${view}${text ? `?${text}` : ""}`;
 }

@@ -2,6 +2,7 @@
 
 import { formatAddress, parseAddress } from "./address.js";
 import { Alarm, mayNotify } from "./alarm.js";
+import { save } from "./csv.js";
 import { Days } from "./days.js";
 import { CommandBox, showHelp } from "./dialogs.js";
 import { Grid, SUMS_MS } from "./grid.js";
@@ -12,6 +13,8 @@ import { askForToken, forgetKey, logIn, savedKey, tokenOfAddress } from "./login
 import { showColumns } from "./layout.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
+import { Older } from "./older.js";
+import { Pane } from "./pane.js";
 import { Range } from "./range.js";
 import { Settings, SETTINGS, showSettings } from "./settings.js";
 import { element, inSheet, setText, visible } from "./text.js";
@@ -22,6 +25,7 @@ import { accountsView } from "./views/accounts.js";
 import { Coverage } from "./views/coverage.js";
 import { Equity } from "./views/equity.js";
 import { fillsView } from "./views/fills.js";
+import { healthView } from "./views/health.js";
 import { Market } from "./views/market.js";
 import { ordersView } from "./views/orders.js";
 import { planView } from "./views/plan.js";
@@ -35,27 +39,29 @@ const SPEAK_MS = 5000;
 const LATE_BEATS = 3;
 const LETTERS = {
   ...{ a: "accounts", p: "positions", o: "orders", f: "fills" },
-  ...{ m: "market", e: "equity", c: "coverage", t: "plans" },
+  ...{ m: "market", e: "equity", c: "coverage", h: "health", t: "plans" },
 };
 
 const byId = (id) => document.getElementById(id);
 const main = byId("main");
 const filter = byId("filter");
 const model = new Model();
+const range = new Range();
 const days = new Days(model, () => schedule());
-const views = [accountsView, positionsView, ordersView, fillsView, plansView, planView].map((make) => make(model, days));
+const older = new Older(model, range, () => schedule());
+const makers = [accountsView, positionsView, ordersView, fillsView, healthView, plansView, planView];
+const views = makers.map((make) => make(model, { days, older }));
 const keys = new Keys();
 const grids = new Map();
 let grid = null; // the one that is shown
 let screenLagMs = null;
 let note = null; // {text, until}: what the last key did
 
-const range = new Range();
 const on = { changed: () => grid?.shownAt && (writeAddress(), schedule()), schedule: () => schedule(), lead: (to) => lead(to) };
 const pictures = [Market, Equity, Coverage].map((Made) => new Made(model, range, on));
 
 for (const view of views) {
-  const made = new Grid(view, model, { changed: () => made === grid && (writeAddress(), schedule()) });
+  const made = new Grid(view, model, range, { changed: () => made === grid && (writeAddress(), schedule()) });
   grids.set(view.name, made);
 }
 for (const picture of pictures) grids.set(picture.view.name, picture);
@@ -67,11 +73,13 @@ const halt = new Halt(model, on.schedule);
 grids.get("plans").panel = ticket.list;
 grids.get("plan").panel = ticket.one;
 for (const made of grids.values()) {
-  made.place = element("section", made.panel ? "view paneled" : "view", ...(made.panel ? [made.panel] : []), made.table.root);
+  const parts = [...(made.panel ? [made.panel] : []), made.table.root, ...(made.view.beside ?? [])];
+  made.place = element("section", `view ${made.view.name}${made.panel ? " paneled" : ""}`, ...parts);
   made.place.hidden = true;
   main.append(made.place);
 }
-const head = new Head(byId("head"), [...grids.values()].map(({ view }) => view), model, [halt.root]);
+const pane = new Pane(model, { schedule: () => schedule(), close: () => closeDetail() });
+const head = new Head(byId("head"), Object.values(LETTERS).map((name) => grids.get(name).view), model, [halt.root]);
 
 // The connection.
 
@@ -87,7 +95,10 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
       if (model.topics[name].number !== null) numbers[name] = model.topics[name].number;
     return numbers;
   },
-  open: () => model.heartbeat.connected(),
+  open() {
+    model.heartbeat.connected();
+    if (document.hidden) wire.send({ hidden: true });
+  },
   lost(why) {
     model.lose(why);
     check();
@@ -98,7 +109,7 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
     ask("The session has ended.");
   },
   message(parts) {
-    const misfits = model.take(parts);
+    const misfits = model.take(parts.filter(({ t }) => t !== "fills" || !range.isPast));
     if (misfits.length) {
       for (const name of misfits) model.topics[name].restart();
       wire.subscribe();
@@ -110,7 +121,8 @@ const wire = new Wire(`${location.protocol === "https:" ? "wss" : "ws"}://${loca
   },
 });
 
-const wantedTopics = () => ["freshness", ...(grid?.view.topics ?? [])];
+const wantedTopics = () =>
+  ["freshness", ...(grid?.view.topics ?? [])].filter((name) => name !== "fills" || !range.isPast);
 
 function subscribe() {
   const wanted = wantedTopics();
@@ -140,8 +152,10 @@ function paint() {
   paintedAt = performance.now();
   if (grid) {
     if (grid.view.name === "accounts") days.refresh();
+    if (grid.view.name === "fills") readOlder();
     grid.refresh();
     grid.paint();
+    paintPane();
     paintTotals();
     paintNotes();
     ticket.paint();
@@ -158,6 +172,27 @@ function paint() {
     model.at = null;
     wire.acknowledge();
   });
+}
+
+/** The tape shows the newest fills, or those of a time of the past: then nobody is subscribed to it. */
+function readOlder() {
+  if (!older.refresh(grid.filterText)) return;
+  grid.refresh(true);
+  wire.subscribe();
+}
+
+function paintPane() {
+  const isShown = grid.isDetailed === true;
+  if (isShown && pane.root.parentNode !== grid.place) grid.place.append(pane.root);
+  if (!isShown && pane.root.parentNode) pane.root.remove();
+  if (isShown) pane.show(grid.wanted(), grid.truthOfCursor());
+}
+
+function closeDetail() {
+  const hadFocus = pane.root.contains(document.activeElement);
+  grid.closeDetail();
+  paintPane();
+  if (hadFocus) grid.table.root.focus({ preventScroll: true });
 }
 
 function paintTotals() {
@@ -190,6 +225,8 @@ function paintNotes() {
   else if (!grid.filter.empty) parts.push(element("span", "", `${shown} of ${total}`));
   if (grid.hold.held())
     parts.push(element("span", "", grid.waiting ? `order held, +${grid.waiting} more` : "order held"));
+  if (grid.range?.isPast && grid.view.inTime)
+    parts.push(element("span", "attention", `${grid.range.words(model.now() ?? 0)} ${zoneName(model.now() ?? 0)}; Esc: now`));
   if (grid.sort) parts.push(element("span", "", `by ${grid.sort.column}; w: worst first`));
   if (keys.pending) parts.push(element("span", "attention", `${keys.pending} \u2026`));
   if (note && performance.now() < note.until) parts.push(element("span", "", note.text));
@@ -255,13 +292,12 @@ function entitle() {
   const icon = `page/icons/${lost || daemonStale ? "lost" : trouble ? "trouble" : "well"}.svg`;
   if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
   alarm.look(lost || daemonStale ? Infinity : trouble, title);
+  const gaps = model.head?.gaps[0] ?? 0;
   const words = lost
     ? "Connection lost"
     : daemonStale
       ? "Everything is stale"
-      : trouble
-        ? `${trouble} accounts in trouble`
-        : "No account in trouble";
+      : `${trouble || "No"} account${trouble === 1 ? "" : "s"} in trouble${gaps ? `, ${gaps} open gap${gaps === 1 ? "" : "s"}` : ""}`;
   if (words !== troubled && performance.now() - spokenAt > SPEAK_MS) {
     troubled = words;
     spokenAt = performance.now();
@@ -294,6 +330,7 @@ async function choose(id, value) {
 setInterval(check, CHECK_MS);
 setInterval(() => document.hidden || schedule(), AGES_MS); // ages grow without any traffic
 document.addEventListener("visibilitychange", () => {
+  wire.send({ hidden: document.hidden });
   check();
   if (!document.hidden) paint();
 });
@@ -313,6 +350,7 @@ function stateOf(shown) {
     chosen: [...shown.chosen].map(addressOf),
     range: shown.range?.span,
     end: shown.range?.end,
+    detail: shown.isDetailed ? "1" : null,
   };
 }
 
@@ -339,6 +377,7 @@ function readAddress() {
   grid.sort = wanted.sort && grid.view.columns.some(({ id }) => id === wanted.sort.column) ? wanted.sort : null;
   if (grid.view.groupOnDemand) grid.by = wanted.by;
   grid.range?.set(wanted.range, wanted.end);
+  if (grid.isDetailed !== undefined) grid.isDetailed = wanted.detail;
   grid.setFilter(wanted.filter);
   link.tell(wanted.filter);
   filter.value = wanted.filter;
@@ -443,10 +482,18 @@ keys.on("pagedown", () => grid.move(grid.table.visibleRows() - 1));
 keys.on("pageup", () => grid.move(1 - grid.table.visibleRows()));
 keys.on("home", () => grid.moveTo(0));
 keys.on("end", () => grid.moveTo(grid.count() - 1));
-keys.on("enter space", () => {
-  const item = grid.view.leads && grid.cursorIndex() >= 0 ? grid.item(grid.table.cursor) : null;
-  if (item) lead(grid.view.leads(item));
-  else grid.toggle();
+const led = () => (grid.view.leads && grid.cursorIndex() >= 0 ? grid.view.leads(grid.item(grid.table.cursor)) : null);
+keys.on("enter", () => (led() ? lead(led()) : grid.enter()));
+keys.on("space", () => (led() ? lead(led()) : grid.toggle()));
+keys.on("o", () => {
+  const item = grid.cursorIndex() < 0 ? null : grid.item(grid.table.cursor);
+  const to = item && grid.table.columns[grid.table.cursorColumn].href?.(item);
+  if (to) lead(to);
+});
+keys.on("e", () => {
+  const sheet = model.now() === null ? null : grid.sheet();
+  if (sheet === null) return say("nothing to export yet");
+  say(`${sheet.rows} rows in ${save(grid.view.name, model.now(), sheet.text)}`);
 });
 keys.on("X", () => grid.toggle(true));
 keys.on("x", () => grid.choose());
@@ -486,7 +533,17 @@ for (const [names, what] of [
 keys.on("c", () => grid.layout && showColumns(byId("columns"), grid.layout, element, () => grid.arrange()));
 keys.on("comma", () => showSettings(byId("settings"), settings, choose));
 keys.on("?", () => showHelp(byId("help")));
-keys.on("escape", () => (grid.view.under ? go(grid.view.under) : filter.value ? setFilter("") : grid.chosen.size ? grid.choose(false) : grid.leave()));
+keys.on("escape", () => {
+  if (grid.isDetailed) closeDetail();
+  else if (grid.view.under) go(grid.view.under);
+  else if (filter.value) setFilter("");
+  else if (grid.chosen.size) grid.choose(false);
+  else if (grid.view.inTime && grid.range.isPast) {
+    grid.range.end = null;
+    grid.refresh(true);
+    writeAddress();
+  } else grid.leave();
+});
 
 document.addEventListener("keydown", (event) => {
   if (!grid || document.querySelector("dialog[open]") || !byId("login").hidden) return;

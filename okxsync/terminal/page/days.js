@@ -12,7 +12,7 @@ const PLACES = 8; // so that a small change does not look like none
 const DAY_US = 86_400e6;
 const SHIFT_US = { "UTC+8": 8 * 3600e6 };
 const HUNDRED = parse("100");
-const BLOCKS = { none: " ", covered: "\u2588", pending: "\u2588", filled: "\u2593", partial: "\u2592", open: "\u2591" };
+export const BLOCKS = { none: " ", covered: "\u2588", pending: "\u2588", filled: "\u2593", partial: "\u2592", open: "\u2591" };
 const STATES = Object.keys(BLOCKS);
 
 /** Return the begin of the day: at 00:00 UTC, or at that of UTC+8, OKX's own day, if times are shown in it. */

@@ -14,7 +14,11 @@ export class CommandBox {
     this.input.setAttribute("aria-label", "A view, an account or an instrument");
     this.input.placeholder = "btc, desk014, orders \u2026";
     this.list = element("ol");
+    this.list.id = "offers";
     this.list.setAttribute("role", "listbox");
+    this.list.setAttribute("aria-label", "What it may be");
+    for (const [name, value] of Object.entries({ role: "combobox", "aria-controls": "offers", "aria-expanded": "true", "aria-autocomplete": "list" }))
+      this.input.setAttribute(name, value);
     dialog.replaceChildren(this.input, this.list);
     this.input.addEventListener("input", () => this.offer());
     this.input.addEventListener("keydown", (event) => this.press(event));
@@ -56,11 +60,13 @@ export class CommandBox {
     this.list.replaceChildren(
       ...this.found.map(({ name, kind }, index) => {
         const item = element("li", "", visible(name), " ", element("span", "dim", kind));
+        item.id = `offer-${index}`;
         item.setAttribute("role", "option");
         item.setAttribute("aria-selected", index === this.at);
         return item;
       }),
     );
+    this.input.setAttribute("aria-activedescendant", this.found.length ? `offer-${this.at}` : "");
   }
 
   press(event) {
@@ -82,11 +88,14 @@ export class CommandBox {
 }
 
 const KEYS = [
-  ["g then a p o f m e c t", "go to accounts, positions, orders, fills, market, equity, coverage, plans"],
+  ["g then a p o f m e c h t", "go to accounts, positions, orders, fills, market, equity, coverage, health, plans"],
   ["j k \u2193 \u2191, PgDn PgUp, Home End", "move"],
   ["h l \u2190 \u2192", "move to another column"],
+  ["Enter, Esc", "open, close the detail of a row; Tab: into it. o: follow the link of the cell"],
   ["Enter, Space", "open or close a group; X: all"],
-  ["[ ] + \u2212", "pictures: earlier, later, a shorter or longer time. t: a table instead. Enter on a lane: its gaps"],
+  ["[ ] + \u2212", "pictures, fills and orders: earlier, later, a shorter or longer time; Esc in a table: now"],
+  ["t", "a table instead of the picture. Enter on a lane: its gaps"],
+  ["e", "export what is shown as CSV"],
   ["i", "orders: group by instrument"],
   ["/", "filter: words, acct:desk0*, inst:BTC*, side:buy, age>1h, upl<-100, -state:live; Esc clears it"],
   [":", "go to a view, an account or an instrument by its name; change a setting"],

@@ -4,9 +4,11 @@
 
 import { isGroup, isKnown } from "./columns.js";
 import { compile } from "./filter.js";
-import { Layout, makeDraggable } from "./layout.js";
+import { sheetOf } from "./csv.js";
+import { Layout, makeDraggable, NARROW } from "./layout.js";
 import { Hold, sorted } from "./order.js";
 import { Table } from "./table.js";
+import { show } from "./decimals.js";
 import { visible } from "./text.js";
 import { age, full } from "./time.js";
 
@@ -33,7 +35,7 @@ export class Group {
 
 export class Grid {
   /** `on.changed()` is called when something that stands in the address has changed. */
-  constructor(view, model, on) {
+  constructor(view, model, range, on) {
     this.view = view;
     this.model = model;
     this.on = on;
@@ -53,14 +55,21 @@ export class Grid {
     this.footer = [];
     this.worth = null; // of all accounts, made together with the totals below them
     this.summedAt = -Infinity;
-    view.isOpen = (name) => this.isOpen(name);
+    view.isOpen = (name) => this.isGroupOpen(name);
     view.groupNamed = (name) => this.groups.get(GROUP + name);
-    this.layout = new Layout(view.name, view.columns);
+    this.isDetailed = false; // whether the pane is open
+    this.range = view.inTime ? range : undefined;
+    this.layout = new Layout(view.name, view.columns, view.narrow);
+    NARROW.addEventListener("change", () => this.arrange());
     this.table = new Table(view.title, this.layout.columns(), this, {
       click: (index, column, event) => this.click(index, column, event),
       sort: (column) => this.sortBy(column),
       over: (inside) => (this.hold.over = inside),
-      scroll: (top) => (this.hold.scrolled = view.newestFirst === true && top > 0),
+      open: (index) => this.openDetail(index),
+      scroll: (top, isEnd) => {
+        this.hold.scrolled = view.newestFirst === true && top > 0;
+        if (isEnd) view.next?.();
+      },
     });
     makeDraggable(this.table.head, (cell) => this.table.columnOf(cell).id, {
       widen: (id, by) => this.arrange(() => this.layout.widen(id, by)),
@@ -191,12 +200,18 @@ export class Grid {
     ];
   }
 
+  /** Return whether an item is shown: it passes the filter, and belongs to the time that was chosen. */
+  test(item) {
+    if (!this.filter.test(item)) return false;
+    return !this.range?.isPast || this.view.inTime(item, this.range.window(this.model.now()));
+  }
+
   reorder() {
     const { view } = this;
     const chosen = new Map();
     this.seen = new Map();
     for (const [key, item] of view.topic.rows) {
-      const passed = this.filter.test(item);
+      const passed = this.test(item);
       this.seen.set(key, passed);
       if (passed) chosen.set(key, item);
     }
@@ -215,7 +230,7 @@ export class Grid {
     for (const key of sorted(this.groups, groupRules)) {
       this.keys.push(key);
       const { group, items } = this.groups.get(key);
-      if (this.isOpen(group)) this.keys.push(...sorted(items, rules));
+      if (this.isGroupOpen(group)) this.keys.push(...sorted(items, rules));
     }
   }
 
@@ -227,7 +242,12 @@ export class Grid {
     return group;
   }
 
-  isOpen(group) {
+  /** Return whether a group is open; null for a row. */
+  isOpen(item) {
+    return isGroup(item) ? this.isGroupOpen(item.group) : null;
+  }
+
+  isGroupOpen(group) {
     return this.open.has(group) || this.open.has("*");
   }
 
@@ -236,7 +256,7 @@ export class Grid {
     const { topic } = this.view;
     for (const key of topic.replaced ? topic.rows.keys() : topic.added) {
       if (this.seen.has(key) || !topic.rows.has(key)) continue;
-      const passed = this.filter.test(topic.rows.get(key));
+      const passed = this.test(topic.rows.get(key));
       this.seen.set(key, passed);
       if (passed && this.view.newestFirst) this.waiting += 1;
       else if (passed) this.append(key);
@@ -267,7 +287,7 @@ export class Grid {
     const isNew = !this.groups.has(GROUP + name);
     this.groupFor(item).items.set(key, item);
     if (isNew) this.keys.push(GROUP + name);
-    else if (this.isOpen(name)) this.insertInto(name, key);
+    else if (this.isGroupOpen(name)) this.insertInto(name, key);
   }
 
   insertInto(name, key) {
@@ -280,17 +300,24 @@ export class Grid {
     this.table.paint();
     const { text, kind } = this.keys.length ? { text: "" } : this.emptiness();
     this.table.say(text, kind);
+    this.view.paintBeside?.(this.filter);
   }
 
   /** Say why there are no rows: nothing there with its proof, not known, filtered away, or still being read. */
   emptiness() {
     const { view, model } = this;
     if (model.error) return { text: `The database cannot be read: ${visible(model.error.text)}`, kind: "wrong" };
+    if (view.failed?.()) return { text: `Not known: ${visible(view.failed())}.`, kind: "wrong" };
     if (view.topic.number === null) {
       const waited = performance.now() - (this.shownAt ?? 0);
-      return { text: waited > 1000 ? `Reading ${view.title.toLowerCase()} \u2026` : "", kind: "" };
+      const rows = model.counts[view.topic.name];
+      const what = `${rows ? `${show(String(rows))} ` : ""}${view.title.toLowerCase()}`;
+      return { text: waited > 1000 ? `Reading ${what} \u2026` : "", kind: "" };
     }
     const total = view.topic.rows.size;
+    if (this.range?.isPast && (!total || this.filter.empty)) {
+      return { text: `No ${view.nouns} from ${this.range.words(model.now())} are stored. Coverage shows what is known of that time.`, kind: "" };
+    }
     if (total && !this.filter.empty) return { text: `None of ${total} ${view.nouns} matches the filter.`, kind: "" };
     return view.nothing();
   }
@@ -302,6 +329,53 @@ export class Grid {
     const to = Math.max(0, Math.min(this.keys.length - 1, index));
     this.table.cursor = this.keys[to];
     this.table.reveal(to);
+    if (to === this.keys.length - 1) this.view.next?.();
+    this.on.changed();
+  }
+
+  /** `Enter`: open or close a group, or show the detail of a row. */
+  enter() {
+    const index = this.cursorIndex();
+    if (index >= 0 && isGroup(this.itemAt(index))) this.toggle();
+    else this.openDetail(index);
+  }
+
+  openDetail(index) {
+    if (index < 0 || isGroup(this.itemAt(index)) || !this.wanted(this.keys[index])) return;
+    this.moveTo(index);
+    this.isDetailed = true;
+    this.on.changed();
+  }
+
+  closeDetail() {
+    this.isDetailed = false;
+    this.on.changed();
+  }
+
+  /** Return what the pane shows of a row, or null. */
+  wanted(key = this.table.cursor) {
+    const item = key === null ? undefined : this.item(key);
+    return item && !isGroup(item) ? (this.view.detail?.(item) ?? null) : null;
+  }
+
+  /** Return the state of the row that the pane shows; null if it is not in the table any more. */
+  truthOfCursor() {
+    const { cursor } = this.table;
+    const item = cursor === null ? undefined : this.view.topic.rows.get(cursor);
+    return item ? this.view.truthOf(item) : null;
+  }
+
+  /** Return what is shown as CSV: the filter and the order apply. */
+  sheet() {
+    const items = this.keys.map((key) => this.item(key)).filter(Boolean);
+    return { rows: items.length, text: sheetOf(this.layout.columns(), this.view.columns, items) };
+  }
+
+  /** A key for the time that is shown: "earlier", "later", "longer", "shorter". */
+  act(what) {
+    const now = this.model.now();
+    if (!this.range || now === null || !this.range.act(what, now)) return;
+    this.refresh(true);
     this.on.changed();
   }
 
@@ -326,7 +400,9 @@ export class Grid {
   click(index, column, event) {
     this.table.cursorColumn = column;
     this.moveTo(index);
-    if (!event.target.closest("a") && isGroup(this.itemAt(index))) this.toggle();
+    if (event.target.closest("a")) return;
+    if (isGroup(this.itemAt(index))) this.toggle();
+    else if (NARROW.matches) this.openDetail(index);
   }
 
   sortBy(column) {

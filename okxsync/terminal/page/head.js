@@ -55,8 +55,10 @@ export class Head {
   select(shown) {
     const view = this.views.find(({ name }) => name === shown)?.under ?? shown;
     for (const [name, link] of this.links) {
-      if (name === view) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (name === view) {
+        link.setAttribute("aria-current", "page");
+        link.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone they do not fit
+      } else link.removeAttribute("aria-current");
     }
   }
 

@@ -12,6 +12,9 @@ export function nameOf({ code, shiftKey }) {
   return code.replace(/^(Arrow|Numpad)/, "").toLowerCase();
 }
 
+/** In a place that scrolls on its own these keys scroll. */
+const SCROLL = ["up", "down", "left", "right", "pageup", "pagedown", "home", "end", "space"];
+
 export class Keys {
   constructor() {
     this.actions = new Map(); // name -> function
@@ -42,7 +45,8 @@ export class Keys {
     if (target instanceof HTMLElement && target.closest("input, textarea, select, [contenteditable]")) return false;
     const name = nameOf(event);
     if (name.startsWith("shift")) return false;
-    if (["enter", "space"].includes(name) && target instanceof HTMLElement && target.closest("a, button")) return false;
+    if (["enter", "space"].includes(name) && target instanceof HTMLElement && target.closest("a, button, summary")) return false;
+    if (SCROLL.includes(name) && target instanceof HTMLElement && target.closest("[data-scrolls]")) return false;
     if (this.pending) {
       const action = this.prefixes.get(this.pending);
       this.setPending(null);

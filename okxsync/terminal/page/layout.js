@@ -1,9 +1,12 @@
 // Which columns a table shows, in which order and how wide: chosen by keys or by hand, and kept in the browser.
 
 const NARROWEST = 32;
+export const NARROW = matchMedia("(max-width: 700px)");
 
 export class Layout {
-  constructor(name, columns) {
+  /** `narrow`: the columns that fit on a phone, with their widths; the rest is in the detail. */
+  constructor(name, columns, narrow = null) {
+    this.narrow = narrow;
     this.name = `okxsync.columns.${name}`;
     this.all = new Map(columns.map((column) => [column.id, column]));
     this.reset(JSON.parse(localStorage.getItem(this.name) ?? "[]"));
@@ -22,6 +25,7 @@ export class Layout {
   }
 
   columns() {
+    if (this.narrow && NARROW.matches) return Object.entries(this.narrow).map(([id, width]) => ({ ...this.all.get(id), width, grow: false }));
     const shown = this.entries.filter(({ hidden }) => !hidden);
     return shown.map(({ id, width }) => ({ ...this.all.get(id), width }));
   }
@@ -81,6 +85,7 @@ export function showColumns(dialog, layout, element, changed) {
   let at = 0;
   const list = element("ol");
   list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "Columns");
   const paint = () => {
     list.replaceChildren(
       ...layout.entries.map(({ id, width, hidden }, index) => {
@@ -92,11 +97,13 @@ export function showColumns(dialog, layout, element, changed) {
           `${hidden ? "\u2610" : "\u2611"} ${name}  `,
           element("span", "dim", `${width} px`),
         );
+        row.id = `column-${index}`;
         row.setAttribute("role", "option");
         row.setAttribute("aria-selected", index === at);
         return row;
       }),
     );
+    list.setAttribute("aria-activedescendant", `column-${at}`);
   };
   const actions = {
     KeyJ: (shift) =>

@@ -5,7 +5,10 @@ import { Topic } from "./topics.js";
 import { DAEMON_SILENCE_US, Heartbeat, Truth, worse } from "./truth.js";
 
 /** Topic -> how many of its leading columns are the key. */
-const WIDTHS = { accounts: 1, positions: 2, orders: 3, fills: 1, marks: 1, instruments: 2, freshness: 2, plans: 1, plan_orders: 2, requests: 1 };
+const WIDTHS = {
+  ...{ accounts: 1, positions: 2, orders: 3, fills: 1, marks: 1, instruments: 2, freshness: 2 },
+  ...{ connections: 1, journal: 1, plans: 1, plan_orders: 2, requests: 1 },
+};
 
 export class Model {
   constructor(heartbeat = new Heartbeat()) {
@@ -17,6 +20,9 @@ export class Model {
     this.epoch = null;
     this.daemon = null;
     this.head = null;
+    this.health = null; // of the writer, the log, the disk and the terminal
+    this.screens = [];
+    this.counts = {}; // topic -> how many rows there are to read
     this.error = null;
     this.trade = null; // what can be traded from this page: {groups}; null: nothing
     this.halted = false;
@@ -42,6 +48,9 @@ export class Model {
     this.epoch = part.epoch;
     this.daemon = part.daemon;
     this.head = part.head;
+    this.health = part.health ?? null;
+    this.screens = part.screens ?? [];
+    this.counts = part.rows ?? {};
     this.error = part.error ?? null;
     this.trade = part.trade ?? null;
     this.halted = part.halted === true;

@@ -3,9 +3,10 @@
 // It has what `app.js` wants of a view (see `grid.js`). A picture is never shown as if it were newer than it is: it ends
 // where it was read, and is grey as soon as the page or the daemon is lost.
 
+import { csv } from "./csv.js";
 import { compile } from "./filter.js";
 import { SPANS } from "./range.js";
-import { element, setText, visible } from "./text.js";
+import { element, inSheet, setText, visible } from "./text.js";
 import { age, duration } from "./time.js";
 
 const AGAIN_MS = 5000;
@@ -180,12 +181,22 @@ export class Picture {
       this.paint();
       return;
     }
-    this.chooseRange(() => {
-      if (what === "earlier") this.range.move(-0.5, now);
-      if (what === "later") this.range.move(0.5, now);
-      if (what === "longer") this.range.zoom(1, now);
-      if (what === "shorter") this.range.zoom(-1, now);
-    });
+    this.chooseRange(() => this.range.act(what, now));
+  }
+
+  enter() {
+    this.toggle();
+  }
+
+  wanted() {
+    return null;
+  }
+
+  /** Return the table of the picture as CSV. */
+  sheet() {
+    if (!this.answer || this.error) return null;
+    const { head, rows } = this.asTable(this.answer);
+    return { rows: rows.length, text: csv([head, ...rows].map((row) => row.map((one) => inSheet(String(one ?? ""))))) };
   }
 
   chooseRange(change) {

@@ -1,6 +1,6 @@
 // The time that the pictures show; all of them share it. It follows the present unless an end was chosen.
 
-import { clock, date, duration } from "./time.js";
+import { clock, date, duration, moment, offset } from "./time.js";
 
 export const SPANS = ["1h", "6h", "24h", "7d", "30d"];
 const DEFAULT = "24h";
@@ -40,6 +40,17 @@ export class Range {
     this.end = this.isPresent(end, now) ? null : end;
   }
 
+  /** Whether a time of the past was chosen: tables show what happened then. */
+  get isPast() {
+    return this.end !== null;
+  }
+
+  /** Return the time in words: "14:02:10 to 14:23:00". */
+  words(now) {
+    const { begin, end } = this.window(now);
+    return `${moment(begin, now)} to ${moment(end, now)}`;
+  }
+
   isPresent(end, now) {
     return end >= now - this.us * NEARLY;
   }
@@ -53,17 +64,30 @@ export class Range {
     this.us = next;
   }
 
+  /** A key: "earlier", "later", "longer" or "shorter". Returns whether it is one. */
+  act(what, now) {
+    if (what === "earlier") this.move(-0.5, now);
+    else if (what === "later") this.move(0.5, now);
+    else if (what === "longer") this.zoom(1, now);
+    else if (what === "shorter") this.zoom(-1, now);
+    else return false;
+    return true;
+  }
+
   choose(begin, end, now) {
     this.us = Math.max(SHORTEST, Math.round(end - begin));
     this.end = this.isPresent(end, now) ? null : Math.round(end);
   }
 }
 
-/** Return [{x, text}] of an axis of time that is so many pixels wide. */
+/** Return [{x, text}] of an axis of time that is so many pixels wide; days begin at midnight of the chosen zone. */
 export function ticks({ begin, end }, width) {
   const step = TICKS.find((us) => (us / (end - begin)) * width >= TICK_PX) ?? TICKS.at(-1);
   const made = [];
-  for (let at = Math.ceil(begin / step) * step; at < end; at += step) {
+  let local = Math.ceil((begin + offset(begin)) / step) * step;
+  for (; ; local += step) {
+    const at = local - offset(local - offset(begin)); // the clocks may have been changed since the begin
+    if (at >= end) break;
     const text = step >= DAY || end - begin > 4 * DAY ? date(at).slice(5) : clock(at).slice(0, 5);
     const whole = step < DAY && end - begin > 4 * DAY ? `${text} ${clock(at).slice(0, 5)}` : text;
     made.push({ x: ((at - begin) / (end - begin)) * width, text: whole });

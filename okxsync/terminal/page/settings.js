@@ -50,11 +50,13 @@ export function showSettings(dialog, settings, choose) {
     list.replaceChildren(
       ...SETTINGS.map(({ id, name }, index) => {
         const row = element("li", "", `${settings.get(id)}  `, element("span", "dim", name));
+        row.id = `setting-${index}`;
         row.setAttribute("role", "option");
         row.setAttribute("aria-selected", index === at);
         return row;
       }),
     );
+    list.setAttribute("aria-activedescendant", `setting-${at}`);
   };
   const turn = async (index) => {
     at = index;

@@ -11,7 +11,8 @@ const SPARE = 3; // rows above and below the visible ones, so that a scroll does
 export class Table {
   /**
    * `source` answers for rows: `count()`, `keyAt(index)`, `itemAt(index)`, `kindOf(item)` (classes of the row),
-   * `isChosen(key)` and `tip(item, column)`. `on` has `click(index, columnIndex)`, `sort(column)`, `over(inside)`, `scroll(top)`.
+   * `isChosen(key)`, `isOpen(item)` and `tip(item, column)`. `on` has `click(index, columnIndex)`, `open(index)`, `sort(column)`, `over(inside)`,
+   * `scroll(top, isEnd)`.
    */
   constructor(label, columns, source, on) {
     this.source = source;
@@ -37,7 +38,8 @@ export class Table {
     this.root.addEventListener(
       "scroll",
       () => {
-        on.scroll(this.root.scrollTop);
+        const { scrollTop, clientHeight, scrollHeight } = this.root;
+        on.scroll(scrollTop, scrollTop > 0 && scrollTop + clientHeight >= scrollHeight - 1);
         this.paint();
       },
       { passive: true },
@@ -49,6 +51,10 @@ export class Table {
       this.body.addEventListener(event, ({ pointerType }) => pointerType === "mouse" && on.over(inside));
     }
     this.body.addEventListener("click", (event) => this.clicked(event));
+    this.body.addEventListener("dblclick", (event) => {
+      const place = this.place(event);
+      if (place) on.open(place.record.index);
+    });
     this.body.addEventListener("pointerover", (event) => this.pointed(event));
     new ResizeObserver(() => this.paint()).observe(this.root);
   }
@@ -70,6 +76,7 @@ export class Table {
       const cell = element("div", `cell${column.right ? " right" : ""}`, button, element("span", "edge"));
       cell.setAttribute("role", "columnheader");
       if (column.tip) cell.title = column.tip;
+      if (!column.head) for (const node of [cell, button]) node.setAttribute("aria-label", column.id.replaceAll("_", " "));
       return { cell, name };
     });
     const row = element("div", "row", ...this.headings.map(({ cell }) => cell));
@@ -173,11 +180,14 @@ export class Table {
     }
     const isCursor = record.key === this.cursor;
     const isChosen = this.source.isChosen(record.key);
-    const kind = `row ${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}${isChosen ? " chosen" : ""}`;
+    const kind = `row ${this.source.isOpen(item) ? "open " : ""}${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}${isChosen ? " chosen" : ""}`;
     if (record.kind !== kind) {
       record.kind = kind;
       row.className = kind;
       row.setAttribute("aria-selected", isChosen);
+      const open = this.source.isOpen(item); // null: it is no group
+      if (open === null) row.removeAttribute("aria-expanded");
+      else row.setAttribute("aria-expanded", open);
     }
     this.columns.forEach((column, at) => {
       const drawn = cells[at];

@@ -48,6 +48,14 @@ export function zoneName(us) {
   return `UTC${minutes < 0 ? "-" : "+"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${two(rest)}` : ""}`;
 }
 
+/** Return by how many microseconds the clocks of the chosen zone are ahead of UTC at a moment. */
+export function offset(us) {
+  return zone === "local" ? -new Date(us / 1000).getTimezoneOffset() * 60e6 : SHIFT_MS[zone] * 1000;
+}
+
+/** Return a moment as files and other programs want it: "2026-11-30T19:24:52.000001Z". */
+export const iso = (us) => `${new Date(Math.floor(us / 1000)).toISOString().slice(0, -1)}${String(us % 1000).padStart(3, "0")}Z`;
+
 export function clock(us) {
   const [, , , hour, minute, second] = parts(us);
   return `${two(hour)}:${two(minute)}:${two(second)}`;

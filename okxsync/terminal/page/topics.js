@@ -60,6 +60,15 @@ export class Topic {
     this.replaced = false;
   }
 
+  /** Hold nothing, as before the first part: what comes next is about something else. */
+  clear() {
+    this.restart();
+    this.rows = new Map();
+    this.settle();
+    this.replaced = true;
+    this.version += 1;
+  }
+
   key(row) {
     return this.width === 1 ? String(row[0]) : keyOf(...row.slice(0, this.width));
   }

@@ -11,8 +11,8 @@ const MODES = { 1: "spot", 2: "futures", 3: "multi-ccy", 4: "portfolio" };
 const ATTENTION = parse("5");
 const WRONG = parse("3"); // OKX itself warns from here on
 
-/** `days` has what is known of the past, see `days.js`. */
-export function accountsView(model, days) {
+/** `past.days` has what is known of the past, see `days.js`. */
+export function accountsView(model, { days }) {
   const topic = model.topics.accounts;
   const field = fieldsOf(topic);
   const account = field("account");
@@ -123,6 +123,8 @@ export function accountsView(model, days) {
     nouns: "accounts",
     channels: ["account"],
     others: [],
+    narrow: { account: 96, state: 74, asof: 64, equity: 120 },
+    detail: (row) => ({ kind: "account", given: { account: account(row) }, title: account(row) }),
     columns,
     rowTruth,
     changed: field("u_time"),

@@ -3,11 +3,11 @@
 import { gain, number, truths, unit, words } from "../columns.js";
 import { exact, multiply, parse } from "../decimals.js";
 import { age, clockMs, currentZone, date } from "../time.js";
-import { accountColumn, CENTS, fieldsOf, instrumentColumn, isDollar, makeView, moneyFormat, sideTone } from "./view.js";
+import { accountColumn, CENTS, fieldsOf, instrumentColumn, isDollar, makeView, moneyFormat, orderDetail, sideTone } from "./view.js";
 
 const LIQUIDITY = { M: "maker", T: "taker" };
 
-export function fillsView(model) {
+export function fillsView(model, { older }) {
   const topic = model.topics.fills;
   const field = fieldsOf(topic);
   const rowTruth = (row) => model.truth.of(field("account")(row), "orders", topic);
@@ -56,6 +56,7 @@ export function fillsView(model) {
     {
       ...words("late", "received", 72, late, { right: true, dim: true, search: false }),
       age: late,
+      lasting: true,
       text: (row) => lateness(late(row)),
       explain: (row) => `received ${lateness(late(row))} after the fill`,
     },
@@ -74,6 +75,9 @@ export function fillsView(model) {
     nouns: "fills",
     channels: ["orders"],
     others: ["instruments"],
+    narrow: { time: 92, account: 62, instrument: 116, side: 36, size: 72 },
+    detail: (row) => orderDetail(field, row, "order", field("ord_id")(row)),
+    inTime: () => true, // those of a time of the past are read for it, see `older.js`
     columns,
     rowTruth,
     changed: time,
@@ -83,7 +87,12 @@ export function fillsView(model) {
       { value: time, down: true },
       { value: field("trade_id"), down: true },
     ],
-    footer: (chosen) => [{ text: `${chosen.length} of the newest ${topic.rows.size} fills`, tone: "" }],
+    footer(chosen) {
+      if (!older.isPast) return [{ text: `${chosen.length} of the newest ${topic.rows.size} fills`, tone: "" }];
+      return [{ text: `${chosen.length} fills${older.more ? "; End: older ones" : ""}`, tone: "" }];
+    },
+    failed: () => older.isPast && older.error,
+    next: () => older.next(),
   });
 }
 

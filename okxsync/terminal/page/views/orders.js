@@ -3,7 +3,7 @@
 import { ages, grouped, number, percent, truths, words } from "../columns.js";
 import { add, exact, multiply, negate, parse, quotient, show } from "../decimals.js";
 import { rank } from "../truth.js";
-import { accountColumn, fieldsOf, instrumentColumn, makeView, sideTone, sumOf } from "./view.js";
+import { accountColumn, fieldsOf, instrumentColumn, makeView, orderDetail, sideTone, sumOf } from "./view.js";
 
 const HUNDRED = parse("100");
 const CHANNELS = { order: "orders", algo: "orders-algo" };
@@ -89,6 +89,9 @@ export function ordersView(model) {
     nouns: "open orders",
     channels: ["orders", "orders-algo"],
     others: ["marks", "instruments"],
+    narrow: { account: 66, instrument: 118, side: 36, price: 88, state: 66 },
+    detail: (row) => orderDetail(field, row, field("kind")(row), field("id")(row)),
+    inTime: (row, { begin, end }) => [field("c_time")(row), field("u_time")(row)].some((at) => at >= begin && at < end),
     columns,
     rowTruth,
     changed: field("u_time"),
@@ -96,7 +99,7 @@ export function ordersView(model) {
     groupOnDemand: true,
     rules: [staleFirst, { value: field("c_time") }],
     groupRules: [staleFirst, { value: ({ items }) => items.size, down: true }],
-    footer: (chosen) => [{ text: `${chosen.length} open orders`, tone: "" }],
+    footer: (chosen) => [{ text: `${chosen.length} open order${chosen.length === 1 ? "" : "s"}`, tone: "" }],
   });
   return view;
 }

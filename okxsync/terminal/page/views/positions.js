@@ -252,6 +252,8 @@ export function positionsView(model) {
     nouns: "open positions",
     channels: ["positions"],
     others: ["accounts", "marks", "instruments"],
+    narrow: { instrument: 128, account: 60, pos: 66, upl: 70, state: 60 },
+    detail: (row) => ({ kind: "account", given: { account: account(row) }, title: account(row) }),
     columns,
     rowTruth,
     changed: field("u_time"),

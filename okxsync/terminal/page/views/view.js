@@ -164,6 +164,13 @@ export function leadTo(view, field, value) {
 /** Where a cell of a table of texts leads to. */
 export const accountLink = (column, text) => (column === "account" && text ? leadTo("positions", "acct", text) : null);
 
+/** Return what the pane shows of an order. */
+export const orderDetail = (field, row, kind, id) => ({
+  kind: "order",
+  given: { account: field("account")(row), kind, id, inst: field("inst_id")(row) ?? "-" },
+  title: `${field("account")(row)}  ${field("inst_id")(row) ?? ""}  ${kind} ${id}`,
+});
+
 const link = (id, width, field) => (value, view) =>
   words(id, id, width, value, { href: (item) => (value(item) ? leadTo(view, field, value(item)) : null) });
 export const accountColumn = link("account", 96, "acct");
