@@ -133,6 +133,8 @@ async def _serve_terminal(location: Location, shown: Console, open_browser: bool
         opened(address.url(token) if open_browser else None),
     ):
         shown.print(f"open {address.url(token)}", soft_wrap=True, highlight=False)
+        if trade:
+            shown.print("plans can be made there, too: press g t, and then p n")
         await trio.sleep_forever()
 
 

@@ -95,7 +95,10 @@ class Trading:
         trio.from_thread.run_sync(self._halted)
         row = row_of(message, lambda _: None)
         try:
-            number = notify(self._location, row.kind, row.body, by=self._by)
+            with closing(Reader(self._location)) as reader:
+                many = count_pending(reader) >= PENDING
+            number = None if many else notify(self._location, row.kind, row.body, by=self._by)
         except StoreError as error:
             return Asked(None, None, f"not recorded in the database, the file is enough: {error}")
-        return Asked(number, None, "" if number else "no daemon is running; the file is enough")
+        why = "too many requests wait" if many else "no daemon is running"
+        return Asked(number, None, "" if number else f"{why}; the file is enough")

@@ -223,6 +223,27 @@ def test_a_running_plan_of_a_dead_daemon_is_stale(server: ScriptedServer) -> Non
         expect(page).to_have_url(re.compile("#plans"))
 
 
+def test_what_follows_a_plan_that_has_ended_is_asked_for_by_keys(server: ScriptedServer) -> None:
+    desk(server)
+    plan(server, state="done", outcome="partial", approved_at=NOW, ended_at=NOW, typed=None, confirm=None)
+    order(server, 1, "alpha", state="canceled", acc_fill_sz="1.13", avg_px="59938", filled_usd="677.3")
+    with opened(server) as page:
+        expect(cells(page, "alpha").nth(column(page, "left"))).to_have_text("2.20")
+        expect(cells(page, "beta").nth(column(page, "left"))).to_have_text("-")
+        for number, (key, kind) in enumerate({"r": "retry", "u": "undo", "p": "again"}.items(), 1):
+            page.keyboard.press("p")
+            page.keyboard.press(key)
+            eventually(page, lambda: server.asked[-1:], [{"kind": kind, "plan": PLAN_ID}])
+            said = {"id": number, "kind": kind, "plan_id": PLAN_ID, "outcome": "nothing", "detail": f"answer {number}"}
+            server.put("requests", said)
+            expect(says(page)).to_have_text(f"nothing: answer {number}")
+        page.get_by_label("take-profit and stop-loss too").check()
+        page.get_by_role("button", name="Cancel what rests").click()
+        eventually(page, lambda: server.asked[3:], [{"kind": "cancel", "plan": PLAN_ID, "protection": True}])
+        page.evaluate("() => { location.hash = 'plan'; }")
+        expect(page.locator(".ticket:visible")).to_have_count(0)
+
+
 def test_a_plan_is_composed_by_keys_alone(server: ScriptedServer, screenshots: Path | None) -> None:
     desk(server)
     with opened(server, "#accounts") as page:

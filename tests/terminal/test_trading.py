@@ -252,7 +252,9 @@ async def test_at_most_fifty_requests_wait_for_the_daemon(desk: Desk, visitor: V
         for _ in range(5):
             nursery.start_soon(send)
     assert sorted(codes) == [200, *[429] * 4]
-    assert (await ask(visitor, kind="halt")).status_code == 200  # this never waits
+    halted = await ask(visitor, kind="halt")
+    assert (halted.status_code, halted.json()["request"]) == (200, None)
+    assert is_halted(desk), "this never waits"
     desk.apply(PlanAnswer(2, 1, "no-plan", ""), PlanAnswer(3, 1, "no-plan", ""))
     beat(desk)
     assert (await ask(visitor, **CANCEL)).status_code == 200

@@ -456,7 +456,7 @@ const command = new CommandBox(byId("command"), {
     const names = new Set([...freshness.rows.values()].map((row) => row[0]));
     const ids = new Set([...instruments.rows.values()].map((row) => row[1]));
     for (const topic of [positions, orders]) for (const row of topic.rows.values()) ids.add(row[topic.at.inst_id]);
-    return { views: [...grids.keys()], accounts: [...names], instruments: [...ids] };
+    return { views: [...grids.keys()].filter((name) => !grids.get(name).view.under), accounts: [...names], instruments: [...ids] };
   },
   lead,
   view: () => grid.view.name,

@@ -198,6 +198,7 @@ export class Ticket {
     this.list.hidden = !trades;
     this.compose.paint();
     const id = this.on.shown();
+    this.one.hidden = !id;
     if (!id) return;
     if (id !== this.id) {
       this.id = id;
@@ -206,7 +207,6 @@ export class Ticket {
       if (!this.work) this.say("");
     }
     const plan = planOf(model, id);
-    this.one.hidden = false;
     setText(this.name, id);
     setText(this.title, plan ? `${visible(plan.title)} (${visible(plan.site_modes)})` : "is not known");
     for (const node of [this.confirm, this.again, this.cancel, this.protect, this.retry, this.undo]) node.hidden = true;

@@ -42,6 +42,11 @@ export function planView(model) {
     return found && exact(found);
   }
 
+  /** What of the size is not filled; not known before the exchange has said how much is. */
+  const left = (row) => {
+    const [size, filled] = [parse(field("sz")(row)), parse(field("acc_fill_sz")(row))];
+    return isOrder(row) && size !== null && filled !== null ? exact(add(size, negate(filled))) : null;
+  };
   const why = (row) => [field("reason")(row), field("detail")(row)].filter(Boolean).join(": ");
   const alarms = (row) => ["doubled", "unprotected"].filter((name) => field(name)(row));
   const usd = (id, head, width, value, more = {}) => number(id, head, width, value, { format: () => CENTS, ...more });
@@ -56,7 +61,7 @@ export function planView(model) {
     number("before", "position", 80, field("position"), { format: () => ({ gain: true }) }),
     number("after", "after", 80, field("position_after"), { format: () => ({ gain: true }) }),
     number("size", "size", 80, field("sz")),
-    usd("rest", "rest", 60, sized("remainder"), { tip: "money that rounding to lots leaves, in the quote currency" }),
+    usd("rest", "rest", 60, sized("remainder"), { tip: "money that rounding to lots leaves" }),
     usd("notional", "notional", 92, field("notional")),
     usd("usd", "planned USD", 92, sized("planned_usd"), { note: assumed }),
     number("price", "price", 92, field("px"), { absent: () => "a market order, or none" }),
@@ -66,7 +71,8 @@ export function planView(model) {
       tone: (row) => (alarms(row).length ? "wrong" : (TONES[state(row)] ?? "")),
     }),
     number("filled", "filled", 80, field("acc_fill_sz")),
-    number("average", "average", 100, field("avg_px")),
+    number("left", "left", 70, left, { tip: "what of the size is not filled" }),
+    number("average", "average", 112, field("avg_px")),
     percent("to_plan", "to plan", 74, toPlan, { format: () => ({ gain: true, fill: 3 }), dim: true, tip: "of the average price to the plan's" }),
     number("fee", "fee", 92, field("fee"), { format: () => ({ cut: 8 }) }),
     words("reason", "reason", 180, (row) => [why(row), field("warnings")(row)].filter(Boolean).join("; "), {
@@ -96,7 +102,7 @@ export function planView(model) {
     ],
     footer: (rows) => sums(rows, state, [["planned", sized("planned_usd")], ["filled", field("filled_usd")]]),
     coverage: () => [],
-    nothing: () => ({ text: "No order of this plan is known.", kind: "attention" }),
+    nothing: () => ({ text: "No order of a plan is known here: choose one in Plans.", kind: "attention" }),
   });
 }
 
