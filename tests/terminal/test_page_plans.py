@@ -174,7 +174,7 @@ def test_nothing_is_sent_that_was_not_typed(server: ScriptedServer) -> None:
         assert len(server.asked) == 2
 
 
-@pytest.mark.parametrize("obstacle", ["old", "unreadable", "daemon", "halted", "lost"])
+@pytest.mark.parametrize("obstacle", ["old", "grows old", "unreadable", "daemon", "halted", "lost"])
 def test_what_cannot_be_confirmed_looks_it(server: ScriptedServer, obstacle: str) -> None:
     desk(server)
     with opened(server) as page:
@@ -186,6 +186,9 @@ def test_what_cannot_be_confirmed_looks_it(server: ScriptedServer, obstacle: str
             plan(server, preview_at=server.now - 61 * SECOND, expires_at=server.now - SECOND)
             expect(ticket).to_contain_text("TOO OLD")
             expect(ticket).to_contain_text("cannot be approved")
+        elif obstacle == "grows old":
+            plan(server, expires_at=server.now + 2 * SECOND)
+            expect(ticket).to_contain_text("TOO OLD")
         elif obstacle == "unreadable":
             plan(server, expires_at=None)
             expect(ticket).to_contain_text("TOO OLD")
@@ -202,7 +205,8 @@ def test_what_cannot_be_confirmed_looks_it(server: ScriptedServer, obstacle: str
         expect(field).to_be_disabled()
         expect(page.get_by_role("button", name="Send")).to_be_disabled()
         if obstacle != "halted":
-            expect(page.locator(".tbody .row.of-live")).to_have_count(0)
+            expect(page.locator(".tbody .row.of-live, #totals .state-live")).to_have_count(0)
+            expect(page.locator("#totals [data-name=planned-ready]")).to_have_class(re.compile("of-stale"))
             expect(cells(page, "alpha").nth(1)).to_have_text("STALE")
         assert server.asked == []
 

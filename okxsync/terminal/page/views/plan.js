@@ -56,25 +56,25 @@ export function planView(model) {
     ...truths(model, rowTruth),
     words("side", "side", 44, field("side"), { tone: (row) => sideTone(field("side")(row)), blank: true }),
     instrumentColumn(field("inst_id"), "positions"),
-    words("type", "type", 88, (row) => (isOrder(row) ? [field("ord_type")(row), field("pos_side")(row)].filter(Boolean).join(" ") : field("kind")(row))),
+    words("type", "type", 76, (row) => (isOrder(row) ? [field("ord_type")(row), field("pos_side")(row)].filter(Boolean).join(" ") : field("kind")(row))),
     usd("equity", "equity USD", 104, field("equity")),
-    number("before", "position", 80, field("position"), { format: () => ({ gain: true }) }),
-    number("after", "after", 80, field("position_after"), { format: () => ({ gain: true }) }),
-    number("size", "size", 80, field("sz")),
+    number("before", "position", 70, field("position"), { format: () => ({ gain: true }) }),
+    number("after", "after", 70, field("position_after"), { format: () => ({ gain: true }) }),
+    number("size", "size", 70, field("sz")),
     usd("rest", "rest", 60, sized("remainder"), { tip: "money that rounding to lots leaves" }),
-    usd("notional", "notional", 92, field("notional")),
-    usd("usd", "planned USD", 92, sized("planned_usd"), { note: assumed }),
+    usd("notional", "notional", 86, field("notional")),
+    usd("usd", "planned USD", 90, sized("planned_usd"), { note: assumed }),
     number("price", "price", 92, field("px"), { absent: () => "a market order, or none" }),
-    usd("margin", "margin", 84, field("margin"), { tip: "what the order needs, in the settle currency" }),
+    usd("margin", "margin", 76, field("margin"), { tip: "what the order needs, in the settle currency" }),
     number("lever", "lever", 46, field("lever"), { text: (row) => (field("lever")(row) ? `${show(field("lever")(row))}\u00d7` : "-") }),
     words("status", "order", 74, (row) => [state(row), ...alarms(row)].join(", "), {
       tone: (row) => (alarms(row).length ? "wrong" : (TONES[state(row)] ?? "")),
     }),
-    number("filled", "filled", 80, field("acc_fill_sz")),
-    number("left", "left", 70, left, { tip: "what of the size is not filled" }),
-    number("average", "average", 112, field("avg_px")),
-    percent("to_plan", "to plan", 74, toPlan, { format: () => ({ gain: true, fill: 3 }), dim: true, tip: "of the average price to the plan's" }),
-    number("fee", "fee", 92, field("fee"), { format: () => ({ cut: 8 }) }),
+    number("filled", "filled", 70, field("acc_fill_sz")),
+    number("left", "left", 62, left, { tip: "what of the size is not filled" }),
+    number("average", "average", 104, field("avg_px")),
+    percent("to_plan", "to plan", 70, toPlan, { format: () => ({ gain: true, fill: 3 }), dim: true, tip: "of the average price to the plan's" }),
+    number("fee", "fee", 86, field("fee"), { format: () => ({ cut: 8 }) }),
     words("reason", "reason", 180, (row) => [why(row), field("warnings")(row)].filter(Boolean).join("; "), {
       tone: (row) => (field("reason")(row) || field("warnings")(row) ? "attention" : ""),
       blank: true,
@@ -84,7 +84,7 @@ export function planView(model) {
     { ...words("cl_id", "client id", 170, field("cl_ord_id"), { dim: true }), hidden: true },
     { ...words("plan", "plan", 108, field("plan_id"), { dim: true }), hidden: true },
   ];
-  return makeView(model, {
+  const view = makeView(model, {
     name: "plan",
     of: "plan_orders",
     title: "Plan",
@@ -100,23 +100,33 @@ export function planView(model) {
       { value: (row) => (alarms(row).length ? -1 : (ORDER.indexOf(state(row)) + ORDER.length + 1) % (ORDER.length + 1)) },
       { value: field("child") },
     ],
-    footer: (rows) => sums(rows, state, [["planned", sized("planned_usd")], ["filled", field("filled_usd")]]),
+    footer(rows) {
+      const live = rows.every((row) => rank(rowTruth(row).state) < rank("stale"));
+      return sums(rows, state, live, [["planned", sized("planned_usd")], ["filled", field("filled_usd")]]);
+    },
     coverage: () => [],
     nothing: () => ({ text: "No order of a plan is known here: choose one in Plans.", kind: "attention" }),
   });
+  // A preview grows old without any traffic, and its totals turn grey with it.
+  const { version } = view;
+  const plans = model.topics.plans;
+  const old = (row) => isTooOld(model, { state: row[plans.at.state], expires_at: row[plans.at.expires_at] });
+  view.version = () => version() + [...plans.rows.values()].filter(old).length / 1000;
+  return view;
 }
 
-/** Return "ready 430  planned 18 204 113.20 USD  skipped 70 ...": the totals of each state of orders. */
-function sums(rows, state, of) {
+/** Return "ready 430  planned 18 204 113.20 USD  skipped 70 ...": the totals of each state of orders; all grey unless `live`. */
+function sums(rows, state, live, of) {
   const parts = [];
   for (const name of new Set(rows.map(state))) {
     const those = rows.filter((row) => state(row) === name);
-    parts.push({ text: `${name} ${those.length}`, tone: TONES[name] ?? "" });
+    parts.push({ text: `${name} ${those.length}`, tone: live ? (TONES[name] ?? "") : "state-stale" });
     for (const [label, value] of of) {
       const { sum, unknown } = sumOf(those.map((row) => parse(value(row))));
       if (sum === null) continue;
       const note = unknown ? ` (${unknown} unknown)` : "";
-      parts.push({ label, name: `${label}-${name}`, exact: exact(sum), text: `${show(exact(sum), CENTS)} USD${note}` });
+      const text = `${show(exact(sum), CENTS)} USD${note}`;
+      parts.push({ label, name: `${label}-${name}`, exact: exact(sum), text, tone: live ? "" : "total of-stale" });
     }
   }
   return parts;
