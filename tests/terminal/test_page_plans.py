@@ -101,8 +101,8 @@ def test_a_preview_shows_each_account_and_what_it_would_do(server: ScriptedServe
         expect(ticket).to_contain_text("1 skipped: 1 stale")
         expect(ticket).to_contain_text("planned 7\u2009994.12 USD")
         expect(ticket.locator(".expected")).to_have_text(TYPED)
-        expect(page.locator("#totals")).to_contain_text("ready 2")
-        expect(page.locator("#totals [data-name=planned-ready]")).to_have_attribute("title", "7994.1290")
+        expect(page.locator("#totals")).to_contain_text("3 orders")
+        expect(page.locator("#totals [data-name=planned]")).to_have_attribute("title", "7994.1290")
         shown = {
             heading: cells(page, "alpha").nth(column(page, heading)).text_content()
             for heading in ("position", "after", "size", "rest", "planned USD", "price", "margin", "lever", "filled")
@@ -205,8 +205,8 @@ def test_what_cannot_be_confirmed_looks_it(server: ScriptedServer, obstacle: str
         expect(field).to_be_disabled()
         expect(page.get_by_role("button", name="Send")).to_be_disabled()
         if obstacle != "halted":
-            expect(page.locator(".tbody .row.of-live, #totals .state-live")).to_have_count(0)
-            expect(page.locator("#totals [data-name=planned-ready]")).to_have_class(re.compile("of-stale"))
+            expect(page.locator(".tbody .row.of-live")).to_have_count(0)
+            expect(page.locator("#totals [data-name=planned]")).to_have_class(re.compile("of-stale"))
             expect(cells(page, "alpha").nth(1)).to_have_text("STALE")
         assert server.asked == []
 
@@ -311,7 +311,8 @@ def test_a_text_that_is_written_by_hand_is_kept(server: ScriptedServer) -> None:
         expect(text).to_have_value('title = "by hand"')
         page.get_by_role("button", name="Preview", exact=True).click()
         expect(says(page)).to_have_text("legs[1].size: <i>rule</i> is missing")
-        page.reload()
+        page.get_by_role("button", name="New plan").click()
+        expect(text).to_be_hidden()
         page.get_by_role("button", name="New plan").click()
         expect(text).to_have_value('title = "by hand"')
         page.get_by_role("button", name="write it from the form again").click()

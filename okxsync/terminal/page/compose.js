@@ -1,7 +1,7 @@
 // The form of a new plan. It writes the text of the plan, which is what is previewed: all of `docs/plans.md` can be
 // written into it by hand.
 
-import { element, setText } from "./text.js";
+import { element } from "./text.js";
 
 /** Fields [name, label, kind, hint]; a kind is a list of values, or the width of an input in characters. */
 const FIELDS = [
@@ -67,126 +67,68 @@ export function documentOf(given) {
   ].join("\n");
 }
 
-const NAME = "okxsync.draft";
-
 export class Compose {
   /** `on` has `preview(document, precheck)` and `leave()`. */
   constructor(model, on) {
     this.model = model;
-    this.on = on;
     this.inputs = {};
     const fields = FIELDS.map(([name, label, kind, hint]) => {
-      const input = Array.isArray(kind)
-        ? element("select", "", ...kind.map((value) => new Option(value || "both", value)))
-        : element("input");
-      if (!Array.isArray(kind)) {
-        input.size = kind;
-        input.placeholder = hint;
-        input.autocomplete = "off";
-        input.spellcheck = false;
-      }
+      const isList = Array.isArray(kind);
+      const input = element(isList ? "select" : "input", "", ...(isList ? kind.map((one) => new Option(one || "both", one)) : []));
+      if (!isList) Object.assign(input, { size: kind, placeholder: hint, autocomplete: "off", spellcheck: false });
       input.name = name;
+      input.value = FIRST[name] ?? "";
       this.inputs[name] = input;
       return element("label", "", element("span", "dim", label), input);
     });
-    this.instruments = element("datalist");
-    this.instruments.id = "plan-instruments";
-    this.inputs.instrument.setAttribute("list", this.instruments.id);
     this.text = element("textarea");
     this.text.spellcheck = false;
     this.text.setAttribute("aria-label", "The plan, TOML");
-    this.precheck = element("input");
-    this.precheck.type = "checkbox";
-    this.again = element("button", "", "write it from the form again");
-    this.again.type = "button";
-    this.submit = element("button", "act", "Preview");
-    this.note = element("span", "dim");
+    const precheck = Object.assign(element("input"), { type: "checkbox" });
+    this.again = Object.assign(element("button", "", "write it from the form again"), { type: "button" });
     this.form = element(
       "form",
       "compose",
-      element("div", "fields", ...fields, this.instruments),
+      element("div", "fields", ...fields),
       this.text,
       element(
         "div",
         "buttons",
-        this.submit,
-        element("label", "", this.precheck, " let OKX check each order (modes 3 and 4)"),
+        element("button", "act", "Preview"),
+        element("label", "", precheck, " let OKX check each order (modes 3 and 4)"),
         this.again,
-        this.note,
       ),
     );
-    this.form.setAttribute("aria-label", "New plan");
     this.form.hidden = true;
-    this.restore();
-    this.form.addEventListener("input", ({ target }) => this.changed(target));
+    this.write();
+    this.form.addEventListener("input", ({ target }) => {
+      if (target === this.text) this.again.hidden = false; // from now on the form does not change it
+      else if (this.again.hidden) this.write();
+    });
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      on.preview(this.text.value, this.precheck.checked);
+      on.preview(this.text.value, precheck.checked);
     });
-    this.form.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") on.leave();
-      if (event.key === "Enter" && event.ctrlKey && event.target === this.text) this.form.requestSubmit();
+    this.form.addEventListener("keydown", ({ key, ctrlKey, target }) => {
+      if (key === "Escape") on.leave();
+      if (key === "Enter" && ctrlKey && target === this.text) this.form.requestSubmit();
     });
     this.again.addEventListener("click", () => this.write());
   }
 
-  fields() {
-    return Object.fromEntries(Object.entries(this.inputs).map(([name, input]) => [name, input.value]));
-  }
-
-  restore() {
-    let saved = {};
-    try {
-      saved = JSON.parse(sessionStorage.getItem(NAME) ?? "{}");
-    } catch {
-      // another version has written it
-    }
-    for (const [name, input] of Object.entries(this.inputs)) input.value = saved.fields?.[name] ?? FIRST[name] ?? "";
-    this.byHand = saved.text !== undefined;
-    this.text.value = saved.text ?? documentOf(this.fields());
-    this.mark();
-  }
-
-  changed(target) {
-    if (target === this.precheck) return;
-    if (target === this.text) this.byHand = true;
-    if (!this.byHand) this.text.value = documentOf(this.fields());
-    this.save();
-  }
-
   write() {
-    this.byHand = false;
-    this.text.value = documentOf(this.fields());
-    this.save();
-  }
-
-  save() {
-    const draft = { fields: this.fields(), ...(this.byHand ? { text: this.text.value } : {}) };
-    sessionStorage.setItem(NAME, JSON.stringify(draft));
-    this.mark();
-  }
-
-  mark() {
-    this.again.hidden = !this.byHand;
-    setText(this.note, this.byHand ? "the text is written by hand: the form no longer changes it" : "");
+    const given = Object.entries(this.inputs).map(([name, { value }]) => [name, value]);
+    this.text.value = documentOf(Object.fromEntries(given));
+    this.again.hidden = true;
   }
 
   /** Show the form, and put the focus into it. */
   open() {
-    const { groups } = this.model.trade;
-    if (!this.inputs.accounts.value && !this.byHand) {
-      this.inputs.accounts.value = groups.length ? `group:${groups[0]}` : "all";
-      this.write();
-    }
+    const [group] = this.model.trade.groups;
+    const { accounts, instrument } = this.inputs;
+    accounts.value ||= group ? `group:${group}` : "all";
+    if (this.again.hidden) this.write();
     this.form.hidden = false;
-    this.inputs.instrument.focus();
-  }
-
-  paint() {
-    const { instruments } = this.model.topics;
-    if (this.form.hidden || this.version === instruments.version) return;
-    this.version = instruments.version;
-    const ids = new Set([...instruments.rows.values()].map((row) => row[instruments.at.inst_id]));
-    this.instruments.replaceChildren(...[...ids].sort().map((id) => new Option("", id)));
+    instrument.focus();
   }
 }

@@ -2,14 +2,13 @@
 
 import { ask } from "./ask.js";
 import { element, setText, visible } from "./text.js";
-import { age, moment } from "./time.js";
+import { moment } from "./time.js";
 
 export class Halt {
   constructor(model, schedule) {
     this.model = model;
     this.schedule = schedule;
     this.button = element("button", "halt", "HALT");
-    this.button.type = "button";
     this.says = element("span", "says");
     this.says.setAttribute("role", "alert");
     this.root = element("span", "switch", this.button, this.says);
@@ -38,30 +37,28 @@ export class Halt {
   show() {
     const { halt } = this.model.head ?? {};
     const now = this.model.now();
-    const since = halt ? `Since ${moment(halt.at, now)}, ${age(now - halt.at)} ago, by ${halt.by}. ${halt.reason}` : "By a file; no daemon has recorded it.";
-    const button = (text, act) => {
+    const since = halt ? `Since ${moment(halt.at, now)}, by ${halt.by}. ${halt.reason}` : "No daemon has recorded it.";
+    const acts = {
+      Resume: () => this.tell({ kind: "resume" }, "NOT RESUMED"),
+      "Cancel resting orders of plans": () => this.halt({ cancel_orders: true }),
+      Close: () => {},
+    };
+    const buttons = Object.entries(acts).map(([text, act]) => {
       const made = element("button", "", text);
-      made.type = "button";
       made.addEventListener("click", () => {
         this.dialog.close();
         act();
       });
       return made;
-    };
+    });
     this.dialog.replaceChildren(
       element("h2", "", "Trading is halted: no order of a plan leaves."),
       element("p", "", visible(since)),
-      element("p", "dim", "Orders that were withheld are not sent after a resumption: a new plan is previewed."),
-      element(
-        "div",
-        "buttons",
-        button("Resume", () => this.tell({ kind: "resume" }, "NOT RESUMED")),
-        button("Cancel resting orders of plans", () => this.halt({ cancel_orders: true })),
-        button("Close", () => {}),
-      ),
+      element("p", "dim", "What was withheld is not sent after a resumption: preview a new plan."),
+      element("div", "buttons", ...buttons),
     );
     this.dialog.showModal();
-    this.dialog.querySelector("button:last-child").focus();
+    buttons[2].focus();
   }
 
   paint() {

@@ -196,7 +196,6 @@ export class Ticket {
     const { model } = this;
     const trades = model.trade !== null;
     this.list.hidden = !trades;
-    this.compose.paint();
     const id = this.on.shown();
     this.one.hidden = !id;
     if (!id) return;

@@ -3,7 +3,7 @@
 import { count, number, percent, truths, words } from "../columns.js";
 import { add, exact, multiply, negate, parse, quotient, show } from "../decimals.js";
 import { rank } from "../truth.js";
-import { accountColumn, CENTS, fieldsOf, instrumentColumn, makeView, sideTone, sumOf } from "./view.js";
+import { accountColumn, CENTS, fieldsOf, instrumentColumn, makeView, plural, sideTone, sumOf } from "./view.js";
 import { daemonTruth, isTooOld, planOf } from "./plans.js";
 
 const HUNDRED = parse("100");
@@ -100,10 +100,15 @@ export function planView(model) {
       { value: (row) => (alarms(row).length ? -1 : (ORDER.indexOf(state(row)) + ORDER.length + 1) % (ORDER.length + 1)) },
       { value: field("child") },
     ],
-    footer(rows) {
-      const live = rows.every((row) => rank(rowTruth(row).state) < rank("stale"));
-      return sums(rows, state, live, [["planned", sized("planned_usd")], ["filled", field("filled_usd")]]);
-    },
+    footer: (rows) => [
+      { text: plural(rows.length, "order") },
+      ...[["planned", sized("planned_usd")], ["filled", field("filled_usd")]].map(([label, value]) => {
+        const { sum } = sumOf(rows.map((row) => parse(value(row))));
+        const live = rows.every((row) => rank(rowTruth(row).state) < rank("stale"));
+        const text = sum === null ? "-" : `${show(exact(sum), CENTS)} USD`;
+        return { label, name: label, exact: sum && exact(sum), text, tone: live ? "" : "total of-stale" };
+      }),
+    ],
     coverage: () => [],
     nothing: () => ({ text: "No order of a plan is known here: choose one in Plans.", kind: "attention" }),
   });
@@ -113,21 +118,4 @@ export function planView(model) {
   const old = (row) => isTooOld(model, { state: row[plans.at.state], expires_at: row[plans.at.expires_at] });
   view.version = () => version() + [...plans.rows.values()].filter(old).length / 1000;
   return view;
-}
-
-/** Return "ready 430  planned 18 204 113.20 USD  skipped 70 ...": the totals of each state of orders; all grey unless `live`. */
-function sums(rows, state, live, of) {
-  const parts = [];
-  for (const name of new Set(rows.map(state))) {
-    const those = rows.filter((row) => state(row) === name);
-    parts.push({ text: `${name} ${those.length}`, tone: live ? (TONES[name] ?? "") : "state-stale" });
-    for (const [label, value] of of) {
-      const { sum, unknown } = sumOf(those.map((row) => parse(value(row))));
-      if (sum === null) continue;
-      const note = unknown ? ` (${unknown} unknown)` : "";
-      const text = `${show(exact(sum), CENTS)} USD${note}`;
-      parts.push({ label, name: `${label}-${name}`, exact: exact(sum), text, tone: live ? "" : "total of-stale" });
-    }
-  }
-  return parts;
 }

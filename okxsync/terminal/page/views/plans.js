@@ -69,7 +69,7 @@ export function plansView(model) {
     title: "Plans",
     nouns: "plans",
     channels: [],
-    others: ["requests", "instruments"],
+    others: ["requests"],
     columns,
     rowTruth,
     changed: field("ended_at"),

@@ -55,7 +55,7 @@ function groupTruth(group, rowTruth) {
   });
 }
 
-const plural = (total, noun) => `${total} ${noun}${total === 1 ? "" : "s"}`;
+export const plural = (total, noun) => `${total} ${noun}${total === 1 ? "" : "s"}`;
 
 /** Return [{text, tone}]: the accounts that a total leaves out, or that it cannot vouch for. */
 function leftOut(model, { unproved, stale, never, oldest }) {
