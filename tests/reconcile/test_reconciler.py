@@ -132,7 +132,7 @@ async def test_many_accounts_that_are_due_at_once_are_verified_one_after_the_oth
 async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
     live_accounts: Callable[..., LiveAccounts], exchange: Exchange, autojump_clock: MockClock
 ) -> None:
-    accounts = live_accounts(200, "orders")
+    accounts = live_accounts(70, "orders")
 
     def now_us() -> int:
         accounts.received()
@@ -142,14 +142,14 @@ async def test_status_shows_while_nothing_can_be_verified_and_no_longer(
 
     async with trio.open_nursery() as nursery:
         await verifying(accounts, nursery)
-        await trio.sleep(300)
+        await trio.sleep(200)
         assert read_status(accounts.desk.path, now_us()).gaps.open == 0
         exchange.answer = silence
         await trio.sleep(1200)
         assert read_status(accounts.desk.path, now_us()).gaps.open > 50
         exchange.answer = nothing
         per_s = TIMINGS.verifications_per_s("orders")
-        await trio.sleep(ONE_REQUEST_S + 200 / per_s + TIMINGS.push_lag_s + 3 * TIMINGS.poll_s)
+        await trio.sleep(ONE_REQUEST_S + len(accounts.names) / per_s + TIMINGS.push_lag_s + 3 * TIMINGS.poll_s)
         assert read_status(accounts.desk.path, now_us()).gaps.open == 0
         nursery.cancel_scope.cancel()
 

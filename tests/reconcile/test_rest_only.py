@@ -36,6 +36,8 @@ LATE_S: Final = TIMINGS.rest_lag_s - 1
 PROMISED_S: Final = 30.0
 """For bills and closed positions, after what calls for them (docs/limits.md)."""
 FILLS_PROMISED_S: Final = 90.0
+PING_EVERY: Final = 10
+"""Writes of half a second: a connection is pinged every five seconds."""
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ async def start(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, aut
     async def started(*channels: str, accounts: int = 1) -> AsyncIterator[Accounts]:
         found = Accounts(tmp_path, desk, accounts, *channels)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(found.accounts.write, 0.5)
+            nursery.start_soon(found.accounts.write, 0.5, PING_EVERY)
             nursery.start_soon(found.accounts.reconciler(found.accounts.rest_only_source()).run)
             await trio.sleep(20)
             yield found

@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -100,10 +101,10 @@ class LiveAccounts:
         self.stale.append((account, channel, why))
         await trio.lowlevel.checkpoint()
 
-    async def write(self, every_s: float = 1.0) -> None:
-        """Write what was sent, and the answers to pings, for as long as it runs."""
-        while True:
-            self._write()
+    async def write(self, every_s: float = 1.0, ping_every: int = 1) -> None:
+        """Write what was sent for as long as it runs, and each ``ping_every`` times the answers to pings too."""
+        for number in count():
+            self._write(pongs=number % ping_every == 0)
             await trio.sleep(every_s)
 
     def received(self) -> list[Message]:
@@ -112,11 +113,11 @@ class LiveAccounts:
         messages, self._written = self._written, []
         return messages
 
-    def _write(self) -> None:
+    def _write(self, *, pongs: bool = True) -> None:
         messages = queued(self.receive)
         now_us = time.time_ns() // 1000
-        pongs = [Pong(number, name, now_us, 0) for number, name in enumerate(self.names, 1)]
-        self.desk.apply(*messages, *pongs)
+        answers = [Pong(number, name, now_us, 0) for number, name in enumerate(self.names, 1)] if pongs else []
+        self.desk.apply(*messages, *answers)
         self._written += messages
 
 
