@@ -92,7 +92,7 @@ async def test_the_files_of_the_page_are_compressed_where_the_browser_takes_that
 
 @pytest.mark.parametrize("kind", ["account", "order", "fills"])
 async def test_details_and_fills_are_for_our_page_alone(visitor: Visitor, kind: str) -> None:
-    asked = {"account": "alpha", "kind": "order", "id": "1", "inst": "X", "skip": 0}
+    asked: dict[str, Any] = {"account": "alpha", "kind": "order", "id": "1", "inst": "X", "skip": 0}
     answer = await ask(visitor, kind, **asked)
     assert answer.status_code == (400 if kind == "order" else 200)  # there is no such order
     assert answer.headers["Cache-Control"] == "no-store"
