@@ -43,6 +43,7 @@ from okxsync.runtime.garbage import keep_collections_short
 from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
+from okxsync.runtime.ticks import sleep_until_tick
 from okxsync.store.database import AlreadyRunning, Membership, StoreError
 from okxsync.store.engines import engine_of
 from okxsync.store.handover import run_writer
@@ -272,7 +273,7 @@ async def _send_heartbeats(
         offset = clock_offset()
         await send.send(offset)
         reported_s = await _report_clock("this machine's clock", -offset.to_wall_us / 1e6, reported_s, send)
-        await trio.sleep(HEARTBEAT_S)
+        await sleep_until_tick(HEARTBEAT_S)
         await send.send(_heartbeat_of(send, this_run))
 
 
@@ -280,7 +281,7 @@ async def _touch_regularly(lock: Membership, dialers: Dialers) -> None:
     """Show every second that the daemon is alive, also while the queue is full because nothing can be written."""
     while True:
         lock.touch(dialers.counted_s())
-        await trio.sleep(HEARTBEAT_S)
+        await sleep_until_tick(HEARTBEAT_S)
 
 
 def _heartbeat_of(send: Outbox, this_run: Run, *, stopped: bool = False) -> Heartbeat:

@@ -6,7 +6,9 @@ from typing import Final
 
 import trio
 
-TICK_S: Final = 0.5
+from okxsync.runtime.ticks import next_tick
+
+TICK_S: Final = 1.0
 """All sessions act on the same ticks, so their pongs arrive, are handed over and are stored together."""
 AT_ONCE: Final = 16
 """So many sessions send a ping in half a millisecond; then other tasks run."""
@@ -46,15 +48,10 @@ class Beats:
     async def run(self) -> None:
         """Never returns."""
         while True:
-            await trio.sleep_until(tick_s := next_tick(trio.current_time()))
+            await trio.sleep_until(tick_s := next_tick(trio.current_time(), TICK_S))
             due = [member for member in self._members if member.due_s < tick_s + TICK_S]
             for place, member in enumerate(due, 1):
                 if member in self._members:  # its session may have ended during this tick
                     member.due_s = member.on_tick()
                 if not place % AT_ONCE:
                     await trio.lowlevel.checkpoint()
-
-
-def next_tick(now_s: float) -> float:
-    """Return when the next tick is, in seconds of trio's clock."""
-    return (math.floor(now_s / TICK_S) + 1) * TICK_S

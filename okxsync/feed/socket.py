@@ -104,6 +104,7 @@ class Socket:
     def __init__(self, stream: Tcp | Tls, early: bytes) -> None:
         self._stream = stream
         self._deframer = Deframer(MAX_MESSAGE_BYTES)
+        self._is_left = False  # something that could not be sent at once
         self._unanswered = 0  # answers to pings that could not be sent
         self.messages: list[str] = []  # an empty deque takes 0.6 KB
         self.ended: SocketError | None = None
@@ -156,7 +157,7 @@ class Socket:
 
     def flush_soon(self) -> bool:
         """Try to send what ``send_soon`` has left, and return whether nothing is left."""
-        return self._send_soon(b"")
+        return not self._is_left or self._send_soon(b"")
 
     async def aclose(self) -> None:
         """Close, with the closing handshake, for which it waits a second at most."""
@@ -222,9 +223,11 @@ class Socket:
 
     def _send_soon(self, data: bytes) -> bool:
         try:
-            return self._stream.send_soon(data)
+            sent = self._stream.send_soon(data)
         except trio.BrokenResourceError:
-            return False  # OpenSSL has failed, and the next read shows why
+            sent = False  # OpenSSL has failed, and the next read shows why
+        self._is_left = not sent
+        return sent
 
 
 async def connect(url: str, within_s: float = math.inf) -> Socket:

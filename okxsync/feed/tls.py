@@ -79,7 +79,8 @@ class Tls(trio.abc.Stream):
 
     def send_soon(self, data: bytes) -> bool:
         """Send without waiting; see ``Tcp.send_soon``."""
-        self._encrypt(data)
+        if data:
+            self._encrypt(data)
         return self._tcp.send_soon(self._to_send.read())
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

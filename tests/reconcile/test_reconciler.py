@@ -370,3 +370,36 @@ async def test_what_is_spread_waits_for_what_is_more_urgent_and_gaps_do_not(
             await trio.sleep(5)
             assert (gap.done, verification.done) == (10, 5)
             nursery.cancel_scope.cancel(reason="the test is over")
+
+
+class Many:
+    """A source with much work that is done at once; records when each begins."""
+
+    name, at_once, spread, poll_s = "many", 100, True, 5.0
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.began = Counter[float]()
+
+    async def search(self, busy: Set[object]) -> list[Work]:
+        return [Work("a", number, "", [], self._finish) for number in range(self.count)]
+
+    def _finish(self, report: Report) -> list[Message]:
+        self.began[trio.current_time()] += 1
+        return []
+
+
+@pytest.mark.parametrize(("count", "each"), [(2, [1, 1]), (10, [1] * 10), (34, [3, 3, 4, 3, 4, 3, 3, 4, 3, 4])])
+async def test_what_is_spread_begins_evenly_and_not_more_often_than_twice_a_second(
+    desk: Desk, autojump_clock: MockClock, count: int, each: list[int]
+) -> None:
+    many = Many(count)
+    send, _receive = open_outbox(1000, 10**6)
+    with closing(Reads(desk.path, threads=False)) as reads:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Reconciler([many], reads, lambda _: None, send).run)
+            await trio.sleep(many.poll_s - 0.01)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    assert [*many.began.values()] == each
+    step_s = many.poll_s / len(each)
+    assert [*many.began] == pytest.approx([step_s * number for number in range(len(each))])
