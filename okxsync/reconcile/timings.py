@@ -24,11 +24,11 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
             behind those pushes. Coverage assumes 1 s (``store.coverage.MARGIN_US``); more costs only time here, and
             less would report a working channel as stalled.
         refetch_s: The pause before data that only REST reports is fetched again for the same account.
-        refetch_per_s: Fetches of one kind of such data per second at most. One takes some 4 ms of processor time. 300
+        refetch_per_s: Fetches of one kind of such data per second at most. One takes some 1.2 ms of processor time. 300
             accounts that change at the same time are fetched within 15 s, a thousand within 50 s.
         fills_s: The newest fills are fetched at this interval, so those that are not pushed are stored at most
             ``rest_lag_s + fills_s + poll_s`` and the time of a request later: 75 s and some. One call per account
-            and minute: 0.3 calls per second for 20 accounts, 17 for a thousand, 7 % of a processor. OKX allows each
+            and minute: 0.3 calls per second for 20 accounts, 17 for a thousand, 2 % of a processor. OKX allows each
             account 60 calls in 2 s (GET trade/fills). From 1,200 accounts on ``refetch_per_s`` makes it longer.
         rest_lag_s: REST reports a change after this time at the latest (see ``endpoints.REST_LAG_S``; tests may know
             better). No gap is backfilled sooner after its end, and no reply proves anything about later changes.
