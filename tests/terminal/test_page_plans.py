@@ -97,6 +97,7 @@ def test_a_preview_shows_each_account_and_what_it_would_do(server: ScriptedServe
     desk(server)
     with opened(server) as page:
         ticket = page.locator(".ticket:visible")
+        expect(page.get_by_role("link", name="Plans")).to_have_attribute("aria-current", "page")
         expect(ticket).to_contain_text("2 of 3 accounts send 2 orders")
         expect(ticket).to_contain_text("1 skipped: 1 stale")
         expect(ticket).to_contain_text("planned 7\u2009994.12 USD")

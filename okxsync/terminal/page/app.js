@@ -383,7 +383,7 @@ function readAddress() {
   filter.value = wanted.filter;
   if (wanted.row) grid.table.cursor = keyOf(...wanted.row.split("/"));
   grid.table.paintHead(grid.sort, null);
-  head.select(grid.view.name);
+  head.select(grid.view.under ?? grid.view.name);
   if (other || plan !== shownPlan()) subscribe();
   grid.refresh(true);
   paint();

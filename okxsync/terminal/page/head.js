@@ -11,8 +11,7 @@ export class Head {
   /** `more`: what stands at its end. */
   constructor(root, views, model, more = []) {
     this.model = model;
-    this.views = views;
-    this.links = views.filter(({ under }) => !under).map(({ name, title }) => {
+    this.links = views.map(({ name, title }) => {
       const link = element("a", "", title);
       link.href = `#${name}`;
       return [name, link];
@@ -52,8 +51,7 @@ export class Head {
     );
   }
 
-  select(shown) {
-    const view = this.views.find(({ name }) => name === shown)?.under ?? shown;
+  select(view) {
     for (const [name, link] of this.links) {
       if (name === view) {
         link.setAttribute("aria-current", "page");
