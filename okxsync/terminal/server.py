@@ -4,6 +4,7 @@ One nursery has the reader's thread, the heartbeat, and a task for each connecti
 """
 
 import gzip
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -308,13 +309,25 @@ async def _send(websocket: WebSocket, browser: Browser) -> None:
             await websocket.send_text(message)
 
 
+_COMMENT_LINES: Final = re.compile(rb"^[ \t]*(?://|/\*\*|\*).*$", re.MULTILINE)
+"""Lines of a script that are a comment as a whole; the project writes no other ones of more than a line."""
+
+
 def read_page(folder: Path) -> Mapping[str, tuple[bytes, str]]:
-    """Return the files of the page with their types, by their path: no other file can be asked for."""
+    """Return the files of the page with their types, by their path: no other file can be asked for.
+
+    Comments are not sent; their lines are, so that the numbers of lines stay.
+    """
     return {
-        path.relative_to(folder).as_posix(): (path.read_bytes(), TYPES[path.suffix])
+        path.relative_to(folder).as_posix(): (_sent(path), TYPES[path.suffix])
         for path in folder.rglob("*")
         if path.suffix in TYPES and path.is_file()
     }
+
+
+def _sent(path: Path) -> bytes:
+    content = path.read_bytes()
+    return _COMMENT_LINES.sub(b"", content) if path.suffix == ".js" else content
 
 
 def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:

@@ -149,6 +149,11 @@ function schedule() {
 
 function paint() {
   scheduled = false;
+  if (document.hidden) { // nobody sees it; when it is shown again all is painted at once
+    if (!acknowledged) wire.acknowledge();
+    acknowledged = true;
+    return;
+  }
   paintedAt = performance.now();
   if (grid) {
     if (grid.view.name === "accounts") days.refresh();
