@@ -499,9 +499,9 @@ async def test_busy_accounts_are_never_found_stalled_however_late_the_writer_is(
     async with start("account", "positions", "balance_and_position", "orders", accounts=BUSY) as accounts:
         write, behind = accounts.live._write, [(60.0, 80.0), (200.0, 260.0), (400.0, 420.0)]
 
-        def hold_up() -> None:
+        def hold_up(*, pongs: bool = True) -> None:
             if not any(begin <= trio.current_time() < end for begin, end in behind):
-                write()
+                write(pongs=pongs)
 
         accounts.live._write = hold_up
         number = 0
@@ -529,7 +529,7 @@ async def test_a_stalled_writer_delays_a_verdict_and_does_not_falsify_it(
 ) -> None:
     async with start("orders") as accounts:
         write = accounts.live._write
-        accounts.live._write = lambda: None
+        accounts.live._write = lambda **_: None
         row = order(7, uTime=str(now_ms()))
         accounts.push("orders", row)
         accounts.report("trade/orders-pending", row)

@@ -454,6 +454,7 @@ def test_the_token_is_asked_for_and_leaves_the_address(server: ScriptedServer) -
     page = server.open("#orders")
     expect(page).to_have_url(re.compile("/#orders$"))
     expect(page.locator(".view:not([hidden]) .tbody .row.of-live")).not_to_have_count(0)
+    eventually(page, lambda: len(server.sockets), 2)  # of each login
     server.close_socket(4401)
     expect(page.get_by_label("Token")).to_be_visible()
     eventually(page, lambda: page.evaluate("() => localStorage.getItem('okxsync.key')"), None)
