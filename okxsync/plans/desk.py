@@ -203,13 +203,14 @@ class PlanRunner:
                 stored, self._stored = self._stored, []
                 for receipt in stored:
                     self.execution.written(receipt)
-                for command in self.execution.step(moment()):
+                commands = self.execution.step(moment())
+                took_s = time.monotonic() - began  # without what other tasks do while this one waits
+                for command in commands:
                     await self._carry_out(command, nursery)
                 await self._store_pause()
                 await self._store_counters()
                 if self.execution.has_ended and not nursery.child_tasks and not self._changed.is_set():
                     return
-                took_s = time.monotonic() - began
                 with trio.move_on_after(TICK_S):
                     await self._changed.wait()
                 with trio.move_on_after(max(TOGETHER_S, PAUSES * took_s)):
