@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from okxsync.store.database import Space
+from okxsync.store.database import Space, StoreError
 
 
 def real(path: Path) -> Path:
@@ -43,10 +43,18 @@ def keep_private(path: Path) -> None:
 
 
 def space(path: Path) -> Space:
-    """Return how large the database and its write-ahead log are, and how much is free on their disk."""
-    wal = wal_of(path)
-    wal_bytes = wal.stat().st_size if wal.exists() else 0
-    return Space(path.stat().st_size, wal_bytes, shutil.disk_usage(path.absolute().parent).free)
+    """Return how large the database and its write-ahead log are, and how much is free on their disk.
+
+    Raises:
+        StoreError: the database is gone.
+    """
+    wal_bytes = 0
+    with suppress(FileNotFoundError):  # the last process that has closed the database removes it
+        wal_bytes = wal_of(path).stat().st_size
+    try:
+        return Space(path.stat().st_size, wal_bytes, shutil.disk_usage(path.absolute().parent).free)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
 
 
 def written_at(path: Path) -> float:
