@@ -19,21 +19,8 @@ from okxsync.runtime.text import CONTROL_ESCAPES
 
 Row = Mapping[str, Any]
 _NUMBERS = frozenset(
-    (
-        "equity",
-        "position",
-        "after",
-        "size",
-        "price",
-        "USD",
-        "margin",
-        "remainder",
-        "filled",
-        "average",
-        "to plan",
-        "fee",
-    )
-) | {"before", "wanted"}
+    ["to plan", *"equity position after size price USD margin remainder filled average fee before wanted".split()]
+)
 _FOLDED = frozenset({"order", "title", "reason", "detail", "verdict"})
 _COLOUR = {
     "ready": "green", "filled": "green", "accepted": "green", "working": "green", "done": "green", "skipped": "yellow",

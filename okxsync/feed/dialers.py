@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Collection
-from typing import Final
 from urllib.parse import urlsplit
 
 import trio
@@ -11,11 +10,6 @@ from okxsync.feed.socket import ConnectError, Socket, SocketError, connect, firs
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.rate_limiter import Permit, RateLimiter
-
-HANDSHAKES_AT_ONCE: Final = 16
-"""The handshakes of one connection take some 90 KB, and what hundreds at once take stays with the process. There are so
-many only if a site's limit is far above OKX's."""
-_handshakes: Final = trio.CapacityLimiter(HANDSHAKES_AT_ONCE)
 
 
 class Dialers:
@@ -63,8 +57,7 @@ async def dial(url: str, within_s: float, permit: Permit) -> Socket:
     A dial that is cancelled, or that was not answered in time, remains for the permit's holder to abandon.
     """
     try:
-        async with _handshakes:
-            socket = await connect(url, within_s)
+        socket = await connect(url, within_s)
     except* SocketError as group:
         error = first_error(group)
         if not (isinstance(error, ConnectError) and error.unanswered):

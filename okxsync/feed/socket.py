@@ -242,23 +242,11 @@ async def connect(url: str, within_s: float = math.inf) -> Socket:
         stream = await _dial(attempt)
         try:
             attempt.step = "WebSocket handshake"
-            return Socket(stream, await _upgrade(stream, attempt))
-        except BaseException:
+            socket = Socket(stream, await _upgrade(stream, attempt))
+        except BaseException:  # cancelled too: the stream has no other owner yet
             await trio.aclose_forcefully(stream)
             raise
-    raise AssertionError("not reached")
-
-
-@asynccontextmanager
-async def open_socket(url: str, within_s: float = math.inf) -> AsyncIterator[Socket]:
-    """Connect as ``connect`` does; close in the end, after an error at once."""
-    socket = await connect(url, within_s)
-    try:
-        yield socket
-    except BaseException:
-        await socket.drop()
-        raise
-    await socket.aclose()
+    return socket
 
 
 async def reach(url: str, within_s: float) -> None:
@@ -304,7 +292,7 @@ async def _dial(attempt: _Attempt) -> Tcp | Tls:
     attempt.step = "TLS"
     try:
         return await open_tls(tcp, attempt.host)
-    except BaseException:
+    except BaseException:  # cancelled too
         await trio.aclose_forcefully(tcp)
         raise
 

@@ -67,7 +67,7 @@ class Tcp(trio.abc.Stream):
         """Send without waiting; return whether all was sent. The rest is sent before whatever is sent next."""
         self._unsent += data
         if self._unsent and not self._sending.locked() and self._number >= 0:
-            with suppress(OSError):  # there is no room, or the connection is broken, as the next read will show
+            with suppress(OSError):  # the buffer is full, or the connection is broken, as the next read will show
                 self._unsent = self._unsent[os.write(self._number, self._unsent) :]
         return not (self._unsent or self._sending.locked())
 

@@ -14,12 +14,15 @@ class Slots:
     from its start until one window after its answer: whenever the exchange counts, no window contains more than
     ``places`` requests. A request that ended without an answer may still be on its way, or wait on a busy server: it
     counts as if the answer had come ``patience_s`` after its end.
+
+    At most ``at_once`` requests are under way, whatever the window allows.
     """
 
     MARGIN_S = 0.005  # the server's clock may run at a slightly different rate
 
-    def __init__(self, places: int, window_s: float, patience_s: float = 0.0) -> None:
+    def __init__(self, places: int, window_s: float, patience_s: float = 0.0, at_once: float = math.inf) -> None:
         self.places = places
+        self._at_once = at_once
         self._window_s = window_s + self.MARGIN_S
         self._patience_s = patience_s
         self._free_at: dict[int, float] = {}  # of the requests that occupy a place; infinite before their end
@@ -28,6 +31,8 @@ class Slots:
     def opens_at(self, now: float) -> float:
         """Return when the next request may start: ``now``, later, or infinity if a request must end first."""
         self._free_at = {number: at for number, at in self._free_at.items() if at > now}
+        if sum(at == math.inf for at in self._free_at.values()) >= self._at_once:
+            return math.inf
         excess = len(self._free_at) - self.places
         return now if excess < 0 else sorted(self._free_at.values())[excess]
 
@@ -53,11 +58,14 @@ class Slots:
 
 UNANSWERED_S: Final = 10.0
 """For how long a connection attempt counts after it was given up. A server that stalls leaves it in its queue."""
+DIALS_AT_ONCE: Final = 16
+"""Attempts under way to one host. Each takes some 90 KB for its handshakes, and what hundreds at once take stays with
+the process. There are so many only if the limit of a site is far above OKX's."""
 
 
 def dial_slots(per_second: int) -> Slots:
     """Return the slots for new connections per second and IP (OKX docs: overview-websocket-connect)."""
-    return Slots(per_second, window_s=1.0, patience_s=UNANSWERED_S)
+    return Slots(per_second, window_s=1.0, patience_s=UNANSWERED_S, at_once=DIALS_AT_ONCE)
 
 
 class RequestBudget:

@@ -102,7 +102,7 @@ class Client:
 
     Args:
         name: The account's, or ``messages.MARKET``.
-        limiters: Of all listeners; None if there is no other.
+        limiters: Shared with the clients of other listeners; None: this client has its own.
     """
 
     def __init__(

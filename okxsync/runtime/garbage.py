@@ -4,8 +4,8 @@ A full collection looks at every object of the process: 0.3 s with a thousand ac
 seconds. Nearly all objects live as long as their connection. So what has survived a collection is left out of the next
 ones (``gc.freeze``). Of that, only reference cycles can become garbage; they are collected once an hour.
 
-The start of hundreds of accounts takes more memory than their connections keep. The C library returns to the system
-what is free afterwards only if it is told to.
+The start of hundreds of accounts takes more memory than their connections keep. The C library keeps what becomes free
+for later, unless it is called to return it to the system.
 """
 
 import ctypes

@@ -3,8 +3,8 @@
 While the network is down, every connection logs an error at every attempt. Of lines with the same message and the same
 subject, only the first within ``QUIET_S`` is written; the next one says how many were left out.
 
-Nobody may be reading stderr: a pager, a stopped terminal (Ctrl-S), a supervisor that hangs. A write would then block
-the event loop, so the line is dropped, and the next one that can be written says how many were.
+Whatever reads stderr may have stopped: a pager, a terminal (Ctrl-S), a supervisor that hangs. A write would then block
+the event loop. So the line is dropped, and the next one that can be written says how many were.
 """
 
 import logging
@@ -49,7 +49,7 @@ class NonBlocking(logging.StreamHandler[TextIO]):
         try:
             lines = [self.format(record)]
             if self._dropped:
-                text, dropped = "%d log lines were dropped: nobody read them", (self._dropped,)
+                text, dropped = "%d log lines were dropped: stderr was not read", (self._dropped,)
                 notice = logging.LogRecord(record.name, logging.WARNING, "", 0, text, dropped, None)
                 lines = ["", self.format(notice), *lines]  # the last line may have been cut
             self._dropped = 0 if self._write("\n".join([*lines, ""])) else self._dropped + 1
@@ -69,7 +69,7 @@ class NonBlocking(logging.StreamHandler[TextIO]):
         try:
             number = self.stream.fileno()
         except (OSError, ValueError):
-            return True  # it is no file
+            return True  # not a file of the system
         writable = select.poll()
         writable.register(number, select.POLLOUT)
         return bool(writable.poll(0))

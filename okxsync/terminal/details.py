@@ -21,7 +21,7 @@ from okxsync.mirror import screen
 from okxsync.mirror.closeup import of_exchange
 from okxsync.mirror.past import PastGap
 from okxsync.terminal import pictures
-from okxsync.terminal.asked import DAY, Asked, BadRequest, Moment
+from okxsync.terminal.parameters import DAY, BadRequest, Moment, Parameters
 from okxsync.terminal.pictures import Window
 
 Answer: TypeAlias = Callable[[], dict[str, Any]]
@@ -62,8 +62,8 @@ JOURNAL: Final = ("at", "level", "event", "detail")
 CHANNELS: Final = {"order": ("orders",), "algo": ("orders-algo", "algo-advance")}
 
 
-def account(moment: Moment, asked: Asked) -> Answer:
-    name = asked.name("account")
+def account(moment: Moment, given: Parameters) -> Answer:
+    name = given.name("account")
     read = moment.close_up
     if (found := read.account(name)) is None:
         raise BadRequest(f"no account {name!r}")
@@ -95,13 +95,13 @@ def account(moment: Moment, asked: Asked) -> Answer:
     return finish
 
 
-def order(moment: Moment, asked: Asked) -> Answer:
-    name, kind, number = asked.name("account"), asked.name("kind"), asked.name("id")
+def order(moment: Moment, given: Parameters) -> Answer:
+    name, kind, number = given.name("account"), given.name("kind"), given.name("id")
     if kind not in CHANNELS:
         raise BadRequest(f"kind: expected one of {', '.join(CHANNELS)}")
     read = moment.close_up
     found = read.order("orders" if kind == "order" else "algo_orders", name, number)
-    inst_id = (found and found["inst_id"]) or asked.name("inst")
+    inst_id = (found and found["inst_id"]) or given.name("inst")
     numbers = [number] if kind == "order" else _placed_by(found)
     fills = read.fills(FILLS, name, inst_id, numbers, LISTED + 1)
     if found is None and not fills:

@@ -16,7 +16,7 @@ clock. Every answer has ``now``, the moment that it shows.
     equity      from, until, width        {"step", "points": [[at, known, accounts, held, missing]], "breaks": [at],
                 [, acct]                  "since", "never", "transfers": [[at, account, amount, ccy]]}: see
                                           ``pictures.Point``. Between a point and a later one there is a break if
-                                          nobody was known in some minute of that time; never is the number of
+                                          no account was known in some minute of that time; never is the number of
                                           accounts without any equity
     fills       from, until, skip         {"cols", "rows", "more"}: the newest fills of a time, 500 at most, after those
                 [, acct] [, inst]         that are skipped; the columns are those of the topic ``fills``
@@ -40,8 +40,8 @@ from okxsync.mirror.past import Channel, PastGap, Transfer
 from okxsync.mirror.reader import Mirror
 from okxsync.runtime.clock import now_us
 from okxsync.terminal import details, pictures, topics
-from okxsync.terminal.asked import DAY, HOUR, MINUTE, SECOND, Asked, BadRequest, Moment
 from okxsync.terminal.exact import number, product, total
+from okxsync.terminal.parameters import DAY, HOUR, MINUTE, SECOND, BadRequest, Moment, Parameters
 from okxsync.terminal.pictures import Window
 
 GAPS: Final = 1000
@@ -60,7 +60,7 @@ DAY_BEGINS_WITHIN: Final = 15 * MINUTE
 STEPS: Final = tuple(n * MINUTE for n in (1, 2, 5, 15, 30, 60, 120, 240, 720, 1440, 2880, 10080))
 
 
-_Make = Callable[[Moment, Asked], Callable[[], dict[str, Any]]]
+_Make = Callable[[Moment, Parameters], Callable[[], dict[str, Any]]]
 """Reads, and returns what makes the picture of it when no transaction is open any more."""
 
 
@@ -75,12 +75,12 @@ def draw(location: Location, kind: str, given: Mapping[str, str], clock: Callabl
         raise BadRequest("no such picture")
     with Mirror(location) as mirror, mirror.snapshot():
         now = clock() + mirror.screen().clock_ahead_us()
-        finish = make(Moment(mirror, now), Asked(given))
+        finish = make(Moment(mirror, now), Parameters(given))
     return msgspec.json.encode({"now": now, **finish()})
 
 
-def _coverage(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    window = asked.window(moment.now)
+def _coverage(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    window = given.window(moment.now)
     channels, gaps = moment.past.channels(), moment.past.gap_spans(window.begin, window.end)
     not_stored = moment.not_stored()
     names = [one.name for one in moment.screen.accounts()]
@@ -104,10 +104,10 @@ def _coverage(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     return finish
 
 
-def _gaps(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    window = asked.window(moment.now)
-    account = asked.name("account")
-    channel = asked.name("channel", "*")
+def _gaps(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    window = given.window(moment.now)
+    account = given.name("account")
+    channel = given.name("channel", "*")
     found = moment.past.gaps(window.begin, window.end, account)
     not_stored = moment.not_stored()
     for one in moment.past.channels():
@@ -118,9 +118,9 @@ def _gaps(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
     return lambda: {"cols": PastGap._fields, "rows": chosen[:GAPS], "more": len(chosen) > GAPS}
 
 
-def _market(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    window = asked.window(moment.now)
-    inst_id = asked.name("inst")
+def _market(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    window = given.window(moment.now)
+    inst_id = given.name("inst")
     past = moment.past
     step = step_for(window, 4)
     minutes = past.candles(inst_id, window.begin // step * step, window.end)
@@ -160,9 +160,9 @@ def _is_mark_of(channel: Channel, inst_id: str) -> bool:
     return name == "mark-price" and argument == f"instId={inst_id}"
 
 
-def _equity(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    window = asked.window(moment.now)
-    pattern = asked.name("acct", "*")
+def _equity(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    window = given.window(moment.now)
+    pattern = given.name("acct", "*")
     past = moment.past
     step = max(step_for(window, POINT_PIXELS), _kept(moment.now - window.begin))
     is_over = (moment.now - LATE) // MINUTE * MINUTE  # until then an account may still be missing
@@ -196,7 +196,7 @@ def matches(name: str, patterns: str) -> bool:
 
 
 def breaks(minutes: Sequence[int], now: int) -> list[int]:
-    """Return the minutes after which there is one in which nobody was known, as far as equity of that age is kept."""
+    """Return the minutes after which there is one without a known account, as far as equity of that age is kept."""
     return [at for at, later in pairwise(minutes) if later // (kept := _kept(now - at)) - at // kept > 1]
 
 
@@ -211,10 +211,10 @@ def step_for(window: Window, pixels: int) -> int:
     return next((step for step in STEPS if step >= least), STEPS[-1])
 
 
-def _fills(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    window = asked.window(moment.now)
-    skip = asked.integer("skip", 0, OLDER_FILLS)
-    accounts, instruments = asked.name("acct", "*"), asked.name("inst", "*")
+def _fills(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    window = given.window(moment.now)
+    skip = given.integer("skip", 0, OLDER_FILLS)
+    accounts, instruments = given.name("acct", "*"), given.name("inst", "*")
     columns = topics.FILLS.columns
     at_account, at_instrument = columns.index("account"), columns.index("inst_id")
     ours = {one.name for one in moment.screen.accounts() if matches(one.name, accounts)}
@@ -234,9 +234,9 @@ def fill_name(row: Sequence[Any]) -> str:
     return "/".join(str(fill[name]) for name in ("account", "inst_id", "ord_id", "trade_id"))
 
 
-def _accounts(moment: Moment, asked: Asked) -> Callable[[], dict[str, Any]]:
-    day = asked.integer("day", 0, 2**62)
-    window = Window(moment.now - DAY, moment.now, asked.integer("width", 1, 100), moment.now)
+def _accounts(moment: Moment, given: Parameters) -> Callable[[], dict[str, Any]]:
+    day = given.integer("day", 0, 2**62)
+    window = Window(moment.now - DAY, moment.now, given.integer("width", 1, 100), moment.now)
     past = moment.past
     began = {name: value for name, _, value in past.equity_between(day - DAY_BEGINS_WITHIN, day)}
     transfers = past.transfers(day, moment.now + MINUTE)  # the exchange's clock may be ahead

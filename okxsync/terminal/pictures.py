@@ -278,7 +278,7 @@ class Point(NamedTuple):
     """The equity of the accounts that were known at a moment, and of the others as it was last known.
 
     Attributes:
-        known: The exact sum of so many ``accounts``; None if nobody is known, or a value is no number.
+        known: The exact sum of so many ``accounts``; None if no account is known, or a value is no number.
         held: The exact sum of what the others had; None if there is none, or a value is no number.
     """
 

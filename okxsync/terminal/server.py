@@ -28,9 +28,9 @@ from okxsync.runtime.clock import now_us, steady_s
 from okxsync.store.database import StoreError
 from okxsync.store.engines import engine_of
 from okxsync.terminal.access import Origins, Refused, Session, Sessions, new_token
-from okxsync.terminal.asked import BadRequest
 from okxsync.terminal.gallery import draw
 from okxsync.terminal.hub import CUT_S, Browser, Hub
+from okxsync.terminal.parameters import BadRequest
 from okxsync.terminal.reader import Reader, Update
 from okxsync.terminal.streams import Peer, Streams
 from okxsync.terminal.trading import MAX_REQUEST, TOKEN_AGAIN, Trading
@@ -183,10 +183,10 @@ class Server:
         found = await self._changing(request, MAX_REQUEST)
         if isinstance(found, Refused):
             return _refused(found)
-        asked = await self._trading.ask(*found)
-        if isinstance(asked, Refused):
-            return _refused(asked)
-        return Response(msgspec.json.encode(asked._asdict()), media_type="application/json")
+        inserted = await self._trading.ask(*found)
+        if isinstance(inserted, Refused):
+            return _refused(inserted)
+        return Response(msgspec.json.encode(inserted._asdict()), media_type="application/json")
 
     async def _changing(self, request: Request, most: int) -> tuple[Session, bytes] | Refused:
         """Return the session and the body of a request that changes something.

@@ -30,7 +30,7 @@ TOKEN_AGAIN: Final = "the token must be given again"
 NO_DAEMON: Final = "no daemon is running; start `okxsync run`"
 
 
-class Asked(NamedTuple):
+class Inserted(NamedTuple):
     """``request``: the number of the row; None: no daemon takes it. ``plan``: the id of the plan that it is about."""
 
     request: int | None
@@ -53,7 +53,7 @@ class Trading:
         self._by = f"{user_name()}, terminal"
         self._inserting = trio.CapacityLimiter(1)
 
-    async def ask(self, session: Session, content: bytes) -> Asked | Refused:
+    async def ask(self, session: Session, content: bytes) -> Inserted | Refused:
         """Insert a request, or return why not. To halt needs no more than a session; anything else is trading."""
         try:
             message = read_message(content)
@@ -68,7 +68,7 @@ class Trading:
             return Refused(503, "too many requests at once")
         return await trio.to_thread.run_sync(self._insert, message, limiter=self._inserting)
 
-    def _insert(self, message: Message) -> Asked | Refused:
+    def _insert(self, message: Message) -> Inserted | Refused:
         try:
             with closing(Reader(self._location)) as reader:
                 row = row_of(message, partial(read_plan, reader))
@@ -76,13 +76,13 @@ class Trading:
                     return Refused(409, NO_DAEMON)
                 if count_pending(reader) >= PENDING:
                     return Refused(429, f"{PENDING} requests wait for the daemon already")
-            return Asked(submit(self._location, *row, by=self._by), row.plan_id)
+            return Inserted(submit(self._location, *row, by=self._by), row.plan_id)
         except BadMessage as error:
             return Refused(400, str(error))
         except StoreError as error:
             return Refused(503, str(error))
 
-    def _switch(self, message: Halt | Resume) -> Asked | Refused:
+    def _switch(self, message: Halt | Resume) -> Inserted | Refused:
         """Make or remove the file; the daemon is told afterwards, if there is one."""
         file = HaltFile(self._location)
         try:
@@ -99,6 +99,6 @@ class Trading:
                 many = count_pending(reader) >= PENDING
             number = None if many else notify(self._location, row.kind, row.body, by=self._by)
         except StoreError as error:
-            return Asked(None, None, f"not recorded in the database, the file is enough: {error}")
+            return Inserted(None, None, f"not recorded in the database, the file is enough: {error}")
         why = "too many requests wait" if many else "no daemon is running"
-        return Asked(number, None, "" if number else f"{why}; the file is enough")
+        return Inserted(number, None, "" if number else f"{why}; the file is enough")

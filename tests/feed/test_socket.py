@@ -21,8 +21,9 @@ import trustme
 from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from okxsync.feed.socket import MAX_UNANSWERED, SocketError, connect, first_error, open_socket, reach
+from okxsync.feed.socket import MAX_UNANSWERED, SocketError, connect, first_error, reach
 from tests.support.scripted_peer import Resolver, receive
+from tests.support.sockets import open_socket
 
 LIMIT_S = 5.0
 

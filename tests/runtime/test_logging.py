@@ -36,4 +36,4 @@ def test_nothing_waits_for_a_reader_that_does_not_read() -> None:
         after = reader.read(2**20).decode().splitlines()
     written = sum(line.endswith("\N{EURO SIGN}" * 1_000) for line in before)
     assert 10 < written < 300
-    assert after == ["", f"{300 - written} log lines were dropped: nobody read them", "it reads again"]
+    assert after == ["", f"{300 - written} log lines were dropped: stderr was not read", "it reads again"]

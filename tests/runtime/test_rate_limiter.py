@@ -1,10 +1,12 @@
 """The rate limiter on virtual time."""
 
+from collections import Counter
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from okxsync.okx.rate_limits import UNANSWERED_S, Budget, dial_slots
+from okxsync.okx.rate_limits import DIALS_AT_ONCE, UNANSWERED_S, Budget, dial_slots
 from okxsync.runtime.rate_limiter import RateLimiter, RateLimiters
 
 
@@ -67,6 +69,17 @@ async def test_a_handshake_counts_until_its_answer(autojump_clock: MockClock) ->
         await trio.sleep(20)
         nursery.cancel_scope.cancel()
     assert seen == [(0.0, "slow"), (pytest.approx(9.0 + 1.005), "next")]
+
+
+async def test_only_so_many_handshakes_are_under_way_whatever_the_limit(autojump_clock: MockClock) -> None:
+    """The memory of hundreds at once would stay with the process."""
+    dialer, seen = RateLimiter(dial_slots(1000)), list[tuple[float, str]]()
+    async with trio.open_nursery() as nursery:
+        for number in range(3 * DIALS_AT_ONCE):
+            nursery.start_soon(dial, dialer, 1, str(number), seen, 2.0)
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert Counter(at for at, _ in seen) == {0.0: DIALS_AT_ONCE, 2.0: DIALS_AT_ONCE, 4.0: DIALS_AT_ONCE}
 
 
 async def test_a_dial_that_is_cancelled_before_its_answer_counts_for_longer(autojump_clock: MockClock) -> None:

@@ -18,13 +18,14 @@ from wsproto.events import TextMessage
 from okxsync.config.secret import Secret
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
-from okxsync.feed.socket import Socket, SocketError, first_error, open_socket
+from okxsync.feed.socket import Socket, SocketError, first_error
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys
 from okxsync.feed.tcp import Tcp
 from okxsync.messages import Message, Phase
 from okxsync.okx.channels import subscription
 from okxsync.runtime.outbox import Inbox, open_outbox
 from tests.support.outbox import MAX_BYTES, queue, queued, received
+from tests.support.sockets import open_socket
 
 M = TypeVar("M", bound=Message)
 

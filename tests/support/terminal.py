@@ -16,6 +16,16 @@ WITHIN_S = 60.0
 """How long an answer may take on a busy machine."""
 
 
+class Clock:
+    """The seconds of a steady clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 class Visitor:
     """A browser with its cookie and its key; each can be replaced.
 

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute, expect
 
 import okxsync.terminal
-from okxsync.terminal.asked import BadRequest
 from okxsync.terminal.gallery import draw
+from okxsync.terminal.parameters import BadRequest
 from okxsync.terminal.topics import TOPICS
 from tests.support.desk import Desk
 

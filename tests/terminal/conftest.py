@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.support.terminal import Clock
 from tests.support.terminal_page import LIMIT_MS, ScriptedServer
 
 REQUIRED = "OKXSYNC_REQUIRE_BROWSER"
@@ -18,6 +19,11 @@ def find_browser() -> str | None:
     return os.environ.get("OKXSYNC_CHROMIUM") or next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from okxsync.terminal.access import (
     Sessions,
     new_token,
 )
+from tests.support.terminal import Clock
 
 OURS = Origins(("127.0.0.1", "localhost"), 8790)
 HOST = "127.0.0.1:8790"
@@ -73,19 +74,6 @@ def test_scripts_connect_to_our_own_socket_alone() -> None:
     assert "evil" not in str(OURS.headers("evil.example; script-src *"))
     secure = Origins(("desk.example",), 8790, "https").headers("desk.example:8790")
     assert "connect-src 'self' wss://desk.example:8790;" in secure["Content-Security-Policy"]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

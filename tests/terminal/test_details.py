@@ -10,9 +10,9 @@ import pytest
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Note, Subscribed
 from okxsync.mirror import screen
 from okxsync.terminal import topics
-from okxsync.terminal.asked import MINUTE, BadRequest
 from okxsync.terminal.details import CONFIGURATION, LISTED, indented
 from okxsync.terminal.gallery import FILLS_AT_ONCE, draw
+from okxsync.terminal.parameters import MINUTE, BadRequest
 from tests.support.desk import MS, NOW, Desk, order
 
 HOUR = 60 * MINUTE

@@ -9,8 +9,8 @@ import pytest
 
 from okxsync.messages import ConfiguredAccount, GapResult, Lost, Subscribed
 from okxsync.store.database import StoreError
-from okxsync.terminal.asked import DAY, HOUR, MINUTE, BadRequest
 from okxsync.terminal.gallery import FILLS, GAPS, draw, matches, step_for
+from okxsync.terminal.parameters import DAY, HOUR, MINUTE, BadRequest
 from okxsync.terminal.pictures import Window
 from tests.support.desk import MS, NOW, Desk, order, phase
 

@@ -20,24 +20,11 @@ from okxsync.terminal.server import MAX_BODY, serve_terminal
 from okxsync.terminal.trading import MAX_REQUEST, PENDING
 from tests.plans.cases import CONTRACTS, PLAN_ID, account, plan, preview
 from tests.support.desk import Desk
-from tests.support.terminal import Visitor
+from tests.support.terminal import Clock, Visitor
 
 DOCUMENT = CONTRACTS.format(valid_for="60s", contracts=2)
 CANCEL = {"kind": "cancel", "plan": PLAN_ID}
 PREVIEW = preview(plan(), account("alpha"), account("beta"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

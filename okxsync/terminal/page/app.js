@@ -149,7 +149,7 @@ function schedule() {
 
 function paint() {
   scheduled = false;
-  if (document.hidden) { // nobody sees it; when it is shown again all is painted at once
+  if (document.hidden) { // when it is visible again, all is painted at once
     if (!acknowledged) wire.acknowledge();
     acknowledged = true;
     return;
@@ -179,7 +179,7 @@ function paint() {
   });
 }
 
-/** The tape shows the newest fills, or those of a time of the past: then nobody is subscribed to it. */
+/** The tape shows the newest fills, or those of a time of the past: then the page is not subscribed to it. */
 function readOlder() {
   if (!older.refresh(grid.filterText)) return;
   grid.refresh(true);

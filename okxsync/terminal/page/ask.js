@@ -1,10 +1,11 @@
 // What the page asks of the daemon. The terminal stores a request; its answer comes with the topic `requests`.
 
+import { tokenForm } from "./login.js";
 import { element } from "./text.js";
 
 const PATIENCE_MS = 20_000;
 
-/** Send JSON with both halves of the session. Returns {status, ...answer}; a status of 0: nobody answers. */
+/** Send JSON with both halves of the session. Returns {status, ...answer}; a status of 0: no answer. */
 export async function post(path, message) {
   try {
     const response = await fetch(path, {
@@ -22,37 +23,23 @@ export async function post(path, message) {
 
 /** Ask for the token after 15 minutes without trading. Returns whether it was right; closing the dialog: it was not. */
 function renew() {
-  const input = element("input");
-  input.type = "password";
-  input.autocomplete = "off";
-  input.setAttribute("aria-label", "Token");
-  const wrong = element("p", "wrong");
-  wrong.setAttribute("role", "alert");
-  const form = element(
-    "form",
-    "token",
-    element("h2", "", "Token"),
-    element("p", "dim", "Nothing was traded here for 15 minutes: give the token of `okxsync terminal` again."),
-    input,
-    element("button", "", "Trade"),
-    wrong,
-  );
-  const dialog = element("dialog", "", form);
-  dialog.setAttribute("aria-label", "Token");
-  document.body.append(dialog);
   return new Promise((done) => {
+    const text = "Nothing was traded here for 15 minutes: give the token of `okxsync terminal` again.";
     let right = false;
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      const { status, error } = await post("session/trade", { token: input.value.trim().replace(/^.*#token=/, "") });
+    const { form, input } = tokenForm(element("h2", "", "Token"), text, "Trade", "", async (token) => {
+      const { status, error } = await post("session/trade", { token });
       right = status === 200;
       if (right) dialog.close();
-      else wrong.textContent = error;
+      return right ? null : error;
     });
+    form.className = "token";
+    const dialog = element("dialog", "", form);
+    dialog.setAttribute("aria-label", "Token");
     dialog.addEventListener("close", () => {
       dialog.remove();
       done(right);
     });
+    document.body.append(dialog);
     dialog.showModal();
     input.focus();
   });

@@ -34,35 +34,32 @@ export async function logIn(token) {
   return { key };
 }
 
-/** Ask for the token until it is right; calls `done(key)`. */
-export function askForToken(root, error, done) {
+/** A form that asks for the token. `submit(token)` returns what is wrong with it, if anything. */
+export function tokenForm(heading, text, button, error, submit) {
   const input = element("input");
   input.type = "password";
   input.autocomplete = "off";
   input.setAttribute("aria-label", "Token");
-  const wrong = element("p", "wrong", error ?? "");
+  const wrong = element("p", "wrong", error);
   wrong.setAttribute("role", "alert");
-  const button = element("button", "", "Open");
-  const form = element(
-    "form",
-    "",
-    element("h1", "", "okxsync terminal"),
-    element("p", "", "The address that `okxsync terminal` printed ends with the token of this session."),
-    input,
-    button,
-    wrong,
-  );
+  const form = element("form", "", heading, element("p", "", text), input, element("button", "", button), wrong);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const token = input.value.trim().replace(/^.*#token=/, "");
+    wrong.textContent = (await submit(input.value.trim().replace(/^.*#token=/, ""))) ?? "";
+  });
+  return { form, input };
+}
+
+/** Ask for the token until it is right; calls `done(key)`. */
+export function askForToken(root, error, done) {
+  const text = "The address that `okxsync terminal` printed ends with the token of this session.";
+  const { form, input } = tokenForm(element("h1", "", "okxsync terminal"), text, "Open", error ?? "", async (token) => {
     const answer = await logIn(token);
-    if (answer.error) {
-      wrong.textContent = answer.error;
-      return;
-    }
+    if (answer.error) return answer.error;
     root.hidden = true;
     root.replaceChildren();
     done(answer.key);
+    return null;
   });
   root.replaceChildren(form);
   root.hidden = false;

@@ -77,7 +77,7 @@ export class Topic {
     return this.rows.get(keyOf(...key));
   }
 
-  /** Rows stay, but are no longer what the database holds: the connection is lost, or nobody is subscribed. */
+  /** Rows stay, but are no longer what the database holds: the connection is lost, or the page is not subscribed. */
   leave() {
     this.current = false;
   }

@@ -1,6 +1,6 @@
 // Equity and exposure. The solid line is what the accounts had that were known in that minute; the hatched band above it
 // is what the others had when they were last known. One line never goes through both, and none bridges a time in which
-// nobody was known.
+// no account was known.
 
 import { words } from "../columns.js";
 import { add, approximate, exact, negate, parse, show } from "../decimals.js";
@@ -217,7 +217,7 @@ export class Equity extends Picture {
     const [time, known, count, held, missing] = answer.points.reduce((best, point) =>
       Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best,
     );
-    if (Math.abs(time - at) > 2 * answer.step) return [`${full(at)}: nobody was known`, ...moved];
+    if (Math.abs(time - at) > 2 * answer.step) return [`${full(at)}: no account was known`, ...moved];
     const others = missing ? [`${missing} unknown then; they had ${show(held, CENTS)} USD when last known`] : [];
     return [`${full(time)}, steps of ${age(answer.step)}`, `${show(known, CENTS)} USD of ${count} accounts`, ...others, ...moved];
   }
@@ -226,7 +226,7 @@ export class Equity extends Picture {
 const number = (text) => (text === null ? NaN : Number(text));
 const total = (known, held) => (known === null ? NaN : number(known) + (held === null ? 0 : Number(held)));
 
-/** Return the points that a line may connect: it breaks where nobody was known in between. */
+/** Return the points that a line may connect: it breaks where no account was known in between. */
 export function connected({ points, breaks, step }) {
   const parts = [];
   let part = [];

@@ -1,4 +1,4 @@
-"""What a request for a picture or a detail asks for, and the moment of the database that answers it."""
+"""The parameters of a request for a picture or a detail, and the moment of the database that answers it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,8 +19,8 @@ class BadRequest(ValueError):
     """The parameters of a request are not those of a picture."""
 
 
-class Asked:
-    """The parameters of a request."""
+class Parameters:
+    """Of a request, as its query has them."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = given
