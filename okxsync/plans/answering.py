@@ -76,7 +76,7 @@ class Answering:
             return Answered("no-plan", f"there is no plan {plan_id}")
         if row["state"] != "previewed" or plan_id in self._running or plan_id in self._discarded:
             return Answered("not-previewed", f"its state is {row['state']}; a plan is executed at most once")
-        plan, children = read_plan(self._desk.reader, row)
+        plan, children = await self._facts.reads.in_thread(read_plan, row)
         system = await self._facts.of_system_and_day(plan, [])
         refused = find_refused(
             str(body.get("preview_hash", "")),
@@ -104,7 +104,7 @@ class Answering:
             "started_at": now_ms,
         }  # fmt: skip
         running = Running(plan, children, valid_until_ms, system.day_usd_of, resumed=resumed)
-        self._lifecycle.prepare(plan_id, running, on_restart="resume")
+        await self._lifecycle.prepare(plan_id, running, on_restart="resume")
         # The writer stores messages in their order: no intent of the plan is stored before its approval.
         await self._desk.outbox.send(PlanProgress(plan_id, [], [], [], plan=approved))
         self._lifecycle.start(plan_id, running)

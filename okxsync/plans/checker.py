@@ -21,6 +21,7 @@ from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Batch, Running, Unsettled
 from okxsync.plans.send_checks import find_changed
 from okxsync.plans.states import ChildState
+from okxsync.runtime.turns import Turns
 from okxsync.store.database import StoreError
 
 RECOVERS_S: Final = 45.0
@@ -48,6 +49,7 @@ class Checker:
         self._facts = facts
         self._gatherer = gatherer
         self._running = running
+        self._turns = Turns()
         self._started_at = trio.current_time()
 
     async def check(self, child: ChildOrder) -> Withheld | Shrunk | None:
@@ -96,6 +98,7 @@ class Checker:
         # The reply may have taken seconds: what the mirror knows is read after it.
         facts = with_answers(await self._read(running, account), answered)
         system = await self._facts.of_system(running.plan, [account])
+        await self._turns.take()
         expected = running.expected(child)
         finding = find_changed(
             child,

@@ -33,12 +33,14 @@ class CurrentFacts:
     """Reads them.
 
     Args:
-        reader: For short queries; what concerns all accounts is read by ``reads``, beside the event loop.
+        reader: For short queries.
+        reads: For what concerns all accounts, beside the event loop.
         blocked: Returns why an account must not be connected; None if it may.
         running: The plans that are being executed, by id.
 
     Attributes:
         accounts: The settings of all accounts by name; replaced when the configuration changes.
+        reads: As given.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class CurrentFacts:
         self._clients = clients
         self._gatherer = gatherer
         self._reader = reader
-        self._reads = reads
+        self.reads = reads
         self._halt = halt
         self._blocked = blocked
         self._running = running
@@ -80,7 +82,7 @@ class CurrentFacts:
         """
         sites = {name: (one.site_name, one.demo) for name, one in accounts.items()}
         instruments = frozenset(leg.instrument for leg in plan.legs)
-        facts = await self._reads.in_thread(read_facts, sites, instruments)
+        facts = await self.reads.in_thread(read_facts, sites, instruments)
         return {name: self._barred(accounts[name], one) for name, one in facts.items()}
 
     def unread(self, account: AccountSettings) -> AccountFacts:

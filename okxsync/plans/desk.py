@@ -182,7 +182,7 @@ class PlanRunner:
         self._changed, self._may_leave = trio.Event(), trio.Event()
         self._stored: list[int] = []
         self._paused: str | None = None  # what an earlier process has stored is not known
-        self._counted: dict[str, int] = {}
+        self._counted: dict[str, str | int | None] = {}
         self._began_s = trio.current_time()
         self._follows_at = self._watches_at = self._counts_at = -math.inf
         self.execution = begin(lambda: desk.receipts.next(self._written))
@@ -227,13 +227,17 @@ class PlanRunner:
             await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=changed))
 
     async def _store_counters(self) -> None:
-        """Store how many orders are accepted, rejected and unknown, as often as the mirror is watched."""
+        """Store what was filled, and how many orders are accepted, rejected and unknown, once a second."""
         if self._watches_at <= self._counts_at:
             return
         self._counts_at = self._watches_at
-        if (found := counters(self.execution.children)) != self._counted:
+        children = self.execution.children
+        found: dict[str, str | int | None] = {**counters(children)}
+        if any(one.acc_fill_sz for one in children):
+            found["filled_usd"] = total_filled_usd(children)
+        if found != self._counted:
             self._counted = found
-            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=dict(found)))
+            await self._desk.outbox.send(PlanProgress(self._plan_id, [], [], [], plan=found))
 
     async def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
         match command:
@@ -293,14 +297,11 @@ class PlanRunner:
 
     def _progress(self, store: Store) -> PlanProgress:
         children = self.execution.children
-        plan: dict[str, str | int | None] = {}
-        if any(one.acc_fill_sz for one in store.children):
-            plan["filled_usd"] = total_filled_usd(children)
         links: dict[str, Link] = {}
         if store.misfires:
             with keep_going(log, f"plan {self._plan_id}"):
                 links = read_links(self._desk.reader, {one.account for one in store.misfires})
-        return progress_of(self._plan_id, store, numbers(children), clock.now_us(), links, moment().error_ms, plan)
+        return progress_of(self._plan_id, store, numbers(children), clock.now_us(), links, moment().error_ms, {})
 
     def _written(self, receipt: int) -> None:
         """Called by the task of the writer, which an error must not end: the receipt is taken by ``run``."""

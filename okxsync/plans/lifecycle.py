@@ -54,16 +54,16 @@ class Lifecycle:
                 return
             await trio.sleep(AGAIN_S)
 
-    def prepare(self, plan_id: str, running: Running, *, on_restart: Literal["resume", "stop"]) -> None:
+    async def prepare(self, plan_id: str, running: Running, *, on_restart: Literal["resume", "stop"]) -> None:
         """Give a plan what runs it.
 
         Raises:
             UnreadablePlan: a stored row is invalid.
             StoreError: the database cannot be read.
         """
-        reader = self._desk.reader
-        orders = [running.order(one) for one in read_children(reader, plan_id)]
-        attempts = read_attempts(reader, plan_id)
+        reads = self._facts.reads
+        orders = [running.order(one) for one in await reads.in_thread(read_children, plan_id)]
+        attempts = await reads.in_thread(read_attempts, plan_id)
         failure, resumed = running.plan.failure, running.resumed
         policy = Policy(failure.canary, failure.on_reject, failure.stop_at, failure.on_unknown)
         running.runner = PlanRunner(
@@ -80,7 +80,7 @@ class Lifecycle:
                 on_restart=on_restart,
             ),
         )
-        if resumed and was_asked(reader, plan_id, halted=self._desk.halt.exists()):
+        if resumed and was_asked(self._desk.reader, plan_id, halted=self._desk.halt.exists()):
             running.runner.execution.cancel()
 
     def start(self, plan_id: str, running: Running) -> None:
@@ -126,7 +126,7 @@ class Lifecycle:
         is_reported = False
         while True:
             try:
-                running = self._read(plan_id)
+                running = await self._read(plan_id)
                 log.warning("plan %s: continued after a restart", plan_id)
                 return running
             except (UnreadablePlan, StoreError) as error:
@@ -139,14 +139,14 @@ class Lifecycle:
                 is_reported = True
             await trio.sleep(PAUSE_S)
 
-    def _read(self, plan_id: str) -> Running:
+    async def _read(self, plan_id: str) -> Running:
         (row,) = self._desk.reader.query("SELECT * FROM plans WHERE plan_id = ?", [plan_id])
-        plan, children = read_plan(self._desk.reader, row)
+        plan, children = await self._facts.reads.in_thread(read_plan, row)
         if preview_hash(doc_hash(row["doc"]), children) != row["preview_hash"]:
             raise UnreadablePlan("its document or its orders are not those that were approved")
         approved_today = self._facts.approved_today(moment().now_ms, but=plan_id)
         running = Running(plan, children, row["valid_until"] or 0, approved_today, resumed=True)
-        self.prepare(plan_id, running, on_restart=plan.failure.on_restart)
+        await self.prepare(plan_id, running, on_restart=plan.failure.on_restart)
         return running
 
     def wanted_switches(self) -> dict[Switch, int]:

@@ -96,13 +96,14 @@ class Previewer:
         known = read_known_refusals(self._reader, system.now_ms)
         for name, one in completed.items():
             fresh[name] = msgspec.structs.replace(with_answers(fresh[name], one), known=known.get(name, {}))
-        preview = make_preview(plan, plan_id, fresh, trading, system, planned.cancels)
+        reads = self._facts.reads
+        preview = await reads.computed(make_preview, plan, plan_id, fresh, trading, system, planned.cancels)
         preview = msgspec.structs.replace(preview, warnings=(*preview.warnings, *planned.notes))
         if precheck:
             modes = {name: one.mode for name, one in completed.items()}
             children = await self._prechecks.ask(preview.children, accounts, modes)
             preview = msgspec.structs.replace(preview, children=tuple(children))
-        orders = [to_columns(plan_id, child) for child in preview.children]
+        orders = await reads.computed(lambda: [to_columns(plan_id, child) for child in preview.children])
         columns = to_plan_columns(preview, planned.kind, planned.parent_id)
         self.made.add(plan_id)
         await self._send.send(PlanPreviewed(columns, orders))

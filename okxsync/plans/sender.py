@@ -23,6 +23,7 @@ from okxsync.rest.clock import SiteClock
 from okxsync.rest.connections import Connections
 from okxsync.rest.http import Address, Http, address_of
 from okxsync.runtime.rate_limiter import RateLimiter
+from okxsync.runtime.turns import Turns
 
 PLACE: Final = "trade/order"
 CANCEL: Final = "trade/cancel-order"
@@ -86,6 +87,7 @@ class Sender:
         self._connections = connections
         self._http = Http(connections)
         self._ip_limiter = RateLimiter(Slots(ip_rate, 1.0))
+        self._turns = Turns()
         self._limiters: dict[tuple[str, str, str], RateLimiter] = {}
 
     async def warm(self, accounts: Iterable[AccountSettings]) -> None:
@@ -109,6 +111,7 @@ class Sender:
             may_send: Asked immediately before the first byte.
         """
         limiter = self._limiter(request.path, account.name, request.subject)
+        await self._turns.take()
         async with limiter.acquire(1) as permit, self._ip_limiter.acquire(1) as ip_permit:
             attempt = _Attempt(may_send)
             found = await self._exchange(account, clock, request, attempt)
