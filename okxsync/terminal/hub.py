@@ -78,6 +78,7 @@ class Hub:
 
     Attributes:
         followed: The plans whose orders any browser shows; the reader's thread reads it.
+        is_watched: Whether anybody sees a page; the reader's thread reads it.
         trade: What the heartbeat says of trading from the page; None: nothing can be traded.
     """
 
@@ -94,6 +95,7 @@ class Hub:
         self.heartbeat: tuple[int, str] | None = None
         self.followed: frozenset[str] = frozenset()
         self.trade: dict[str, Any] | None = None
+        self.is_watched = False
         self._halted = halted
         self._now_us = now_us
         self._cut_s = cut_s
@@ -106,11 +108,21 @@ class Hub:
         """Keep a browser informed while the block runs."""
         browser = Browser(self, cut)
         self.browsers.add(browser)
+        self._look_for_watchers()
         try:
             yield browser
         finally:
             self.browsers.discard(browser)
+            self._look_for_watchers()
             self.follow(browser, None)
+
+    def hide(self, browser: Browser, is_hidden: bool) -> None:
+        """Take whether nobody sees a page."""
+        browser.is_hidden = is_hidden
+        self._look_for_watchers()
+
+    def _look_for_watchers(self) -> None:
+        self.is_watched = any(not one.is_hidden for one in self.browsers)
 
     def follow(self, browser: Browser, plan: str | None) -> None:
         """Show a browser the orders of a plan; None: of none."""

@@ -1,8 +1,8 @@
 """The one thread that reads the database: it looks for commits, reads what changed, and publishes the diffs.
 
     every 10 ms     was anything committed? That costs some microseconds
-    every 33 ms     if so: the rows that changed, by their revision
-    every 500 ms    in any case: how far each channel is proved, and whether a daemon is alive
+    every 33 ms     if so, and if anybody sees a page: the rows that changed, by their revision
+    every 500 ms    in any case: these rows, how far each channel is proved, and whether a daemon is alive
 
 Each look is one short read transaction, and none is open between two looks, so that the daemon's write-ahead log can
 shrink. Whatever cannot be read is published as an error, and read anew from the beginning later.
@@ -67,6 +67,7 @@ class Reader:
     Args:
         publish: Takes each update, in order.
         followed: Returns the ids of the plans whose orders are shown.
+        is_watched: Returns whether anybody sees a page.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Reader:
         publish: Callable[[Update], None],
         now_us: Callable[[], int] = now_us,
         followed: Callable[[], Collection[str]] = frozenset,
+        is_watched: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._is_watched = is_watched
         self._location = location
         self._publish = publish
         self._now_us = now_us
@@ -107,7 +110,7 @@ class Reader:
             return
         try:
             opened = self._open(is_proof_due)
-            if is_proof_due or (now_s >= self._rows_due_s and opened.has_changed()):
+            if is_proof_due or (now_s >= self._rows_due_s and self._is_watched() and opened.has_changed()):
                 self._rows_due_s = now_s + ROWS_S
                 if is_proof_due:
                     self._proof_due_s = now_s + PROOF_S

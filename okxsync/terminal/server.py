@@ -4,6 +4,7 @@ One nursery has the reader's thread, the heartbeat, and a task for each connecti
 """
 
 import gzip
+import hashlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -62,6 +63,8 @@ TYPES: Final = {
 """Only files of these types are served."""
 PACKED: Final = frozenset(TYPES[suffix] for suffix in (".html", ".js", ".css", ".json", ".txt", ".svg"))
 """These are compressed where the browser takes that: a quarter of the bytes, for a page that comes over ssh."""
+KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+"""A browser keeps the files of the page: they are asked for by their version, and another version is another path."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -123,6 +126,9 @@ class Server:
         self._is_secure = address.tls is not None
         self._cookie = f"okxsync-{address.port}"
         self._files = read_page(PAGE)
+        self._version = version_of(self._files)
+        index, kind = self._files["index.html"]
+        self._files["index.html"] = with_modules(index, self._files, self._version), kind
         self._packed = {content: gzip.compress(content) for content, kind in self._files.values() if kind in PACKED}
         routes = [
             Route("/", self._file),
@@ -139,13 +145,16 @@ class Server:
         self.app: Final = guarded(Starlette(routes=routes), Origins(address.names, address.port, address.scheme))
 
     async def _file(self, request: Request) -> Response:
-        found = self._files.get(request.path_params.get("path", "index.html"))
+        path = request.path_params.get("path", "index.html")
+        version, _, rest = path.partition("/")
+        headers = dict(KEPT) if version == self._version else {}
+        found = self._files.get(rest if headers else path)
         if found is None:
             return PlainTextResponse("not found\n", 404)
         content, media_type = found
         if media_type in PACKED and "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(self._packed[content], media_type=media_type, headers={"Content-Encoding": "gzip"})
-        return Response(content, media_type=media_type)
+            content, headers["Content-Encoding"] = self._packed[content], "gzip"
+        return Response(content, media_type=media_type, headers=headers)
 
     async def _login(self, request: Request) -> Response:
         body = await _body(request, MAX_BODY)
@@ -263,7 +272,7 @@ class Server:
         if message.ack is not None:
             browser.pointer.acknowledge(message.ack, trio.current_time())
         if message.hidden is not None:
-            browser.is_hidden = message.hidden
+            self._hub.hide(browser, message.hidden)
         browser.wake()
 
 
@@ -313,7 +322,7 @@ _COMMENT_LINES: Final = re.compile(rb"^[ \t]*(?://|/\*\*|\*).*$", re.MULTILINE)
 """Lines of a script that are a comment as a whole; the project writes no other ones of more than a line."""
 
 
-def read_page(folder: Path) -> Mapping[str, tuple[bytes, str]]:
+def read_page(folder: Path) -> dict[str, tuple[bytes, str]]:
     """Return the files of the page with their types, by their path: no other file can be asked for.
 
     Comments are not sent; their lines are, so that the numbers of lines stay.
@@ -330,6 +339,25 @@ def _sent(path: Path) -> bytes:
     return _COMMENT_LINES.sub(b"", content) if path.suffix == ".js" else content
 
 
+def version_of(files: Mapping[str, tuple[bytes, str]]) -> str:
+    """Return what changes whenever a file does."""
+    digest = hashlib.sha256()
+    for path, (content, _) in sorted(files.items()):
+        digest.update(path.encode() + b"\0" + content)
+    return digest.hexdigest()[:16]
+
+
+def with_modules(index: bytes, files: Mapping[str, tuple[bytes, str]], version: str) -> bytes:
+    """Return the page with the files of this version, all its modules named at its beginning.
+
+    A browser finds a module only when it has read the one that imports it: with ten levels that is ten round trips.
+    """
+    modules = sorted(path for path in files if path.endswith(".js"))
+    links = "".join(f'<link rel="modulepreload" href="page/{path}">\n' for path in modules)
+    found = index.replace(b"<script type", links.encode() + b"<script type")
+    return found.replace(b'"page/', f'"page/{version}/'.encode())
+
+
 def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:
     """Return an app that refuses foreign requests, and adds the security headers to each answer."""
 
@@ -343,7 +371,9 @@ def guarded(app: ASGIApp, origins: Origins) -> ASGIApp:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                MutableHeaders(scope=message).update(more)
+                headers = MutableHeaders(scope=message)
+                for name, value in more.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         if refused is None:
@@ -421,5 +451,5 @@ async def _read(location: Location, hub: Hub) -> None:
     def publish(update: Update) -> None:
         trio.from_thread.run_sync(hub.publish, update)
 
-    reader = Reader(location, publish, followed=lambda: hub.followed)
+    reader = Reader(location, publish, followed=lambda: hub.followed, is_watched=lambda: hub.is_watched)
     await trio.to_thread.run_sync(reader.run, trio.from_thread.check_cancelled, limiter=trio.CapacityLimiter(1))

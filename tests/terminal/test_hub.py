@@ -127,3 +127,15 @@ async def test_a_send_that_does_not_return_counts_although_all_is_acknowledged(h
             hub.cut_silent()
             assert browser.scope.cancel_called
         assert browser.lag_s() == 0.0
+
+
+async def test_nobody_watches_while_every_page_is_hidden(hub: Hub) -> None:
+    assert not hub.is_watched
+    with hub.joined(Cut()) as one, hub.joined(Cut()) as other:
+        hub.hide(one, True)
+        assert hub.is_watched
+        hub.hide(other, True)
+        assert not hub.is_watched
+        hub.hide(one, False)
+        assert hub.is_watched
+    assert not hub.is_watched

@@ -166,7 +166,7 @@ def test_a_page_on_another_port_gets_nothing(page: Page, desk: Desk) -> None:
             "icon": "refused",
             "key": None,
         }
-        with page.expect_response("**/page/app.js"):  # the terminal itself still answers
+        with page.expect_response("**/app.js"):  # the terminal itself still answers
             page.reload()
         expect(page.locator(".tbody .row:visible")).to_have_count(1)
         framed = page.context.new_page()

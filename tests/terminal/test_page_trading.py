@@ -141,7 +141,10 @@ def test_a_plan_on_fifty_accounts_with_faults_ends_on_the_page_as_at_the_exchang
                 page.screenshot(path=screenshots / "plan-done.png")
             # The approval cannot be sent once more: the daemon executes a plan once.
             replayed = page.evaluate(
-                """async (message) => (await import("/page/ask.js")).ask(message)""",
+                """async (message) => {
+                    const loaded = document.querySelector("script[type=module]").src;
+                    return (await import(loaded.replace("app.js", "ask.js"))).ask(message);
+                }""",
                 {"kind": "execute", "plan": plan_id, "preview_hash": "x", "confirm": "50/1"},
             )
             outcome = f"SELECT outcome FROM answers WHERE request_id = {replayed['request']}"

@@ -1,6 +1,7 @@
 """Pictures over real sockets: who gets them, and what else may be asked for."""
 
 import os
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from okxsync.messages import ConfiguredAccount
-from okxsync.terminal.server import serve_terminal
+from okxsync.terminal.server import PAGE, serve_terminal, version_of
 from tests.support.desk import NOW, Desk
 from tests.support.terminal import Visitor
 
@@ -88,6 +89,25 @@ async def test_the_files_of_the_page_are_compressed_where_the_browser_takes_that
     assert packed.headers["Content-Encoding"] == "gzip"
     assert packed.content == plain.content
     assert int(packed.headers["Content-Length"]) < len(plain.content) / 2
+
+
+async def test_a_browser_keeps_the_files_of_a_version_and_finds_all_modules_in_the_page(visitor: Visitor) -> None:
+    page = (await visitor.request("GET", "/")).text
+    (app,) = re.findall(r'src="(page/[0-9a-f]{16}/)app.js"', page)
+    modules = {str(file.relative_to(PAGE)) for file in PAGE.rglob("*.js")}
+    assert set(re.findall(rf'modulepreload" href="{app}([^"]+)"', page)) == modules
+    for path in (*modules, "app.css", "icons/lost.svg"):
+        kept = await visitor.request("GET", f"/{app}{path}")
+        assert kept.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+        assert kept.content == (await visitor.request("GET", f"/page/{path}")).content
+    for path in ("/", "/page/app.js", f"/page/{'0' * 16}/app.js", f"/{app}nothing.js", f"/{app}../server.py"):
+        assert (await visitor.request("GET", path)).headers["Cache-Control"] == "no-store"
+
+
+def test_the_version_changes_with_any_file() -> None:
+    files = {"a.js": (b"1", "text/javascript"), "b.js": (b"2", "text/javascript")}
+    others = ({**files, "a.js": (b"3", "")}, {"a.js": files["a.js"]}, {"a.js": files["b.js"], "b.js": files["a.js"]})
+    assert len({version_of(files), *map(version_of, others)}) == 4
 
 
 @pytest.mark.parametrize("kind", ["account", "order", "fills"])

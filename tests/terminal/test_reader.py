@@ -34,7 +34,8 @@ class Terminal:
         self.page = Page()
         self.errors: list[str | None] = []
         self.last: Look | None = None
-        self._reader = Reader(path, self._publish, lambda: self.now_us)
+        self.is_watched = True
+        self._reader = Reader(path, self._publish, lambda: self.now_us, is_watched=lambda: self.is_watched)
         self.close = self._reader.close
 
     def _publish(self, update: Update) -> None:
@@ -114,6 +115,20 @@ def test_closed_orders_and_positions_leave(desk: Desk, terminal: Terminal) -> No
     terminal.look_for_rows()
     assert {one["id"] for one in terminal.rows(topics.ORDERS)} == {"2"}
     assert {one["pos_id"] for one in terminal.rows(topics.POSITIONS)} == {"2"}
+
+
+def test_while_nobody_sees_a_page_rows_are_read_with_the_proof_alone(desk: Desk, terminal: Terminal) -> None:
+    terminal.look()
+    terminal.is_watched = False
+    desk.push("orders", order(1))
+    terminal.look_for_rows()
+    assert not terminal.rows(topics.ORDERS)
+    terminal.look()
+    assert len(terminal.rows(topics.ORDERS)) == 1
+    desk.push("orders", order(2))
+    terminal.is_watched = True
+    terminal.look_for_rows()
+    assert len(terminal.rows(topics.ORDERS)) == 2
 
 
 def test_reading_step_by_step_leads_to_what_reading_at_once_finds(desk: Desk, terminal: Terminal) -> None:

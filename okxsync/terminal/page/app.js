@@ -294,7 +294,8 @@ function entitle() {
         ? `\u25b2 ${trouble} \u00b7 okxsync`
         : "okxsync";
   if (document.title !== title) document.title = title;
-  const icon = `page/icons/${lost || daemonStale ? "lost" : trouble ? "trouble" : "well"}.svg`;
+  const name = lost || daemonStale ? "lost" : trouble ? "trouble" : "well";
+  const icon = new URL(`icons/${name}.svg`, import.meta.url).href;
   if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
   alarm.look(lost || daemonStale ? Infinity : trouble, title);
   const gaps = model.head?.gaps[0] ?? 0;
