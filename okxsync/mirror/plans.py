@@ -32,6 +32,10 @@ class Plans:
             found += self._db.query(f"SELECT {_COLUMNS} FROM plans WHERE plan_id IN ({marks})", missing)
         return found
 
+    def document(self, plan_id: str) -> str:
+        found = self._db.execute("SELECT doc FROM plans WHERE plan_id = ?", [plan_id]).fetchone()
+        return str(found[0]) if found else ""
+
     def orders(self, plan_id: str) -> list[Record]:
         return self._db.query("SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child", [plan_id])
 

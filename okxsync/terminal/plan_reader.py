@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final
 
 from okxsync.mirror.plans import Plans
@@ -38,5 +39,11 @@ class PlanReader:
         orders = {one["plan_id"]: reads.orders(one["plan_id"]) for one in plans if one["plan_id"] in followed}
         book[topics.REQUESTS].replace(request(one, ahead_us) for one in reads.requests(REQUESTS_SHOWN))
         book[topics.PLANS].replace(self._rows.plan(one, orders.get(one["plan_id"])) for one in plans)
-        book[topics.PLAN_ORDERS].replace(self._rows.order(one) for of in orders.values() for one in of)
+        book[topics.PLAN_ORDERS].replace(
+            self._rows.order(one, weights)
+            for plan in plans
+            if (of := orders.get(plan["plan_id"]))
+            for weights in [self._rows.weights(plan, of, partial(reads.document, plan["plan_id"]))]
+            for one in of
+        )
         self._due_s = now_s + max(PLANS_S, PAUSE * (time.monotonic() - began_s))

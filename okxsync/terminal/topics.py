@@ -174,10 +174,11 @@ PLAN_ORDERS: Final = _topic(
     "account leg phase slice kind inst_id side pos_side td_mode ord_type px sz reduce_only cl_ord_id planned_usd"
     " remainder state reason detail attempts ord_id doubled unprotected acc_fill_sz avg_px fee filled_usd ended_at"
     " equity equity_at position position_at position_after coins notional usd_assumed lever margin reference"
-    " reference_at warnings",
+    " reference_at warnings share share_wanted share_after",
 )
 """The orders of all plans that any page follows, as the table ``plan_orders`` has them; from ``equity`` on: what the
-preview was computed from. ``planned_usd`` and ``remainder`` are null for an order without a size."""
+preview was computed from. The shares are those of a plan that rebalances (``plans.weights``), of the account's equity.
+``planned_usd`` and ``remainder`` are null for an order without a size."""
 
 REQUESTS: Final = _topic("requests", "id", "at kind plan_id by expires_at outcome detail answered_at")
 """The newest requests of all clients to the daemon. ``outcome`` null: it has not answered yet."""

@@ -289,6 +289,17 @@ FORMS: tuple[dict[str, str], ...] = (
 )
 
 
+def test_the_shares_of_a_plan_that_rebalances_are_columns_to_choose(server: ScriptedServer) -> None:
+    chosen = [{"id": name, "width": 74, "hidden": False} for name in ("share", "share_wanted", "share_after")]
+    server.page.add_init_script(f"localStorage.setItem('okxsync.columns.plan', '{json.dumps(chosen)}')")
+    desk(server)
+    order(server, 1, "alpha", share="0.014", share_wanted="-0.02", share_after="-0.019987")
+    with opened(server) as page:
+        for name, expected in (("alpha", ("+1.40 %", "\u22122.00 %", "\u22121.99 %")), ("beta", ("-", "-", "-"))):
+            for heading, text in zip(("now", "target", "reached"), expected, strict=True):
+                expect(cells(page, name).nth(column(page, heading))).to_have_text(text)
+
+
 def test_each_form_is_a_valid_plan(server: ScriptedServer) -> None:
     desk(server)
     page = server.open("#plans")

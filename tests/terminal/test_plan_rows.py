@@ -1,12 +1,15 @@
 """Rows of plans: nothing unknown looks like zero, and what cannot be read is not known."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from okxsync.plans.children import to_columns
+from okxsync.plans.canonical import canonical
+from okxsync.plans.children import plain, to_columns
 from okxsync.plans.preview import to_plan_columns
+from okxsync.plans.weights import weights_of
 from okxsync.terminal import topics
 from okxsync.terminal.plan_rows import PlanRows, request
 from tests.plans.cases import NOW, PLAN_ID, account, plan, preview
@@ -79,6 +82,34 @@ def test_warnings_are_one_text() -> None:
     warned = replace(PREVIEW.children[0], facts=replace(PREVIEW.children[0].facts, warnings=("one", "two")))
     shown = shown_order(order_record(0, **{"facts": to_columns(PLAN_ID, warned)["facts"]}))
     assert shown["warnings"] == "one; two"
+
+
+def test_a_plan_that_rebalances_shows_shares_as_the_command_line_does() -> None:
+    of = plan('rule = "target_equity"\nvalue = "50%"', "")
+    children = preview(of, account("alpha", equity=Decimal(6701))).children
+    orders = [{**order_record(0), **to_columns(PLAN_ID, one)} for one in children]
+    rows = PlanRows()
+
+    def shown(**changes: Any) -> list[tuple[str | None, ...]]:
+        weights = rows.weights(plan_record(**changes), orders, lambda: canonical(of))
+        found = [topics.PLAN_ORDERS.record(rows.order(one, weights)) for one in orders]
+        return [(one["share"], one["share_wanted"], one["share_after"]) for one in found]
+
+    (weight,) = weights_of(of, orders, executed=False)
+    assert weight.after > 0
+    assert shown(approved_at=None) == [("0", "0.5", plain(weight.after))]
+    assert shown(approved_at=NOW) == [("0", "0.5", "0")]
+    orders[0]["acc_fill_sz"] = orders[0]["sz"]
+    assert shown(approved_at=NOW) == [("0", "0.5", plain(weight.after))]
+
+
+def test_other_plans_and_unreadable_ones_have_no_shares() -> None:
+    for document in (canonical(plan()), "later = 1", ""):
+        assert not PlanRows().weights(plan_record(), ORDERS, lambda document=document: document)  # type: ignore[misc]
+    of = plan('rule = "target_equity"\nvalue = "50%"', "")
+    broken = [{**order_record(0), "facts": "{"}]
+    assert not PlanRows().weights(plan_record(), broken, lambda: canonical(of))
+    assert shown_order(order_record(0))["share"] is None
 
 
 def test_times_of_requests_are_by_the_clock_of_the_database() -> None:

@@ -49,6 +49,12 @@ export function planView(model) {
   };
   const why = (row) => [field("reason")(row), field("detail")(row)].filter(Boolean).join(": ");
   const alarms = (row) => ["doubled", "unprotected"].filter((name) => field(name)(row));
+  const share = (id, head, name, tip) =>
+    percent(id, head, 74, (row) => (field(name)(row) === null ? null : exact(multiply(parse(field(name)(row)), HUNDRED))), {
+      hidden: true,
+      format: () => ({ gain: true, cut: 2, fill: 2 }),
+      tip: `${tip}, of a plan that rebalances: a share of the account's equity at the preview`,
+    });
   const usd = (id, head, width, value, more = {}) => number(id, head, width, value, { format: () => CENTS, ...more });
   const assumed = (row) => (field("usd_assumed")(row) ? "a dollar for each unit of the quote currency, for no rate is known" : null);
   const columns = [
@@ -58,6 +64,9 @@ export function planView(model) {
     instrumentColumn(field("inst_id"), "positions"),
     words("type", "type", 76, (row) => (isOrder(row) ? [field("ord_type")(row), field("pos_side")(row)].filter(Boolean).join(" ") : field("kind")(row))),
     usd("equity", "equity USD", 104, field("equity")),
+    share("share", "now", "share", "before the plan"),
+    share("share_wanted", "target", "share_wanted", "what is wanted"),
+    share("share_after", "reached", "share_after", "with all orders; once the plan was approved, with what is filled"),
     number("before", "position", 70, field("position"), { format: () => ({ gain: true }) }),
     number("after", "after", 70, field("position_after"), { format: () => ({ gain: true }) }),
     number("size", "size", 70, field("sz")),
