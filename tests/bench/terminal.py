@@ -5,7 +5,7 @@ older fills. The writer, the terminal and the browser are processes of their own
 
 - *rows on screen*: from the navigation to the frame that has rows, in a browser that has the files.
 - *received to painted*: from the receipt of a frame to the acknowledgement that a page sends after it has painted the
-  row, so the commit, the reader's pause and the paint are in it.
+  row, so the commit, the reader's pause and the paint are in it. *read to painted* begins when the row was read.
 - *writer*: CPU per frame with and without a terminal, taking turns.
 - *heap*: after a collection, when a page has taken a tenth of the messages, of 20 rows each, and when it has taken all.
 
@@ -64,7 +64,7 @@ VIEWS: Final = {"orders": "orders", "positions": "positions", "fills": "fills"}
 """View -> the topic whose rows tell when they were received."""
 HEAP_ROWS: Final = 20
 WATCH: Final = """
-    globalThis.bench = {bytes: 0, messages: 0, ages: [], waiting: []};
+    globalThis.bench = {bytes: 0, messages: 0, ages: [], read: [], waiting: []};
     const RECEIVED = {};
     const now = () => (performance.timeOrigin + performance.now()) * 1000;
     const taken = (text) => {
@@ -73,13 +73,18 @@ WATCH: Final = """
         for (const part of JSON.parse(text)) {
             if (part.cols) RECEIVED[part.t] = part.cols.indexOf("received_at");
             else if (part.put && part.t === globalThis.followed)
-                bench.waiting.push([part.n, part.put.map((row) => row[RECEIVED[part.t]])]);
+                bench.waiting.push([part.n, part.put.map((row) => row[RECEIVED[part.t]]), part.at]);
         }
     };
     const acknowledged = (numbers) => {
         const at = now(), upTo = numbers[globalThis.followed];
-        while (bench.waiting.length && bench.waiting[0][0] <= upTo)
-            bench.ages.push(...bench.waiting.shift()[1].map((us) => (at - us) / 1000));
+        while (bench.waiting.length && bench.waiting[0][0] <= upTo) {
+            const [, received, read] = bench.waiting.shift();
+            for (const us of received) {
+                bench.ages.push((at - us) / 1000);
+                bench.read.push((at - read) / 1000);
+            }
+        }
     };
     const Plain = WebSocket;
     globalThis.WebSocket = class extends Plain {
@@ -338,18 +343,19 @@ def _pages(process: psutil.Process, url: str, browser: Browser, seconds: int) ->
         page.evaluate("([view, topic]) => { globalThis.followed = topic; location.hash = `#${view}`; }", [view, topic])
         _wait_for_rows(page)
         page.wait_for_timeout(2000)
-        page.evaluate("() => { bench.ages = []; bench.bytes = 0; }")
+        page.evaluate("() => { bench.ages = []; bench.read = []; bench.bytes = 0; }")
         server_s, busy_s, begun_s = cpu_s(process), _busy_s(devtools), time.monotonic()
         page.wait_for_timeout(seconds * 1000)
         passed_s = time.monotonic() - begun_s
         busy, server = (_busy_s(devtools) - busy_s) / passed_s, (cpu_s(process) - server_s) / passed_s
-        ages, size = page.evaluate("() => [bench.ages, bench.bytes]")
+        ages, read, size = page.evaluate("() => [bench.ages, bench.read, bench.bytes]")
         middle, high = _middle_and_high(ages)
+        since_read = " / ".join(f"{value:.0f}" for value in _middle_and_high(read))
         lag = page.locator("#fact-screen b").text_content()
         yield Row(
             f"terminal: {view}, received to painted",
             f"{middle:.0f} / {high:.0f} ms",
-            f"{len(ages)} rows, last lag {lag} ms",
+            f"read to painted: {since_read}; {len(ages)} rows, last lag {lag} ms",
             reach="60 / 100 ms",
         )
         limits = {"orders": 15, "positions": 15, "fills": 20}
