@@ -1,8 +1,10 @@
 """The one thread that reads the database: it looks for commits, reads what changed, and publishes the diffs.
 
     every 10 ms     was anything committed? That costs some microseconds
-    every 33 ms     if so, and if anybody sees a page: the rows that changed, by their revision
-    every 500 ms    in any case: these rows, how far each channel is proved, and whether a daemon is alive
+    every 33 ms     if so: the rows that changed, by their revision
+    every 500 ms    in any case: how far each channel is proved, and whether a daemon is alive
+
+While nobody sees a page all of it is read once a second, and at once when somebody does.
 
 Each look is one short read transaction, and none is open between two looks, so that the daemon's write-ahead log can
 shrink. Whatever cannot be read is published as an error, and read anew from the beginning later.
@@ -33,6 +35,8 @@ POLL_S: Final = 0.01
 ROWS_S: Final = 0.033
 PROOF_S: Final = 0.5
 """Some 10 ms of a processor with 500 accounts; a channel that is lost is shown that much later."""
+UNSEEN_S: Final = 1.0
+"""The same while nobody sees a page."""
 _RECORDS: Final[Mapping[str, tuple[tuple[Records, ...], tuple[str, ...]]]] = {
     "equity": ((screen.EQUITY,), EQUITY),
     "balances": ((screen.BALANCES,), BALANCES),
@@ -79,6 +83,7 @@ class Reader:
         is_watched: Callable[[], bool] = lambda: True,
     ) -> None:
         self._is_watched = is_watched
+        self._was_watched = False
         self._location = location
         self._publish = publish
         self._now_us = now_us
@@ -105,15 +110,17 @@ class Reader:
 
     def look(self, now_s: float) -> None:
         """Read and publish what is due at a time of the steady clock."""
-        is_proof_due = now_s >= self._proof_due_s
+        is_watched = self._is_watched()
+        is_proof_due = now_s >= self._proof_due_s or (is_watched and not self._was_watched)
+        self._was_watched = is_watched
         if self._opened is None and not is_proof_due:  # the last try has failed
             return
         try:
             opened = self._open(is_proof_due)
-            if is_proof_due or (now_s >= self._rows_due_s and self._is_watched() and opened.has_changed()):
+            if is_proof_due or (is_watched and now_s >= self._rows_due_s and opened.has_changed()):
                 self._rows_due_s = now_s + ROWS_S
                 if is_proof_due:
-                    self._proof_due_s = now_s + PROOF_S
+                    self._proof_due_s = now_s + (PROOF_S if is_watched else UNSEEN_S)
                 with self._pace.turn():
                     self._read(opened, now_s, is_proof_due)
         except StoreError as error:

@@ -117,18 +117,23 @@ def test_closed_orders_and_positions_leave(desk: Desk, terminal: Terminal) -> No
     assert {one["pos_id"] for one in terminal.rows(topics.POSITIONS)} == {"2"}
 
 
-def test_while_nobody_sees_a_page_rows_are_read_with_the_proof_alone(desk: Desk, terminal: Terminal) -> None:
-    terminal.look()
+def test_while_nobody_sees_a_page_all_is_read_once_a_second_and_at_once_when_somebody_does(
+    desk: Desk, terminal: Terminal
+) -> None:
     terminal.is_watched = False
+    terminal.look()
     desk.push("orders", order(1))
     terminal.look_for_rows()
+    terminal.look()
     assert not terminal.rows(topics.ORDERS)
     terminal.look()
     assert len(terminal.rows(topics.ORDERS)) == 1
     desk.push("orders", order(2))
     terminal.is_watched = True
+    terminal.last = None
     terminal.look_for_rows()
     assert len(terminal.rows(topics.ORDERS)) == 2
+    assert terminal.last is not None  # with its proof
 
 
 def test_reading_step_by_step_leads_to_what_reading_at_once_finds(desk: Desk, terminal: Terminal) -> None:
