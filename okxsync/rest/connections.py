@@ -100,14 +100,16 @@ class Reply:
 
 
 class Connections(trio.abc.AsyncResource):
-    """Carries at most ``at_once`` requests to all hosts together; more wait in order of arrival.
+    """Carries at most ``at_once`` requests to each host; more wait in order of arrival.
+
+    The limit is not shared: a host that does not answer must not delay the requests to others.
 
     Args:
         idle_s: For how long a connection is kept without a request.
     """
 
     def __init__(self, at_once: int, idle_s: float) -> None:
-        self._room = trio.Semaphore(at_once)
+        self._rooms: defaultdict[Origin, trio.Semaphore] = defaultdict(lambda: trio.Semaphore(at_once))
         self._idle_s: Final = idle_s
         self._idle: defaultdict[Origin, deque[_Connection]] = defaultdict(deque)  # the one used last is at the end
         self._warming = trio.Lock()
@@ -123,7 +125,8 @@ class Connections(trio.abc.AsyncResource):
         Raises:
             httpx.TransportError: the connection could not be opened or has failed, or HTTP was violated.
         """
-        await self._room.acquire()
+        room = self._rooms[origin]
+        await room.acquire()
         connection: _Connection | None = None
         try:
             await self._close_expired()
@@ -141,7 +144,7 @@ class Connections(trio.abc.AsyncResource):
                 event = await _next_event(connection)
             assert isinstance(event, h11.Response)  # h11 returns nothing else
         except BaseException:
-            self._room.release()
+            room.release()
             if connection:
                 await connection.close()
             raise
@@ -155,10 +158,12 @@ class Connections(trio.abc.AsyncResource):
         async with self._warming:
             await self._close_expired()
             idle = self._idle[origin]
-            for connection in [one for one in idle if not one.is_usable()]:
+            unusable = [one for one in idle if not one.is_usable()]
+            for connection in unusable:  # before the first close: meanwhile requests take connections too
                 idle.remove(connection)
+            for connection in unusable:
                 await connection.close()
-            missing = min(count, self._room.value) - len(idle)
+            missing = min(count, self._rooms[origin].value) - len(idle)
             places = trio.CapacityLimiter(WARMED_AT_ONCE)
 
             async def open_one() -> None:
@@ -179,14 +184,14 @@ class Connections(trio.abc.AsyncResource):
     async def aclose(self) -> None:
         """Close the idle connections; a request under way closes its own."""
         with trio.CancelScope(shield=True):  # each close is a checkpoint: a cancelled one would leave the others open
-            for idle in self._idle.values():
+            for idle in list(self._idle.values()):
                 while idle:
                     await idle.pop().close()
 
     def _ended(self, origin: Origin, connection: _Connection) -> None:
         if connection.http.our_state is h11.IDLE:
             self._idle[origin].append(connection)
-        self._room.release()
+        self._rooms[origin].release()
 
     async def _take_idle(self, origin: Origin) -> _Connection | None:
         idle = self._idle[origin]
@@ -210,7 +215,7 @@ class Connections(trio.abc.AsyncResource):
 
     async def _close_expired(self) -> None:
         expired = trio.current_time() - self._idle_s
-        for idle in self._idle.values():
+        for idle in list(self._idle.values()):  # while one is closed, a request may add another host
             while idle and idle[0].since < expired:
                 await idle.popleft().close()
 

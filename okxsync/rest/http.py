@@ -21,7 +21,7 @@ from okxsync.rest.connections import Connections, Origin, protocol_errors
 from okxsync.runtime.text import sanitize
 
 AT_ONCE: Final = 64
-"""Connections to all sites together: enough for the rate limits of every account at a tenth of a second per call, and
+"""Connections to each site: enough for the rate limits of every account at a tenth of a second per call, and
 for the preview of a plan."""
 IDLE_S: Final = 15.0
 """A TCP and TLS handshake costs more time than a request, and an idle connection 40 KB: at its start a daemon has

@@ -286,3 +286,45 @@ async def test_a_request_costs_half_of_one_through_httpx(server: Server) -> None
 
     async with client(1) as ours, httpx.AsyncClient() as theirs:
         assert await calls(lambda: fetch(ours, server.url)) < await calls(lambda: theirs.get(server.url)) / 2
+
+
+async def test_a_host_that_does_not_answer_delays_no_request_to_another(server: Server) -> None:
+    server.answers, other = trio.Event(), Server()
+    async with client(2) as http, trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, other.serve, 0, host="127.0.0.1"))
+        for _ in range(3):
+            nursery.start_soon(fetch, http, server.url)
+        await server.wait(lambda: server.requests == 2)
+        with trio.fail_after(20):
+            assert await fetch(http, f"http://127.0.0.1:{listener.socket.getsockname()[1]}/") == (200, b"{}")
+        assert server.requests == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_to_a_new_host_may_come_while_idle_connections_are_closed(server: Server) -> None:
+    async def refused(http: Http, host: str) -> None:
+        with pytest.raises(httpx.ConnectError):
+            await fetch(http, f"http://{host}:1/")
+
+    for _ in range(5):  # which task runs first is random
+        async with client(20, idle_s=0.0) as http:
+            await at_the_same_time(http, server, 10)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fetch, http, server.url)
+                for number in range(2, 10):
+                    nursery.start_soon(refused, http, f"127.0.0.{number}")
+
+
+async def test_a_request_may_take_a_closed_connection_while_others_are_opened(server: Server) -> None:
+    origin = Origin.of(httpx.URL(server.url))
+    async with Connections(10, 60.0) as transport:
+        http = Http(transport)
+        await transport.warm(origin, 5)
+        await server.wait(lambda: server.open == 5)
+        server.close_all()
+        await server.wait(lambda: server.open == 0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.warm, origin, 2)
+            for _ in range(2):
+                nursery.start_soon(fetch, http, server.url)
+    assert server.requests == 2
