@@ -8,10 +8,12 @@ the event loop. So the line is dropped, and the next one that can be written say
 """
 
 import logging
+import os
 import select
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Literal, TextIO
 
 import msgspec
@@ -44,6 +46,13 @@ class NonBlocking(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._dropped = 0
+        self._terminal = _open_terminal(stream)
+
+    def close(self) -> None:
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
+        super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -58,6 +67,11 @@ class NonBlocking(logging.StreamHandler[TextIO]):
 
     def _write(self, text: str) -> bool:
         """Write as much as does not block; return whether that was all."""
+        if self._terminal is not None:
+            data = text.encode(errors="backslashreplace")
+            with suppress(BlockingIOError):
+                return os.write(self._terminal, data) == len(data)
+            return False
         for start in range(0, len(text), _PIECE):
             if not self._is_writable():
                 return False
@@ -73,6 +87,18 @@ class NonBlocking(logging.StreamHandler[TextIO]):
         writable = select.poll()
         writable.register(number, select.POLLOUT)
         return bool(writable.poll(0))
+
+
+def _open_terminal(stream: TextIO) -> int | None:
+    """Open the stream's terminal once more, if it is one; None if that is impossible.
+
+    A terminal is writable as soon as it takes one byte, and a write waits until it takes all. The descriptor of the
+    stream cannot be made non-blocking, because other programs share it.
+    """
+    with suppress(OSError, ValueError):  # not a file of the system, or not ours to open
+        if os.isatty(number := stream.fileno()):
+            return os.open(os.ttyname(number), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    return None
 
 
 class OnceAMinute(logging.Filter):
