@@ -18,7 +18,7 @@ import trio
 
 from okxsync import events
 from okxsync.config.reveal import reveal
-from okxsync.feed.liveness import ANSWER_S, Liveness, Moment, now
+from okxsync.feed.liveness import ANSWER_S, STALL_S, Liveness, Moment, now
 from okxsync.feed.notes import SessionNotes
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.socket import Socket, SocketError
@@ -94,6 +94,7 @@ class Session:
         self._woken = trio.Event()  # if its task must act: see ``_next_event``; renewed each time
         self._control: Event | str | None = None  # the control frame, or ``ping``, that was read last
         self._failure: Exception | None = None  # of reading
+        self._unread_since: Moment | None = None  # while the reader does not read it
         self._behind = False  # the answer to a new ping will show that all was read
         self._scope = trio.CancelScope()  # of a live session
         self._retry_at = math.inf  # trio's clock
@@ -246,12 +247,16 @@ class Session:
         Nothing is read until this is called again, so frames and reports about channels keep their order.
         """
         while True:
+            if (began := self._unread_since) and now().s - began.s > STALL_S:
+                self.on_stall(began)
+                self._unread_since = now()
             for message in self._take():
                 await self._forward(message)
             if self._control is None:
                 if self._socket.ended:
                     raise self._socket.ended
                 async with self._reader.reading(self):
+                    self._unread_since = None
                     await self._woken.wait()
             self._woken = trio.Event()
             if self._failure:
@@ -293,6 +298,7 @@ class Session:
 
     def _wake(self) -> None:
         """Let the session's task continue; meanwhile nothing is read."""
+        self._unread_since = self._unread_since or self._reader.stalled_since or now()
         self._reader.remove(self)
         self._woken.set()
 

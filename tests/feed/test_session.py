@@ -839,6 +839,35 @@ async def test_frames_read_after_a_stall_prove_nothing_until_a_new_pong_shows_th
         assert (stamps[0], stamps[10:]) == (5, sent_at[10:])
 
 
+async def test_a_stall_while_a_control_frame_is_handled_is_a_stall_too(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """The reader does not read that socket: what is read afterwards may have arrived since the control frame."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.answer_pings)
+            await trio.sleep(12.5)
+            await peer.send_at_once('{"data":[0]}', '{"event":"notice","code":"1","msg":"x"}')
+            await trio.sleep(1)
+            await peer.send('{"data":[1]}')
+
+    exchange.script = script
+    async with run_session(spec_of(), capacity=100) as run:
+        await trio.sleep(12)
+        run.received.all.copy()
+        while run.send.statistics().messages < 100:
+            run.send.send_nowait(Note(0, None, "test", "full", "info"))
+        await trio.sleep(20)
+        for _ in range(20):
+            run.received.all.copy()
+            await trio.sleep(0.1)
+        stamps = {frame: at(stamp) for message in run.received.of(Frames) for stamp, frame in message.frames}
+        assert stamps['{"data":[1]}'] <= 13.5
+        assert run.phases[-1] == "live"
+
+
 async def test_silence_counts_once_our_queue_has_room(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
