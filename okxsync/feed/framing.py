@@ -1,8 +1,9 @@
 """Extracts complete messages from the bytes that a server sends over a WebSocket (RFC 6455, section 5). No I/O.
 
 A mirror reads almost only data, and a server's data frame is simple: it is not masked, and a message is one frame, or
-rarely several. So data frames are parsed here. Everything else is left to wsproto: pings, close frames and protocol
-errors. A frame of 1.2 KB that bypasses the library's reader task, parser and channel costs half as much.
+rarely several. So data frames are parsed here, and so are pings, of which a peer can send thousands in one read. The
+end is left to wsproto: close frames and protocol errors. A frame of 1.2 KB that bypasses the library's reader task,
+parser and channel costs half as much.
 """
 
 import os
@@ -28,14 +29,19 @@ def client_frame(kind: int, payload: bytes) -> bytes:
     return head + mask + (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(size)
 
 
-class TooLarge(Exception):
+class _TooLarge(Exception):
     """A message has more bytes than are allowed."""
 
 
 class Deframer:
-    """Returns the messages in the bytes that it is fed, and collects in ``other`` what wsproto must handle.
+    """Returns the messages in the bytes that it is fed.
 
-    Once ``over`` is set there are no more messages: everything that follows goes to ``other``.
+    Attributes:
+        ping: The payload of the peer's last ping, if it is to be answered (of several only the last must be: RFC 6455,
+            5.5.3). Whoever answers it sets it to None.
+        over: There are no more messages, because of a close frame or a protocol error.
+        other: The bytes from there on, for wsproto to parse.
+        is_too_large: There are no more messages, because one has more bytes than are allowed.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -43,21 +49,31 @@ class Deframer:
         self._partial = bytearray()  # of an incomplete frame
         self._wanted = 0  # the size of that frame, as far as it is known
         self._parts: bytearray | None = None  # of a fragmented message
-        self.other = bytearray()
+        self.ping: bytes | None = None
         self.over = False
+        self.other = bytearray()
+        self.is_too_large = False
 
     def feed(self, data: bytes | bytearray) -> list[str]:
-        """Return the messages that are complete now; invalid UTF-8 becomes replacement characters.
-
-        Raises:
-            TooLarge: a message exceeds the limit.
-        """
+        """Return the messages that are complete now; invalid UTF-8 becomes replacement characters."""
         if self._partial:
             self._partial += data
             if len(self._partial) < self._wanted:
                 return []
             data, self._partial = self._partial, bytearray()
         messages: list[str] = []
+        try:
+            self._read(data, messages)
+        except _TooLarge:
+            self.is_too_large = True
+        return messages
+
+    def _read(self, data: bytes | bytearray, messages: list[str]) -> None:
+        """Append the messages in ``data``, which begins with a frame.
+
+        Raises:
+            _TooLarge: a message exceeds the limit; those before it were appended.
+        """
         at = 0
         while at < len(data) and not self.over:
             start, stop = self._extent(data, at)
@@ -72,7 +88,6 @@ class Deframer:
             at = stop
         if self.over:
             self.other += data[at:]
-        return messages
 
     def _extent(self, data: bytes | bytearray, at: int) -> tuple[int, int]:
         """Return where the payload of the frame at ``at`` begins and ends; of half a header, where that ends."""
@@ -86,14 +101,15 @@ class Deframer:
         elif size >= _MASKED:
             size = 0  # only clients mask; wsproto reports the error
         if size > self._max_bytes:
-            raise TooLarge
+            raise _TooLarge
         return start, start + size
 
     def _read_other(self, head: int, frame: bytes | bytearray, payload: bytes | bytearray) -> str | None:
         """Handle a frame that is not a text message in one piece; return the message that it completes, if any."""
         kind, parts = head & ~_LAST, self._parts
         if kind in (PING, PONG) and head & _LAST and frame[1] < _TWO_BYTES:  # a valid control frame
-            self.other += frame
+            if kind == PING:
+                self.ping = bytes(payload)
             return None
         begins, goes_on = kind in (TEXT, _BINARY) and parts is None, kind == _CONTINUED and parts is not None
         if frame[1] >= _MASKED or not (begins or goes_on):
@@ -104,6 +120,6 @@ class Deframer:
             parts = bytearray()
         parts += payload
         if len(parts) > self._max_bytes:
-            raise TooLarge
+            raise _TooLarge
         self._parts = None if head & _LAST else parts
         return str(parts, "utf-8", "replace") if head & _LAST else None

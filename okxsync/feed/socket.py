@@ -1,7 +1,7 @@
 """One WebSocket as a client: the only module that imports the WebSocket libraries.
 
 trio-websocket does the opening handshake, and nothing of it remains afterwards: its task, parser and channel would take
-10 KB for each connection. ``feed.framing`` parses what follows, and wsproto the rare frames that are no messages.
+10 KB for each connection. ``feed.framing`` parses what follows, and wsproto its end: a close frame or a protocol error.
 Network errors are raised as ``SocketError``:
 
     SocketError         the connection has ended
@@ -10,12 +10,14 @@ Network errors are raised as ``SocketError``:
 
 import math
 import os
+import re
 import select
 import socket as stdlib_socket
 import ssl
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -25,12 +27,14 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError,
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
 from wsproto.utilities import ProtocolError
 
-from okxsync.feed.framing import CLOSE, PONG, TEXT, Deframer, TooLarge, client_frame
+from okxsync.feed.framing import CLOSE, PONG, TEXT, Deframer, client_frame
 from okxsync.feed.tcp import Tcp, open_tcp
 from okxsync.feed.tls import Tls, open_tls
 from okxsync.runtime.text import sanitize
 
 E = TypeVar("E", bound=BaseException)
+
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """No frame of OKX comes near this size. A larger one ends the connection."""
@@ -124,11 +128,7 @@ class Socket:
         return bool(arrived.poll(0))
 
     def read(self) -> None:
-        """Read once what has arrived. The peer's own pings are answered, and so is its close.
-
-        Raises:
-            SocketError: a frame is too large, or the peer does not read our answers.
-        """
+        """Read once what has arrived; it may be the end. The peer's own pings are answered, and so is its close."""
         try:
             data = self._stream.read()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -137,6 +137,8 @@ class Socket:
             self.ended = self.ended or SocketError("closed", 1006)
         elif data and not self.ended:
             self._parse(data)
+            if self._stream.is_over and not self.ended:
+                self.ended = SocketError("closed", 1006)
 
     async def send(self, text: str) -> None:
         """Send a frame.
@@ -164,7 +166,7 @@ class Socket:
         if not self.ended:
             self._send_close(CloseReason.NORMAL_CLOSURE)
         try:
-            with trio.move_on_after(CLOSE_S), suppress(SocketError):
+            with trio.move_on_after(CLOSE_S):
                 while not self.ended:
                     await trio.lowlevel.wait_readable(self.fileno())
                     self.read()
@@ -178,32 +180,29 @@ class Socket:
         await trio.aclose_forcefully(self._stream)
 
     def _parse(self, data: bytes | bytearray) -> None:
-        try:
-            self.messages += self._deframer.feed(data)
-        except TooLarge:
+        deframer = self._deframer
+        self.messages += deframer.feed(data)
+        if deframer.ping is not None:
+            self._answer(deframer.ping)
+            deframer.ping = None
+        if deframer.is_too_large:
             self.ended = SocketError(f"a frame of more than {MAX_MESSAGE_BYTES >> 20} MiB")
             self._send_close(CloseReason.MESSAGE_TOO_BIG)
-            raise self.ended from None
-        if self._deframer.other:
-            other = bytes(self._deframer.other)
-            self._deframer.other.clear()
-            self._parse_other(other)
+        elif deframer.over:
+            self._parse_end(bytes(deframer.other))
 
-    def _parse_other(self, data: bytes) -> None:
-        """Handle control frames, and a protocol error, which ends the connection as the peer's close does."""
+    def _parse_end(self, data: bytes) -> None:
+        """Handle a close frame, or a protocol error, which ends the connection as the peer's close does."""
         protocol = FrameProtocol(client=True, extensions=[])
         protocol.receive_bytes(data)
         try:
             for frame in protocol.received_frames():
                 match frame.opcode, frame.payload:
-                    case Opcode.PING, bytes(payload):
-                        self._answer(payload)
                     case Opcode.CLOSE, (int(code), str(reason)):
                         self.ended = _closed(code, reason)
                         self._send_close(code)
                         return
-            if self._deframer.over:  # a frame that is valid by itself
-                raise ParseFailed("a message within another")
+            raise ParseFailed("a message within another")  # a frame that is valid by itself
         except ParseFailed as error:
             self.ended = SocketError(f"a protocol error of the peer: {error}", int(error.code))
             self._send_close(error.code)
@@ -214,7 +213,7 @@ class Socket:
             return
         self._unanswered += 1
         if self._unanswered > MAX_UNANSWERED:
-            raise SocketError(f"more than {MAX_UNANSWERED} pings unanswered", 1006)
+            self.ended = SocketError(f"more than {MAX_UNANSWERED} pings unanswered", 1006)
 
     def _send_close(self, code: int) -> None:
         """Send a close frame; without a code if the peer's has none (RFC 6455, 5.5.1 and 7.4.1)."""
@@ -315,18 +314,16 @@ async def _upgrade(stream: Tcp | Tls, attempt: _Attempt) -> bytes:
 class _Opening(trio.abc.Stream):
     """The stream that the library uses for the opening handshake.
 
-    If the peer closes meanwhile, an error is raised; the library alone would wait for an answer.
+    If the peer closes meanwhile, an error is raised; the library alone would wait for an answer. Any status but 101 is
+    a rejection at once; the library alone would read the body to its end, however far that is.
     """
 
     def __init__(self, stream: Tcp | Tls) -> None:
         self._stream = stream
         self._head = bytearray()  # of the response
-        self._is_rejected = False  # the library reads the body of the response too
         self.early = b""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._is_rejected:
-            return await self._stream.receive_some(max_bytes)
         try:
             data = await self._stream.receive_some()
         except trio.BrokenResourceError:
@@ -335,9 +332,8 @@ class _Opening(trio.abc.Stream):
             raise ConnectionResetError("the peer closed the connection")
         self._head += data
         if (ends := self._head.find(b"\r\n\r\n") + 4) >= 4:
-            if not self._head.startswith(b"HTTP/1.1 101"):
-                self._is_rejected = True
-                return data
+            if (found := _STATUS.match(self._head)) and (status := int(found[1])) != HTTPStatus.SWITCHING_PROTOCOLS:
+                raise ConnectionRejected(status, (), b"")
             self.early = bytes(self._head[ends:])
             return data[: len(data) - len(self.early)]
         return data
@@ -362,6 +358,8 @@ def _cause(error: BaseException) -> str:
     behind = error.__cause__  # of trio's "all attempts to connect failed": take the reason of the first attempt
     if isinstance(behind, BaseExceptionGroup):
         behind = first_error(behind)
+    if isinstance(error, h11.LocalProtocolError):  # the library could not report to the peer what it did wrong
+        behind = _protocol_error(error)
     match behind or error:
         case ssl.SSLCertVerificationError(verify_message=str(why)):
             return f"certificate verify failed: {why}"
@@ -375,6 +373,14 @@ def _cause(error: BaseException) -> str:
             return os.strerror(number)
         case other:
             return str(other)
+
+
+def _protocol_error(error: BaseException) -> ProtocolError | None:
+    """Return the violation of the protocol during whose handling ``error`` was raised, if there is one."""
+    context = error.__context__
+    while context and not isinstance(context, ProtocolError):
+        context = context.__context__
+    return context
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

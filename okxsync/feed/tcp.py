@@ -29,6 +29,9 @@ async def open_tcp(host: str, port: int) -> "Tcp":
 class Tcp(trio.abc.Stream):
     """A connected stream."""
 
+    is_over: Final = False
+    """See ``Tls.is_over``; of TCP the socket says it."""
+
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._number = stream.socket.fileno()  # -1 once we have closed it

@@ -39,6 +39,8 @@ class Tls(trio.abc.Stream):
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = _context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
+        self.is_over = False
+        """The end has arrived, of which the socket may say nothing more, behind the data that was read last."""
 
     def fileno(self) -> int:
         return self._tcp.fileno()
@@ -66,9 +68,10 @@ class Tls(trio.abc.Stream):
         for at in range(0, len(data or b"") or 1, FEED_BYTES):
             if data is not None:
                 self._feed(data[at : at + FEED_BYTES])
-            while self._undecrypted and (part := self._decrypt()) is not None:
+            while self._undecrypted and (part := self._decrypt_after(parts)) is not None:
                 if not part:
-                    return b"".join(parts) or part  # the end, if there is nothing before it
+                    self.is_over = True
+                    return b"".join(parts)
                 parts.append(part)
         return b"".join(parts) or None
 
@@ -113,6 +116,15 @@ class Tls(trio.abc.Stream):
     def _undecrypted(self) -> bool:
         """Whether OpenSSL may return more: to ask in vain costs an exception, which is more than decrypting a frame."""
         return bool(self._received.pending or self._received.eof or self._tls.pending())
+
+    def _decrypt_after(self, parts: list[bytes]) -> bytes | None:
+        """Return the next part; what is invalid is an end, behind the valid parts before it."""
+        try:
+            return self._decrypt()
+        except trio.BrokenResourceError:
+            if parts:
+                return b""
+            raise
 
     def _decrypt(self, max_bytes: int = READ_BYTES) -> bytes | None:
         """Return the next part of what was fed; no bytes at the end, None if nothing more was fed."""

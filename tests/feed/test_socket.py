@@ -143,6 +143,40 @@ async def test_a_rejected_upgrade_reports_its_status(status: str) -> None:
         assert error.code == int(status[:3])
 
 
+@pytest.mark.parametrize(
+    ("reply", "closes"),
+    [
+        (b"HTTP/1.1 429 Too Many Requests\r\n\r\nslow", False),
+        (b"HTTP/1.0 429 Too Many Requests\r\n\r\nslow", True),
+        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 100\r\n\r\nslow", True),
+        (b"HTTP/1.1 429 Too Many Requests\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nslow", False),
+    ],
+)
+async def test_a_rejected_upgrade_reports_its_status_wherever_its_body_ends(reply: bytes, closes: bool) -> None:
+    async def reject(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(reply)
+        if not closes:
+            await stream.receive_some()
+        await stream.aclose()
+
+    async with tcp_peer(reject) as url:
+        assert (await end_of(url)).code == 429
+
+
+async def test_an_invalid_acceptance_says_what_is_wrong() -> None:
+    async def accept(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: AAAA\r\n\r\n"
+        )
+        await stream.receive_some()
+
+    async with tcp_peer(accept) as url:
+        assert str(await end_of(url)) == f"{where(url)} WebSocket handshake: Bad accept token"
+
+
 async def test_a_refused_connection_is_a_failure_of_tcp() -> None:
     with stdlib_socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -318,6 +352,54 @@ async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is
         assert [*socket.messages] == ["first"]
 
 
+@pytest.mark.parametrize("ends_with", ["a close", "invalid data"])
+async def test_the_end_of_tls_in_one_segment_with_frames_is_noticed_and_no_frame_is_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends_with: str
+) -> None:
+    """The peer does not close TCP, so the descriptor says nothing of the end."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    opened = trio.Event()
+
+    async def secure(stream: trio.SocketStream) -> None:
+        tls = trio.SSLStream(stream, context, server_side=True)
+        await upgrade(tls)
+        await opened.wait()
+        tls._ssl_object.write(frame(b"first"))
+        if ends_with == "a close":
+            with suppress(ssl.SSLWantReadError):
+                tls._ssl_object.unwrap()
+        end = b"" if ends_with == "a close" else b"\x17\x03\x03\x00\x20" + bytes(32)
+        await stream.send_all(tls._outgoing.read() + end)
+        await trio.sleep_forever()
+
+    async with tcp_peer(secure) as url:
+        socket = await connect(url.replace("ws://", "wss://"))
+        opened.set()
+        assert await receive(socket) == "first"
+        assert str(socket.ended) == "closed"
+        await socket.drop()
+
+
+async def test_of_many_pings_at_once_the_last_is_answered() -> None:
+    answers = bytearray()
+
+    async def pinging(stream: trio.SocketStream) -> None:
+        await upgrade(stream, b"".join(b"\x89\x03%03d" % number for number in range(1000)))
+        answers.extend(await stream.receive_some())
+        await stream.send_all(frame(b"answered"))
+        while data := await stream.receive_some():
+            answers.extend(data)
+
+    async with tcp_peer(pinging) as url, open_socket(url) as socket:
+        assert await receive(socket) == "answered"
+    assert (answers[0], unmasked(bytes(answers))) == (0x8A, b"999")
+    assert answers[9] == 0x88  # behind it only our close
+
+
 async def test_frames_in_one_segment_with_the_handshake_or_the_close_are_not_lost() -> None:
     closing = b"\x88\x06" + struct.pack("!H", 4006) + b"bye!"
 
@@ -476,7 +558,14 @@ async def test_a_peer_that_keeps_pinging_and_reads_no_answer_ends_the_connection
             await stream.send_all((b"\x89\x7d" + b"p" * 125) * 5000)
 
     async with tcp_peer(flooding) as url:
-        assert str(await end_of(url)) == f"more than {MAX_UNANSWERED} pings unanswered"
+        socket = await connect(url)
+        while socket.send_soon("x" * 60_000):  # no buffer has room for an answer
+            pass
+        while not socket.ended:
+            await trio.lowlevel.wait_readable(socket.fileno())
+            socket.read()
+        assert str(socket.ended) == f"more than {MAX_UNANSWERED} pings unanswered"
+        await socket.drop()
 
 
 async def test_a_peer_that_vanishes_in_the_middle_of_a_frame_is_code_1006() -> None:
