@@ -378,9 +378,9 @@ def _cause(error: BaseException) -> str:
 def _protocol_error(error: BaseException) -> ProtocolError | None:
     """Return the violation of the protocol during whose handling ``error`` was raised, if there is one."""
     context = error.__context__
-    while context and not isinstance(context, ProtocolError):
-        context = context.__context__
-    return context
+    if context is None or isinstance(context, ProtocolError):
+        return context
+    return _protocol_error(context)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

@@ -858,7 +858,7 @@ async def test_a_stall_while_a_control_frame_is_handled_is_a_stall_too(
         await trio.sleep(12)
         run.received.all.copy()
         while run.send.statistics().messages < 100:
-            run.send.send_nowait(Note(0, None, "test", "full", "info"))
+            run.send.send_nowait(Note(0, "info", None, "test", "full"))
         await trio.sleep(20)
         for _ in range(20):
             run.received.all.copy()
@@ -1026,6 +1026,29 @@ async def test_a_channel_that_is_live_was_reported_even_if_our_queue_was_full_un
         if run.phases[-1] == "live":
             assert run.session
             assert acknowledged(run) == run.session.live
+
+
+async def test_an_answer_that_arrives_between_two_passes_of_the_reader_is_in_time(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    pinged = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        assert await peer.receive() == "ping"
+        pinged.set()
+        await trio.sleep(9.5)
+        await peer.ping()  # is read at once, and no frame: the next pass comes after the pause
+        await trio.sleep(0.3)
+        await peer.send("pong")
+        await peer.answer_pings()
+
+    exchange.script = script
+    async with run_session(spec_of()) as run:
+        await pinged.wait()
+        run.reader.pause_s = 3.0
+        await trio.sleep(20)
+        assert not run.has_ended
 
 
 @pytest.mark.parametrize("before_s", [0.0, 0.001, 0.003])

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
-from wsproto.events import TextMessage
+from wsproto.events import Ping, TextMessage
 
 from okxsync.config.secret import Secret
 from okxsync.feed.reader import SocketReader
@@ -76,6 +76,10 @@ class Peer:
         """Send frames in one piece, so that the other side reads them together."""
         data = b"".join(self._connection._wsproto.send(TextMessage(frame)) for frame in frames)
         await self._connection._stream.send_all(data)
+
+    async def ping(self) -> None:
+        """Send a ping of the protocol, which is no frame of the exchange, and do not wait for its answer."""
+        await self._connection._stream.send_all(self._connection._wsproto.send(Ping(b"")))
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         await self._connection.aclose(code, reason)
@@ -257,6 +261,7 @@ class SessionRun:
         self._succeeds = succeeds
         self.send, self.receive = open_outbox(capacity, max_bytes)
         self.received = Received(self.receive)
+        self.reader = SocketReader(self.send)
         self.phases: list[str] = []
         self.session: Session | None = None
         self._end: Disconnected | SocketError | None = None
@@ -267,13 +272,12 @@ class SessionRun:
 
     async def run(self, spec: ConnectionSpec) -> None:
         try:
-            reader = SocketReader(self.send)
-            async with open_socket(spec.url) as opened, reader.running():
+            async with open_socket(spec.url) as opened, self.reader.running():
                 self.session = Session(
                     7,
                     spec,
                     opened,
-                    reader,
+                    self.reader,
                     self.send,
                     FixedClock(),
                     self.enter,
