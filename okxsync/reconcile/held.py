@@ -40,8 +40,10 @@ class Reads:
         return await trio.to_thread.run_sync(read, self._reader, *args, limiter=self._limiter)
 
     async def computed(self, compute: Callable[[*Args], T], *args: *Args) -> T:
-        """Return what ``compute`` returns, which reads nothing and takes long."""
-        return await self.in_thread(lambda _: compute(*args))
+        """Return what ``compute`` returns, which reads nothing and takes long: no read waits for it."""
+        if self._limiter is None:
+            return compute(*args)
+        return await trio.to_thread.run_sync(compute, *args)
 
     def close(self) -> None:
         self._reader.close()
