@@ -321,9 +321,12 @@ class _Opening(trio.abc.Stream):
     def __init__(self, stream: Tcp | Tls) -> None:
         self._stream = stream
         self._head = bytearray()  # of the response
+        self._is_over = False
         self.early = b""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._is_over:
+            await trio.sleep_forever()  # what follows the response is not the library's
         try:
             data = await self._stream.receive_some()
         except trio.BrokenResourceError:
@@ -334,6 +337,7 @@ class _Opening(trio.abc.Stream):
         if (ends := self._head.find(b"\r\n\r\n") + 4) >= 4:
             if (found := _STATUS.match(self._head)) and (status := int(found[1])) != HTTPStatus.SWITCHING_PROTOCOLS:
                 raise ConnectionRejected(status, (), b"")
+            self._is_over = True
             self.early = bytes(self._head[ends:])
             return data[: len(data) - len(self.early)]
         return data

@@ -14,6 +14,7 @@ from okxsync.feed.connection import FeedConnection
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.spec import Keys
 from okxsync.messages import Lost, Note, Phase, Subscribed
+from okxsync.okx.control import read_event
 from okxsync.okx.rate_limits import UNANSWERED_S, dial_slots
 from okxsync.runtime.rate_limiter import RateLimiter
 from tests.support.connections import CLIMB, kept
@@ -122,6 +123,29 @@ async def test_a_loss_after_a_suspend_names_it_unless_a_ping_was_answered_since(
         assert row.last_error == reason
         (lost,) = timeline.of(Lost)
         assert lost.reason == reason
+
+
+async def test_a_bug_while_a_frame_is_read_ends_only_its_session(
+    exchange: Exchange, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It happens in the task that reads all sockets."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        if peer.number == 0:
+            await peer.send("bug")
+        await peer.answer_pings()
+
+    def read(frame: str) -> object:
+        if frame == "bug":
+            raise ZeroDivisionError
+        return read_event(frame)
+
+    monkeypatch.setattr("okxsync.feed.session.read_event", read)
+    exchange.script = script
+    async with kept(spec_of()) as timeline:
+        await timeline.reaches("live", 2)
+        assert "internal-error" in {note.event for note in timeline.of(Note)}
 
 
 # The deadline of each phase

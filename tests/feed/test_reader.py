@@ -1,6 +1,7 @@
 """One task reads many sockets: real socket pairs, on virtual time."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from okxsync.feed.liveness import STALL_S, Moment
-from okxsync.feed.reader import PAUSES_S, SocketReader
+from okxsync.feed.reader import MAX_PASS_S, PAUSES_S, SocketReader
 from okxsync.messages import Frames, Message
 from okxsync.runtime.outbox import open_outbox
 from tests.support.outbox import MAX_BYTES, queue, queued
@@ -170,6 +171,37 @@ async def test_a_flood_on_one_source_delays_the_others_by_no_pass(autojump_clock
             assert len(queued(receive)) == 2
             await trio.sleep(1)
             assert len(queued(receive)) == 99
+
+
+async def test_a_long_pass_lets_other_tasks_run(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, _ = queue()
+    reader = SocketReader(send)
+    elapsed_s, order, first_read = 0.0, list[str](), trio.Event()
+    monkeypatch.setattr(time, "monotonic", lambda: elapsed_s)
+
+    def read() -> None:
+        nonlocal elapsed_s
+        elapsed_s += 2 * MAX_PASS_S
+        order.append("read")
+        first_read.set()
+
+    async def other() -> None:
+        await first_read.wait()
+        order.append("other")
+
+    with lines(3, reader) as sources:
+        for line in sources:
+            line.on_read = read
+            line.theirs.send(b"a")
+        async with reader.running(), trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for line in sources:
+                reader.add(line)
+            await trio.sleep(1)
+            for line in sources:
+                reader.remove(line)
+    assert len(order) == 4
+    assert order[-1] == "read"
 
 
 async def test_the_reader_s_end_releases_a_source_whose_messages_wait(autojump_clock: MockClock) -> None:

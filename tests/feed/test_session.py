@@ -510,7 +510,8 @@ async def test_the_notice_of_an_upgrade_is_journalled_and_the_session_continues(
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()
-        await peer.send({"event": "notice", "code": "64008", "msg": "The connection will soon be closed"})
+        secret = '{"passphrase":"the-phrase"} \x1b'
+        await peer.send({"event": "notice", "code": "64008", "msg": f"The connection will soon be closed {secret}"})
         await trio.sleep(60)
         await peer.close(1000)
 
@@ -520,6 +521,8 @@ async def test_the_notice_of_an_upgrade_is_journalled_and_the_session_continues(
         (note,) = run.received.of(Note)
         assert (note.level, note.event) == ("warning", "notice")
         assert "64008: The connection will soon be closed" in note.detail
+        assert "the-phrase" not in note.detail
+        assert "\x1b" not in note.detail
 
 
 @pytest.mark.parametrize(

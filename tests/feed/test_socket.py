@@ -246,6 +246,18 @@ async def test_a_remote_close_reports_code_and_reason_and_leaves_no_socket_open(
     assert (error.code, str(error)) == (4004, "closed with 4004: No data received in 30s.")
 
 
+async def test_the_reason_of_a_close_is_shown_without_secrets_and_control_characters() -> None:
+    async def close(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        await connection.aclose(4002, '\x1b[31m {"apiKey":"the-key"}')
+
+    async with websocket_peer(close) as url:
+        text = str(await end_of(url))
+    assert text.startswith("closed with 4002: ")
+    assert "\x1b" not in text
+    assert "the-key" not in text
+
+
 async def test_a_reset_while_live_is_code_1006() -> None:
     async def rst(request: WebSocketRequest) -> None:
         connection = await request.accept()
@@ -332,7 +344,7 @@ async def test_only_a_certificate_of_that_host_by_a_known_authority_is_accepted(
 async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is_read_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is in OpenSSL's buffer, and the descriptor says nothing of it."""
+    """It is in OpenSSL's buffer, and the descriptor says nothing of it. A frame may be divided between two records."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -343,13 +355,16 @@ async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is
         tls = trio.SSLStream(stream, context, server_side=True)
         await tls.do_handshake()
         stream.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, 1)
-        await upgrade(tls)
-        await tls.send_all(frame(b"first"))
+        await upgrade(tls, frame(b"first") + frame(b"second")[:5])
+        await tls.send_all(frame(b"second")[5:] + frame(b"third" * 20))
         stream.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, 0)
-        await trio.sleep_forever()
+        sent.append(unmasked(bytes(await tls.receive_some())))
 
+    sent = list[bytes]()
     async with tcp_peer(secure) as url, open_socket(url.replace("ws://", "wss://")) as socket:
-        assert [*socket.messages] == ["first"]
+        assert [*socket.messages] == ["first", "second", "third" * 20]
+        assert not socket.ended
+    assert sent == [struct.pack("!H", 1000)]  # our close, and nothing of the library before it
 
 
 @pytest.mark.parametrize("ends_with", ["a close", "invalid data"])
@@ -559,9 +574,8 @@ async def test_a_peer_that_keeps_pinging_and_reads_no_answer_ends_the_connection
 
     async with tcp_peer(flooding) as url:
         socket = await connect(url)
-        while socket.send_soon("x" * 60_000):  # no buffer has room for an answer
-            pass
         while not socket.ended:
+            socket.send_soon("x" * 60_000)  # so that no buffer has room for an answer
             await trio.lowlevel.wait_readable(socket.fileno())
             socket.read()
         assert str(socket.ended) == f"more than {MAX_UNANSWERED} pings unanswered"

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from okxsync.config.settings import load
 from okxsync.okx.codes import Action
-from okxsync.rest.client import AccountClient, RestError
+from okxsync.rest.client import AccountClient, Client, RestError
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
 from tests.support.mock_http import MockHttp
@@ -95,3 +95,16 @@ async def test_only_what_may_be_transient_is_retried(autojump_clock: MockClock, 
     with pytest.raises(RestError, match=code):
         await exchange.client.get("account/positions")
     assert len(exchange.asked) == attempts
+
+
+async def test_an_error_about_a_header_does_not_show_it(tmp_path: Path) -> None:
+    class Auth:
+        async def headers(self, method: str, target: bytes, content: bytes) -> dict[str, str]:
+            return {"OK-ACCESS-PASSPHRASE": "canary\n"}
+
+    (account,) = load(write_config(tmp_path, Replay(1, {}).accounts_toml())).accounts
+    async with open_http() as http:
+        client = Client(http, "alpha", account.site, SiteClock(http, account.site.rest), Auth(), attempts=1)
+        with pytest.raises(RestError) as caught:
+            await client.get("account/config")
+    assert str(caught.value) == "account/config: LocalProtocolError"

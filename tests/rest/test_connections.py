@@ -12,8 +12,10 @@ import httpx
 import pytest
 import trio
 import trustme
+from trio.testing import MockClock
 
-from okxsync.rest.connections import Connections, Origin
+from okxsync.feed.tcp import Tcp
+from okxsync.rest.connections import WARMED_AT_ONCE, Connections, Origin
 from okxsync.rest.http import Http, fetch
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -205,6 +207,24 @@ async def test_connections_are_opened_before_they_are_needed(server: Server) -> 
         await server.wait(lambda: server.open == 3)
         assert server.opened == 3
         await transport.warm(Origin(secure=False, host="127.0.0.1", port=1), 2)  # the requests will report it
+
+
+async def test_only_so_many_connections_are_opened_at_the_same_time(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = 0
+
+    async def slow(host: str, port: int) -> Tcp:
+        nonlocal begun
+        begun += 1
+        await trio.sleep(1)
+        raise OSError
+
+    monkeypatch.setattr("okxsync.rest.connections.open_tcp", slow)
+    async with Connections(100, 60.0) as transport:
+        with trio.move_on_after(0.5):
+            await transport.warm(Origin(secure=False, host="127.0.0.1", port=1), 3 * WARMED_AT_ONCE)
+    assert begun == WARMED_AT_ONCE
 
 
 async def test_connections_that_the_server_has_closed_are_opened_again(server: Server) -> None:

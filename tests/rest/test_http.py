@@ -19,6 +19,12 @@ async def test_a_body_without_an_end_is_rejected() -> None:
             await fetch(http, url)
 
 
+async def test_headers_without_an_end_are_rejected() -> None:
+    async with serve_reply(HEAD, b"x-padding: " + b"x" * 10_000 + b"\r\n", endless=True) as url, open_http() as http:
+        with pytest.raises(httpx.RemoteProtocolError), trio.fail_after(3):
+            await fetch(http, url)
+
+
 async def test_a_body_that_stops_in_the_middle_is_an_error() -> None:
     async with serve_reply(HEAD + b"content-length: 100\r\n\r\n{}") as url, open_http() as http:
         with pytest.raises(httpx.HTTPError), trio.fail_after(20):
