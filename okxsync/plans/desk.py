@@ -296,12 +296,13 @@ class PlanRunner:
                 self.execution.attached.answered(number, now.now_ms, exists=False)
 
     def _progress(self, store: Store) -> PlanProgress:
-        children = self.execution.children
         links: dict[str, Link] = {}
         if store.misfires:
             with keep_going(log, f"plan {self._plan_id}"):
                 links = read_links(self._desk.reader, {one.account for one in store.misfires})
-        return progress_of(self._plan_id, store, numbers(children), clock.now_us(), links, moment().error_ms, {})
+        return progress_of(
+            self._plan_id, store, numbers(self.execution.children), clock.now_us(), links, moment().error_ms
+        )
 
     def _written(self, receipt: int) -> None:
         """Called by the task of the writer, which an error must not end: the receipt is taken by ``run``."""

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Final
 
 from okxsync.plans.commands import ChildOrder
@@ -85,17 +84,12 @@ def exit_code(plan: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> i
 
 def filled_usd(child: ChildOrder) -> Fraction:
     """Return what was filled of an order in USD, at its average price and with the rates of the preview."""
-    size = child.approved_sz or child.sz
-    return _filled_usd(child.acc_fill_sz, size, child.planned_usd, child.avg_px, child.reference)
-
-
-@lru_cache(maxsize=10_000)  # while a plan runs its total is computed repeatedly, and few of its orders have changed
-def _filled_usd(filled_: str, size_: str, planned_: str, average_: str, reference_: str) -> Fraction:
-    filled, size, planned = decimal_of(filled_), decimal_of(size_), decimal_of(planned_)
+    filled, size = decimal_of(child.acc_fill_sz), decimal_of(child.approved_sz or child.sz)
+    planned = decimal_of(child.planned_usd)
     if not filled or not size or planned is None:
         return Fraction(0)
     worth = Fraction(planned) * Fraction(filled) / Fraction(size)
-    average, reference = decimal_of(average_), decimal_of(reference_)
+    average, reference = decimal_of(child.avg_px), decimal_of(child.reference)
     return worth * Fraction(average) / Fraction(reference) if average and reference else worth
 
 

@@ -115,7 +115,6 @@ def progress_of(
     at_us: int,
     links: Mapping[str, Link],
     clock_error_ms: int,
-    plan: dict[str, str | int | None],
 ) -> PlanProgress:
     """Return the message that stores what an execution wants to be stored.
 
@@ -124,14 +123,13 @@ def progress_of(
         at_us: Local time of the misfires.
         links: The connections of the accounts that have misfires.
         clock_error_ms: How wrong the exchange's time can be.
-        plan: The columns of ``plans`` that have changed.
     """
     return PlanProgress(
         plan_id,
         [_state(one) for one in store.children],
         [_attempt(one, children[one.child].body) for one in store.attempts],
         [_misfire(one, at_us, links.get(one.account, Link()), clock_error_ms) for one in store.misfires],
-        plan,
+        plan={},
         receipt=store.receipt,
     )
 

@@ -78,7 +78,7 @@ class Hub:
 
     Attributes:
         followed: The plans whose orders any browser shows; the reader's thread reads it.
-        is_watched: Whether anybody sees a page; the reader's thread reads it.
+        is_watched: Whether any page is visible; the reader's thread reads it.
         trade: What the heartbeat says of trading from the page; None: nothing can be traded.
     """
 
@@ -108,20 +108,20 @@ class Hub:
         """Keep a browser informed while the block runs."""
         browser = Browser(self, cut)
         self.browsers.add(browser)
-        self._look_for_watchers()
+        self._update_watched()
         try:
             yield browser
         finally:
             self.browsers.discard(browser)
-            self._look_for_watchers()
+            self._update_watched()
             self.follow(browser, None)
 
     def hide(self, browser: Browser, is_hidden: bool) -> None:
-        """Take whether nobody sees a page."""
+        """Note whether a page is hidden."""
         browser.is_hidden = is_hidden
-        self._look_for_watchers()
+        self._update_watched()
 
-    def _look_for_watchers(self) -> None:
+    def _update_watched(self) -> None:
         self.is_watched = any(not one.is_hidden for one in self.browsers)
 
     def follow(self, browser: Browser, plan: str | None) -> None:

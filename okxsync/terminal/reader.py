@@ -4,7 +4,7 @@
     every 33 ms     if so: the rows that changed, by their revision
     every 500 ms    in any case: how far each channel is proved, and whether a daemon is alive
 
-While nobody sees a page all of it is read once a second, and at once when somebody does.
+While no page is visible all of it is read once a second, and at once when one becomes visible.
 
 Each look is one short read transaction, and none is open between two looks, so that the daemon's write-ahead log can
 shrink. Whatever cannot be read is published as an error, and read anew from the beginning later.
@@ -35,8 +35,8 @@ POLL_S: Final = 0.01
 ROWS_S: Final = 0.033
 PROOF_S: Final = 0.5
 """Some 10 ms of a processor with 500 accounts; a channel that is lost is shown that much later."""
-UNSEEN_S: Final = 1.0
-"""The same while nobody sees a page."""
+HIDDEN_S: Final = 1.0
+"""How often all is read while no page is visible."""
 _RECORDS: Final[Mapping[str, tuple[tuple[Records, ...], tuple[str, ...]]]] = {
     "equity": ((screen.EQUITY,), EQUITY),
     "balances": ((screen.BALANCES,), BALANCES),
@@ -71,7 +71,7 @@ class Reader:
     Args:
         publish: Takes each update, in order.
         followed: Returns the ids of the plans whose orders are shown.
-        is_watched: Returns whether anybody sees a page.
+        is_watched: Returns whether any page is visible.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Reader:
             if is_proof_due or (is_watched and now_s >= self._rows_due_s and opened.has_changed()):
                 self._rows_due_s = now_s + ROWS_S
                 if is_proof_due:
-                    self._proof_due_s = now_s + (PROOF_S if is_watched else UNSEEN_S)
+                    self._proof_due_s = now_s + (PROOF_S if is_watched else HIDDEN_S)
                 with self._pace.turn():
                     self._read(opened, now_s, is_proof_due)
         except StoreError as error:

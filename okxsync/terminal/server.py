@@ -64,7 +64,7 @@ TYPES: Final = {
 PACKED: Final = frozenset(TYPES[suffix] for suffix in (".html", ".js", ".css", ".json", ".txt", ".svg"))
 """These are compressed where the browser takes that: a quarter of the bytes, for a page that comes over ssh."""
 KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
-"""A browser keeps the files of the page: they are asked for by their version, and another version is another path."""
+"""A browser caches the files of the page: the path has their version, so changed files have another path."""
 
 
 class Address(msgspec.Struct, frozen=True):

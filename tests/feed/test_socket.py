@@ -340,16 +340,22 @@ async def test_only_a_certificate_of_that_host_by_a_known_authority_is_accepted(
             assert str(await end_of(url)).startswith(f"{where(url)} TLS: certificate verify failed: ")
 
 
-@pytest.mark.skipif(not hasattr(stdlib_socket, "TCP_CORK"), reason="Linux alone can hold segments back")
-async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is_read_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """It is in OpenSSL's buffer, and the descriptor says nothing of it. A frame may be divided between two records."""
+@pytest.fixture
+def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ssl.SSLContext:
+    """The TLS context of a server whose certificate is trusted."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return context
+
+
+@pytest.mark.skipif(not hasattr(stdlib_socket, "TCP_CORK"), reason="Linux alone can hold segments back")
+async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is_read_at_once(
+    context: ssl.SSLContext,
+) -> None:
+    """It is in OpenSSL's buffer, and the descriptor says nothing of it. A frame may be divided between two records."""
 
     async def secure(stream: trio.SocketStream) -> None:
         tls = trio.SSLStream(stream, context, server_side=True)
@@ -369,14 +375,9 @@ async def test_a_frame_in_a_record_of_its_own_that_arrives_with_the_handshake_is
 
 @pytest.mark.parametrize("ends_with", ["a close", "invalid data"])
 async def test_the_end_of_tls_in_one_segment_with_frames_is_noticed_and_no_frame_is_lost(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends_with: str
+    context: ssl.SSLContext, ends_with: str
 ) -> None:
     """The peer does not close TCP, so the descriptor says nothing of the end."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     opened = trio.Event()
 
     async def secure(stream: trio.SocketStream) -> None:

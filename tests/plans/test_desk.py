@@ -336,6 +336,22 @@ async def test_a_plan_counts_its_orders_while_it_is_executed(tmp_path: Path) -> 
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
+async def test_a_plan_says_what_is_filled_while_it_is_executed(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1) as world, trio.open_nursery() as nursery:
+        world.store.db.execute(
+            "UPDATE plan_orders SET state = 'accepted', ord_id = '7', sz = '1', planned_usd = '1000.5'"
+        )
+        world.store.db.execute(
+            "INSERT INTO orders (account, inst_id, ord_id, cl_ord_id, state, acc_fill_sz, source, received_at)"
+            " VALUES ('a0', 'BTC-USDT-SWAP', '7', ?, 'partially_filled', '0.5', 'ws', 1)",
+            [make_cl_ord_id(OwnId(PLAN_ID, 1))],
+        )
+        nursery.start_soon(world.runner(resumed=True).run)
+        await until(lambda: world.store.rows("SELECT filled_usd FROM plans") == [("500.25",)])
+        assert world.states() == [("working", None)]
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
 async def test_a_plan_says_why_it_is_paused(tmp_path: Path) -> None:
     async with trading(tmp_path, accounts=2) as world:
         world.store.db.execute("UPDATE plan_orders SET doubled = 1 WHERE child = 1")

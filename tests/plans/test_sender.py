@@ -94,6 +94,35 @@ async def test_whether_it_may_be_sent_is_asked_once_and_nothing_runs_between_the
     assert requests[0].endswith(b"\r\n\r\n" + BODY.encode())
 
 
+async def test_orders_that_are_ready_together_leave_in_several_passes_of_the_event_loop(tmp_path: Path) -> None:
+    """Sockets are read in between. That a request leaves, and which, is said by ``may_send``."""
+    passes, left = 0, list[int]()
+
+    async def count_passes() -> None:
+        nonlocal passes
+        while True:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    def may_send() -> bool:
+        left.append(passes)
+        return False  # what is to be seen has happened
+
+    async with serve_reply(http(PLACED)) as url, open_sending_connections() as connections, open_http() as client:
+        account = account_at(tmp_path, port_of(url))
+        sender, clock = Sender(connections, 200), SiteClock(client, account.site.rest)
+        await sender.warm([account] * 20)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_passes)
+            async with trio.open_nursery() as orders:
+                for number in range(20):
+                    order = Trade(PLACE, f"{number}-USDT-SWAP", BODY, ID, EXP_MS)
+                    orders.start_soon(sender.send, account, clock, order, may_send)
+            nursery.cancel_scope.cancel(reason="the test is over")
+    assert len(left) == 20
+    assert max(map(left.count, left)) <= 2  # the counter runs before or after an order of the same pass
+
+
 async def test_a_refused_connection_is_not_sent(tmp_path: Path) -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]

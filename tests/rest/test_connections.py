@@ -227,14 +227,19 @@ async def test_only_so_many_connections_are_opened_at_the_same_time(
     assert begun == WARMED_AT_ONCE
 
 
+async def warm_and_close(transport: Connections, server: Server, count: int) -> None:
+    """Warm connections that the server then closes."""
+    await transport.warm(Origin.of(httpx.URL(server.url)), count)
+    await server.wait(lambda: server.open == count)
+    server.close_all()
+    await server.wait(lambda: server.open == 0)
+
+
 async def test_connections_that_the_server_has_closed_are_opened_again(server: Server) -> None:
     origin = Origin.of(httpx.URL(server.url))
     async with Connections(2, 60.0) as transport:
         http = Http(transport)
-        await transport.warm(origin, 2)
-        await server.wait(lambda: server.open == 2)
-        server.close_all()
-        await server.wait(lambda: server.open == 0)
+        await warm_and_close(transport, server, 2)
         await transport.warm(origin, 2)
         await server.wait(lambda: server.open == 2)
         await at_the_same_time(http, server, 2)
@@ -339,10 +344,7 @@ async def test_a_request_may_take_a_closed_connection_while_others_are_opened(se
     origin = Origin.of(httpx.URL(server.url))
     async with Connections(10, 60.0) as transport:
         http = Http(transport)
-        await transport.warm(origin, 5)
-        await server.wait(lambda: server.open == 5)
-        server.close_all()
-        await server.wait(lambda: server.open == 0)
+        await warm_and_close(transport, server, 5)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.warm, origin, 2)
             for _ in range(2):

@@ -27,12 +27,12 @@ async def test_of_tasks_that_are_ready_together_one_goes_on_in_each_pass_of_the_
         with trio.fail_after(5):
             while len(seen) < 20:
                 await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel(reason="all have gone on")
+        nursery.cancel_scope.cancel(reason="the test is over")
     # The counter runs before or after a task of the same pass, so two of them may see one number.
     assert max(map(seen.count, seen)) <= 2
 
 
-async def test_a_task_that_is_cancelled_while_it_waits_holds_nobody_up() -> None:
+async def test_a_task_that_is_cancelled_while_it_waits_delays_no_other() -> None:
     turns = Turns()
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:

@@ -129,7 +129,7 @@ async def test_a_send_that_does_not_return_counts_although_all_is_acknowledged(h
         assert browser.lag_s() == 0.0
 
 
-async def test_nobody_watches_while_every_page_is_hidden(hub: Hub) -> None:
+async def test_the_hub_is_not_watched_while_every_page_is_hidden(hub: Hub) -> None:
     assert not hub.is_watched
     with hub.joined(Cut()) as one, hub.joined(Cut()) as other:
         hub.hide(one, True)

@@ -117,7 +117,7 @@ def test_closed_orders_and_positions_leave(desk: Desk, terminal: Terminal) -> No
     assert {one["pos_id"] for one in terminal.rows(topics.POSITIONS)} == {"2"}
 
 
-def test_while_nobody_sees_a_page_all_is_read_once_a_second_and_at_once_when_somebody_does(
+def test_while_no_page_is_visible_all_is_read_once_a_second_and_at_once_when_one_becomes_visible(
     desk: Desk, terminal: Terminal
 ) -> None:
     terminal.is_watched = False

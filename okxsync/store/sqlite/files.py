@@ -46,7 +46,7 @@ def space(path: Path) -> Space:
     """Return how large the database and its write-ahead log are, and how much is free on their disk.
 
     Raises:
-        StoreError: the database is gone.
+        StoreError: there is no database.
     """
     wal_bytes = 0
     with suppress(FileNotFoundError):  # the last process that has closed the database removes it
