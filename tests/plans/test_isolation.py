@@ -36,7 +36,7 @@ async def serving(desk: Desk) -> AsyncIterator[None]:
     async with open_http() as http, trio.open_nursery() as nursery:
         receipts = Receipts()
         clients = Clients(http, settings.accounts)
-        plans = PlanService(settings, desk.path, clients, http, lambda _: None, send, receipts)
+        plans = PlanService(settings, desk.path, clients, http, lambda _: None, send, receipts, threads=False)
         nursery.start_soon(write, receive, desk, receipts)
         nursery.start_soon(plans.run)
         yield
