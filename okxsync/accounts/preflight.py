@@ -16,10 +16,11 @@ import trio
 from okxsync.accounts.identity import find_blocked
 from okxsync.config.location import Location
 from okxsync.config.settings import AccountSettings, Settings
+from okxsync.feed.causes import first_error
 from okxsync.feed.connection import CONNECT_S
 from okxsync.feed.dialers import dial
 from okxsync.feed.pool import specs_of
-from okxsync.feed.socket import ConnectError, SocketError, first_error, reach
+from okxsync.feed.socket import ConnectError, SocketError, reach
 from okxsync.mirror.queries import Identity, identities
 from okxsync.okx.account_config import ConfigRow, read_config_row
 from okxsync.okx.rate_limits import dial_slots

@@ -21,10 +21,11 @@ import trio
 from okxsync import events
 from okxsync.config.secret import ConfigError
 from okxsync.events import Event
+from okxsync.feed.causes import first_error
 from okxsync.feed.dialers import dial
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
-from okxsync.feed.socket import ConnectError, Socket, SocketError, first_error
+from okxsync.feed.socket import ConnectError, Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
 from okxsync.messages import DROPPED, REJECTED, Lost, Phase
 from okxsync.okx.codes import CLOSES, Action

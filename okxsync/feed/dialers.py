@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import trio
 
-from okxsync.feed.socket import ConnectError, Socket, SocketError, connect, first_error
+from okxsync.feed.causes import first_error
+from okxsync.feed.socket import ConnectError, Socket, SocketError, connect
 from okxsync.okx.rate_limits import dial_slots
 from okxsync.okx.sites import ENDPOINTS, Site
 from okxsync.runtime.rate_limiter import Permit, RateLimiter

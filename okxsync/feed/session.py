@@ -141,7 +141,7 @@ class Session:
 
     async def answers(self) -> bool:
         """Return whether the peer answers one more ping: all that it sent before has then been read."""
-        with trio.move_on_after(ANSWER_S), suppress(SocketError):
+        with trio.move_on_after(ANSWER_S):
             number = await self._ping()
             while not (self._over or self._liveness.is_answered(number)):
                 if self._answered is None:
@@ -269,7 +269,7 @@ class Session:
                 await self._ping()
             control, self._control = self._control, None
             if control == PING:
-                await self._socket.send(PONG)
+                await self._say(PONG)
             elif isinstance(control, Event):
                 return control
 
@@ -390,10 +390,15 @@ class Session:
 
     async def _ping(self) -> int:
         number = self._liveness.on_ping(now())
-        await self._socket.send(PING)
+        await self._say(PING)
         return number
 
     async def _request(self, frame: str) -> None:
         await trio.sleep_until(self._budget.opens_at(trio.current_time()))
         self._budget.take(trio.current_time())
-        await self._socket.send(frame)
+        await self._say(frame)
+
+    async def _say(self, frame: str) -> None:
+        """Send a frame. Of a broken connection reading shows the end, behind the frames that arrived before it."""
+        with suppress(SocketError):
+            await self._socket.send(frame)

@@ -9,16 +9,14 @@ Network errors are raised as ``SocketError``:
 """
 
 import math
-import os
 import re
 import select
 import socket as stdlib_socket
-import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -27,12 +25,11 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError,
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
 from wsproto.utilities import ProtocolError
 
+from okxsync.feed.causes import cause_of, first_error
 from okxsync.feed.framing import CLOSE, PONG, TEXT, Deframer, client_frame
 from okxsync.feed.tcp import Tcp, open_tcp
 from okxsync.feed.tls import Tls, open_tls
 from okxsync.runtime.text import sanitize
-
-E = TypeVar("E", bound=BaseException)
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
@@ -224,7 +221,7 @@ class Socket:
         try:
             sent = self._stream.send_soon(data)
         except trio.BrokenResourceError:
-            sent = False  # OpenSSL has failed, and the next read shows why
+            sent = True  # nothing is left that could be sent; reading shows the end, behind what arrived before it
         self._is_left = not sent
         return sent
 
@@ -359,24 +356,11 @@ def _closed(code: int, reason: str) -> SocketError:
 
 def _cause(error: BaseException) -> str:
     """Return why an operation failed, as briefly as possible."""
-    behind = error.__cause__  # of trio's "all attempts to connect failed": take the reason of the first attempt
-    if isinstance(behind, BaseExceptionGroup):
-        behind = first_error(behind)
+    if isinstance(error, OSError):
+        return cause_of(error)
     if isinstance(error, h11.LocalProtocolError):  # the library could not report to the peer what it did wrong
-        behind = _protocol_error(error)
-    match behind or error:
-        case ssl.SSLCertVerificationError(verify_message=str(why)):
-            return f"certificate verify failed: {why}"
-        case ssl.SSLEOFError():
-            return "the peer closed the connection"
-        case ssl.SSLError(reason=str(why)):
-            return why.replace("_", " ").lower()
-        case stdlib_socket.gaierror(strerror=str(why)):
-            return why
-        case OSError(errno=int(number)):  # trio's text repeats the address
-            return os.strerror(number)
-        case other:
-            return str(other)
+        return str(_protocol_error(error) or error)
+    return str(error)
 
 
 def _protocol_error(error: BaseException) -> ProtocolError | None:
@@ -385,9 +369,3 @@ def _protocol_error(error: BaseException) -> ProtocolError | None:
     if context is None or isinstance(context, ProtocolError):
         return context
     return _protocol_error(context)
-
-
-def first_error(group: BaseExceptionGroup[E]) -> E:
-    """Return the first exception of a group, at any depth."""
-    error = group.exceptions[0]
-    return first_error(error) if isinstance(error, BaseExceptionGroup) else error

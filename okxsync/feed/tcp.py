@@ -5,7 +5,6 @@ data. Allocating 64 KiB for each frame costs more than the frame.
 """
 
 import os
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -67,11 +66,19 @@ class Tcp(trio.abc.Stream):
                 return data
 
     def send_soon(self, data: bytes) -> bool:
-        """Send without waiting; return whether all was sent. The rest is sent before whatever is sent next."""
+        """Send without waiting; return whether all was sent. The rest is sent before whatever is sent next.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken; what arrived before can still be read.
+        """
         self._unsent += data
         if self._unsent and not self._sending.locked() and self._number >= 0:
-            with suppress(OSError):  # the buffer is full, or the connection is broken, as the next read will show
+            try:
                 self._unsent = self._unsent[os.write(self._number, self._unsent) :]
+            except BlockingIOError:
+                pass  # the buffer is full
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
         return not (self._unsent or self._sending.locked())
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

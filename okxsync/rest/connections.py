@@ -17,6 +17,7 @@ import h11
 import httpx
 import trio
 
+from okxsync.feed.causes import cause_of
 from okxsync.feed.tcp import Tcp, open_tcp
 from okxsync.feed.tls import Tls, open_tls
 
@@ -211,7 +212,7 @@ class Connections(trio.abc.AsyncResource):
                 await trio.aclose_forcefully(tcp)
                 raise
         except OSError as error:
-            raise httpx.ConnectError(str(error)) from error
+            raise httpx.ConnectError(cause_of(error)) from error
 
     async def _close_expired(self) -> None:
         expired = trio.current_time() - self._idle_s

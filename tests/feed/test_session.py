@@ -871,6 +871,27 @@ async def test_a_stall_while_a_control_frame_is_handled_is_a_stall_too(
         assert run.phases[-1] == "live"
 
 
+async def test_the_end_of_a_socket_that_is_not_read_is_found_by_reading(
+    exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    """A ping cannot be sent to a peer that has closed, but its last frames wait to be read, and say why it closed."""
+
+    async def script(peer: Peer) -> None:
+        await peer.go_live()
+        for number in range(10):
+            await peer.send(f'{{"data":[{number}]}}')
+
+    exchange.script = script
+    async with run_session(spec_of(), capacity=7) as run:
+        await trio.sleep(40)
+        assert not run.has_ended
+        for _ in range(20):
+            run.received.all.copy()
+            await wait_all_tasks_blocked()
+        assert str(await run.end()) == "closed"
+        assert [frame for frame in frames(run) if "data" in frame] == [f'{{"data":[{n}]}}' for n in range(10)]
+
+
 async def test_silence_counts_once_our_queue_has_room(exchange: Exchange, autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.go_live()

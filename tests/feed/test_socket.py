@@ -21,7 +21,8 @@ import trustme
 from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-from okxsync.feed.socket import MAX_UNANSWERED, SocketError, connect, first_error, reach
+from okxsync.feed.causes import first_error
+from okxsync.feed.socket import MAX_UNANSWERED, SocketError, connect, reach
 from tests.support.scripted_peer import Resolver, receive
 from tests.support.sockets import open_socket
 

@@ -3,7 +3,7 @@
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -128,11 +128,18 @@ async def test_what_cannot_be_sent_at_once_is_sent_before_what_follows() -> None
         assert ours.send_soon(b"again without waiting")
 
 
-async def test_a_broken_connection_is_an_error_of_the_next_flush() -> None:
+async def test_sending_over_a_broken_connection_fails_and_what_arrived_before_can_be_read() -> None:
     async with connected() as (ours, theirs):
+        await theirs.send_all(b"last words")
+        await trio.lowlevel.wait_readable(ours.fileno())
         theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await theirs.aclose()
-        await trio.lowlevel.wait_readable(ours.fileno())
-        assert not ours.send_soon(b"ping")
+        with pytest.raises(trio.BrokenResourceError):  # noqa: PT012  # the reset may arrive later than the first
+            while True:
+                ours.send_soon(b"ping")
+                await trio.lowlevel.checkpoint()
         with pytest.raises(trio.BrokenResourceError):
             await ours.flush()
+        assert ours.read() == b"last words"
+        with suppress(trio.BrokenResourceError):
+            assert ours.read() == b""

@@ -153,10 +153,10 @@ async def test_a_connection_that_the_server_has_closed_is_replaced(server: Serve
         assert (server.requests, server.opened) == (2, 2)
 
 
-async def test_a_refused_connection_makes_room(server: Server) -> None:
+async def test_a_refused_connection_makes_room_and_says_why(server: Server) -> None:
     async with client(1) as http:
         for _ in range(2):
-            with pytest.raises(httpx.ConnectError):
+            with pytest.raises(httpx.ConnectError, match=r"^Connection refused$"):
                 await fetch(http, "http://127.0.0.1:1/")
         assert await fetch(http, server.url) == (200, b"{}")
 

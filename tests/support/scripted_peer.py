@@ -16,9 +16,10 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from wsproto.events import Ping, TextMessage
 
 from okxsync.config.secret import Secret
+from okxsync.feed.causes import first_error
 from okxsync.feed.reader import SocketReader
 from okxsync.feed.session import Session
-from okxsync.feed.socket import Socket, SocketError, first_error
+from okxsync.feed.socket import Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys
 from okxsync.feed.tcp import Tcp
 from okxsync.messages import Message, Phase
