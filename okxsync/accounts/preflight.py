@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from okxsync.accounts.identity import find_blocked
-from okxsync.config.location import Location
+from okxsync.config.location import Location, Url
 from okxsync.config.settings import AccountSettings, Settings
 from okxsync.feed.causes import first_error
 from okxsync.feed.connection import CONNECT_S
@@ -103,7 +103,11 @@ def _database(database: Location, log_max_bytes: int | None) -> list[Finding]:
         checks = engine_of(database).checks(log_max_bytes)
     except StoreError as error:
         return [Finding("fail", "database", str(error), "give another path with --db")]
-    return [Finding(one.level, one.subject, one.found, one.todo) for one in checks]
+    findings = [Finding(one.level, one.subject, one.found, one.todo) for one in checks]
+    if isinstance(database, Url) and database.unverified:
+        found = f"sslmode={database.unverified}: anyone on the way can pose as the server, and read all"
+        findings.append(Finding("warn", "database", found, "use sslmode=verify-full, with sslrootcert for an own CA"))
+    return findings
 
 
 def dialling(settings: Settings, accounts: Sequence[AccountSettings]) -> list[Finding]:

@@ -26,6 +26,7 @@ __all__ = [
     "find_database",
     "leaves",
     "log_to_stderr",
+    "read_location",
     "read_settings",
     "recorded_now_us",
     "reject_unknown",
@@ -43,7 +44,10 @@ ConfigOption = Annotated[
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
-        "--db", envvar="OKXSYNC_DB", metavar="PATH", help="Path of the database. Default: as set in accounts.toml."
+        "--db",
+        envvar="OKXSYNC_DB",
+        metavar="PATH|URL",
+        help="Path of the database, or URL postgresql://... Default: as set in accounts.toml.",
     ),
 ]
 AccountOption = Annotated[
@@ -98,16 +102,22 @@ def read_settings(config: str | None, accounts: Sequence[str] | None = None, *, 
 
 def choose_database(db: str | None, settings: "Settings") -> "Location":
     """Return the database: as given, else as set in the configuration."""
-    from okxsync.config.location import location_of
-
-    return location_of(db) if db else settings.database
+    return read_location(db) if db else settings.database
 
 
 def find_database(config: str | None, db: str | None) -> "Location":
     """Return the database to read: as given, else as set in the configuration, which is read only then."""
+    return read_location(db) if db else read_settings(config).database
+
+
+def read_location(text: str, option: str = "--db") -> "Location":
+    """Return the location that an option or argument names; say what is wrong with it, and exit."""
     from okxsync.config.location import location_of
 
-    return location_of(db) if db else read_settings(config).database
+    try:
+        return location_of(text)
+    except ValueError as error:
+        fail(2, f"{option}: {error}")
 
 
 def recorded_now_us(database: "Location") -> int:

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from okxsync.cli.common import fail, leaves, log_to_stderr
+from okxsync.cli.common import fail, leaves, log_to_stderr, read_location
 
 
 def demo(
     # Not from OKXSYNC_DB: that is the database of real accounts.
     db: Annotated[
-        str | None, typer.Option("--db", metavar="PATH", help="Path of the database. Default: a temporary one.")
+        str | None,
+        typer.Option("--db", metavar="PATH|URL", help="Path or URL of the database. Default: a temporary one."),
     ] = None,
     for_: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time (20s, 5m).")
@@ -31,13 +32,13 @@ def demo(
 
     Exit codes: 0 stopped, 1 the database cannot be used, 2 invalid input.
     """
-    from okxsync.config.location import location_of
     from okxsync.config.units import duration_s
 
     try:
         for_s = duration_s(for_) if for_ else None
     except ValueError as error:
         fail(2, f"--for: {error}")
+    database = read_location(db) if db else None
 
     import trio
 
@@ -51,7 +52,7 @@ def demo(
         trio.run(
             lambda: run_demo(
                 accounts=accounts,
-                database=location_of(db) if db else None,
+                database=database,
                 for_s=for_s,
                 plans=plans,
                 terminal=terminal or open_,

@@ -75,7 +75,8 @@ def prune(
         transient = isinstance(error, TransientError)
         todo = "what was deleted stays deleted, repeat the command" if transient else error.remedy
         fail(1, f"{location}: pruning stopped ({error}); {todo}")
+    shrunk = location.name if isinstance(location, Path) else "the database"
     typer.echo(
         f"pruned {done.messages} frames, {size(done.bytes)} ({size(done.bytes_received)} received);"
-        f" {Path(str(location)).name} was {size(before.database)}, is {size(after.database)}"
+        f" {shrunk} was {size(before.database)}, is {size(after.database)}"
     )

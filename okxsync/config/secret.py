@@ -63,7 +63,18 @@ class Secret:
         return isinstance(self._source, SecretSource) and self._source.keyring is not None
 
     def reveal(self) -> str:
-        """Return the secret. Raises ConfigError, which names the place and never the value."""
+        """Return a secret for HTTP headers. Raises ConfigError, which names the place and never the value."""
+        found, place = self._read()
+        if not (found.isascii() and found.isprintable() and found == found.strip()):  # HTTP headers allow no more
+            raise ConfigError(f"{place} is not a valid key: newline, surrounding spaces or non-ASCII characters")
+        return found
+
+    def reveal_text(self) -> str:
+        """Return a secret that may be any text. Raises ConfigError, which names the place and never the value."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[str, str]:
+        """Return the secret and its place."""
         match self._source:
             case str(value):
                 found, place = value, "accounts.toml"
@@ -76,9 +87,7 @@ class Secret:
                 found, place = _read_keyring(name), f"keyring entry {name}"
         if not found:
             raise ConfigError(f"{place} is not set")
-        if not (found.isascii() and found.isprintable() and found == found.strip()):  # HTTP headers allow no more
-            raise ConfigError(f"{place} is not a valid key: newline, surrounding spaces or non-ASCII characters")
-        return found
+        return found, place
 
 
 Stamp = tuple[int, int, int]

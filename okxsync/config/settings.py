@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
-from okxsync.config.location import Location, location_of
+from okxsync.config.location import Location, Url, location_of
 from okxsync.config.secret import ConfigError, Secret, SecretSource, Stamp, resolve_path, stamp, stamp_of
 from okxsync.config.trading import AccountKeys, TradingSettings, TradingTable, trading_settings
 from okxsync.config.units import duration_s, size_bytes
@@ -122,6 +122,7 @@ class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
 
 class _ConfigFile(msgspec.Struct, forbid_unknown_fields=True):
     database: str = "okxsync.db"
+    database_password: SecretSource | str | None = None
     log: _LogTable = msgspec.field(default_factory=_LogTable)
     history: _HistoryTable = msgspec.field(default_factory=_HistoryTable)
     run: _RunTable = msgspec.field(default_factory=_RunTable)
@@ -194,9 +195,15 @@ def _latency(text: str) -> Latency:
     return cast("Latency", text)
 
 
-def _database(folder: Path, text: str) -> Location:
+def _database(folder: Path, text: str, password: Secret | None) -> Location:
     found = location_of(text)
-    return resolve_path(folder, text) if isinstance(found, Path) else found
+    if isinstance(found, Path):
+        if password:
+            raise ValueError("database_password is for a URL postgresql://..., and this is the path of a file")
+        return resolve_path(folder, text)
+    if found.password and password:
+        raise ValueError("the URL has a password, and there is a database_password too; remove one of them")
+    return Url(found.text, password or found.password)
 
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -211,6 +218,12 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
         except ValueError as error:
             problems.append(f"{where}: {error}")
             return None
+
+    def secret_of(where: str, source: SecretSource | str) -> Secret | None:
+        if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
+            problems.append(f"{where}: expected exactly one of env, file, keyring")
+        found: Secret | None = checked(where, Secret, source, path.parent)
+        return found
 
     own_sites = {name: _own_sites(name, table, problems) for name, table in file.sites.items()}
 
@@ -249,23 +262,23 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
             problems.append(f"{where}: invalid name; use letters, digits, - _ and .")
         if one.name == MARKET:
             problems.append(f'{where}: the name "{MARKET}" is reserved for the public connection')
-        keys = []
-        for field in ("api_key", "secret_key", "passphrase"):
-            source = getattr(one, field)
-            if isinstance(source, SecretSource) and sum(map(bool, msgspec.structs.astuple(source))) != 1:
-                problems.append(f"{where}, {field}: expected exactly one of env, file, keyring")
-            keys.append(checked(f"{where}, {field}", Secret, source, path.parent))
+        key, secret, passphrase = (
+            secret_of(f"{where}, {field}", getattr(one, field)) for field in ("api_key", "secret_key", "passphrase")
+        )
         site = site_of(where, one.site, one.demo)
         wanted = subscriptions(where, one.channels, public=False)
-        if site and None not in keys:
-            key, secret, passphrase = keys
+        if site and key and secret and passphrase:
             accounts.append(
                 AccountSettings(one.name, one.site, site, one.demo, key, secret, passphrase, wanted, one.enabled)
             )
     for name, times in Counter(one.name for one in file.accounts).items():
         if times > 1:
             problems.append(f'account "{name}": the name is used {times} times')
+    password = secret_of("database_password", file.database_password) if file.database_password is not None else None
+    database = checked("database", _database, path.parent, file.database, password)
     secrets = [secret for one in accounts for secret in (one.api_key, one.secret_key, one.passphrase)]
+    if isinstance(database, Url) and database.password:
+        secrets.append(database.password)
     if any(secret.plain for secret in secrets):
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
@@ -274,7 +287,6 @@ def _settings(path: Path, found: os.stat_result, file: _ConfigFile) -> tuple[Set
     max_size = checked("[log] max_size", size_bytes, file.log.max_size) if file.log.max_size else None
     initial = checked("[history] initial", duration_s, file.history.initial) or 0
     latency = checked("[run] latency", _latency, file.run.latency)
-    database = checked("database", _database, path.parent, file.database)
     seen = {path: stamp_of(found), **{secret.path: secret.stamp for secret in secrets if secret.path and secret.stamp}}
     trading = trading_settings(file.trading, {one.name: one for one in file.accounts}, problems)
     log = LogSettings(keep, max_size)

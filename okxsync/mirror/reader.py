@@ -38,6 +38,7 @@ from okxsync.mirror.rows import Row
 from okxsync.mirror.screen import Screen
 from okxsync.mirror.status import Status, clock_ahead_us, daemon_state, read_status
 from okxsync.runtime.clock import now_us
+from okxsync.store.database import StoreError
 from okxsync.store.engines import open_reader
 
 
@@ -68,10 +69,17 @@ class Account(Row):
 def open_mirror(location: str | os.PathLike[str]) -> "Mirror":
     """Open a database of okxsync for reading, beside a running daemon or without one.
 
+    Args:
+        location: The path of the database, or its URL: ``postgresql://user@host/name``. The password is in the URL, in
+            ``PGPASSWORD`` or in ``~/.pgpass``.
+
     Raises:
-        StoreError: it does not exist, or is not an okxsync database.
+        StoreError: it does not exist, is not an okxsync database, or the URL is invalid.
     """
-    return Mirror(location_of(location))
+    try:
+        return Mirror(location_of(location))
+    except ValueError as error:
+        raise StoreError(f"the location of the database: {error}") from None
 
 
 class Mirror:

@@ -26,7 +26,8 @@ from typing import Final
 import msgspec
 import trio
 
-from okxsync.config.location import Location
+from okxsync.config.location import Location, Url
+from okxsync.config.secret import ConfigError
 from okxsync.runtime.outbox import Inbox
 from okxsync.store.database import StoreError
 from okxsync.store.pipe import LENGTH
@@ -63,7 +64,9 @@ async def run_writer(
 
     Raises:
         WriterDied: the process has ended, by a permanent error or by a signal.
+        StoreError: the password of the database cannot be read.
     """
+    environment = _environment(location)
     ours, theirs = socket.socketpair()
     died = False
     last = Written()
@@ -78,7 +81,7 @@ async def run_writer(
         async with stream, trio.open_nursery() as nursery:
             command = [sys.executable, "-m", "okxsync.store.writer_process", str(location), str(theirs.fileno())]
             fds = (theirs.fileno(), *([lock_fd] if lock_fd is not None else []))
-            process: trio.Process = await nursery.start(_run_process, command, fds)
+            process: trio.Process = await nursery.start(_run_process, command, fds, environment)
             theirs.close()
             try:
                 await _hand_over(stream, inbox, take)
@@ -93,6 +96,7 @@ async def run_writer(
 async def _run_process(
     command: list[str],
     fds: tuple[int, ...],
+    environment: dict[str, str],
     *,
     task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -100,8 +104,27 @@ async def _run_process(
         process.kill()  # it ignores SIGTERM; SQLite rolls back what is not committed
 
     await trio.run_process(
-        command, stdin=subprocess.DEVNULL, pass_fds=fds, check=False, deliver_cancel=kill, task_status=task_status
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=fds,
+        env=environment,
+        check=False,
+        deliver_cancel=kill,
+        task_status=task_status,
     )
+
+
+def _environment(location: Location) -> dict[str, str]:
+    """Return the environment of the writer process, with the database's password: arguments are visible to all users.
+
+    Raises:
+        StoreError: the password cannot be read.
+    """
+    try:
+        password = location.reveal() if isinstance(location, Url) else None  # a keyring is unlocked: others came before
+    except ConfigError as error:
+        raise StoreError(f"{location}: {error}") from None
+    return {**os.environ, "PGPASSWORD": password} if password else {**os.environ}
 
 
 async def _hand_over(stream: trio.SocketStream, inbox: Inbox, on_written: Callable[[Written], None]) -> None:

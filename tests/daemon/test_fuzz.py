@@ -23,7 +23,7 @@ from okxsync.sandbox.faults.script import read_script
 from tests.support.mock_http import MockHttp
 
 CONFIG = """
-database = "okxsync.db"
+database = "postgresql://okxsync:canary-password@db.example:5432/desk?target_session_attrs=read-write"
 [log]
 keep = "14d"
 max_size = "2GB"
