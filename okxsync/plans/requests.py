@@ -17,11 +17,11 @@ from okxsync.messages import PlanAnswer
 from okxsync.plans.document import PlanError
 from okxsync.plans.plan_structure import one_line
 from okxsync.plans.stored import UnreadablePlan
+from okxsync.reconcile.held import Reads
 from okxsync.runtime.clock import now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.supervise import isolated
 from okxsync.store.database import StoreError
-from okxsync.store.engines import Reader
 
 log = logging.getLogger("okxsync.plans")
 
@@ -82,18 +82,19 @@ class Requests:
     """Takes requests in the order in which they were inserted.
 
     Args:
+        reads: Not shared with long reads: a cancellation would wait for them.
         handle: Answers one request; it must not wait for the end of what it starts. None: the answer is sent later.
         wall_us: The wall clock.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        reads: Reads,
         send: Outbox,
         handle: Handle,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._reader = reader
+        self._reads = reads
         self._send = send
         self._handle = handle
         self._wall_us = wall_us
@@ -119,12 +120,12 @@ class Requests:
         Raises:
             StoreError: the database cannot be read.
         """
-        for (number,) in self._reader.rows(_NEW, [self._last_id]):
+        for (number,) in await self._reads.rows(_NEW, [self._last_id]):
             self._last_id = number
             await answer(self._send, number, partial(self._take, number))
 
     async def _take(self, number: int) -> Answered | None:
-        ((*columns,),) = self._reader.rows(_ONE, [number])
+        ((*columns,),) = await self._reads.rows(_ONE, [number])
         request = Request(*columns)
         if request.expires_at <= self._wall_us():
             return Answered(STALE, "it waited too long for a running daemon; make it again")

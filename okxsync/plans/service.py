@@ -61,6 +61,7 @@ class PlanService:
         self._receipts = receipts
         self._running: dict[str, Running] = {}
         self._reader, self._reads = Reader(database), Reads(database, threads=threads)
+        self._requested = Reads(database, threads=threads)
         self._halt = HaltFile(database)
         self._gatherer = Gatherer(http, clients)
         self._facts = CurrentFacts(
@@ -114,8 +115,9 @@ class PlanService:
                     self._facts, self._gatherer, prechecks, sender.warm, self._reader, self._send, nursery
                 )
                 answering = Answering(desk, self._facts, previewer, lifecycle, self._running, nursery)
-                requests = Requests(self._reader, self._send, answering.handle)
+                requests = Requests(self._requested, self._send, answering.handle)
                 await keep_running(self._send, None, "requests", requests.run)
         finally:
             self._reader.close()
             self._reads.close()
+            self._requested.close()

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Collection
 from itertools import islice
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import msgspec
 import trio
 
 from okxsync.config.location import Location
 from okxsync.okx.channels import channel_of
-from okxsync.store.database import CHANNEL_NAME
+from okxsync.store.database import CHANNEL_NAME, Values
 from okxsync.store.engines import Reader
 from okxsync.store.tables import ALGO_PENDING, ALGO_UNDOCUMENTED, PENDING, UNDOCUMENTED
 
@@ -38,6 +38,14 @@ class Reads:
         if self._limiter is None:
             return read(self._reader, *args)
         return await trio.to_thread.run_sync(read, self._reader, *args, limiter=self._limiter)
+
+    async def rows(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query as tuples.
+
+        Raises:
+            StoreError: the database cannot be opened or read.
+        """
+        return await self.in_thread(Reader.rows, sql, values)
 
     async def computed(self, compute: Callable[[*Args], T], *args: *Args) -> T:
         """Return what ``compute`` returns, which reads nothing and takes long: no read waits for it."""
