@@ -44,6 +44,7 @@ from okxsync.runtime.outbox import Outbox, open_outbox
 from okxsync.runtime.process_limits import raise_limits
 from okxsync.runtime.supervise import describe_error
 from okxsync.runtime.ticks import sleep_until_tick
+from okxsync.store.copy import reject_unfinished
 from okxsync.store.database import AlreadyRunning, Membership, StoreError
 from okxsync.store.engines import engine_of
 from okxsync.store.handover import run_writer
@@ -86,7 +87,8 @@ async def run(
     database = engine_of(database).resolved()  # once: a link that is changed later points to another database
     engine = engine_of(database)
     with engine.join() as lock:
-        engine.writer().close()  # migrates, and reports an unusable file before anything connects
+        with closing(engine.writer()) as db:  # migrates, and reports an unusable database before anything connects
+            reject_unfinished(db, database)
         ids = connection_ids(database)
         removed = account_names(database) - {account.name for account in settings.accounts}
         send, receive = open_outbox(QUEUE, QUEUE_BYTES)

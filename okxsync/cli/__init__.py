@@ -16,6 +16,7 @@ from okxsync import __version__
 from okxsync.cli.backfill import backfill
 from okxsync.cli.check import check
 from okxsync.cli.common import leaves
+from okxsync.cli.copy import copy
 from okxsync.cli.demo import demo
 from okxsync.cli.halt import halt, misfires, resume
 from okxsync.cli.init import init
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables, which hold secrets
 )
 _COMMANDS = (
-    *(init, check, run, status, terminal, backfill, verify, log, prune, sandbox, demo),
+    *(init, check, run, status, terminal, backfill, verify, log, prune, copy, sandbox, demo),
     *(halt, resume, misfires),
 )
 for _command in _COMMANDS:

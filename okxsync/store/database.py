@@ -68,6 +68,14 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+class StoredTable(msgspec.Struct, frozen=True):
+    """A table of the schema as it is in a database; ``key`` are the columns of its primary key, in their order."""
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+
 class Connection(Protocol):
     """A connection for reading and writing, or for reading alone. One thread at a time uses it.
 
@@ -89,6 +97,14 @@ class Connection(Protocol):
 
     def log(self, frames: Iterable[Sequence[object]]) -> None:
         """Append frames to the raw log, each as the values of ``LOG_COLUMNS``."""
+        ...
+
+    def tables(self) -> list[StoredTable]:
+        """Return the tables of the schema, without those that an engine has for itself."""
+        ...
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Append rows as they are, ids included; ids that are given later are larger."""
         ...
 
     @property

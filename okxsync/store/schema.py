@@ -602,3 +602,9 @@ def m024_undocumented_states(database: Database) -> None:
 def m025_newest_fills(database: Database) -> None:
     """The newest fills, and those of a time, are found without sorting all of them."""
     database.execute("CREATE INDEX fills_by_time ON fills (coalesce(fill_time, ts, 0))")
+
+
+@migrations()
+def m026_copies(database: Database) -> None:
+    """Which database was copied into this one; ``finished_at`` is NULL until all of it is here."""
+    _create(database, "copies", "source", "source! started_at:i! finished_at:i")

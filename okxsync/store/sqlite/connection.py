@@ -12,7 +12,15 @@ from typing import Any, Final, Self
 
 import pysqlite3 as sqlite3
 
-from okxsync.store.database import LOG_COLUMNS, DatabaseError, RejectedValueError, StoreError, TransientError, Values
+from okxsync.store.database import (
+    LOG_COLUMNS,
+    DatabaseError,
+    RejectedValueError,
+    StoredTable,
+    StoreError,
+    TransientError,
+    Values,
+)
 from okxsync.store.sqlite.files import keep_private, make_private
 from okxsync.store.table import Table, quoted
 
@@ -84,6 +92,18 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
     def log(self, frames: Iterable[Sequence[object]]) -> None:
         self.executemany(_LOG, frames)
 
+    def tables(self) -> list[StoredTable]:
+        return [StoredTable(name, *self._columns(name)) for (name,) in self.execute(_TABLES).fetchall()]
+
+    def _columns(self, table: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        found = self.execute("SELECT name, pk FROM pragma_table_info(?) ORDER BY cid", [table]).fetchall()
+        key = sorted((place, name) for name, place in found if place)
+        return tuple(name for name, _ in found), tuple(name for _, name in key)
+
+    def load(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        marks = ", ".join("?" * len(columns))
+        self.executemany(f"INSERT INTO {table} ({', '.join(quoted(columns))}) VALUES ({marks})", rows)
+
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
         if durable and not self.in_transaction:
@@ -134,6 +154,7 @@ class SqliteConnection(sqlite3.Connection):  # type: ignore[misc]  # pysqlite3 h
         return int(self.execute("PRAGMA data_version").fetchone()[0])
 
 
+_TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE '%sqlite\\_%' ESCAPE '\\'"
 _ALL: Final = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
 _PART: Final = ("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part", "RELEASE part")
 """Rolled back, a savepoint still exists: without its release each failed row would nest the next ones deeper."""
