@@ -4,8 +4,8 @@
 older fills. The writer, the terminal and the browser are processes of their own, on the same processors.
 
 - *rows on screen*: from the navigation to the frame that has rows, in a browser that has the files.
-- *received to painted*: from the receipt of a frame to the acknowledgement that a page sends after it has painted the
-  row, so the commit, the reader's pause and the paint are in it. *read to painted* begins when the row was read.
+- *committed to painted*: from the commit of a row to the acknowledgement that a page sends after it has painted it, so
+  the reader's pause and the paint are in it; *received* has the commit too, and *read* begins when the row was read.
 - *writer*: CPU per frame with and without a terminal, taking turns.
 - *heap*: after a collection, when a page has taken a tenth of the messages, of 20 rows each, and when it has taken all.
 
@@ -56,6 +56,7 @@ POSITIONS: Final = ("BTC", "ETH", "SOL", "XRP")
 FILLS: Final = 500
 """A second."""
 OLD_FILLS: Final = 300_000
+COMMITS: Final = "commits"
 EVERY_S: Final = 5.0
 """Between two frames of positions of an account, and between two pongs."""
 BATCH_S: Final = 0.01
@@ -64,7 +65,7 @@ VIEWS: Final = {"orders": "orders", "positions": "positions", "fills": "fills"}
 """View -> the topic whose rows tell when they were received."""
 HEAP_ROWS: Final = 20
 WATCH: Final = """
-    globalThis.bench = {bytes: 0, messages: 0, ages: [], read: [], waiting: []};
+    globalThis.bench = {bytes: 0, messages: 0, painted: [], read: [], waiting: []};
     const RECEIVED = {};
     const now = () => (performance.timeOrigin + performance.now()) * 1000;
     const taken = (text) => {
@@ -81,7 +82,7 @@ WATCH: Final = """
         while (bench.waiting.length && bench.waiting[0][0] <= upTo) {
             const [, received, read] = bench.waiting.shift();
             for (const us of received) {
-                bench.ages.push((at - us) / 1000);
+                bench.painted.push([us, at]);
                 bench.read.push((at - read) / 1000);
             }
         }
@@ -115,7 +116,10 @@ WATCH: Final = """
 
 
 def write(path: Path) -> None:
-    """Write until the input ends; print once a second how many frames were written, the CPU time and the latency."""
+    """Write without an end. Print once a second how many frames were written, and the CPU time.
+
+    When each batch was committed, by the time at which it was received, is written to ``COMMITS`` beside the database.
+    """
     database = open_database(path)
     writer = Writer(database)
     run = Run(1, _now(), "bench", socket.gethostname(), os.getpid())
@@ -126,6 +130,7 @@ def write(path: Path) -> None:
     print("ready", flush=True)
     begun_s = beat_s = time.monotonic()
     filled = pushed = 0
+    commits = (path.parent / COMMITS).open("w", buffering=1)
     while True:
         time.sleep(max(0.0, begun_s + filled / FILLS - time.monotonic()))
         passed_s = time.monotonic() - begun_s
@@ -144,6 +149,7 @@ def write(path: Path) -> None:
             batch.append(Heartbeat(run, now, 0))
             print(json.dumps({"frames": filled + pushed, "cpu_s": time.process_time()}), flush=True)
         writer.apply(batch)
+        print(now, _now(), file=commits)
 
 
 def _beginning(run: Run, accounts: list[Orders]) -> Iterator[Message]:
@@ -286,7 +292,7 @@ def rows(rounds: int, quick: bool) -> Iterator[Row]:
         try:
             yield from _costs(writer, path, rounds, seconds)
             with terminal(path) as (process, url), _browser() as browser:
-                yield from _pages(process, url, browser, seconds)
+                yield from _pages(process, url, browser, seconds, path.parent / COMMITS)
         finally:
             writer.process.kill()
     with _browser() as browser:
@@ -320,7 +326,7 @@ def _browser() -> Iterator[Browser]:
         browser.close()
 
 
-def _pages(process: psutil.Process, url: str, browser: Browser, seconds: int) -> Iterator[Row]:
+def _pages(process: psutil.Process, url: str, browser: Browser, seconds: int, commits: Path) -> Iterator[Row]:
     context = browser.new_context(viewport={"width": 1920, "height": 1080})
     context.add_init_script(WATCH)
     page = context.new_page()
@@ -343,19 +349,19 @@ def _pages(process: psutil.Process, url: str, browser: Browser, seconds: int) ->
         page.evaluate("([view, topic]) => { globalThis.followed = topic; location.hash = `#${view}`; }", [view, topic])
         _wait_for_rows(page)
         page.wait_for_timeout(2000)
-        page.evaluate("() => { bench.ages = []; bench.read = []; bench.bytes = 0; }")
+        page.evaluate("() => { bench.painted = []; bench.read = []; bench.bytes = 0; }")
         server_s, busy_s, begun_s = cpu_s(process), _busy_s(devtools), time.monotonic()
         page.wait_for_timeout(seconds * 1000)
         passed_s = time.monotonic() - begun_s
         busy, server = (_busy_s(devtools) - busy_s) / passed_s, (cpu_s(process) - server_s) / passed_s
-        ages, read, size = page.evaluate("() => [bench.ages, bench.read, bench.bytes]")
-        middle, high = _middle_and_high(ages)
-        since_read = " / ".join(f"{value:.0f}" for value in _middle_and_high(read))
-        lag = page.locator("#fact-screen b").text_content()
+        painted, read, size = page.evaluate("() => [bench.painted, bench.read, bench.bytes]")
+        committed = _commits(commits)
+        ages = [(at - committed[us]) / 1000 for us, at in painted if us in committed]
         yield Row(
-            f"terminal: {view}, received to painted",
-            f"{middle:.0f} / {high:.0f} ms",
-            f"read to painted: {since_read}; {len(ages)} rows, last lag {lag} ms",
+            f"terminal: {view}, committed to painted",
+            f"{_middle_and_high(ages)} ms",
+            f"received: {_middle_and_high([(at - us) / 1000 for us, at in painted])}; read: {_middle_and_high(read)};"
+            f" {len(ages)} rows",
             reach="60 / 100 ms",
         )
         limits = {"orders": 15, "positions": 15, "fills": 20}
@@ -375,9 +381,15 @@ def _busy_s(devtools: CDPSession) -> float:
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
 
-def _middle_and_high(values: list[float]) -> tuple[float, float]:
+def _commits(path: Path) -> dict[int, int]:
+    """Return when each batch was committed, by the time at which it was received."""
+    whole = path.read_text().rpartition("\n")[0]
+    return {int(received): int(at) for received, at in map(str.split, whole.splitlines())}
+
+
+def _middle_and_high(values: list[float]) -> str:
     ordered = sorted(values) or [float("nan")]
-    return ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
+    return f"{ordered[len(ordered) // 2]:.0f} / {ordered[int(len(ordered) * 0.99)]:.0f}"
 
 
 def _heap(browser: Browser, messages: int) -> Row:

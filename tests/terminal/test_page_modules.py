@@ -276,3 +276,53 @@ def test_keys_are_known_by_their_place(page: Page) -> None:
         page, "keys", "return a.map((code) => m.nameOf({code, shiftKey: true}))", ["KeyY", "Slash", "Semicolon"]
     )
     assert shifted == ["Y", "?", ":"]
+
+
+TABLE = """
+    const rows = new Map(["a", "b"].map((key) => [key, {key, value: "1"}]));
+    const said = {stamp: "1", kind: "of-live", now: 1000};
+    const made = [];
+    const column = {id: "value", head: "value", width: 90, text: (item) => (made.push(item.key), item.value)};
+    const source = {
+        count: () => rows.size, keyAt: (index) => [...rows.keys()][index], itemAt: (index) => [...rows.values()][index],
+        kindOf: () => said.kind, isChosen: () => false, isOpen: () => null,
+        partsOf: (item) => [item], stamp: () => said.stamp,
+    };
+    const table = new m.Table("Test", [column], source, {});
+    Object.assign(table.root.style, {position: "absolute", inset: "0px"});
+    document.body.append(table.root);
+    const clock = performance.now;
+    performance.now = () => said.now;
+    const painted = (change = () => {}) => {
+        change();
+        made.length = 0;
+        table.paint();
+        return made.join("");
+    };
+    try {
+        painted();
+        return [
+            painted(),
+            painted(() => rows.set("a", {key: "a", value: "1"})),
+            painted(() => (said.stamp = "2")),
+            painted(() => (said.kind = "of-stale")),
+            painted(() => (said.now += 899)),
+            painted(() => (said.now += 2)),
+            painted(() => (table.cursor = "b")),
+            painted(() => (table.cursorColumn = 1)),
+            painted(() => rows.delete("a")),
+        ];
+    } finally {
+        performance.now = clock;
+        table.root.remove();
+    }
+"""
+
+
+def test_a_row_is_written_anew_if_anything_that_it_is_made_of_has_changed_or_it_has_aged(page: Page) -> None:
+    """And only then: a desk's table has fifty rows on the screen, and some of them change thirty times a second."""
+    nothing, row, other_topic, staleness, young, aged, cursor, column, moved = run(page, "table", TABLE)
+    assert nothing == young == moved == ""
+    assert row == "a"
+    assert other_topic == staleness == aged == "ab"
+    assert cursor == column == "b"

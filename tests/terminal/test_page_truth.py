@@ -378,3 +378,37 @@ def test_a_group_whose_rows_are_all_gone_stays_dimmed_while_order_is_held(server
     expect(page.locator(".row.group.gone")).to_contain_text("BTC-USDT-SWAP")
     page.mouse.move(300, 1000)
     expect(page.locator(".view:not([hidden]) .message")).to_contain_text("Not known: 1 account stale, 1 never covered.")
+
+
+def test_what_stands_still_is_shown_ever_older(server: ScriptedServer) -> None:
+    """Rows, groups and totals: without any change of a row, while the daemon is stopped."""
+    desk(server)
+    server.daemon_beats = False
+    server.daemon |= {"state": "stopped", "stopped_at": NOW, "exit": 0}
+    page = server.open("#positions?open=*")
+    server.remove("positions", "desk3", "1")
+    server.cover("desk3", "never")
+    older = r"(([3-9]|\d\d)\.\d|\d\d+) s"
+    expect(cell(page, "desk1", 3)).to_have_text(re.compile(f"^{older}$"))
+    expect(row(page, "BTC-USDT-SWAP").first.locator(".cell").nth(3)).to_have_text(re.compile(f"^{older}$"))
+    expect(page.locator("#totals")).to_contain_text(re.compile(f"oldest as of {older}"))
+    expect(page.locator("#totals")).to_contain_text(re.compile(f"stale 2, oldest as of {older}"))
+
+
+def test_a_row_follows_the_rows_of_other_topics_that_it_is_shown_with(server: ScriptedServer) -> None:
+    """An order its instrument's mark price, a position the equity of its account."""
+    desk(server)
+    order = {"account": "desk1", "kind": "order", "id": "1", "inst_id": "BTC-USDT-SWAP", "inst_type": "SWAP"}
+    server.put("orders", order | {"px": "90", "sz": "1", "side": "buy", "state": "live", "c_time": NOW})
+    page = server.open("#orders")
+    distance = cell(page, "BTC-USDT-SWAP", 10)
+    expect(distance).to_have_text("-")
+    for mark, expected in (("100", "\u221210.00 %"), ("80", "+12.50 %")):
+        server.put("marks", {"inst_id": "BTC-USDT-SWAP", "mark_px": mark, "state": "live", "covered_until": NOW})
+        expect(distance).to_have_text(expected)
+    page.evaluate("() => { location.hash = '#positions?open=*'; }")
+    share = cell(page, "desk1", 14)
+    expect(share).to_have_text("49.9 %")
+    known = dict(zip(TOPICS["accounts"].columns, server.rows["accounts"][("desk1",)], strict=True))
+    server.put("accounts", known | {"equity": "500"})
+    expect(share).to_have_text("10.0 %")

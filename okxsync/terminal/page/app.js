@@ -17,7 +17,7 @@ import { Older } from "./older.js";
 import { Pane } from "./pane.js";
 import { Range } from "./range.js";
 import { Settings, SETTINGS, showSettings } from "./settings.js";
-import { element, inSheet, setText, visible } from "./text.js";
+import { element, inSheet, set, setText, visible } from "./text.js";
 import { currentZone, setZone, ZONES, zoneName } from "./time.js";
 import { Ticket } from "./ticket.js";
 import { keyOf } from "./topics.js";
@@ -134,15 +134,16 @@ function subscribe() {
 
 let scheduled = false;
 let acknowledged = true;
-let paintedAt = -Infinity;
+let newsAt = -Infinity; // when rows that came were painted
+let newsVersion = 0;
 let sumsTimer = null;
 
-/** Paint with the next frame; a view with a pace of its own (the tape) is painted no more often than that. */
+/** Paint with the next frame; a view with a pace of its own (the tape) takes rows in no more often than that. */
 function schedule() {
   acknowledged = false;
   if (scheduled) return;
   scheduled = true;
-  const wait = (grid?.view.every ?? 0) < 1000 ? paintedAt + (grid?.view.every ?? 0) - performance.now() : 0;
+  const wait = newsAt + (grid?.view.every ?? 0) - performance.now();
   if (wait > 0) setTimeout(() => requestAnimationFrame(paint), wait);
   else requestAnimationFrame(paint);
 }
@@ -154,11 +155,12 @@ function paint() {
     acknowledged = true;
     return;
   }
-  paintedAt = performance.now();
   if (grid) {
     if (grid.view.name === "accounts") days.refresh();
     if (grid.view.name === "fills") readOlder();
     grid.refresh();
+    const { version } = grid.view.topic;
+    if (version !== newsVersion) [newsVersion, newsAt] = [version, performance.now()];
     grid.paint();
     paintPane();
     paintTotals();
@@ -212,13 +214,11 @@ function paintTotals() {
     }
     const first = part.apart && !parts[index - 1]?.apart;
     const name = `part ${part.tone ?? ""}${first ? " apart" : ""}`;
-    if (node.className !== name) node.className = name;
+    set(node, { className: name, title: part.exact ?? "" });
     setText(node.firstChild, part.label ? `${part.label} ` : "");
     setText(node.lastChild, part.text);
-    if (part.name) node.dataset.name = part.name;
-    else delete node.dataset.name;
-    const title = part.exact ?? "";
-    if (node.title !== title) node.title = title;
+    if (!part.name) delete node.dataset.name;
+    else if (node.dataset.name !== part.name) node.dataset.name = part.name;
   });
 }
 

@@ -24,7 +24,8 @@ export function parse(text) {
   return { digits, scale };
 }
 
-const at = (number, scale) => number.digits * 10n ** BigInt(scale - number.scale);
+const at = (number, scale) =>
+  number.scale === scale ? number.digits : number.digits * 10n ** BigInt(scale - number.scale);
 
 /** Return the exact sum; an unknown part is left out, so the caller counts the unknown ones. */
 export function add(a, b) {

@@ -7,14 +7,14 @@ import { compile } from "./filter.js";
 import { sheetOf } from "./csv.js";
 import { Layout, makeDraggable, NARROW } from "./layout.js";
 import { Hold, sorted } from "./order.js";
-import { Table } from "./table.js";
+import { AGES_MS, Table } from "./table.js";
 import { show } from "./decimals.js";
 import { visible } from "./text.js";
 import { age, full } from "./time.js";
 
 const GROUP = "\u0001"; // no key of a row begins with it
 /** Sums over thousands of rows are made anew no more often than this. */
-export const SUMS_MS = 250;
+export const SUMS_MS = 500;
 /** So many rows that are gone are kept without looking whether they are shown. */
 const GONE = 1000;
 
@@ -24,6 +24,15 @@ export class Group {
     this.items = new Map();
     this.gone = false;
     this.memo = new Map();
+    this.version = 0; // grows with each look at its rows
+  }
+
+  /** Take the rows of a new look; none: they are all gone, and the group is shown as it was. */
+  renew(items) {
+    this.memo.clear();
+    this.version += 1;
+    this.gone = items === undefined;
+    if (items) this.items = items;
   }
 
   /** Return a value made of all rows of the group, computed once until one of them changes. */
@@ -51,6 +60,7 @@ export class Grid {
     this.filterText = "";
     this.setFilter("");
     this.version = -1;
+    this.ordered = -1; // the version of the topic whose rows are in order
     this.rows = []; // those that are chosen, without groups and without what is gone
     this.footer = [];
     this.worth = null; // of all accounts, made together with the totals below them
@@ -112,6 +122,15 @@ export class Grid {
     return `${this.by ? "member " : ""}of-${this.view.truthOf(item).state}${gone ? " gone" : ""}`;
   }
 
+  partsOf(item) {
+    return this.view.partsOf(item);
+  }
+
+  /** A key may change anything: the zone of times, the order, what is open. */
+  stamp() {
+    return `${this.view.stamp()} ${this.hold.keyAt}`;
+  }
+
   isChosen(key) {
     return this.chosen.has(key);
   }
@@ -162,14 +181,17 @@ export class Grid {
     const { current, replaced } = view.topic;
     const first = this.keys.length === 0;
     const believed = this.model.truth.best() === "live"; // a page that is lost keeps its order
-    if (force || first || (believed && this.hold.take())) this.reorder();
+    const news = view.topic.version !== this.ordered;
+    // The tape is in the order of its rows alone: without a new one its turn is kept for the one that comes next.
+    if (force || first || (believed && (news || !view.newestFirst) && this.hold.take())) this.reorder();
     else if (version !== this.version) this.follow();
     if (force || version !== this.version) this.outdated = true;
     const { changes } = this.model;
     if (this.believed !== changes || this.current !== current || replaced) this.summedAt = -Infinity; // stale at once
     [this.believed, this.current] = [changes, current];
     this.version = version;
-    if (this.outdated && performance.now() - this.summedAt > SUMS_MS) this.sum();
+    const passedMs = performance.now() - this.summedAt;
+    if (passedMs > (this.outdated ? SUMS_MS : AGES_MS)) this.sum(); // the ages in them grow without any change
   }
 
   /** Let the sums of groups, and those below the table, be made anew. */
@@ -186,11 +208,7 @@ export class Grid {
       if (!members.has(name)) members.set(name, new Map());
       members.get(name).set(key, row);
     }
-    for (const group of this.groups.values()) {
-      group.memo.clear();
-      group.gone = !members.has(group.group);
-      if (!group.gone) group.items = members.get(group.group); // one whose rows are all gone is shown as it was
-    }
+    for (const group of this.groups.values()) group.renew(members.get(group.group));
     const chosen = this.chosenItems();
     this.worth = this.view.worth?.() ?? null;
     this.footer = [
@@ -208,6 +226,7 @@ export class Grid {
 
   reorder() {
     const { view } = this;
+    this.ordered = view.topic.version;
     const chosen = new Map();
     this.seen = new Map();
     for (const [key, item] of view.topic.rows) {

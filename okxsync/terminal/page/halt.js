@@ -1,7 +1,7 @@
 // The kill switch, always on the line on top. It works while the daemon is dead: it is a file that the terminal makes.
 
 import { ask } from "./ask.js";
-import { element, setText, visible } from "./text.js";
+import { element, set, setText, visible } from "./text.js";
 import { moment } from "./time.js";
 
 export class Halt {
@@ -63,10 +63,10 @@ export class Halt {
 
   paint() {
     const { trade, halted, truth } = this.model;
-    this.root.hidden = trade === null && !halted;
-    this.button.disabled = trade === null;
+    set(this.root, { hidden: trade === null && !halted });
+    const title = halted ? "no order of a plan leaves" : "H H: stop all sending of plans at once";
+    set(this.button, { disabled: trade === null, title });
     setText(this.button, halted ? (truth.lost ? "HALTED?" : "HALTED") : "HALT");
     this.button.classList.toggle("on", halted);
-    this.button.title = halted ? "no order of a plan leaves" : "H H: stop all sending of plans at once";
   }
 }

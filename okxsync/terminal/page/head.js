@@ -1,8 +1,8 @@
 // The line on top: the daemon, connections, open gaps, lags, and what the live accounts are worth.
 
-import { element, setText, visible } from "./text.js";
+import { element, set, setText, visible } from "./text.js";
 import { add, exact, parse, show } from "./decimals.js";
-import { age, clock, date, moment, zoneName } from "./time.js";
+import { age, clock, currentZone, date, moment, zoneName } from "./time.js";
 import { WORDS } from "./truth.js";
 
 const WORTH = { cut: 2, fill: 2 };
@@ -11,6 +11,7 @@ export class Head {
   /** `more`: what stands at its end. */
   constructor(root, views, model, more = []) {
     this.model = model;
+    this.parts = []; // what was painted last
     this.links = views.map(({ name, title }) => {
       const link = element("a", "", title);
       link.href = `#${name}`;
@@ -63,17 +64,18 @@ export class Head {
   set({ node, value, after }, text, unit, tone = "", title = "") {
     setText(value, text);
     if (after.data !== unit) after.data = unit;
-    const name = `${node.id.slice("fact-".length)} ${tone}`;
-    if (node.className !== name) node.className = name;
-    if (node.title !== title) node.title = title;
+    set(node, { className: `${node.id.slice("fact-".length)} ${tone}`, title });
   }
 
   /** `worth`: the totals of all accounts, where the rows that they are made of are shown; otherwise the heartbeat's. */
   paint(screenLagMs, worth) {
     const { model } = this;
     const { daemon, head, truth } = model;
-    setText(this.tag, model.trade ? "TRADING" : "READ ONLY");
     const now = model.now();
+    const parts = [model.beatNumber, model.changes, worth, currentZone(), Math.floor(now / 1e6)];
+    if (parts.every((part, at) => part === this.parts[at])) return;
+    this.parts = parts;
+    setText(this.tag, model.trade ? "TRADING" : "READ ONLY");
     if (now === null || !head) {
       for (const fact of [this.daemon, this.connections, this.equity, this.upl]) this.set(fact, "-", "");
       return;
@@ -90,7 +92,7 @@ export class Head {
       well ? "WebSocket connections that are live, of all" : "not known now",
     );
     const [gaps, seconds, since] = head.gaps;
-    this.gaps.node.hidden = gaps === 0;
+    set(this.gaps.node, { hidden: gaps === 0 });
     this.set(
       this.gaps,
       `${gaps} gap${gaps === 1 ? "" : "s"}`,

@@ -1,18 +1,24 @@
 // A virtual table: as many row elements as fit on the screen, moved and written where they differ. Heights are fixed,
 // so a row's place is its index. Styles are set as properties only, which the CSP allows.
 
-import { element, setText } from "./text.js";
+import { element, set, setText } from "./text.js";
 
-/** A changed cell fades in so many steps; animations by the browser would make it paint 60 times a second. */
+/**
+ * A changed cell fades in so many steps, all cells at the same ticks: animations by the browser would make it paint 60
+ * times a second.
+ */
 const FADES = 3;
 const FADE_MS = 240;
 const SPARE = 3; // rows above and below the visible ones, so that a scroll does not show an empty edge
+/** Ages grow without any change of a row: all rows are written anew when this has passed, so nothing is older. */
+export const AGES_MS = 900;
 
 export class Table {
   /**
    * `source` answers for rows: `count()`, `keyAt(index)`, `itemAt(index)`, `kindOf(item)` (classes of the row),
-   * `isChosen(key)`, `isOpen(item)` and `tip(item, column)`. `on` has `click(index, columnIndex)`, `open(index)`, `sort(column)`, `over(inside)`,
-   * `scroll(top, isEnd)`.
+   * `isChosen(key)`, `isOpen(item)`, `tip(item, column)`, `partsOf(item)` (what its cells are made of, compared by
+   * identity) and `stamp()` (a text: another one if anything has changed that every row may show). `on` has
+   * `click(index, columnIndex)`, `open(index)`, `sort(column)`, `over(inside)`, `scroll(top, isEnd)`.
    */
   constructor(label, columns, source, on) {
     this.source = source;
@@ -22,6 +28,9 @@ export class Table {
     this.cursor = null;
     this.cursorColumn = 0;
     this.rowHeight = 20;
+    this.stamp = null;
+    this.stampedAt = -Infinity; // when all rows were written the last time
+    this.turn = 0; // how often that was
     this.head = element("div", "thead");
     this.head.setAttribute("role", "rowgroup");
     this.body = element("div", "tbody");
@@ -116,10 +125,17 @@ export class Table {
   paint() {
     if (this.root.offsetParent === null) return;
     this.now = performance.now();
+    this.tick = Math.floor(this.now / FADE_MS);
     this.fading = false;
+    const stamp = this.source.stamp();
+    if (stamp !== this.stamp || this.now - this.stampedAt > AGES_MS) {
+      [this.stamp, this.stampedAt] = [stamp, this.now];
+      this.turn += 1;
+    }
     const count = this.source.count();
-    const first = Math.max(0, Math.floor(this.root.scrollTop / this.rowHeight) - SPARE);
-    const last = Math.min(count, first + this.visibleRows() + 2 * SPARE + 1);
+    const top = Math.floor(this.root.scrollTop / this.rowHeight);
+    const first = Math.max(0, top - SPARE);
+    const last = Math.min(count, top + this.visibleRows() + 1 + SPARE);
     if (this.height !== count * this.rowHeight) {
       this.height = count * this.rowHeight;
       this.body.style.height = `${this.height}px`;
@@ -134,17 +150,16 @@ export class Table {
     }
     for (const [key, index] of wanted) {
       let record = this.used.get(key);
-      const same = record !== undefined;
-      if (!same) {
+      if (record === undefined) {
         record = this.free.pop() ?? this.makeRow();
-        record.key = key;
+        Object.assign(record, { key, parts: [], fades: false });
         this.used.set(key, record);
       }
-      this.paintRow(record, index, same);
+      this.paintRow(record, index);
     }
     for (const { row } of this.free) if (!row.hidden) row.hidden = true;
     clearTimeout(this.fadeTimer);
-    if (this.fading) this.fadeTimer = setTimeout(() => this.paint(), FADE_MS);
+    if (this.fading) this.fadeTimer = setTimeout(() => this.paint(), (this.tick + 1) * FADE_MS - this.now);
     const active = this.cursor !== null && this.used.get(this.cursor);
     if (active) this.root.setAttribute("aria-activedescendant", active.row.id);
     else this.root.removeAttribute("aria-activedescendant");
@@ -158,20 +173,20 @@ export class Table {
       if (column.href) holder.tabIndex = -1;
       const cell = element("div", "", holder);
       cell.setAttribute("role", "gridcell");
-      return { cell, text, holder, shown: null, tone: null, href: null, changedAt: -Infinity };
+      return { cell, text, holder, shown: null, tone: null, href: null, changed: -Infinity };
     });
     const row = element("div", "row", ...cells.map(({ cell }) => cell));
     row.id = `${this.name}-${this.made}`;
     row.setAttribute("role", "row");
-    const record = { row, cells, index: -1, kind: null, key: null };
+    const record = { row, cells, index: -1, kind: null, key: null, parts: [], fades: false };
     row.record = record;
     this.body.append(row);
     return record;
   }
 
-  paintRow(record, index, same) {
+  paintRow(record, index) {
     const item = this.source.itemAt(index);
-    const { row, cells } = record;
+    const { row } = record;
     if (row.hidden) row.hidden = false;
     if (record.index !== index) {
       record.index = index;
@@ -180,30 +195,42 @@ export class Table {
     }
     const isCursor = record.key === this.cursor;
     const isChosen = this.source.isChosen(record.key);
-    const kind = `row ${this.source.isOpen(item) ? "open " : ""}${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}${isChosen ? " chosen" : ""}`;
+    const open = this.source.isOpen(item); // null: it is no group
+    const kind = `row ${open ? "open " : ""}${this.source.kindOf(item, record.key)}${isCursor ? " cursor" : ""}${isChosen ? " chosen" : ""}`;
     if (record.kind !== kind) {
       record.kind = kind;
       row.className = kind;
       row.setAttribute("aria-selected", isChosen);
-      const open = this.source.isOpen(item); // null: it is no group
       if (open === null) row.removeAttribute("aria-expanded");
       else row.setAttribute("aria-expanded", open);
     }
+    const here = isCursor ? this.cursorColumn : null;
+    const parts = [this.turn, kind, here, record.fades && this.tick, ...this.source.partsOf(item)];
+    if (parts.some((part, at) => part !== record.parts[at])) {
+      this.writeCells(record, item, here, record.parts.length > 0);
+      record.parts = parts;
+    }
+    if (record.fades) this.fading = true;
+  }
+
+  /** `same`: the row was shown before, so what differs now has changed. */
+  writeCells(record, item, here, same) {
+    record.fades = false;
     this.columns.forEach((column, at) => {
-      const drawn = cells[at];
+      const drawn = record.cells[at];
       const text = column.text(item);
       if (drawn.shown !== text) {
         drawn.text.data = text;
-        if (same && column.fade) drawn.changedAt = this.now;
+        if (same && column.fade) drawn.changed = this.tick;
         drawn.shown = text;
       }
-      if (!same) drawn.changedAt = -Infinity;
-      const step = Math.floor((this.now - drawn.changedAt) / FADE_MS);
-      if (step < FADES) this.fading = true;
+      if (!same) drawn.changed = -Infinity;
+      const step = this.tick - drawn.changed;
+      if (step < FADES) record.fades = true;
       const state = column.state?.(item);
       const tone = `cell${column.right ? " right" : ""}${column.dim ? " dim" : ""} ${column.tone?.(item) ?? ""}${
         state ? ` of-${state}` : ""
-      }${step < FADES ? ` fade${step}` : ""}${isCursor && at === this.cursorColumn ? " here" : ""}`;
+      }${step < FADES ? ` fade${step}` : ""}${at === here ? " here" : ""}`;
       if (drawn.tone !== tone) {
         drawn.tone = tone;
         drawn.cell.className = tone;
@@ -246,7 +273,6 @@ export class Table {
 
   say(text, kind = "") {
     setText(this.message, text);
-    this.message.className = `message ${kind}`;
-    this.message.hidden = text === "";
+    set(this.message, { className: `message ${kind}`, hidden: text === "" });
   }
 }

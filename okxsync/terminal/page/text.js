@@ -24,7 +24,12 @@ export function element(tag, name, ...children) {
   return made;
 }
 
-/** Set a text if it is another one; a text node that is written anew costs a layout. */
+/** Set properties of a node that differ: what is written anew costs a style or a layout, and a frame. */
+export function set(node, properties) {
+  for (const [name, value] of Object.entries(properties)) if (node[name] !== value) node[name] = value;
+}
+
+/** Set a text if it is another one. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { Compose } from "./compose.js";
 import { add, exact, parse, show } from "./decimals.js";
-import { element, setText, visible } from "./text.js";
+import { element, set, setText, visible } from "./text.js";
 import { age } from "./time.js";
 import { at, hasEnded, isRunning, isTooOld, planAddress, planOf, stateTone } from "./views/plans.js";
 
@@ -195,9 +195,9 @@ export class Ticket {
     this.look();
     const { model } = this;
     const trades = model.trade !== null;
-    this.list.hidden = !trades;
+    set(this.list, { hidden: !trades });
     const id = this.on.shown();
-    this.one.hidden = !id;
+    set(this.one, { hidden: !id });
     if (!id) return;
     if (id !== this.id) {
       this.id = id;

@@ -40,7 +40,7 @@ export function positionsView(model) {
       return known.get(row);
     };
   };
-  const [size, notionalUsd, averagePx, liquidationPx] = ["pos", "notional_usd", "avg_px", "liq_px"].map(decimal);
+  const [size, notionalUsd, averagePx, liquidationPx, markPx] = "pos notional_usd avg_px liq_px mark_px".split(" ").map(decimal);
   const account = field("account");
   const rowTruth = (row) => model.truth.of(account(row), "positions", topic);
   const instrument = (row) => model.instrument(field("inst_id")(row), field("inst_type")(row));
@@ -76,14 +76,16 @@ export function positionsView(model) {
       return found.size === 1 ? [...found][0] : null;
     });
 
-  function mark(row) {
+  function pushedMark(row) {
     const pushed = model.mark(field("inst_id")(row));
-    return pushed?.state === "live" ? pushed.px : field("mark_px")(row);
+    return pushed?.state === "live" ? pushed.px : null;
   }
+  const mark = (row) => pushedMark(row) ?? field("mark_px")(row);
 
   /** Percent from mark price to liquidation price. */
   function distance(row) {
-    const [liquidation, now] = [liquidationPx(row), parse(mark(row))];
+    const pushed = pushedMark(row);
+    const [liquidation, now] = [liquidationPx(row), pushed === null ? markPx(row) : parse(pushed)];
     if (liquidation === null || now === null || liquidation.digits <= 0n) return null;
     return quotient(multiply(absolute(add(liquidation, negate(now))), HUNDRED), now, 1);
   }
@@ -169,7 +171,7 @@ export function positionsView(model) {
     }),
     grouped(
       { ...accountColumn(account, "accounts"), head: "accounts" },
-      (group) => new Set(rows(group).map(account)).size,
+      (group) => group.get("accounts", () => new Set(rows(group).map(account)).size),
       {
         text: plainValue,
         tone: () => "plain",
@@ -251,7 +253,8 @@ export function positionsView(model) {
     title: "Positions",
     nouns: "open positions",
     channels: ["positions"],
-    others: ["accounts", "marks", "instruments"],
+    others: ["instruments"],
+    joined: { accounts: account, marks: field("inst_id") },
     narrow: { instrument: 128, account: 60, pos: 66, upl: 70, state: 60 },
     detail: (row) => ({ kind: "account", given: { account: account(row) }, title: account(row) }),
     columns,

@@ -11,15 +11,18 @@ export const fieldsOf = (topic) => (name) => (row) => row[topic.at[name]];
 
 /**
  * Complete a view of the topic of its name, or `of` another one. `rowTruth(row)` tells the state of a row; `others` are
- * the topics that it shows besides its own.
+ * the topics that it shows besides its own, and `joined` those of which an item is shown with one row: topic -> the key
+ * of that row.
  *
  * `channels` are those that the rows come from: what is said about coverage below the table, and instead of rows where
  * there are none, is about them.
  */
-export function makeView(model, { name, of = name, nouns, channels, others, rowTruth, changed, ...more }) {
+export function makeView(model, { name, of = name, nouns, channels, others, joined = {}, rowTruth, changed, ...more }) {
   const topic = model.topics[of];
   const field = fieldsOf(topic);
-  const topics = [of, ...others];
+  const topics = [of, ...others, ...Object.keys(joined)];
+  const { freshness } = model.topics;
+  const versions = (names) => names.map((one) => model.topics[one].version);
   return {
     name,
     nouns,
@@ -27,8 +30,13 @@ export function makeView(model, { name, of = name, nouns, channels, others, rowT
     topics,
     topic,
     truthOf: (item) => (isGroup(item) ? groupTruth(item, rowTruth) : rowTruth(item)),
-    version: () =>
-      topics.reduce((sum, one) => sum + model.topics[one].version, model.topics.freshness.version + model.changes),
+    version: () => versions(topics).reduce((sum, one) => sum + one, freshness.version + model.changes),
+    stamp: () => [model.changes, freshness.version, ...versions(others), ...topics.map((one) => model.topics[one].current)].join(),
+    /** A changed row is another array. */
+    partsOf(item) {
+      const row = isGroup(item) ? item.items.values().next().value : item;
+      return [item, item.version, ...Object.entries(joined).map(([one, key]) => row && model.topics[one].get(key(row)))];
+    },
     times: (row) => ({ changed: changed(row), received: field("received_at")(row) }),
     coverage: (accepts) => leftOut(model, model.truth.summary(channels, topic, accepts)),
     nothing: () => nothing(model, nouns, model.truth.summary(channels, topic)),
