@@ -20,7 +20,7 @@ def copy(
     """Copy a database to another one, from SQLite to PostgreSQL or back, and prove that both are identical.
 
     Safe to interrupt; repeated, it goes on. A daemon cannot use the copy before it is complete. The passwords of URLs
-    are those of PGPASSWORD or ~/.pgpass. A halt of trading applies to the copy, too.
+    are those of PGPASSWORD or ~/.pgpass. If trading is halted, it is in the copy, too.
 
     Example: okxsync copy okxsync.db postgresql://okxsync@db.example/desk
 
@@ -29,14 +29,17 @@ def copy(
     old, new = read_location(source, "FROM"), read_location(destination, "TO")
 
     from okxsync.console.copy import Progress, report
-    from okxsync.plans.halt import HaltFile
+    from okxsync.plans.halt import HaltRow, halt_of
     from okxsync.store.copy import copy as copy_all
     from okxsync.store.database import AlreadyRunning, DatabaseError, StoreError
     from okxsync.store.engines import engine_of
 
     try:
-        if HaltFile(engine_of(old).resolved()).exists():
-            HaltFile(engine_of(new).resolved()).make()
+        if engine_of(old).exists() and (halt := halt_of(engine_of(old).resolved())).exists():
+            other = halt_of(engine_of(new).resolved())
+            if isinstance(other, HaltRow) and not isinstance(halt, HaltRow):
+                fail(1, f"trading is halted ({halt.place}): `okxsync resume` with that database, copy, halt the copy")
+            other.make()
         with Progress() as progress:
             tables = copy_all(old, new, progress.update)
     except AlreadyRunning as error:

@@ -21,22 +21,14 @@ def halt(
 ) -> None:
     """Stop all sending of plans at once. It works without a daemon, and with a full disk.
 
+    It makes a file beside the database; on a PostgreSQL server it inserts a request.
+
     Example: okxsync halt --reason "wrong price"
 
     Exit codes: 0 halted, 1 the file cannot be made; with --cancel-orders also 3 no daemon canceled them, 5 the end of
     an order is not confirmed yet.
     """
-    from okxsync.plans.halt import HaltFile
-    from okxsync.store.engines import engine_of
-
-    location = engine_of(find_database(config, db)).resolved()
-    file = HaltFile(location)
-    try:
-        file.make()
-    except OSError as error:
-        fail(1, f"{file.path}: {error.strerror}")
-    typer.echo(f"halted: {file.path}")
-    number = _notify_daemon(location, "halt", {"reason": reason, "cancel_orders": cancel_orders})
+    location, number = _switch(find_database(config, db), "halt", {"reason": reason, "cancel_orders": cancel_orders})
     if cancel_orders:
         _wait_for_cancellations(location, number)
 
@@ -46,17 +38,34 @@ def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
 
     Example: okxsync resume
     """
-    from okxsync.plans.halt import HaltFile
+    _switch(find_database(config, db), "resume", {})
+
+
+def _switch(database: "Location", kind: str, body: dict[str, object]) -> "tuple[Location, int | None]":
+    """Halt or resume; return the location of the database, and the id of the request, None if nobody takes it."""
+    from okxsync.plans.client import submit
+    from okxsync.plans.halt import HaltRow, halt_of
+    from okxsync.store.database import StoreError
     from okxsync.store.engines import engine_of
 
-    location = engine_of(find_database(config, db)).resolved()
-    file = HaltFile(location)
     try:
-        file.remove()
+        location = engine_of(database).resolved()
+        switch = halt_of(location)
+        if isinstance(switch, HaltRow):  # the request itself is the switch
+            number = submit(location, kind, None, body)
+            typer.echo(f"halted: {switch.place}" if kind == "halt" else "resumed")
+            return location, number
+    except StoreError as error:
+        fail(1, str(error))
+    try:
+        if kind == "halt":
+            switch.make()
+        else:
+            switch.remove()
     except OSError as error:
-        fail(1, f"{file.path}: {error.strerror}")
-    typer.echo("resumed")
-    _notify_daemon(location, "resume", {})
+        fail(1, f"{switch.place}: {error.strerror}")
+    typer.echo(f"halted: {switch.place}" if kind == "halt" else "resumed")
+    return location, _notify_daemon(location, kind, body)
 
 
 def _wait_for_cancellations(location: "Location", number: int | None) -> None:

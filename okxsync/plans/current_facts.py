@@ -15,7 +15,7 @@ from okxsync.plans.document import Plan
 from okxsync.plans.facts import AccountFacts, SystemFacts
 from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.gather import Gatherer
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import Switch
 from okxsync.plans.mirror_facts import read_facts
 from okxsync.plans.reasons import Reason
 from okxsync.plans.running import Running, approved_since
@@ -51,7 +51,7 @@ class CurrentFacts:
         gatherer: Gatherer,
         reader: Reader,
         reads: Reads,
-        halt: HaltFile,
+        halt: Switch,
         blocked: Callable[[str], str | None],
         running: Mapping[str, Running],
     ) -> None:

@@ -36,7 +36,7 @@ from okxsync.plans.commands import (
     Withheld,
 )
 from okxsync.plans.execution import Execution
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import Switch
 from okxsync.plans.lookups import (
     ask_exchange,
     ask_lever,
@@ -122,7 +122,7 @@ class Desk:
         sender: Sender,
         reader: Reader,
         outbox: Outbox,
-        halt: HaltFile,
+        halt: Switch,
         check: Check,
         receipts: Receipts,
     ) -> None:

@@ -19,7 +19,7 @@ from okxsync.plans.document import inst_type_of
 from okxsync.plans.facts import AccountFacts, Instrument
 from okxsync.plans.file_mode import why_open_to_others
 from okxsync.plans.gather import facts_of_config, read_instrument
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import halt_of
 from okxsync.plans.mirror_facts import NEEDED
 from okxsync.plans.reasons import REASONS, Reason
 from okxsync.rest.client import AccountClient, RestError
@@ -87,9 +87,9 @@ def _rails(settings: Settings, accounts: list[AccountSettings], database: Locati
     ):
         if value is None:
             yield Finding("warn", subject, f"no limit {key}", f"set [trading] {key}")
-    halt = HaltFile(database)
+    halt = halt_of(database)
     if halt.exists():
-        yield Finding("warn", subject, f"trading is halted: {halt.path}", "`okxsync resume`")
+        yield Finding("warn", subject, f"trading is halted: {halt.place}", "`okxsync resume`")
     if not engine_of(database).exists():
         yield Finding("ok", "database file", "is created for its owner alone")
     elif why := why_open_to_others(database):

@@ -18,7 +18,7 @@ from okxsync.plans.current_facts import CurrentFacts
 from okxsync.plans.dead_man import DeadMan
 from okxsync.plans.desk import Desk, Receipts
 from okxsync.plans.gather import Gatherer
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import halt_of
 from okxsync.plans.lifecycle import Lifecycle
 from okxsync.plans.precheck import Prechecks
 from okxsync.plans.previewer import Previewer
@@ -62,7 +62,7 @@ class PlanService:
         self._running: dict[str, Running] = {}
         self._reader, self._reads = Reader(database), Reads(database, threads=threads)
         self._requested = Reads(database, threads=threads)
-        self._halt = HaltFile(database)
+        self._halt = halt_of(database, followed=True)
         self._gatherer = Gatherer(http, clients)
         self._facts = CurrentFacts(
             settings, database, clients, self._gatherer, self._reader, self._reads, self._halt, blocked, self._running
@@ -92,6 +92,7 @@ class PlanService:
     async def _trade(self) -> None:
         try:
             async with open_sending_connections() as connections, trio.open_nursery() as nursery:
+                await nursery.start(self._halt.follow)
                 sender = Sender(connections, self._facts.trading.ip_rate)
                 desk = Desk(
                     self._clients,

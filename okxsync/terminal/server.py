@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from okxsync.config.location import Location
 from okxsync.plans.children import is_plan_id
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import halt_of
 from okxsync.runtime.clock import now_us, steady_s
 from okxsync.store.database import StoreError
 from okxsync.store.engines import engine_of
@@ -415,8 +415,9 @@ async def serve_terminal(
     token = token or new_token()
     resolved = _resolved(location)
     sessions = Sessions(token, steady_s)
-    hub = Hub(new_token(), now_us, cut_s, HaltFile(resolved).exists)
-    trading = None if trade is None else Trading(resolved, sessions, hub.beat)
+    halt = halt_of(resolved, followed=True)
+    hub = Hub(new_token(), now_us, cut_s, halt.exists)
+    trading = None if trade is None else Trading(resolved, halt, sessions, hub.beat)
     hub.trade = None if trade is None else {"groups": [*trade]}
     listeners = await trio.open_tcp_listeners(port, host=host)
     address = Address(host, listeners[0].socket.getsockname()[1], tls)
@@ -424,6 +425,7 @@ async def serve_terminal(
     server = Server(hub, sessions, address, streams, location, trading)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams.serve, cast("ASGIFramework", server.app), listeners)
+        nursery.start_soon(halt.follow)
         nursery.start_soon(_beat, hub, streams)
         nursery.start_soon(_read, location, hub)
         yield address, token

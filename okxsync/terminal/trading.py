@@ -1,7 +1,7 @@
 """Trading from the page: its requests to the daemon, and the kill switch. Without ``--trade`` no route leads here.
 
 The terminal has no key, and sends nothing to the exchange. It inserts rows into ``requests``, as the command line does
-and through the same functions; SQLite refuses any other change of that connection. The kill switch is a file.
+and through the same functions; the engine refuses any other change of that connection.
 """
 
 import logging
@@ -14,11 +14,11 @@ import trio
 
 from okxsync.config.location import Location
 from okxsync.plans.client import count_pending, is_alive, notify, read_plan, submit, user_name
-from okxsync.plans.halt import HaltFile
+from okxsync.plans.halt import HaltRow, Switch
 from okxsync.store.database import StoreError
 from okxsync.store.engines import Reader
 from okxsync.terminal.access import Refused, Session, Sessions
-from okxsync.terminal.ticket import BadMessage, Halt, Message, Resume, read_message, row_of
+from okxsync.terminal.ticket import BadMessage, Halt, Message, Resume, Row, read_message, row_of
 
 log = logging.getLogger("okxsync.terminal")
 
@@ -46,8 +46,9 @@ class Trading:
         halted: Is called when trading was halted or resumed.
     """
 
-    def __init__(self, location: Location, sessions: Sessions, halted: Callable[[], None]) -> None:
+    def __init__(self, location: Location, halt: Switch, sessions: Sessions, halted: Callable[[], None]) -> None:
         self._location = location
+        self._halt = halt
         self._sessions = sessions
         self._halted = halted
         self._by = f"{user_name()}, terminal"
@@ -83,17 +84,18 @@ class Trading:
             return Refused(503, str(error))
 
     def _switch(self, message: Halt | Resume) -> Inserted | Refused:
-        """Make or remove the file; the daemon is told afterwards, if there is one."""
-        file = HaltFile(self._location)
+        """Make or remove the file; the daemon is told afterwards, if there is one. On a server, the request is all."""
+        row = row_of(message, lambda _: None)
+        if isinstance(self._halt, HaltRow):
+            return self._switch_row(self._halt, row)
         try:
             if isinstance(message, Halt):
-                file.make()
+                self._halt.make()
             else:
-                file.remove()
+                self._halt.remove()
         except OSError as error:
-            return Refused(500, f"{file.path}: {error.strerror}")
+            return Refused(500, f"{self._halt.place}: {error.strerror}")
         trio.from_thread.run_sync(self._halted)
-        row = row_of(message, lambda _: None)
         try:
             with closing(Reader(self._location)) as reader:
                 many = count_pending(reader) >= PENDING
@@ -102,3 +104,12 @@ class Trading:
             return Inserted(None, None, f"not recorded in the database, the file is enough: {error}")
         why = "too many requests wait" if many else "no daemon is running"
         return Inserted(number, None, "" if number else f"{why}; the file is enough")
+
+    def _switch_row(self, halt: HaltRow, row: Row) -> Inserted | Refused:
+        try:
+            number = submit(self._location, *row, by=self._by)
+        except StoreError as error:
+            return Refused(503, str(error))
+        halt.look()
+        trio.from_thread.run_sync(self._halted)
+        return Inserted(number, None)
