@@ -39,6 +39,20 @@ class Plans:
     def orders(self, plan_id: str) -> list[Record]:
         return self._db.query("SELECT * FROM plan_orders WHERE plan_id = ? ORDER BY child", [plan_id])
 
+    def order(self, plan_id: str, child: int) -> Record | None:
+        found = self._db.query("SELECT * FROM plan_orders WHERE plan_id = ? AND child = ?", [plan_id, child])
+        return found[0] if found else None
+
+    def attempts(self, plan_id: str, child: int) -> list[Record]:
+        """Return every attempt to send an order, the first one first; times are the exchange's milliseconds."""
+        sql = "SELECT * FROM plan_attempts WHERE plan_id = ? AND child = ? ORDER BY attempt"
+        return self._db.query(sql, [plan_id, child])
+
+    def cancels(self, plan_id: str, child: int) -> list[Record]:
+        """Return the requests that cancel an order, likewise."""
+        sql = "SELECT * FROM plan_cancels WHERE plan_id = ? AND child = ? ORDER BY sent_at, attempt"
+        return self._db.query(sql, [plan_id, child])
+
     def requests(self, limit: int) -> list[Record]:
         """Return the newest requests, with their answers; ``at`` and ``expires_at`` are of this machine's clock."""
         sql = (

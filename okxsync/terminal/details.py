@@ -1,4 +1,4 @@
-"""One account or one order with all that belongs to it, for the pane beside a table.
+"""One account, one order or one order of a plan with all that belongs to it, for the pane beside a table.
 
     account     account                   {"facts": [[name, text]], "balances", "positions", "orders", "lanes",
                                           "gaps", "journal"}: lanes are those of the picture ``coverage``, of the last
@@ -6,6 +6,9 @@
     order       account, kind, id, inst   {"facts": [[name, text]] or null, "raw", "fills", "gaps", "since", "until"}:
                                           ``raw`` is the order as the exchange sent it, indented; gaps are those of its
                                           channel while it was open, from ``since`` to ``until`` or now
+    plan_order  plan, child               {"facts": [[name, text]], "attempts", "requests": [text]}: every request that
+                                          was to send or to cancel it, with what the exchange replied and what that
+                                          proved; ``requests`` are their bodies, indented
 
 Tables are {"cols", "rows", "more"}. No secret is in the database; of an account's configuration only what is listed in
 ``CONFIGURATION`` is sent, which names no person and no address.
@@ -20,6 +23,7 @@ import msgspec
 from okxsync.mirror import screen
 from okxsync.mirror.closeup import of_exchange
 from okxsync.mirror.past import PastGap
+from okxsync.plans.codes import meaning_of
 from okxsync.terminal import pictures
 from okxsync.terminal.parameters import DAY, BadRequest, Moment, Parameters
 from okxsync.terminal.pictures import Window
@@ -59,6 +63,14 @@ ORDERS: Final = "kind id inst_id side ord_type px sz filled state c_time".split(
 FILLS: Final = "fill_time ts side fill_px fill_sz fee fee_ccy fill_pnl exec_type trade_id source received_at".split()
 GAPS: Final = PastGap._fields
 JOURNAL: Final = ("at", "level", "event", "detail")
+PLAN_ORDER: Final = (
+    "account inst_id kind side pos_side td_mode ord_type px sz reduce_only state reason detail cl_ord_id ord_id"
+    " acc_fill_sz avg_px fee filled_usd doubled unprotected"
+).split()
+ATTEMPT: Final = (
+    "action attempt transport sent_at replied_at http_status code s_code sub_code s_msg meaning in_time out_time"
+    " verdict proof"
+).split()
 CHANNELS: Final = {"order": ("orders",), "algo": ("orders-algo", "algo-advance")}
 
 
@@ -127,12 +139,37 @@ def order(moment: Moment, given: Parameters) -> Answer:
     return finish
 
 
+def plan_order(moment: Moment, given: Parameters) -> Answer:
+    plan_id, child = given.name("plan"), given.integer("child", 0, 10**9)
+    read = moment.plans
+    if (found := read.order(plan_id, child)) is None:
+        raise BadRequest("the database does not have this order of a plan")
+    sent = [{"action": "send", **one} for one in read.attempts(plan_id, child)]
+    canceled = [{"proof": None, **one} for one in read.cancels(plan_id, child)]
+
+    def finish() -> dict[str, Any]:
+        tried = [{"meaning": _meaning(one), **one} for one in sent + canceled]
+        return {
+            "facts": [(name, found[name]) for name in PLAN_ORDER if found[name] not in (None, "", 0)],
+            "attempts": _table(ATTEMPT, [[one[name] for name in ATTEMPT] for one in tried]),
+            "requests": [indented(one["request"]) for one in tried[:LISTED]],
+        }
+
+    return finish
+
+
 def indented(raw: str) -> str:
     """Return JSON with one field a line; nothing else of it changes, so numbers stay as they were sent."""
     try:
         return msgspec.json.format(raw, indent=2)
     except msgspec.DecodeError:
         return raw
+
+
+def _meaning(attempt: dict[str, Any]) -> str | None:
+    """Return what the code of a reply means; None if it is no error, or there was no reply."""
+    code = attempt["s_code"] or attempt["code"]
+    return None if code in (None, "", "0") else meaning_of(code, attempt["sub_code"] or "").text
 
 
 def _configuration(found: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -20,7 +20,7 @@ clock. Every answer has ``now``, the moment that it shows.
                                           accounts without any equity
     fills       from, until, skip         {"cols", "rows", "more"}: the newest fills of a time, 500 at most, after those
                 [, acct] [, inst]         that are skipped; the columns are those of the topic ``fills``
-    account     account                   see ``details``; likewise ``order``
+    account     account                   see ``details``; likewise ``order`` and ``plan_order``
     accounts    day, width                {"cols", "rows"}: for each account its equity at the begin of the day, net
                                           transfers since then in USD, and its coverage in the last 24 hours
 
@@ -273,4 +273,5 @@ PICTURES: Final[Mapping[str, _Make]] = {
     "fills": _fills,
     "account": details.account,
     "order": details.order,
+    "plan_order": details.plan_order,
 }

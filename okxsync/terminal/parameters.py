@@ -51,6 +51,7 @@ class Moment:
         self.past: Final = mirror.past()
         self.screen: Final = mirror.screen()
         self.close_up: Final = mirror.close_up()
+        self.plans: Final = mirror.plans()
         self.now: Final = now
 
     def not_stored(self) -> str | None:

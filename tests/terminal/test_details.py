@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
-from okxsync.messages import ConfiguredAccount, GapResult, Lost, Note, Subscribed
+from okxsync.messages import (
+    ConfiguredAccount,
+    GapResult,
+    Lost,
+    Note,
+    PlanAttempt,
+    PlanCancel,
+    PlanProgress,
+    Subscribed,
+)
 from okxsync.mirror import screen
 from okxsync.terminal import topics
 from okxsync.terminal.details import CONFIGURATION, LISTED, indented
 from okxsync.terminal.gallery import FILLS_AT_ONCE, draw
 from okxsync.terminal.parameters import MINUTE, BadRequest
+from tests.store.test_plans import ARMED, PLAN_ID, PREVIEWED
 from tests.support.desk import MS, NOW, Desk, order
 
 HOUR = 60 * MINUTE
@@ -181,3 +191,25 @@ def test_the_newest_fills_are_found_without_sorting_all_of_them(desk: Desk) -> N
         plan = desk.rows(f"EXPLAIN QUERY PLAN SELECT * FROM fills WHERE {where} ORDER BY {at} DESC LIMIT 5")
         assert "fills_by_time" in plan[0][3]
         assert not [step for step in plan if "TEMP B-TREE" in step[3]]
+
+
+def test_an_order_of_a_plan_with_every_attempt_to_send_it(desk: Desk) -> None:
+    """With what was asked, the codes of the reply, what they mean and what was proved; also one without a reply."""
+    refused = PlanAttempt(
+        1, 1, "rest", '{"sz":"1.10"}', MS + 3000, MS, MS + 1, MS + 41, 200, "1", "51008", None, "<b>poor</b>", "1", "2",
+        "refused",
+    )  # fmt: skip
+    open_one = PlanAttempt(1, 2, "rest", '{"sz":"1.10"}', MS + 9000, MS + 6000, MS + 6001)
+    cancel = PlanCancel(1, "cancel", 1, "rest", "{}", MS + 8000, MS + 8010, "placed", 200, "0", "0")
+    desk.apply(PREVIEWED, ARMED, PlanProgress(PLAN_ID, [], [refused, open_one], [], cancels=[cancel]))
+    found = answer(desk.path, "plan_order", plan=PLAN_ID, child=1)
+    assert dict(found["facts"])["account"] == "alpha"
+    first, second, third = records(found["attempts"])
+    assert (first["action"], first["attempt"], first["s_code"], first["verdict"]) == ("send", 1, "51008", "refused")
+    assert first["meaning"] == "not enough funds or margin"
+    assert (first["s_msg"], first["replied_at"] - first["sent_at"]) == ("<b>poor</b>", 40)
+    assert (second["attempt"], second["replied_at"], second["verdict"], second["meaning"]) == (2, None, None, None)
+    assert (third["action"], third["verdict"]) == ("cancel", "placed")
+    assert json.loads(found["requests"][0]) == {"sz": "1.10"}
+    with pytest.raises(BadRequest, match="does not have this order"):
+        answer(desk.path, "plan_order", plan=PLAN_ID, child=2)

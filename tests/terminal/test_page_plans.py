@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from okxsync.messages import PlanAttempt, PlanProgress
 from okxsync.plans.plan_file import read
-from tests.support.terminal_page import NOW, ScriptedServer, eventually
+from tests.store.test_plans import ARMED, PREVIEWED
+from tests.support.desk import Desk
+from tests.support.terminal_page import NOW, ScriptedServer, eventually, serve_past
 
 pytestmark = pytest.mark.slow
 PLAN_ID = "0123456789A"
@@ -421,3 +424,39 @@ def test_hostile_text_of_plans_is_text(server: ScriptedServer) -> None:
         expect(cells(page, PLAN_ID).nth(6)).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("img, main script").count() == 0
     assert json.dumps(server.asked) == "[]"
+
+
+def test_an_order_opens_with_every_attempt_to_send_it(
+    server: ScriptedServer, make_desk: Callable[[], Desk], screenshots: Path | None
+) -> None:
+    """What was asked and what the exchange replied is text, whoever wrote it."""
+    stored = make_desk()
+    ms = NOW // 1000
+    told = "<img src=x onerror=alert(1)>\u202e"
+    refused = PlanAttempt(
+        1, 1, "rest", '{"sz":"1.10"}', ms + 3000, ms, ms + 1, ms + 41, 200, "1", "51008", "51008_1001", told, "1", "2",
+        "refused",
+    )  # fmt: skip
+    waits = PlanAttempt(1, 2, "rest", '{"sz":"1.10"}', ms + 9000, ms + 6000, ms + 6001)
+    stored.apply(PREVIEWED, ARMED, PlanProgress(PLAN_ID, [], [refused, waits], []))
+    desk(server)
+    serve_past(server, stored)
+    with opened(server) as page:
+        cells(page, "alpha").first.click()
+        page.keyboard.press("Enter")
+        pane = page.locator(".view:not([hidden]) .pane")
+        rows = pane.locator("section", has_text="Attempts").locator("tbody tr")
+        expect(rows).to_have_count(2)
+        for text in ("40 ms", "1 / 51008 / 51008_1001", "not enough funds or margin: not enough margin", "refused"):
+            expect(rows.nth(0)).to_contain_text(text)
+        expect(rows.nth(0)).to_contain_text("<img src=x onerror=alert(1)>\u27e8U+202E\u27e9")
+        expect(rows.nth(1)).to_contain_text("not known yet")
+        pane.locator("summary").first.click()
+        expect(pane.locator("pre").first).to_contain_text('"sz": "1.10"')
+        if screenshots:
+            page.screenshot(path=screenshots / "plan-order.png")
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+        expect(pane).to_be_hidden()
+    assert page.locator(".pane img").count() == 0
+    assert server.complaints == []

@@ -188,4 +188,34 @@ function order(answer, model, { given }) {
   ];
 }
 
-export const DETAILS = { account, order };
+/** What the daemon knows of one attempt; without a verdict nothing is known yet. */
+const VERDICTS = { placed: "state-live", refused: "wrong", unknown: "wrong", not_sent: "attention", absent: "attention" };
+
+function planOrder(answer, model, { given }) {
+  const { now } = answer;
+  const ms = (at) => when(at === null ? null : at * 1000, now);
+  const codes = ({ code, s_code: own, sub_code: sub }) => [code, own, sub].filter(Boolean).join(" / ") || "-";
+  return [
+    { title: `Order ${given.child} of plan ${given.plan}`, facts: answer.facts },
+    section(
+      "Attempts",
+      answer.attempts,
+      [
+        ["", false, ({ action }) => action],
+        ["try", true, ({ attempt }) => attempt],
+        ["sent", false, ({ sent_at: at }) => ms(at)],
+        ["reply after", true, ({ sent_at: from, replied_at: to }) => (from === null || to === null ? "-" : `${to - from} ms`)],
+        ["over", false, ({ transport, http_status: status }) => (status === null ? transport : `${transport} ${status}`)],
+        ["codes", false, codes],
+        ["message", false, ({ s_msg: text }) => text || "-"],
+        ["means", false, ({ meaning }) => meaning ?? "-"],
+        ["verdict", false, ({ verdict }) => ({ text: verdict ?? "not known yet", tone: VERDICTS[verdict] ?? "attention" })],
+        ["proof", false, ({ proof }) => proof || "-"],
+      ],
+      "nothing was sent for it",
+    ),
+    ...answer.requests.map((raw, index) => ({ title: `What was asked, request ${index + 1}`, raw })),
+  ];
+}
+
+export const DETAILS = { account, order, plan_order: planOrder };

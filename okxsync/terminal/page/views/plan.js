@@ -105,6 +105,11 @@ export function planView(model) {
     rowTruth,
     changed: field("ended_at"),
     times: (row) => ({ changed: field("ended_at")(row) }),
+    detail: (row) => ({
+      kind: "plan_order",
+      given: { plan: field("plan_id")(row), child: field("child")(row) },
+      title: [field("account")(row), field("inst_id")(row), field("cl_ord_id")(row)].filter(Boolean).join("  "),
+    }),
     rules: [
       { value: (row) => (alarms(row).length ? -1 : (ORDER.indexOf(state(row)) + ORDER.length + 1) % (ORDER.length + 1)) },
       { value: field("child") },
