@@ -1,15 +1,20 @@
 """Fixtures and time limits of all tests."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pysqlite3
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg.adapt import Dumper
 
+from okxsync.config.location import Location
 from okxsync.runtime import clock
 from okxsync.store.engines import Reader
 from tests.support.desk import Desk
+from tests.support.postgres import empty_database
 
 # The duration of an example depends on the machine more than on the code. Examples are the same in each run, so that
 # the result of a change depends on the change alone; `--hypothesis-profile=explore` tries new ones.
@@ -22,7 +27,15 @@ def _refuse(value: bool) -> None:
     raise TypeError(f"{value} would be an integer in SQLite and is none in PostgreSQL: bind int(...)")
 
 
-pysqlite3.register_adapter(bool, _refuse)  # of all values that tests bind, here and in the product
+class _RefusingDumper(Dumper):
+    def dump(self, obj: bool) -> bytes:
+        _refuse(obj)
+        raise AssertionError
+
+
+# Of all values that tests bind, here and in the product.
+pysqlite3.register_adapter(bool, _refuse)
+psycopg.adapters.register_dumper(bool, _RefusingDumper)
 
 SLOW_TIMEOUT_S = 600
 """Whole daemons share the processors with other tests, and a busy machine is several times slower."""
@@ -43,8 +56,14 @@ def fresh_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "okxsync.db")
+def location(tmp_path: Path) -> Location:
+    """Where the test's database is; with OKXSYNC_TEST_ENGINE=postgres on a server. ``tests/store`` tries both."""
+    return empty_database() if os.environ.get("OKXSYNC_TEST_ENGINE") == "postgres" else tmp_path / "okxsync.db"
+
+
+@pytest.fixture
+def desk(location: Location) -> Iterator[Desk]:
+    desk = Desk(location)
     yield desk
     desk.database.close()
 
@@ -57,6 +76,6 @@ def reader(desk: Desk) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def make_desk(tmp_path: Path) -> Callable[[], Desk]:
-    """Return a function that opens desks on the same database file, one at a time."""
-    return lambda: Desk(tmp_path / "okxsync.db")
+def make_desk(location: Location) -> Callable[[], Desk]:
+    """Return a function that opens desks on the same database, one at a time."""
+    return lambda: Desk(location)

@@ -133,7 +133,8 @@ def _facts(status: Status, details: Details | None) -> Text:
         f"log       {log.messages} frames, {size(log.bytes)}{stored}" + (f", since {log.oldest}" if log.oldest else ""),
     ]
     if details:
-        lines.append(f"disk      {size(details.file_bytes)} used, {size(details.free_bytes)} free")
+        free = "" if details.free_bytes is None else f", {size(details.free_bytes)} free"
+        lines.append(f"disk      {size(details.file_bytes)} used{free}")
         if details.wal_bytes > WAL_TOO_LARGE:
             lines[-1] += f"; {size(details.wal_bytes)} in the write-ahead log: a long-running reader blocks checkpoints"
     return Text("\n".join(lines))

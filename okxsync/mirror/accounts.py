@@ -67,7 +67,8 @@ def by_number(name: str) -> list[int | str]:
 
 
 class Details(msgspec.Struct):
-    """All accounts, the worst first, and the disk: size of the database with its write-ahead log, and free space.
+    """All accounts, the worst first, and the disk: size of the database with its write-ahead log, and free space
+    (None: the server does not say).
 
     ``trouble`` is why a running daemon cannot write to the database ("" if it can); None: no daemon process exists.
     """
@@ -75,7 +76,7 @@ class Details(msgspec.Struct):
     accounts: list[AccountState]
     file_bytes: int
     wal_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     trouble: str | None = None
 
     @property

@@ -21,11 +21,12 @@ OF_INSTRUMENT: Final[Mapping[str, Reason]] = {
 are in neither table: they would also keep a position from being closed."""
 OF_ACCOUNT: Final[Mapping[str, Reason]] = {"59113": Reason.REGION}
 KEPT_MS: Final = DAY_MS
+_CODE: Final = "coalesce(nullif(a.s_code, ''), a.code)"
 _REFUSED: Final = (
-    "SELECT o.account, o.inst_id, coalesce(nullif(a.s_code, ''), a.code) AS refused FROM plans AS p"
+    f"SELECT o.account, o.inst_id, {_CODE} FROM plans AS p"
     " JOIN plan_attempts AS a ON a.plan_id = p.plan_id"
     " JOIN plan_orders AS o ON o.plan_id = a.plan_id AND o.child = a.child"
-    " WHERE p.approved_at > ? AND a.replied_at > ? AND refused IN ({}) ORDER BY a.replied_at"
+    f" WHERE p.approved_at > ? AND a.replied_at > ? AND {_CODE} IN ({{}}) ORDER BY a.replied_at"
 )
 
 

@@ -206,11 +206,11 @@ WAL_TOO_LARGE: Final = 256 * 2**20
 
 
 class Space(msgspec.Struct, frozen=True):
-    """Bytes on disk: of the database, of its write-ahead log, and what is free."""
+    """Bytes on disk: of the database, of its write-ahead log, and what is free; None: a server does not say."""
 
     database: int
     write_ahead_log: int
-    free: int
+    free: int | None
 
 
 class Check(msgspec.Struct, frozen=True):

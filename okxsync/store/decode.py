@@ -172,12 +172,18 @@ def _read_text(value: msgspec.Raw) -> str | None:
     return msgspec.json.decode(value, type=str)
 
 
+_ESCAPED_NUL: Final = re.compile(r"\\(?:u0000|.)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
 
 
 def strip_lone_surrogates(json: str) -> str:
     """Return JSON text without escaped lone surrogates, which UTF-8 cannot encode."""
     return _ESCAPE.sub(lambda found: found[0] if len(found[0]) == 2 else "?", json)
+
+
+def replace_nul(json: str) -> str:
+    """Return JSON text with the escaped character U+0000 replaced, which PostgreSQL cannot hold."""
+    return _ESCAPED_NUL.sub(lambda found: found[0] if len(found[0]) == 2 else "\\ufffd", json)
 
 
 def replace_lone_surrogates(text: str) -> str:

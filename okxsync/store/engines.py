@@ -14,13 +14,17 @@ def engine_of(location: Location) -> Engine:
     """Return the engine of a location.
 
     Raises:
-        StoreError: there is none.
+        StoreError: its library is not installed.
     """
-    if isinstance(location, Path):
-        from okxsync.store.sqlite.engine import SqliteEngine  # here: only the engine that is used is imported
+    if isinstance(location, Path):  # only the engine that is used is imported
+        from okxsync.store.sqlite.engine import SqliteEngine
 
         return SqliteEngine(location)
-    raise StoreError(f"{location}: not supported; give the path of a database file")
+    try:
+        from okxsync.store.postgres.engine import PostgresEngine
+    except ImportError:
+        raise StoreError(f'{location}: needs a library; install "okxsync[postgres]"') from None
+    return PostgresEngine(location)
 
 
 def open_database(location: Location) -> Connection:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from okxsync.okx.channels import arguments_of, channel_of
-from okxsync.store.decode import strip_lone_surrogates
+from okxsync.store.decode import replace_nul, strip_lone_surrogates
 
 
 class Arg(msgspec.Struct, rename="camel"):
@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 
 def decode_leniently(decode: Callable[[str], T], text: str) -> T:
+    if "\\u0000" in text:
+        text = replace_nul(text)
     try:
         return decode(text)
     except msgspec.DecodeError:

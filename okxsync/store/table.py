@@ -36,6 +36,8 @@ class Table:
 
     Attributes:
         required: Columns that are never absent.
+        key_of: Returns the key of a row's values.
+        guard: SQL: when an existing row is updated at all.
         on_conflict: SQL: what an ``INSERT`` of ``columns`` and ``revision`` does if there is a row of this key.
     """
 
@@ -56,7 +58,7 @@ class Table:
         self.optional: Final = frozenset(optional)
         self.columns: Final = tuple(columns)
         self.key: Final = tuple(key)
-        self._key: Callable[[Sequence[Value]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
+        self.key_of: Callable[[Sequence[Any]], Hashable] = itemgetter(*(self.columns.index(column) for column in key))
         self.clocks: Clocks = clocks(self.columns) if clocks else _always
         new = {column: f'excluded."{column}"' for column in columns if column not in {*key, *keep}} | dict(sets or {})
         self.required: Final = _NEVER_ABSENT.union(key)
@@ -67,10 +69,11 @@ class Table:
             before = ", ".join(f"{{t}}.{one}" for one in quoted(content))
             after = ", ".join(new[one] for one in content)
             new["revision"] = case(f"({before}) IS DISTINCT FROM ({after})", "excluded.revision", "{t}.revision")
+        self.guard: Final = guard.replace("{t}", name)
         self.on_conflict: Final = (
             f"ON CONFLICT ({', '.join(quoted(key))}) DO UPDATE SET "
             + ", ".join(f'"{column}" = {value}' for column, value in new.items()).replace("{t}", name)
-            + f" WHERE {guard.replace('{t}', name)}"
+            + f" WHERE {self.guard}"
         )
 
     def put(self, staged: dict[Hashable, list[Value]], values: list[Value]) -> None:
@@ -78,7 +81,7 @@ class Table:
         if self.clocks is _always:  # each of them may add something
             staged[len(staged)] = values
             return
-        key = self._key(values)
+        key = self.key_of(values)
         if (old := staged.get(key)) is not None:
             before, now = self.clocks(old), self.clocks(values)
             if not all(map(ge, now, before)):

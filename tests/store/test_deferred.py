@@ -1,6 +1,7 @@
 """Evidence is written at most a second late, all at once, and never ahead of the data that it is about."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pysqlite3
@@ -12,6 +13,7 @@ from okxsync.messages import Frames, Lost, Message, Pong, Subscribed
 from okxsync.store.coverage import FUTURE_US, MARGIN_US
 from okxsync.store.database import TransientError
 from okxsync.store.deferred import DEFER_US
+from okxsync.store.engines import open_reader
 from okxsync.store.writer import Writer
 from tests.support.desk import MS, NOW, Desk, phase
 
@@ -78,13 +80,14 @@ def test_the_first_evidence_after_a_quiet_time_is_written_with_its_frame(desk: D
 
 
 def test_pongs_alone_need_no_transaction(desk: Desk, times: list[int]) -> None:
-    with pysqlite3.connect(desk.path) as other:
-        (before,) = other.execute("PRAGMA data_version").fetchone()
+    with closing(open_reader(desk.path)) as other:
+        before = other.version()
         desk.writer.apply([Pong(1, "alpha", NOW + 7, 800)])
-        assert other.execute("PRAGMA data_version").fetchone() == (before,)
-    other.close()
+        assert other.version() == before
+        desk.writer.apply([deposit(1, NOW + 8)])
+        assert other.version() != before
     desk.writer.flush()
-    assert connection(desk) == (None, 0, NOW + 7, 800)
+    assert connection(desk) == (NOW + 8, 1, NOW + 7, 800)
 
 
 def test_evidence_is_written_before_the_state_of_a_channel_changes(desk: Desk, times: list[int]) -> None:
@@ -95,6 +98,7 @@ def test_evidence_is_written_before_the_state_of_a_channel_changes(desk: Desk, t
     assert connection(desk)[:3] == (at, 1, at)
 
 
+@pytest.mark.sqlite
 def test_a_failed_transaction_defers_nothing_twice(desk: Desk, times: list[int]) -> None:
     desk.db.execute("PRAGMA busy_timeout = 0")
     other = pysqlite3.connect(desk.path, isolation_level=None)

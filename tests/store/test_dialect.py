@@ -1,7 +1,8 @@
-"""The product's SQL is written once, in what SQLite and PostgreSQL both accept; one package knows SQLite.
+"""The product's SQL is written once, in what SQLite and PostgreSQL both accept; one package knows each of them.
 
-What PostgreSQL lacks and its engine defines as functions is allowed: ``min`` and ``max`` of two values, ``instr``, and
-``json_each``. Migrations are left out: a later engine begins with the schema that they make.
+What PostgreSQL has under another name, or as a function that its engine defines, is allowed: ``min`` and ``max`` of two
+values, ``instr``, ``json_each``, ``CAST``. Migrations are left out: a new database on a server begins with the schema
+that they make.
 """
 
 import ast
@@ -21,6 +22,7 @@ from tests.support.desk import NOW, Desk, order, phase
 PRODUCT = Path(okxsync.__file__).parent
 MODULES = [path for path in sorted(PRODUCT.rglob("*.py")) if not path.is_relative_to(PRODUCT / "sandbox")]
 SQLITE = PRODUCT / "store" / "sqlite"
+POSTGRES = PRODUCT / "store" / "postgres"
 SCHEMA = PRODUCT / "store" / "schema.py"
 
 INSTEAD = {
@@ -61,7 +63,7 @@ def objections(sql: str) -> list[str]:
     return [instead for pattern, instead in INSTEAD.items() if SQL.search(sql) and re.search(pattern, sql, re.DOTALL)]
 
 
-@pytest.mark.parametrize("module", [path for path in MODULES if path != SCHEMA and SQLITE not in path.parents],
+@pytest.mark.parametrize("module", [path for path in MODULES if not {path, *path.parents} & {SCHEMA, SQLITE, POSTGRES}],
                          ids=lambda path: str(path.relative_to(PRODUCT)))  # fmt: skip
 def test_both_databases_accept_the_sql_of_a_module(module: Path) -> None:
     assert [f"line {line}: write {found}" for line, sql in strings(module) for found in objections(sql)] == []
@@ -98,13 +100,18 @@ def test_an_empty_list_is_one_that_both_accept() -> None:
     assert freshness._marks("ab") == "?, ?"
 
 
-def test_only_one_package_imports_the_sqlite_library() -> None:
-    importing = {path for path in MODULES if re.search(r"^\s*(import|from) (py)?sqlite3\b", path.read_text(), re.M)}
-    assert importing == {SQLITE / "connection.py"}
+def importing(pattern: str) -> set[Path]:
+    return {path for path in MODULES if re.search(rf"^\s*(import|from) {pattern}\b", path.read_text(), re.M)}
 
 
-def test_only_the_seam_imports_the_package_of_an_engine() -> None:
-    users = {path for path in MODULES if "okxsync.store.sqlite" in path.read_text() and SQLITE not in path.parents}
+def test_only_one_package_imports_the_library_of_a_database() -> None:
+    assert importing("(py)?sqlite3") == {SQLITE / "connection.py"}
+    assert {path.parent for path in importing("psycopg")} == {POSTGRES}
+
+
+@pytest.mark.parametrize("package", [SQLITE, POSTGRES], ids=lambda path: path.name)
+def test_only_the_seam_imports_the_package_of_an_engine(package: Path) -> None:
+    users = {path for path in importing(f"okxsync.store.{package.name}") if package not in path.parents}
     assert users == {PRODUCT / "store" / "engines.py"}
 
 

@@ -72,14 +72,17 @@ def balance(ccy: str, **fields: str) -> dict[str, str]:
     return {"ccy": ccy, "eq": "7", "cashBal": "7", "uTime": str(MS)} | fields
 
 
-# No value is known that a row refuses by accident, so these tests make one: a trigger, as a bug of ours would be.
-REFUSE = "CREATE TRIGGER refuse BEFORE INSERT ON orders WHEN NEW.ord_id = '66' BEGIN SELECT raise(ABORT, 'no'); END"
+# No value is known that a row refuses by accident, so these tests make one, as a bug of ours would.
+REFUSE = {
+    "sqlite": "CREATE TRIGGER no BEFORE INSERT ON orders WHEN NEW.ord_id = '66' BEGIN SELECT raise(ABORT, 'no'); END",
+    "postgres": "ALTER TABLE orders ADD CHECK (ord_id <> '66')",
+}
 SECRET = '{"event":"error","code":"60012","msg":"Invalid request: {\\"passphrase\\":\\"PASS\\"}"}'
 
 
-def test_a_rejected_frame_affects_only_itself_and_shows_no_secret(desk: Desk) -> None:
+def test_a_rejected_frame_affects_only_itself_and_shows_no_secret(desk: Desk, engine: str) -> None:
     desk.begin("orders")
-    desk.db.execute(REFUSE)
+    desk.db.execute(REFUSE[engine])
     desk.apply(raw(FINE, FINE.replace("77", "66"), SECRET, FINE.replace("77", "78")), Note(NOW, "info", None, "a", "b"))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("77",), ("78",)]
     codec = open_codec(desk.db)
@@ -88,9 +91,9 @@ def test_a_rejected_frame_affects_only_itself_and_shows_no_secret(desk: Desk) ->
     assert desk.rows("SELECT messages FROM connections") == [(4,)]
 
 
-def test_a_rejected_rest_row_affects_only_itself(desk: Desk) -> None:
+def test_a_rejected_rest_row_affects_only_itself(desk: Desk, engine: str) -> None:
     desk.begin("orders")
-    desk.db.execute(REFUSE)
+    desk.db.execute(REFUSE[engine])
     rows = msgspec.json.encode([order(65), order(66), order(67)]).decode()
     desk.apply(Rows("alpha", "orders", rows, NOW), Note(NOW, "info", None, "a", "b"))
     assert desk.rows("SELECT ord_id FROM orders ORDER BY 1") == [("65",), ("67",)]

@@ -44,6 +44,7 @@ def test_an_intent_is_stored_and_acknowledged_by_its_number(desk: Desk) -> None:
     assert desk.rows("SELECT child, attempt, exp_time, verdict FROM plan_attempts") == [(1, 1, MS + 3000, None)]
 
 
+@pytest.mark.sqlite
 def test_only_a_transaction_with_an_intent_waits_for_the_disk(desk: Desk) -> None:
     """2 is FULL, 1 is NORMAL, with which a power cut undoes the last commits."""
     seen: list[str] = []
@@ -57,6 +58,7 @@ def test_only_a_transaction_with_an_intent_waits_for_the_disk(desk: Desk) -> Non
     assert desk.rows("PRAGMA synchronous") == [(1,)]
 
 
+@pytest.mark.sqlite
 def test_a_transaction_that_fails_leaves_the_normal_mode_and_no_receipt(desk: Desk) -> None:
     desk.apply(PREVIEWED)
     wrong = PlanProgress(PLAN_ID, [], [], [], {"doc": "changed"}, receipt=8)

@@ -12,7 +12,7 @@ from okxsync.cli import app
 from okxsync.messages import GapResult, Lost, Note, Pong, Subscribed
 from okxsync.reconcile.held import live_channels
 from okxsync.store import prune as pruning
-from okxsync.store.engines import Reader
+from okxsync.store.engines import Reader, engine_of
 from okxsync.store.prune import (
     POLL_S,
     ROW_BYTES,
@@ -24,7 +24,6 @@ from okxsync.store.prune import (
     due,
     would_free,
 )
-from okxsync.store.sqlite.vacuum import PageVacuum
 from tests.support.desk import NOW, Desk, order
 from tests.support.reading import read_status
 
@@ -44,7 +43,7 @@ def received(desk: Desk) -> list[int]:
 
 
 def prune(desk: Desk, limits: PruneLimits) -> Pruner:
-    pruner = Pruner(desk.db, PageVacuum(desk.db))
+    pruner = Pruner(desk.db, engine_of(desk.path).vacuum(desk.db))
     while pruner.step(limits):
         pass
     return pruner
@@ -83,6 +82,7 @@ def test_status_counts_only_the_frames_that_are_left(desk: Desk) -> None:
     assert (log.messages, log.bytes_received, log.bytes) == (messages, size, stored)
 
 
+@pytest.mark.sqlite
 def test_pruning_by_size_shrinks_the_file(desk: Desk) -> None:
     desk.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     pages = desk.rows("PRAGMA page_count")[0][0]
@@ -102,7 +102,7 @@ def test_the_newest_frame_is_kept(desk: Desk) -> None:
 
 def test_a_slow_disk_gets_smaller_steps(desk: Desk) -> None:
     ticks = itertools.count(step=1.0)  # each step takes a second
-    pruner = Pruner(desk.db, PageVacuum(desk.db), clock=lambda: next(ticks))
+    pruner = Pruner(desk.db, engine_of(desk.path).vacuum(desk.db), clock=lambda: next(ticks))
     deleted = []
     for _ in range(4):
         before = pruner.freed.messages
@@ -113,7 +113,7 @@ def test_a_slow_disk_gets_smaller_steps(desk: Desk) -> None:
 
 def test_the_daemon_pauses_between_steps_and_longer_when_nothing_is_due(desk: Desk) -> None:
     now = itertools.count(step=0.01)
-    upkeep = PruneSchedule(desk.db, PageVacuum(desk.db), clock=lambda: next(now))
+    upkeep = PruneSchedule(desk.db, engine_of(desk.path).vacuum(desk.db), clock=lambda: next(now))
     upkeep.run_due(0, None, NOW * 2)
     assert 0.05 < upkeep.wait_s() < 0.1
     upkeep.run_due(0, None, NOW * 2)  # not due
@@ -190,7 +190,7 @@ def test_the_daemon_deletes_old_rows_with_and_without_limits_of_the_log(
 ) -> None:
     monkeypatch.setattr(pruning.delete_old_rows, "__defaults__", (10, 4))
     now = itertools.count(step=1.0)
-    upkeep = PruneSchedule(desk.db, PageVacuum(desk.db), clock=lambda: next(now))
+    upkeep = PruneSchedule(desk.db, engine_of(desk.path).vacuum(desk.db), clock=lambda: next(now))
     for keep_s in (None, 10**6):
         desk.apply(*(Note(NOW, "info", None, "note", str(number)) for number in range(30)))
         for _ in range(150):

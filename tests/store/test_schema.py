@@ -20,6 +20,7 @@ from tests.support.desk import Desk
 ALL = [value for value in vars(tables).values() if isinstance(value, Table)]
 
 
+@pytest.mark.sqlite
 def test_it_is_private_and_can_shrink(desk: Desk) -> None:
     desk.begin("orders")
     for suffix in ("", "-wal", "-shm"):
@@ -40,6 +41,7 @@ def test_what_others_could_read_is_private_once_a_writer_opens_it(tmp_path: Path
     reader.close()
 
 
+@pytest.mark.sqlite
 def test_every_table_is_strict_and_every_view_can_be_read(desk: Desk) -> None:
     ours = "name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlite%' AND schema = 'main'"
     assert desk.rows(f"SELECT name FROM pragma_table_list WHERE type = 'table' AND NOT strict AND {ours}") == []
@@ -60,12 +62,14 @@ def test_views_show_numbers_and_times(desk: Desk) -> None:
     assert desk.rows("SELECT mark_px, ts FROM mark_prices_view") == [(1.5, "2023-11-14T22:13:20.123Z")]
 
 
+@pytest.mark.sqlite
 def test_opening_twice_changes_nothing(desk: Desk) -> None:
     before = desk.rows("SELECT * FROM sqlite_schema")
     open_database(desk.path).close()
     assert desk.rows("SELECT * FROM sqlite_schema") == before
 
 
+@pytest.mark.sqlite
 def test_gaps_that_were_closed_without_a_request_are_open_again(desk: Desk) -> None:
     channels = ["orders:instType=SWAP", "fills", "account:ccy=BTC", "orders", "mark-price:instId=X-Y"]
     for channel in channels:
@@ -84,6 +88,7 @@ def test_gaps_that_were_closed_without_a_request_are_open_again(desk: Desk) -> N
     assert [channel for (channel,) in found] == channels[:3]
 
 
+@pytest.mark.sqlite
 def test_another_program_may_hold_the_write_lock_meanwhile(desk: Desk) -> None:
     other = open_database(desk.path)
     other.execute("BEGIN IMMEDIATE")
@@ -91,6 +96,7 @@ def test_another_program_may_hold_the_write_lock_meanwhile(desk: Desk) -> None:
     other.close()
 
 
+@pytest.mark.sqlite
 def test_a_reader_cannot_write(desk: Desk) -> None:
     reader = open_reader(desk.path)
     with pytest.raises(pysqlite3.OperationalError, match="readonly"):
@@ -98,12 +104,14 @@ def test_a_reader_cannot_write(desk: Desk) -> None:
     reader.close()
 
 
+@pytest.mark.sqlite
 def test_a_database_of_a_newer_version_is_rejected(desk: Desk) -> None:
     desk.db.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('okxsync', 'm999_x', '')")
     with pytest.raises(StoreError, match="newer okxsync"):
         open_database(desk.path)
 
 
+@pytest.mark.sqlite
 def test_a_reader_of_an_older_database_says_what_to_do(desk: Desk) -> None:
     desk.db.execute("DROP TABLE unverified")
     with pytest.raises(StoreError, match=r"cannot be read \(no such table: unverified\)"):

@@ -157,6 +157,7 @@ class Beside {
     const whole = (name) => (known?.[name] === null || known?.[name] === undefined ? "-" : show(String(known[name])));
     const size = (name) => bytes(known?.[name]);
     const since = known?.log_since;
+    const free = known?.free_bytes ?? Infinity; // a database server does not say
     const lag = best === "live" && daemon ? daemon.store_lag_us : null;
     const rows = [
       ["daemon", daemon ? `version ${daemon.version ?? "-"}${daemon.started_at ? `, started ${moment(daemon.started_at, now)}` : ""}` : "-"],
@@ -168,7 +169,7 @@ class Beside {
       ["log since", since ? `${moment(since, now)} (${age(now - since)})` : "-"],
       ["database", size("database_bytes")],
       ["write-ahead log", size("wal_bytes")],
-      ["disk free", size("free_bytes"), known?.free_bytes < 2e9 ? "wrong" : known?.free_bytes < 10e9 ? "attention" : ""],
+      ["disk free", size("free_bytes"), free < 2e9 ? "wrong" : free < 10e9 ? "attention" : ""],
       ["screens", `${screens.length}: ${screens.map((us) => (us === null ? "hidden" : `${Math.round(us / 1000)} ms`)).join(", ")}`],
       ["terminal reads", known ? `${known.turns_s} a second, ${(known.turn_us / 1000).toFixed(1)} ms each` : "-"],
     ];

@@ -1,0 +1,1 @@
+"""The engine of a database on a PostgreSQL server; see ``store.database``."""
