@@ -27,8 +27,11 @@ CONFIG = {
 
 @pytest.fixture
 def desk(make_desk: Callable[[], Desk]) -> Desk:
+    return make(make_desk())
+
+
+def make(desk: Desk) -> Desk:
     """Account alpha: a balance, an open order with two fills, a gap while it was open, and an entry of the journal."""
-    desk = make_desk()
     desk.at = NOW - 60 * MINUTE
     desk.apply(desk.start(desk.at), ConfiguredAccount("alpha", "sandbox", True, desk.at, None))
     desk.apply(phase(desk.at), Subscribed(1, "alpha", ["orders", "account"], desk.at))

@@ -170,7 +170,7 @@ function order(answer, model, { given }) {
         ["price", true, ({ fill_px: px }) => number(px)],
         ["size", true, ({ fill_sz: size }) => number(size)],
         ["fee", true, ({ fee }) => number(fee)],
-        ["", false, ({ fee_ccy: ccy }) => ccy ?? ""],
+        ["currency", false, ({ fee_ccy: ccy }) => ccy ?? ""],
         ["pnl", true, ({ fill_pnl: pnl }) => gain(pnl)],
         ["role", false, ({ exec_type: code }) => CODES[code] ?? code],
         ["by", false, ({ source }) => (source === "rest" ? { text: "REST \u25c7", tone: "attention" } : "push")],
@@ -201,7 +201,7 @@ function planOrder(answer, model, { given }) {
       "Attempts",
       answer.attempts,
       [
-        ["", false, ({ action }) => action],
+        ["what", false, ({ action }) => action],
         ["try", true, ({ attempt }) => attempt],
         ["sent", false, ({ sent_at: at }) => ms(at)],
         ["reply after", true, ({ sent_at: from, replied_at: to }) => (from === null || to === null ? "-" : `${to - from} ms`)],

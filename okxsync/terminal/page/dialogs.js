@@ -123,11 +123,15 @@ const COLOURS = [
 
 export function showHelp(dialog) {
   const list = (rows) => element("dl", "", ...rows.flat());
-  dialog.replaceChildren(
+  const text = element(
+    "div",
+    "",
     element("h2", "", "Keys (by their place, on any layout)"),
     list(KEYS.map(([key, does]) => [element("dt", "", element("kbd", "", key)), element("dd", "", does)])),
     element("h2", "", "What the words and colours mean"),
     list(COLOURS.map(([word, tone, means]) => [element("dt", tone, word), element("dd", "", means)])),
   );
+  text.tabIndex = 0; // so that it scrolls by keys
+  dialog.replaceChildren(text);
   dialog.showModal();
 }

@@ -81,6 +81,7 @@ export class Grid {
         if (isEnd) view.next?.();
       },
     });
+    if (view.groupOf) this.table.root.setAttribute("role", "treegrid");
     makeDraggable(this.table.head, (cell) => this.table.columnOf(cell).id, {
       widen: (id, by) => this.arrange(() => this.layout.widen(id, by)),
       move: (id, before) => this.arrange(() => this.layout.move(id, this.layout.at(before))),

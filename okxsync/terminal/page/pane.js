@@ -139,6 +139,8 @@ function draw({ title, note, facts, raw, head, rows }) {
         element("tbody", "", ...rows.map((row) => element("tr", "", ...row.map((cell, index) => drawCell(cell, head[index][1]))))),
       ),
     );
+    Object.assign(wide, { tabIndex: 0, role: "group", ariaLabel: title }); // where it scrolls, it does so by keys too
+    wide.dataset.scrolls = "";
     section.append(wide);
   }
   return section;

@@ -203,6 +203,7 @@ export class Table {
       row.setAttribute("aria-selected", isChosen);
       if (open === null) row.removeAttribute("aria-expanded");
       else row.setAttribute("aria-expanded", open);
+      if (this.root.role === "treegrid") row.setAttribute("aria-level", kind.includes("member ") ? 2 : 1);
     }
     const here = isCursor ? this.cursorColumn : null;
     const parts = [this.turn, kind, here, record.fades && this.tick, ...this.source.partsOf(item)];
