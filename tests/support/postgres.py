@@ -28,7 +28,7 @@ from okxsync.config.location import Url
 from okxsync.store.engines import open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 REQUIRED: Final = "OKXSYNC_REQUIRE_POSTGRES"
 _NAMESPACE: Final = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
@@ -49,8 +49,10 @@ class NoServerError(Exception):
 class Server:
     """A running server: ``url`` is that of its database ``postgres``."""
 
-    def __init__(self, folder: Path, programs: Path, user: dict[str, Any], prefix: tuple[str, ...]) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, programs: Path, user: dict[str, Any], prefix: tuple[str, ...], settings: "Mapping[str, str]"
+    ) -> None:
+        self.folder, self._settings = folder, settings
         self.url = f"postgresql:///postgres?host={folder}&user=postgres"
         self._programs, self._user, self._prefix = programs, user, prefix
 
@@ -61,7 +63,7 @@ class Server:
             raise NoServerError(f"{program}: {' '.join((done.stderr or done.stdout).split())[-300:]}")
 
     def start(self) -> None:
-        settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        settings = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         self.run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", f"-k {self.folder} {settings}")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -82,8 +84,8 @@ def _programs() -> Path:
 
 
 @contextmanager
-def new_server() -> "Iterator[Server]":
-    """Run a new server while the block runs.
+def new_server(**settings: str) -> "Iterator[Server]":
+    """Run a new server while the block runs, with other settings than those of most tests.
 
     Raises:
         NoServerError: none can be started here.
@@ -99,7 +101,7 @@ def new_server() -> "Iterator[Server]":
             else:
                 user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
                 shutil.chown(name, "nobody", "nogroup")
-        server = Server(Path(name), programs, user, prefix)
+        server = Server(Path(name), programs, user, prefix, _SETTINGS | settings)
         server.run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         server.start()
         try:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -36,7 +37,7 @@ def is_live(database: Location, connections: int) -> bool:
 class Running:
     """A daemon in a separate process, connected to a sandbox that trades on request."""
 
-    def __init__(self, sandbox: Sandbox, process: Popen[str], database: Path) -> None:
+    def __init__(self, sandbox: Sandbox, process: Popen[str], database: Any) -> None:
         self.sandbox = sandbox
         self.process = process
         self.database = database
@@ -66,16 +67,22 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, accounts: int = ACCOUNTS, dials_per_second: int = 0, rate: float = 0.0
+    folder: Path,
+    *,
+    accounts: int = ACCOUNTS,
+    dials_per_second: int = 0,
+    rate: float = 0.0,
+    database: Location | None = None,
 ) -> AsyncIterator[Running]:
+    """Run a daemon on a sandbox; its database is a new file, unless another one is given."""
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for number in range(accounts):
         exchange.add_member(f"a{number}")
     async with serve_sandbox(exchange, dials_per_second=dials_per_second, rate=rate) as sandbox:
         config = write_config(folder, sandbox.accounts_toml())
-        database = folder / "okxsync.db"
+        database = database or folder / "okxsync.db"
         make_database(database)
-        with processes.daemon(config) as process:
+        with processes.daemon(config, "--db", str(database)) as process:
             await until(lambda: is_live(database, 2 * accounts + 1))
             yield Running(sandbox, process, database)
         assert sandbox.violations == []

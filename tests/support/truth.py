@@ -128,7 +128,7 @@ TRUTH: dict[str, Callable[[Exchange, str], list[dict[str, Any]]]] = {
 
 def differences(exchange: Exchange, database: Location) -> dict[str, tuple[list[str], list[str]]]:
     """Return, by table, rows that the mirror lacks and rows that only it has."""
-    open_or_not = {"positions": "pos IS NOT '0'", "balances": "eq IS NOT '0'"}
+    open_or_not = {"positions": "pos IS DISTINCT FROM '0'", "balances": "eq IS DISTINCT FROM '0'"}
     found: dict[str, tuple[list[str], list[str]]] = {}
     for table in SAME:
         truth, mirror = truth_of(exchange, table), of_mirror(database, table, open_or_not.get(table, "true"))
