@@ -28,8 +28,8 @@ FIELDS = (
     "accFillSz algoClOrdId algoId amendResult attachAlgoClOrdId avgPx cancelSource category ccy clOrdId code execType"
     " fee feeCcy fillFee fillFeeCcy fillFwdPx fillMarkPx fillMarkVol fillNotionalUsd fillPnl fillPx fillPxUsd fillPxVol"
     " fillSz fillTime lever msg notionalUsd ordType pnl posSide px pxType pxUsd pxVol quickMgnType rebate rebateCcy"
-    " reduceOnly reqId side slOrdPx slTriggerPx slTriggerPxType source stpId stpMode tag tdMode tgtCcy tpOrdPx tpTriggerPx"
-    " tpTriggerPxType tradeId"
+    " reduceOnly reqId side slOrdPx slTriggerPx slTriggerPxType source stpId stpMode tag tdMode tgtCcy tpOrdPx"
+    " tpTriggerPx tpTriggerPxType tradeId"
 ).split()
 
 
