@@ -168,7 +168,7 @@ async def _produce(
         registry.configure(settings.accounts)
         pool = ConnectionPool(send, clients.clock_of, dialers, ids, registry.blocked)
         with closing(Reads(database)) as reads:
-            plans = PlanService(settings, database, clients, http, registry.blocked, send, receipts)
+            plans = PlanService(settings, database, clients, http, registry.blocked, send, receipts, pool)
             sources = (
                 GapSource(reads, timings),
                 RestOnlySource(reads, registry.client_of, timings, plans.is_sending),

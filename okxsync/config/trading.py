@@ -4,13 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, cast, get_args
 
 import msgspec
 
 from okxsync.config.units import number, percent
 
 MAX_IP_RATE: Final = 10_000
+Via = Literal["rest", "ws"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -45,7 +46,8 @@ class TradingSettings(msgspec.Struct, frozen=True):
     Attributes:
         live: Whether accounts other than demo accounts may trade.
         limits: Of all accounts together.
-        ip_rate: Requests per second from this machine.
+        ip_rate: Requests over REST per second from this machine.
+        via: How orders are placed and canceled.
         tag: Of each order, at most 16 letters and digits.
         clord_prefix: With which each client order id begins, likewise.
         accounts: By the account's name. Limits of an order, the band and the instruments are the tighter ones already.
@@ -58,6 +60,7 @@ class TradingSettings(msgspec.Struct, frozen=True):
     tag: str = ""
     clord_prefix: str = ""
     accounts: Mapping[str, AccountTrading] = {}
+    via: Via = "rest"
 
 
 class TradingTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,6 +76,7 @@ class TradingTable(msgspec.Struct, forbid_unknown_fields=True):
     ip_rate: int = 200
     tag: str = ""
     clord_prefix: str = ""
+    via: str = "rest"
 
 
 class AccountKeys(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -119,6 +123,8 @@ def trading_settings(table: TradingTable, accounts: Mapping[str, AccountKeys], p
     for key, text in (("tag", table.tag), ("clord_prefix", table.clord_prefix)):
         if not _CODE.fullmatch(text):
             problems.append(f'[trading] {key} = "{text}": at most 16 letters and digits')
+    if table.via not in get_args(Via):
+        problems.append(f'[trading] via = "{table.via}": must be one of {", ".join(get_args(Via))}')
     of_accounts = {}
     for name, keys in accounts.items():
         own = _limits(f'account "{name}", {{}}', keys, problems)
@@ -128,7 +134,16 @@ def trading_settings(table: TradingTable, accounts: Mapping[str, AccountKeys], p
             if times > 1:
                 problems.append(f'account "{name}", groups: "{group}" is listed {times} times')
         of_accounts[name] = AccountTrading(keys.trading, frozenset(keys.groups), tighter(common, own))
-    return TradingSettings(table.enabled, table.live, common, table.ip_rate, table.tag, table.clord_prefix, of_accounts)
+    return TradingSettings(
+        table.enabled,
+        table.live,
+        common,
+        table.ip_rate,
+        table.tag,
+        table.clord_prefix,
+        of_accounts,
+        cast("Via", table.via),
+    )
 
 
 def _limits(place: str, keys: TradingTable | AccountKeys, problems: list[str]) -> Limits:

@@ -12,6 +12,7 @@ live and the older session has answered one more ping, so the coverage has no ga
 import logging
 import random
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -24,6 +25,7 @@ from okxsync.events import Event
 from okxsync.feed.causes import first_error
 from okxsync.feed.dialers import dial
 from okxsync.feed.reader import SocketReader
+from okxsync.feed.requests import NotSent
 from okxsync.feed.session import Session
 from okxsync.feed.socket import ConnectError, Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, slow_pause_s
@@ -87,6 +89,21 @@ class FeedConnection:
         self._last_error: str | None = None  # of the last session
         self._row: Phase | None = None  # as it was sent last
         self._hidden: Phase | None = None  # the phase of the successor, while an older session is live
+
+    @property
+    def spec(self) -> ConnectionSpec:
+        return self._spec
+
+    @property
+    def takes_requests(self) -> bool:
+        return any(session.takes_requests for session in self._sessions)
+
+    async def ask(self, op: str, arg: bytes, exp_ms: int, begin: Callable[[], None]) -> str:
+        """Send an order operation on the newest live session: see ``Session.ask``."""
+        for session in reversed(self._sessions):
+            if session.takes_requests:
+                return await session.ask(op, arg, exp_ms, begin)
+        raise NotSent("the private connection is not live")
 
     async def run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from okxsync.config.settings import AccountSettings, MarketSettings, Settings
 from okxsync.feed.connection import FeedConnection
 from okxsync.feed.dialers import Dialers
 from okxsync.feed.reader import PAUSES_S, SocketReader
+from okxsync.feed.requests import NotSent
 from okxsync.feed.spec import ConnectionSpec, Keys
 from okxsync.messages import MARKET, ConnectionRemoved, Lost, WantedChannels
 from okxsync.okx.sites import ENDPOINTS, Site
@@ -104,6 +105,27 @@ class ConnectionPool:
         for (name, _), connection in list(self._connections.items()):
             if name == listener:
                 await connection.mark_stale(channel, why)
+
+    def takes_requests(self, account: AccountSettings) -> bool:
+        """Return whether the private connection of an account is live."""
+        connection = self._private(account)
+        return connection is not None and connection.takes_requests
+
+    async def ask(self, account: AccountSettings, op: str, arg: bytes, exp_ms: int, begin: Callable[[], None]) -> str:
+        """Send an order operation on the private connection of an account: see ``Session.ask``."""
+        if (connection := self._private(account)) is None:
+            raise NotSent("the account has no private connection")
+        return await connection.ask(op, arg, exp_ms, begin)
+
+    def _private(self, account: AccountSettings) -> FeedConnection | None:
+        """Return a connection that was opened with these very settings: after a change it may be another's account."""
+        found = self._connections.get((account.name, "private"))
+        wanted = (
+            Keys(account.api_key, account.secret_key, account.passphrase),
+            account.site.url("private"),
+            account.demo,
+        )
+        return found if found and (found.spec.keys, found.spec.url, found.spec.demo) == wanted else None
 
     def _connection(self, key: SpecKey, spec: ConnectionSpec, site: Site) -> FeedConnection:
         number = self._ids.setdefault(key, max(self._ids.values(), default=0) + 1)

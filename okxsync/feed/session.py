@@ -21,18 +21,30 @@ from okxsync.config.reveal import reveal
 from okxsync.feed.liveness import ANSWER_S, STALL_S, Liveness, Moment, now
 from okxsync.feed.notes import SessionNotes
 from okxsync.feed.reader import SocketReader
+from okxsync.feed.requests import NotSent, Requests
 from okxsync.feed.socket import Socket, SocketError
 from okxsync.feed.spec import ConnectionSpec, Disconnected, Keys, slow_pause_s
 from okxsync.feed.subscriptions import SUBSCRIBE_S, Outcome, Subscriptions, rejection
 from okxsync.messages import Frames, Message, Pong
-from okxsync.okx.codes import OF_CHANNELS
-from okxsync.okx.control import PING, PONG, Event, login_frame, read_event
+from okxsync.okx.codes import OF_CHANNELS, Action, meaning_of
+from okxsync.okx.control import (
+    MAX_REQUEST_BYTES,
+    PING,
+    PONG,
+    REQUEST_IDS,
+    Event,
+    login_frame,
+    read_event,
+    request_frame,
+)
 from okxsync.okx.rate_limits import RequestBudget
 from okxsync.runtime.clock import ExchangeClock, latest_us, now_us
 from okxsync.runtime.outbox import Outbox
 from okxsync.runtime.text import sanitize
 
 LOGIN_S: Final = 10.0
+FLUSH_S: Final = 0.05
+"""How often the rest of a request is tried again of which the system has taken only a part."""
 UPGRADE: Final = "64008"
 """The notice that the socket will be closed, some 60 s before (OKX docs: overview-websocket-notification)."""
 
@@ -84,6 +96,7 @@ class Session:
         self._budget = RequestBudget()
         self._notes = SessionNotes(spec)
         self._liveness = Liveness()
+        self._requests = Requests()
         self.subscriptions = Subscriptions(number, spec, self._notes, initial_us, succeeds)
         self.conn_id: str | None = None
         self.live_since: float | None = None  # trio's clock
@@ -139,6 +152,39 @@ class Session:
         """Report what is live as covered from now on; the older session covered ``covered`` up to here."""
         await self._apply(self.subscriptions.start_counting(covered))
 
+    @property
+    def takes_requests(self) -> bool:
+        return self.live_since is not None and not (self._over or self.replaced or self._disconnected)
+
+    async def ask(self, op: str, arg: bytes, exp_ms: int, begin: Callable[[], None]) -> str:
+        """Send an order operation once, and return the frame that answers it.
+
+        The frame is written in one piece, or not at all if the system does not take it now. What of it is left all the
+        same is sent as long as the reply is awaited. If that is cancelled, it may have been processed.
+
+        Args:
+            op: With its argument ``arg``, and when it expires, see ``request_frame``.
+            begin: Called directly before the write; if it raises, nothing is sent.
+
+        Raises:
+            NotSent: nothing of it has left.
+            NoReply: the connection has ended without a reply.
+        """
+        if not self.takes_requests:
+            raise NotSent("the connection is not live")
+        with self._requests.waiting(op) as request:
+            frame = request_frame(request.id, op, arg, exp_ms)
+            if len(frame) > MAX_REQUEST_BYTES:
+                raise NotSent(f"the request is larger than {MAX_REQUEST_BYTES >> 10} KiB")
+            if not self._socket.can_send():
+                raise NotSent("the connection takes no more data")
+            begin()
+            self._socket.send_soon(frame)
+            while not self._socket.flush_soon():
+                with trio.move_on_after(FLUSH_S):
+                    return await request.reply()
+            return await request.reply()
+
     async def answers(self) -> bool:
         """Return whether the peer answers one more ping: all that it sent before has then been read."""
         with trio.move_on_after(ANSWER_S):
@@ -154,6 +200,7 @@ class Session:
         """The session has ended: wake whoever waits for an answer."""
         self._over = True
         self._wake_waiting()
+        self._requests.end("the connection ended before the reply")
 
     def suspended_s(self) -> float:
         """Return for how long we were suspended, in seconds; 0 if a ping was answered since."""
@@ -324,6 +371,7 @@ class Session:
             if frame == PONG:
                 break
             frames.append((at, frame))
+            self._requests.take(frame)
             self._control = PING if frame == PING else read_event(frame)
             if self._control is not None:
                 break
@@ -351,6 +399,8 @@ class Session:
             case "subscribe":
                 self.conn_id = event.conn_id or self.conn_id
                 await self._apply(self.subscriptions.on_ack(event, latest_us()))
+            case "error" if (event.id or "").startswith(REQUEST_IDS) and meaning_of(event.code).action is Action.FIX:
+                pass  # about that request alone, and whoever waits for its reply has it
             case "error":
                 await self._apply(self.subscriptions.on_error(event, trio.current_time()))
             case "channel-conn-count":

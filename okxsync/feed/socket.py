@@ -158,6 +158,14 @@ class Socket:
         """Try to send what ``send_soon`` has left, and return whether nothing is left."""
         return not self._is_left or self._send_soon(b"")
 
+    def can_send(self) -> bool:
+        """Return whether a small frame would be sent at once: none waits, and the system has room for it."""
+        if self.ended or self.fileno() < 0 or not self._send_soon(b""):
+            return False
+        ready = select.poll()
+        ready.register(self.fileno(), select.POLLOUT)
+        return ready.poll(0) == [(self.fileno(), select.POLLOUT)]
+
     async def aclose(self) -> None:
         """Close, with the closing handshake, for which it waits a second at most."""
         if not self.ended:

@@ -1,8 +1,9 @@
 """The frames that okxsync sends, and the control frames that it receives (OKX docs: overview-websocket).
 
-There are three kinds of frames. ``ping`` and ``pong`` are plain words. Control frames have the key ``"event"``: the
+There are four kinds of frames. ``ping`` and ``pong`` are plain words. Control frames have the key ``"event"``: the
 response to a login, one acknowledgement per argument of a subscribe request, errors (real ones have no argument; the
-``id`` of the request identifies it), counts and notices. All others are data, and are not decoded here.
+``id`` of the request identifies it), counts and notices. Replies to order operations have ``op`` and the ``id`` of the
+request (OKX docs: order-book-trading-trade). All others are data, and are not decoded here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,9 @@ PONG: Final = "pong"
 MAX_REQUEST_BYTES: Final = 32 * 1024
 """OKX limits the arguments of one request to 64 KB in total; half of it is safe however the total is counted."""
 
+
+REQUEST_IDS: Final = "o"
+"""With which the id of each order operation begins; those of subscribe requests begin with ``s``."""
 
 EVENTS: Final = frozenset(
     {"login", "subscribe", "unsubscribe", "error", "notice", "channel-conn-count", "channel-conn-count-error"}
@@ -69,6 +73,36 @@ def read_event(frame: str) -> Event | None:
     rows = bytes(event.data)
     is_push = event.arg is not None and rows.startswith(b"[") and bool(rows[1:-1].strip())
     return None if is_push else event  # a frame with rows is a push, even with an "event"
+
+
+class _Reply(msgspec.Struct):
+    id: str
+    op: str
+    code: str | int
+
+
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+
+
+def is_reply(frame: str) -> bool:
+    """Whether ``frame`` answers an order operation."""
+    try:
+        _decode_reply(frame)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def request_frame(number: str, op: str, arg: bytes, exp_ms: int) -> str:
+    """Return the frame of an order operation.
+
+    Args:
+        number: Its id.
+        arg: Its only argument, as JSON.
+        exp_ms: OKX does not process it later; 0: it does not expire.
+    """
+    expiry = {"expTime": str(exp_ms)} if exp_ms else {}
+    return _encode({"id": number, "op": op, **expiry, "args": [msgspec.Raw(arg)]}).decode()
 
 
 def login_frame(api_key: str, passphrase: str, secret_key: str, timestamp: int) -> str:

@@ -43,7 +43,7 @@ class CancelLog:
                 self._last[key] = max(last, self._last[key])
         self._last[key] += 1
         row = PlanCancel(
-            child, action, self._last[key], "rest", body, sent_ms, replied_ms, str(found.verdict),
+            child, action, self._last[key], found.transport or "rest", body, sent_ms, replied_ms, str(found.verdict),
             **columns_of_reply(found),
         )  # fmt: skip
         await self._send.send(PlanProgress(plan_id, [], [], [], cancels=[row]))

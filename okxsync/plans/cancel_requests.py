@@ -21,7 +21,7 @@ from okxsync.plans.desk import Desk, moment
 from okxsync.plans.lookups import read_end
 from okxsync.plans.replies import Judgement
 from okxsync.plans.requests import Answered
-from okxsync.plans.sender import CANCEL_ALGOS, Trade
+from okxsync.plans.trades import CANCEL_ALGOS, Trade
 from okxsync.runtime.supervise import keep_running
 from okxsync.store.engines import Reader, keep_going
 

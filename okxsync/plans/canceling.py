@@ -13,7 +13,7 @@ import trio
 from okxsync.plans.children import CancelBody
 from okxsync.plans.codes import Reaction
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.sender import CANCEL, CANCEL_ALGOS
+from okxsync.plans.trades import CANCEL, CANCEL_ALGOS
 
 CONFIRM_S: Final = 5.0
 """How long the mirror may take after OKX has accepted a cancellation, or said that the order has ended."""

@@ -64,6 +64,7 @@ class Attempt(msgspec.Struct, frozen=True):
     verdict: str = ""
     reply: Judgement | None = None
     proof: str = ""
+    transport: str = "rest"
 
 
 class Misfire(msgspec.Struct, frozen=True):

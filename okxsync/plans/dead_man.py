@@ -15,7 +15,7 @@ import trio
 
 from okxsync.plans.desk import Desk
 from okxsync.plans.replies import Verdict
-from okxsync.plans.sender import CANCEL_ALL_AFTER, Trade
+from okxsync.plans.trades import CANCEL_ALL_AFTER, Trade
 from okxsync.runtime.supervise import isolated
 
 log = logging.getLogger("okxsync.plans")

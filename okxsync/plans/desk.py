@@ -51,9 +51,10 @@ from okxsync.plans.reasons import Reason
 from okxsync.plans.replies import Judgement, Stage, failed
 from okxsync.plans.resolve import Answer, Question
 from okxsync.plans.results import counters, total_filled_usd
-from okxsync.plans.sender import CANCEL, PLACE, SET_LEVERAGE, Sender, Trade
+from okxsync.plans.sender import Sender
 from okxsync.plans.states import ENDED, ChildState, PlanState
 from okxsync.plans.stored import numbers, progress_of
+from okxsync.plans.trades import CANCEL, PLACE, SET_LEVERAGE, Trade, Transport
 from okxsync.rest.clients import Clients
 from okxsync.runtime import clock
 from okxsync.runtime.outbox import Outbox
@@ -142,6 +143,11 @@ class Desk:
             return failed(Stage.NOT_STARTED, NOT_CONFIGURED)
         return await self.sender.send(account, self.clients.clock_of(account.site), request, may_send)
 
+    def transport_of(self, child: ChildOrder) -> Transport:
+        """Return the way on which a child would be sent now."""
+        account = self.accounts(child.account)
+        return self.sender.transport_of(account, request_of(child)) if account and child.body else "rest"
+
     async def post(self, account_name: str, request: Trade) -> Judgement:
         """Send a request that may always be sent."""
         found = await self.send(account_name, request, lambda: True)
@@ -162,6 +168,13 @@ class Desk:
         await self._cancel_log.add(plan_id, child, action, request.body, sent_ms, moment().now_ms, found)
         log.info("plan %s: %s: %s of order %d: %s", plan_id, account_name, action, child, found.text)
         return found
+
+
+def request_of(child: ChildOrder, exp_ms: int = 0) -> Trade:
+    """Return the request of an order or of a leverage."""
+    if child.kind == "leverage":
+        return Trade(SET_LEVERAGE, "", child.body)
+    return Trade(PLACE, child.inst_id, child.body, child.cl_ord_id, exp_ms)
 
 
 def moment() -> Moment:
@@ -327,15 +340,11 @@ class PlanRunner:
 
     async def _send_once(self, send: Send) -> None:
         child, attempt = send.child, send.attempt
-        if child.kind == "leverage":
-            request = Trade(SET_LEVERAGE, "", child.body)
-        else:
-            request = Trade(PLACE, child.inst_id, child.body, child.cl_ord_id, attempt.exp_ms)
 
         def may_send() -> bool:
             return self.execution.may_send(child.number, attempt.number, moment(), halted=self._desk.halt.exists())
 
-        judgement = await self._desk.send(child.account, request, may_send)
+        judgement = await self._desk.send(child.account, request_of(child, attempt.exp_ms), may_send)
         if judgement is not None:
             self.execution.replied(child.number, attempt.number, judgement, moment())
 

@@ -74,6 +74,7 @@ class Execution:
         attempts: The last attempt of each child that has one.
         resumed: An earlier process may have begun it.
         next_receipt: Returns a number that no other intent has.
+        transport_of: Returns the way on which a child will be sent.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Execution:
         *,
         resumed: bool = False,
         on_restart: Literal["resume", "stop"] = "resume",
+        transport_of: Callable[[ChildOrder], str] = lambda child: "rest",
     ) -> None:
         self._records = Records(children, attempts)
         self._children, self._attempts = self._records.children, self._records.attempts
@@ -94,6 +96,7 @@ class Execution:
         self._policy = policy
         self._valid_until_ms = valid_until_ms
         self._next_receipt = next_receipt
+        self._transport_of = transport_of
         self._preparing: set[int] = set()
         self._prepared: list[int] = []
         self._waiting: dict[int, tuple[int, list[int]]] = {}  # receipt -> when it was asked for, children
@@ -369,6 +372,7 @@ class Execution:
                 min(now.now_ms + EXPIRES_MS, self._valid_until_ms),
                 now.now_ms,
                 last.first_armed_ms if last else now.now_ms,
+                transport=self._transport_of(armed),
             )
         receipt = self._next_receipt()
         self._waiting[receipt] = now.now_ms, numbers

@@ -27,6 +27,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         max_limit_usd: Likewise in USD.
         max_market_usd: Likewise in USD.
         long_quota: In USD, shared by all accounts of a master; None: no limit.
+        code: ``instIdCode``, by which a request over WebSocket names it; None: OKX did not say.
         family, group: ``instFamily``, and ``groupId``: the group of instruments with the same fees.
         change_ms: When OKX next changes lot, tick or limits; 0: no change is announced.
     """
@@ -52,6 +53,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int = 0
     family: str = ""
     group: str = ""
+    code: int | None = None
 
     @property
     def smallest(self) -> Decimal:
@@ -220,6 +222,7 @@ def instrument_of(row: models.Instrument, at_ms: int) -> Instrument | None:
         at_ms=at_ms,
         family=row.inst_family,
         group=row.group_id,
+        code=int(code) if (code := str(row.inst_id_code)).isascii() and code.isdigit() else None,
     )
 
 

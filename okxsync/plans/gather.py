@@ -70,7 +70,7 @@ class Gatherer:
         self._quotes: dict[tuple[str, bool, str], Quotes] = {}
         self._locks: dict[tuple[str, bool, str], trio.Lock] = {}
         self._configs: dict[str, tuple[AccountClient, float, Row]] = {}
-        self._instruments: dict[tuple[str, str], Instrument] = {}
+        self._instruments: dict[tuple[str, str], tuple[AccountClient, Instrument]] = {}
         self._fees = Fees()
 
     async def complete(
@@ -231,8 +231,19 @@ class Gatherer:
 
     def _known_instruments(self, client: AccountClient, names: Iterable[str]) -> dict[str, Instrument]:
         oldest_ms = _now_ms() - INSTRUMENT_FRESH_MS
-        known = {name: one for name in names if (one := self._instruments.get((client.name, name)))}
+        known = {name: one for name in names if (one := self._known_instrument(client, name))}
         return {name: one for name, one in known.items() if one.at_ms >= oldest_ms}
+
+    def _known_instrument(self, client: AccountClient, name: str) -> Instrument | None:
+        """Return what was answered to this very client: after a change of the settings the account may be another."""
+        asked, found = self._instruments.get((client.name, name), (None, None))
+        return found if asked is client else None
+
+    def code_of(self, account: AccountSettings, name: str) -> int | None:
+        """Return the ``instIdCode`` of an instrument, as OKX last told the account; None: it is not known."""
+        client = self._clients.of(account.name)
+        found = self._known_instrument(client, name) if client else None
+        return found.code if found else None
 
     async def _config(self, client: AccountClient, into: dict[str, Any]) -> None:
         row = await _first(client, "account/config", {}, rejected_is_empty=False)
@@ -242,7 +253,8 @@ class Gatherer:
     async def _instrument(self, client: AccountClient, name: str, into: dict[str, Instrument]) -> None:
         row = await _first(client, "account/instruments", {"instType": inst_type_of(name) or "", "instId": name})
         if row and (found := read_instrument(row)):
-            self._instruments[client.name, name] = into[name] = found
+            self._instruments[client.name, name] = client, found
+            into[name] = found
 
 
 def with_answers(facts: AccountFacts, answered: AccountFacts) -> AccountFacts:

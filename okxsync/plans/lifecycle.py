@@ -78,6 +78,7 @@ class Lifecycle:
                 moment(),
                 resumed=resumed,
                 on_restart=on_restart,
+                transport_of=self._desk.transport_of,
             ),
         )
         if resumed and was_asked(self._desk.reader, plan_id, halted=self._desk.halt.exists()):

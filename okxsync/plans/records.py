@@ -64,6 +64,7 @@ class Records:
             reply=reply or attempt.reply,
             replied_ms=now.now_ms if now else attempt.replied_ms,
             proof=proof,
+            transport=(reply and reply.transport) or attempt.transport,
         )
         self.attempts[number] = attempt
         self._changed_attempts[number, attempt.number] = attempt

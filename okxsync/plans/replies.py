@@ -49,6 +49,7 @@ class Judgement(msgspec.Struct, frozen=True):
         code: Of the whole reply.
         s_code: Of the order's row, ``""`` without one; ``sub_code`` and ``s_msg`` likewise.
         in_time, out_time: The exchange's microseconds; ``""`` if it did not say.
+        transport: The way on which the request was sent; ``""``: it was not known yet.
     """
 
     verdict: Verdict
@@ -63,6 +64,7 @@ class Judgement(msgspec.Struct, frozen=True):
     in_time: str = ""
     out_time: str = ""
     http_status: int | None = None
+    transport: str = ""
 
     @property
     def decisive_code(self) -> str:

@@ -24,6 +24,7 @@ from okxsync.plans.precheck import Prechecks
 from okxsync.plans.previewer import Previewer
 from okxsync.plans.requests import Requests
 from okxsync.plans.sender import Sender, open_sending_connections
+from okxsync.plans.ways import Sockets, WsWay
 from okxsync.reconcile.held import Reads
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import Http
@@ -40,6 +41,7 @@ class PlanService:
 
     Args:
         blocked: Returns why an account must not be connected; None if it may.
+        sockets: The private connections of the accounts; None: orders go over REST alone.
         threads: False does all on the event loop, as ``reconcile.held.Reads``.
     """
 
@@ -52,6 +54,7 @@ class PlanService:
         blocked: Callable[[str], str | None],
         send: Outbox,
         receipts: Receipts,
+        sockets: Sockets | None = None,
         *,
         threads: bool = True,
     ) -> None:
@@ -59,6 +62,7 @@ class PlanService:
         self._http = http
         self._send = send
         self._receipts = receipts
+        self._sockets = sockets
         self._running: dict[str, Running] = {}
         self._reader, self._reads = Reader(database), Reads(database, threads=threads)
         self._requested = Reads(database, threads=threads)
@@ -89,11 +93,16 @@ class PlanService:
         await self._enabled.wait()
         await keep_running(self._send, None, "trading", self._trade)
 
+    def _ws_way(self) -> WsWay | None:
+        if self._sockets is None:
+            return None
+        return WsWay(self._sockets, lambda: self._facts.trading.via == "ws", self._gatherer.code_of)
+
     async def _trade(self) -> None:
         try:
             async with open_sending_connections() as connections, trio.open_nursery() as nursery:
                 await nursery.start(self._halt.follow)
-                sender = Sender(connections, self._facts.trading.ip_rate)
+                sender = Sender(connections, self._facts.trading.ip_rate, self._ws_way())
                 desk = Desk(
                     self._clients,
                     self._facts.enabled_account,

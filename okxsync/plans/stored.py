@@ -31,7 +31,7 @@ _CHILDREN = (
 )
 _LAST_ATTEMPTS = (
     "SELECT child, attempt, exp_time, armed_at, coalesce(sent_at, 0), coalesce(replied_at, 0), coalesce(verdict, ''),"
-    " min(armed_at) OVER (PARTITION BY child) FROM plan_attempts WHERE plan_id = ? ORDER BY child, attempt"
+    " transport, min(armed_at) OVER (PARTITION BY child) FROM plan_attempts WHERE plan_id = ? ORDER BY child, attempt"
 )
 
 
@@ -101,10 +101,12 @@ def _is_inverse(inst_id: str) -> bool:
 def read_attempts(reader: Reader, plan_id: str) -> dict[int, Attempt]:
     """Return the last attempt of each child that has one."""
     found = {}
-    for child, number, exp_ms, armed_ms, sent_ms, replied_ms, verdict, first_ms in reader.rows(
+    for child, number, exp_ms, armed_ms, sent_ms, replied_ms, verdict, transport, first_ms in reader.rows(
         _LAST_ATTEMPTS, [plan_id]
     ):
-        found[child] = Attempt(child, number, exp_ms, armed_ms, first_ms, sent_ms, replied_ms, verdict)
+        found[child] = Attempt(
+            child, number, exp_ms, armed_ms, first_ms, sent_ms, replied_ms, verdict, transport=transport
+        )
     return found
 
 
@@ -170,7 +172,7 @@ def _attempt(attempt: Attempt, body: str) -> PlanAttempt:
     row = PlanAttempt(
         attempt.child,
         attempt.number,
-        "rest",
+        attempt.transport,
         body,
         attempt.exp_ms,
         attempt.armed_ms,

@@ -44,7 +44,7 @@ from okxsync.messages import (
     WantedChannels,
 )
 from okxsync.okx.account_config import unexpected_fields
-from okxsync.okx.control import EVENTS, read_event
+from okxsync.okx.control import EVENTS, is_reply, read_event
 from okxsync.runtime import clock
 from okxsync.runtime.text import redact
 from okxsync.store import coverage_table, journal, plans, register
@@ -271,6 +271,9 @@ class Transaction:
                 frame = self._read_frame(text)
                 arg, key = self._arg_of(message, frame.arg)
             except UNREADABLE:
+                if is_reply(text):
+                    self._log_frame(message, at, redact(text), None, "reply")
+                    continue
                 self._keep_anomalous_frame(message, at, text)
                 continue
             self._anomaly.where = (account, arg.channel)

@@ -7,11 +7,14 @@ daemon runs as users run it.
 Beside them the daemon mirrors some accounts of ``tests.bench.source``, which sends order frames at a steady rate while
 one more plan is executed: how old are they when a reader sees them, before the plan and during it?
 
+Orders go over REST and over WebSocket by turns.
+
     python -m tests.bench.plans DATABASE SECONDS       # the reader, in a process of its own
 """
 
 import contextlib
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -43,20 +46,23 @@ from tests.support.truth import status_of
 LATENCY_S = 0.1
 WATCHED = 4
 RATE = 200
-SECONDS = 20
+SECONDS = 75
 ALONE_S = 8.0
 """For how long the source sends before the plan is executed."""
 POLL_S = 0.002
 HANGS = "a0001"
 HANGS_S = 10.0
 REST_S = 2.0
-RESTS_WITHIN_S = 30.0
+RESTS_WITHIN_S = 15.0
 IDLE = 0.2
 """The share of a core that the daemon uses at rest: with hundreds of accounts it has some pings to send."""
 READY_WITHIN_S = 300.0
 DIALS_PER_SECOND = 100
 """More at once than a listening socket's queue of 1,024 would make most attempts fail."""
 IP_RATE = 400
+WAYS = ("rest", "ws")
+TAKES_OVER_S = 5.0
+"""The daemon looks at its configuration every second or so, and takes one that was the same twice."""
 
 
 def rows(rounds: int, quick: bool) -> Iterator[Row]:
@@ -76,14 +82,13 @@ async def _measure(accounts: int, rounds: int) -> list[Row]:
             text = text.replace(f"= {NO_LIMIT}", f"= {DIALS_PER_SECOND}")
             with _source() as source:
                 text += _watched(source)
-                config = write_config(
-                    folder, f'[history]\ninitial = "0"\n\n[trading]\nenabled = true\nip_rate = {IP_RATE}\n\n' + text
-                )
+                settings = f'[history]\ninitial = "0"\n\n[trading]\nenabled = true\nip_rate = {IP_RATE}\n'
+                config = write_config(folder, f'{settings}via = "{WAYS[0]}"\n\n{text}')
                 with _daemon(config) as process:
                     connections = 2 * accounts + 1 + WATCHED
                     await until(lambda: _is_ready(folder / "okxsync.db", connections), READY_WITHIN_S)
                     bench = _Bench(sandbox, folder, accounts, psutil.Process(process.pid))
-                    return [*await bench.measure(rounds), await bench.measure_mirror(source)]
+                    return [*await bench.measure(rounds), *await bench.measure_mirror(source)]
 
 
 @contextmanager
@@ -149,17 +154,25 @@ class _Bench:
         self._daemon = daemon
 
     async def measure(self, rounds: int) -> list[Row]:
-        """Measure plans with and without an account that hangs, in turns."""
-        sandbox, free, hung = self._sandbox, [], []
-        sandbox.faults.rest_delay_s = LATENCY_S
+        """Measure plans over both ways, with and without an account that hangs, by turns."""
+        faults = self._sandbox.faults
+        faults.rest_delay_s = LATENCY_S
+        faults.requests.append(RequestFault("own", transport="ws", delay_s=LATENCY_S, times=0))
         hanging = RequestFault("own", path="trade/order", account=HANGS, delay_s=HANGS_S, times=0)
+        free: dict[str, list[Measured]] = {way: [] for way in WAYS}
+        hung: dict[str, list[Measured]] = {way: [] for way in WAYS}
         for _ in range(rounds):
-            free.append(await self._execute())
-            sandbox.faults.requests.append(hanging)
-            hung.append(await self._execute(without=HANGS))
-            sandbox.faults.requests.remove(hanging)
+            for way in WAYS:
+                await self._go(way)
+                free[way].append(await self._execute())
+                faults.requests.insert(0, hanging)
+                hung[way].append(await self._execute(without=HANGS))
+                faults.requests.remove(hanging)
+        return [row for way in WAYS for row in self._rows(way, free[way], hung[way])]
+
+    def _rows(self, way: str, free: list[Measured], hung: list[Measured]) -> list[Row]:
         is_small = self._accounts <= 200
-        what = f"plan on {self._accounts} accounts"
+        what = f"plan on {self._accounts} accounts, {way}"
 
         def row(name: str, values: list[float], reach: str = "", digits: int = 0) -> Row:
             middle = f"{statistics.median(values):.{digits}f} ms"
@@ -175,12 +188,18 @@ class _Bench:
             row("CPU per order, the exchange", [one.exchange_ms for one in free], digits=1),
         ]
 
-    async def measure_mirror(self, source: Popen[bytes]) -> Row:
-        """Measure how old order frames are when a reader sees them, before and during a plan."""
+    async def _go(self, way: str) -> None:
+        """Let the daemon send its orders on this way from now on."""
+        config = self._folder / "accounts.toml"
+        config.write_text(re.sub(r'^via = ".*"$', f'via = "{way}"', config.read_text(), flags=re.MULTILINE))
+        await trio.sleep(TAKES_OVER_S)
+
+    async def measure_mirror(self, source: Popen[bytes]) -> list[Row]:
+        """Measure how old order frames are when a reader sees them, before and during a plan on each way."""
         assert source.stdin
         assert source.stdout
         await trio.to_thread.run_sync(source.stdout.readline)  # it is ready
-        _, preview = await self._preview()
+        plans = {}
         command = [sys.executable, "-m", "tests.bench.plans", str(self._database), str(SECONDS)]
         ages: list[tuple[int, float]] = []
 
@@ -191,11 +210,19 @@ class _Bench:
             nursery.start_soon(read)
             source.stdin.write(b"go\n")
             await trio.sleep(ALONE_S)
-            at_us, sent = await self._send(preview)
-        before = [age for sent_us, age in ages if sent_us < at_us]
-        during = [age for sent_us, age in ages if at_us <= sent_us < max(one.at_us for one in sent) + 1_000_000]
-        name = f"plan on {self._accounts} accounts: visible p50 / p99 of {RATE} frames/s meanwhile"
-        return Row(name, f"{_p50_p99(during)} ms", f"before it: {_p50_p99(before)}", reach="1.2")
+            began_us = time.time_ns() // 1000
+            for way in WAYS:
+                await self._go(way)
+                _, preview = await self._preview()
+                plans[way] = await self._send(preview)
+                await until(lambda plan_id=preview["plan"]["plan_id"]: self._has_ended(plan_id))  # type: ignore[misc]
+        before = [age for sent_us, age in ages if sent_us < began_us]
+        rows = []
+        for way, (at_us, sent) in plans.items():
+            during = [age for sent_us, age in ages if at_us <= sent_us < max(one.at_us for one in sent) + 1_000_000]
+            name = f"plan on {self._accounts} accounts, {way}: visible p50 / p99 of {RATE} frames/s meanwhile"
+            rows.append(Row(name, f"{_p50_p99(during)} ms", f"before it: {_p50_p99(before)}", reach="1.2"))
+        return rows
 
     async def _preview(self) -> tuple[float, dict[str, Any]]:
         """Return a preview of a plan on all accounts that trade, and the milliseconds that it took."""

@@ -15,7 +15,8 @@ from okxsync.okx.signing import sign_rest
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.previewer import WARM_S, Previewer
 from okxsync.plans.replies import Judgement, Verdict
-from okxsync.plans.sender import PLACE, Sender, Trade, open_sending_connections
+from okxsync.plans.sender import Sender, open_sending_connections
+from okxsync.plans.trades import PLACE, Trade
 from okxsync.rest.clock import SiteClock
 from okxsync.rest.http import open_http
 from tests.plans.cases import plan

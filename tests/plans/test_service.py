@@ -26,6 +26,7 @@ from tests.support.running import is_live
 from tests.support.truth import rows, status_of
 
 pytestmark = pytest.mark.slow
+BOTH_WAYS = pytest.mark.parametrize("via", ["rest", "ws"])
 
 PLAN = CONTRACTS.replace("{contracts}", "2")
 
@@ -100,14 +101,14 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def world(folder: Path, via: str = "rest") -> AsyncIterator[World]:
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     for name in ("a0", "a1"):
         exchange.add_member(name)
     async with serve_sandbox(exchange, rate=0.0) as sandbox:
         text = sandbox.accounts_toml().replace("demo = true\napi_key", "demo = true\ntrading = true\napi_key")
         make_database(folder / "okxsync.db")
-        write_config(folder, "[trading]\nenabled = true\n\n" + text)
+        write_config(folder, f'[trading]\nenabled = true\nvia = "{via}"\n\n{text}')
         yield World(folder, sandbox)
 
 
@@ -123,8 +124,9 @@ def assert_free_of_secrets(folder: Path) -> None:
     assert all(detail.isprintable() for detail in details)
 
 
-async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+@BOTH_WAYS
+async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp_path: Path, via: str) -> None:
+    async with world(tmp_path, via) as here:
         with processes.daemon(tmp_path / "accounts.toml"):
             await until(here.is_ready)
             here.insert_unreadable_requests()
@@ -138,6 +140,8 @@ async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp
                 assert here.orders(order["account"]) == [order["cl_ord_id"]]
                 assert order["state"] == ("filled" if order["acc_fill_sz"] == "2" else "canceled")
                 assert order["attempts"] == 1
+            assert {one["transport"] for one in found["attempts"]} == {via}
+            assert {one.transport for one in here.sandbox.requests.of(path="trade/order")} == {via}
             assert (await here.execute(preview))[0] == 6
             assert (await here.run("plan", "show", preview["plan"]["plan_id"]))[0] == code
             unwanted = (await here.preview())["plan"]["plan_id"]
@@ -149,8 +153,11 @@ async def test_what_is_previewed_and_approved_is_placed_once_on_each_account(tmp
         assert_free_of_secrets(tmp_path)
 
 
-async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_other_one_trades(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+@BOTH_WAYS
+async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_other_one_trades(
+    tmp_path: Path, via: str
+) -> None:
+    async with world(tmp_path, via) as here:
         with processes.daemon(tmp_path / "accounts.toml"):
             await until(here.is_ready)
             preview = await here.preview()
@@ -169,8 +176,9 @@ async def test_an_account_with_an_open_gap_is_withheld_with_a_reason_and_the_oth
             assert [one["reason"] for one in json.loads(text)] == ["orders-uncovered"]
 
 
-async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_order(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+@BOTH_WAYS
+async def test_after_kill_9_between_intent_and_outcome_there_is_exactly_one_order(tmp_path: Path, via: str) -> None:
+    async with world(tmp_path, via) as here:
         with processes.daemon(tmp_path / "accounts.toml") as process:
             await until(here.is_ready)
             later = await here.preview(text=PLAN.format(valid_for="600s").replace("BTC", "ETH"))
@@ -217,10 +225,11 @@ async def test_without_trading_or_a_daemon_the_commands_say_so(tmp_path: Path) -
         assert not (tmp_path / "okxsync.db.halt").exists()
 
 
-async def test_what_rests_is_canceled_and_steps_and_phases_follow_each_other(tmp_path: Path) -> None:
+@BOTH_WAYS
+async def test_what_rests_is_canceled_and_steps_and_phases_follow_each_other(tmp_path: Path, via: str) -> None:
     rests = 'instrument = "BTC-USDT-SWAP"\nside = "buy"\ntype = "limit"\nprice = "mark -1.5%"\n'
     one = 'rule = "contracts"\nvalue = "1"'
-    async with world(tmp_path) as here:
+    async with world(tmp_path, via) as here:
         with processes.daemon(tmp_path / "accounts.toml"):
             await until(here.is_ready)
             plan_id, code, _ = await here.executed(rests, one)
@@ -264,3 +273,4 @@ async def test_what_rests_is_canceled_and_steps_and_phases_follow_each_other(tmp
             steps = [order for order in json.loads(text)["orders"] if order["kind"] == "cancel"]
             assert [(step["state"], step["detail"]) for step in steps] == [("done", "canceled")] * 2, text
             assert (here.pending(), here.states(plan_id)) == (0, ["canceled"] * 2)
+        assert {one.transport for one in here.sandbox.requests.of(path="trade/cancel-order")} == {via}
