@@ -1,4 +1,4 @@
-"""Plans under faults, by hand: ``python -m tests.plans.chaos --seed 1 --rounds 20``.
+"""Plans under faults, by hand: ``python -m tests.plans.chaos --seed 1 --rounds 20 --via ws``.
 
 The built-in exchange runs here, the daemon in a process of its own. Each round executes one plan or two on accounts of
 all modes, with random faults of requests, and does something violent meanwhile: kill -9, a power cut, an older copy of
@@ -659,14 +659,14 @@ async def play(chaos: Chaos, names: Sequence[str], scenario: str, number: int) -
     )
 
 
-async def run(seed: int, rounds: int, accounts: int, only: Sequence[str], folder: Path) -> list[str]:
+async def run(seed: int, rounds: int, accounts: int, only: Sequence[str], folder: Path, via: str) -> list[str]:
     chance = random.Random(seed)
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=seed)
     names = [f"a{number:02}" for number in range(accounts)]
     open_accounts(exchange, names, list(MODES.values()))
     async with serve_sandbox(exchange, rate=0.0, dials_per_second=0) as sandbox:
         text = sandbox.accounts_toml({name: ["trading = true"] for name in names})
-        trading = "[trading]\nenabled = true\nip_rate = 400\n\n"
+        trading = f'[trading]\nenabled = true\nip_rate = 400\nvia = "{via}"\n\n'
         write_config(folder, f'[history]\ninitial = "0"\n\n{trading}{text}')
         chaos = Chaos(sandbox, folder, chance)
         chaos.start()
@@ -685,10 +685,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--accounts", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--via", choices=["rest", "ws"], default="rest")
     parser.add_argument("--folder", type=Path, help="of the database; a small file system can be filled completely")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        found = trio.run(run, given.seed, given.rounds, given.accounts, given.only, Path(name))
+        found = trio.run(run, given.seed, given.rounds, given.accounts, given.only, Path(name), given.via)
         if found:
             kept = Path(tempfile.mkdtemp(prefix=f"chaos-{given.seed}-"))
             shutil.copytree(name, kept, dirs_exist_ok=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from okxsync.config.settings import load
+from okxsync.config.settings import AccountSettings, Settings, load
+from okxsync.feed.dialers import Dialers
+from okxsync.feed.pool import ConnectionPool
 from okxsync.messages import PlanAttempt, PlanPreviewed, PlanProgress
 from okxsync.plans.children import Child, LeverageBody, OrderBody, OwnId, make_cl_ord_id, to_body, to_columns
 from okxsync.plans.commands import ChildOrder, Withheld
@@ -21,10 +23,12 @@ from okxsync.plans.halt import HaltFile
 from okxsync.plans.sender import Sender, open_sending_connections
 from okxsync.plans.stored import read_attempts, read_children
 from okxsync.plans.waves import Policy
+from okxsync.plans.ways import WsWay
 from okxsync.rest.clients import Clients
 from okxsync.rest.http import open_http
 from okxsync.runtime.outbox import Inbox, open_outbox
 from okxsync.sandbox.exchange.exchange import Exchange
+from okxsync.sandbox.faults.requests import RequestFault
 from okxsync.sandbox.faults.rules import ScriptedReply
 from okxsync.sandbox.server.server import Sandbox, serve_sandbox
 from okxsync.store.engines import Reader
@@ -32,6 +36,7 @@ from tests.support.desk import Desk
 from tests.support.replay import until, write_config
 
 PLAN_ID = "0123456789A"
+BOTH_WAYS = pytest.mark.parametrize("via", ["rest", "ws"])
 
 
 def previewed(accounts: list[str]) -> PlanPreviewed:
@@ -50,7 +55,8 @@ def previewed(accounts: list[str]) -> PlanPreviewed:
 
 
 class Trading:
-    def __init__(self, sandbox: Sandbox, store: Desk, desk: PlanDesk) -> None:
+    def __init__(self, sandbox: Sandbox, store: Desk, desk: PlanDesk, pool: ConnectionPool) -> None:
+        self.pool = pool
         self.sandbox = sandbox
         self.store = store
         self.desk = desk
@@ -64,7 +70,14 @@ class Trading:
             self.desk,
             PLAN_ID,
             lambda receipt: Execution(
-                children, attempts, Policy(canary=0), valid_until_ms, receipt, moment(), resumed=resumed
+                children,
+                attempts,
+                Policy(canary=0),
+                valid_until_ms,
+                receipt,
+                moment(),
+                resumed=resumed,
+                transport_of=self.desk.transport_of,
             ),
         )
 
@@ -74,12 +87,18 @@ class Trading:
         member = next(one for one in exchange.members.values() if one.name == account)
         return [order.cl_ord_id for order in exchange.account(member.uid).orders.values()]
 
+    def takes_requests(self, account: str) -> bool:
+        """Return whether the private connection of an account is live."""
+        settings = self.desk.accounts(account)
+        assert settings
+        return self.pool.takes_requests(settings)
+
     def states(self) -> list[tuple[str, str | None]]:
         return [tuple(row) for row in self.store.rows("SELECT state, reason FROM plan_orders ORDER BY child")]
 
 
 @asynccontextmanager
-async def trading(folder: Path, accounts: int = 3) -> AsyncIterator[Trading]:
+async def trading(folder: Path, accounts: int = 3, via: str = "rest") -> AsyncIterator[Trading]:
     exchange = Exchange(lambda: time.time_ns() // 1_000_000, seed=7)
     names = [f"a{number}" for number in range(accounts)]
     for name in names:
@@ -93,16 +112,31 @@ async def trading(folder: Path, accounts: int = 3) -> AsyncIterator[Trading]:
         clients = Clients(http, settings.accounts)
         await clients.measure_clocks()
         reader = Reader(store.path)
+        pool = ConnectionPool(send, clients.clock_of, Dialers(), {})
+        _, no_changes = trio.open_memory_channel[Settings | str](0)
+
+        def code_of(account: AccountSettings, inst_id: str) -> int:
+            return exchange.instruments[inst_id].inst_id_code(account.demo)
 
         async def passes(child: ChildOrder) -> Withheld | None:
             return None
 
         desk = PlanDesk(
-            clients, by_name.get, Sender(sending, 200), reader, send, HaltFile(store.path), passes, Receipts()
+            clients,
+            by_name.get,
+            Sender(sending, 200, WsWay(pool, lambda: via == "ws", code_of)),
+            reader,
+            send,
+            HaltFile(store.path),
+            passes,
+            Receipts(),
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_write, receive, store, desk)
-            yield Trading(sandbox, store, desk)
+            if via == "ws":
+                nursery.start_soon(pool.run, settings, no_changes)
+                await until(lambda: all(map(pool.takes_requests, settings.accounts)))
+            yield Trading(sandbox, store, desk, pool)
             nursery.cancel_scope.cancel(reason="the test is over")
     reader.close()
     store.database.close()
@@ -117,12 +151,13 @@ async def _write(inbox: Inbox, store: Desk, desk: PlanDesk) -> None:
 async def is_accepted(trading: Trading, runner: PlanRunner) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(runner.run)
-        await until(lambda: {state for state, _ in trading.states()} == {"accepted"})
+        await until(lambda: {state for state, _ in trading.states()} <= {"accepted", "working"})
         nursery.cancel_scope.cancel(reason="all are accepted")
 
 
-async def test_every_account_gets_exactly_one_order(tmp_path: Path) -> None:
-    async with trading(tmp_path) as world:
+@BOTH_WAYS
+async def test_every_account_gets_exactly_one_order(tmp_path: Path, via: str) -> None:
+    async with trading(tmp_path, via=via) as world:
         await is_accepted(world, world.runner())
         for number, account in enumerate(("a0", "a1", "a2"), 1):
             assert world.orders(account) == [make_cl_ord_id(OwnId(PLAN_ID, number))]
@@ -140,20 +175,94 @@ async def test_a_plan_is_sending_until_its_orders_are_answered(tmp_path: Path) -
         assert not runner.is_sending
 
 
-async def test_an_order_whose_reply_is_lost_is_found_and_not_sent_again(tmp_path: Path) -> None:
-    async with trading(tmp_path, accounts=1) as world:
-        lost = json.dumps({"code": "50004", "msg": "API endpoint request timeout", "data": []})
-        world.sandbox.faults.replies.append(ScriptedReply("trade/order", 400, lost, after=True))
+@BOTH_WAYS
+@pytest.mark.parametrize("how", ["50004", "reset", "50026", "lost"])
+async def test_an_order_whose_reply_is_lost_is_found_and_not_sent_again(tmp_path: Path, how: str, via: str) -> None:
+    async with trading(tmp_path, accounts=1, via=via) as world:
+        world.sandbox.faults.requests.append(RequestFault(how, "trade/order"))
         await is_accepted(world, world.runner())
         assert world.orders("a0") == [make_cl_ord_id(OwnId(PLAN_ID, 1))]
-        ((attempts, proof),) = world.store.rows("SELECT attempt, proof FROM plan_attempts ORDER BY child")
-        assert attempts == 1
-        assert json.loads(proof)["conclusion"] == "found"
+        ((attempt, transport, proof),) = world.store.rows("SELECT attempt, transport, proof FROM plan_attempts")
+        assert (attempt, transport) == (1, via)
+        assert proof is None or json.loads(proof)["conclusion"] == "found"  # None: a push has shown it
 
 
-async def test_a_resumed_plan_looks_up_each_child_and_sends_none_twice(tmp_path: Path) -> None:
+@pytest.mark.slow
+@BOTH_WAYS
+@pytest.mark.parametrize("how", ["50004", "reset", "lost"])
+async def test_an_order_that_was_lost_is_sent_again_once_its_absence_is_proved(
+    tmp_path: Path, how: str, via: str
+) -> None:
+    async with trading(tmp_path, accounts=1, via=via) as world:
+        world.sandbox.faults.requests.append(RequestFault(how, "trade/order", acts=False))
+        await is_accepted(world, world.runner(valid_s=60))
+        assert world.orders("a0") == [make_cl_ord_id(OwnId(PLAN_ID, 1))]
+        first, second = world.sandbox.requests.of(path="trade/order")
+        assert int(second.at_us) // 1000 > int(first.exp_time), "sent again before the first one had expired"
+        attempts = world.store.rows("SELECT attempt, transport, verdict FROM plan_attempts ORDER BY attempt")
+        assert attempts == [(1, via, "absent"), (2, via, "placed")]
+
+
+@BOTH_WAYS
+async def test_the_push_of_an_order_may_come_before_its_reply(tmp_path: Path, via: str) -> None:
+    async with trading(tmp_path, accounts=1, via=via) as world:
+        world.sandbox.faults.push_first = True
+        world.sandbox.faults.requests.append(RequestFault("own", "trade/order", delay_s=0.5))
+        await is_accepted(world, world.runner())
+        assert world.store.rows("SELECT attempt FROM plan_attempts") == [(1,)]
+        assert len(world.orders("a0")) == 1
+
+
+@BOTH_WAYS
+async def test_an_order_that_comes_too_late_is_not_placed(tmp_path: Path, via: str) -> None:
+    """It waits in a queue of the exchange until it has expired."""
+    async with trading(tmp_path, accounts=1, via=via) as world:
+        world.sandbox.faults.requests.append(RequestFault("own", "trade/order", queue_s=3.5))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.runner().run)
+            await until(lambda: world.states() == [("refused", "refused")])
+            nursery.cancel_scope.cancel(reason="it has ended")
+        assert world.store.rows("SELECT attempt, coalesce(s_code, code) FROM plan_attempts") == [(1, "50037")]
+        assert world.orders("a0") == []
+
+
+async def test_what_a_websocket_cannot_do_goes_over_rest(tmp_path: Path) -> None:
+    """An order with take-profit or stop-loss, and a cancellation while the connection is not live."""
+    attached = ',"attachAlgoOrds":[{"attachAlgoClOrdId":"T1","slTriggerPx":"900","slOrdPx":"-1"}]}'
+    async with trading(tmp_path, accounts=1, via="ws") as world:
+        world.store.db.execute("UPDATE plan_orders SET body = substr(body, 1, length(body) - 1) || ?", [attached])
+        runner = world.runner()
+        await is_accepted(world, runner)
+        assert world.store.rows("SELECT transport FROM plan_attempts") == [("rest",)]
+        world.sandbox.faults.login_delay_s = 60.0
+        for connection in list(world.sandbox.connections):
+            world.sandbox.drop(connection)
+        await until(lambda: not world.takes_requests("a0"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.run)
+            runner.execution.cancel()
+            await until(lambda: bool(world.store.rows("SELECT 1 FROM plan_cancels")))
+            nursery.cancel_scope.cancel(reason="it was sent")
+        assert world.store.rows("SELECT transport, verdict FROM plan_cancels LIMIT 1") == [("rest", "placed")]
+        assert {one.transport for one in world.sandbox.requests} == {"rest"}
+
+
+async def test_an_order_does_not_leave_while_the_websocket_is_down(tmp_path: Path) -> None:
+    async with trading(tmp_path, accounts=1, via="ws") as world:
+        world.sandbox.faults.login_delay_s = 60.0
+        for connection in list(world.sandbox.connections):
+            world.sandbox.drop(connection)
+        with trio.fail_after(30):
+            await world.runner(valid_s=3).run()
+        await until(lambda: world.states() == [("withheld", "expired")])
+        assert not world.sandbox.requests.of(path="trade/order")
+        assert {row[0] for row in world.store.rows("SELECT verdict FROM plan_attempts")} == {"not_sent"}
+
+
+@BOTH_WAYS
+async def test_a_resumed_plan_looks_up_each_child_and_sends_none_twice(tmp_path: Path, via: str) -> None:
     """The second runner starts on rows of before the first one, as on an older copy of the database."""
-    async with trading(tmp_path) as world:
+    async with trading(tmp_path, via=via) as world:
         again = world.runner(resumed=True)
         await is_accepted(world, world.runner())
         world.store.db.execute("UPDATE plan_orders SET state = 'ready'")
@@ -222,8 +331,9 @@ class HaltedAtTheLastMoment(HaltFile):
         return super().exists()
 
 
-async def test_what_is_halted_at_the_last_moment_is_not_placed(tmp_path: Path) -> None:
-    async with trading(tmp_path, accounts=1) as world:
+@BOTH_WAYS
+async def test_what_is_halted_at_the_last_moment_is_not_placed(tmp_path: Path, via: str) -> None:
+    async with trading(tmp_path, accounts=1, via=via) as world:
         world.desk.halt = HaltedAtTheLastMoment(world.store.path)
         with trio.fail_after(30):
             await world.runner().run()
@@ -306,7 +416,7 @@ async def test_each_cancellation_is_a_row_and_numbered_on_after_a_restart(tmp_pa
         for number in (1, 2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(runner.run)
-                await until(lambda: {state for state, _ in world.states()} == {"accepted"})
+                await until(lambda: {state for state, _ in world.states()} <= {"accepted", "working"})
                 runner.execution.cancel()
                 await until(lambda number=number: len(world.store.rows(sql)) == number)  # type: ignore[misc]
                 nursery.cancel_scope.cancel(reason="it was sent")

@@ -118,6 +118,15 @@ def test_control_frames_are_logged_under_their_event(desk: Desk) -> None:
     assert desk.rows("SELECT kind, channel FROM messages") == [("subscribe", "orders"), ("notice", None)]
 
 
+def test_replies_to_orders_are_logged_and_are_no_anomaly_and_no_row(desk: Desk) -> None:
+    row = '{"clOrdId":"P1","ordId":"31","sCode":"0"}'
+    desk.apply(raw(f'{{"id":"o1","op":"order","code":"0","msg":"","data":[{row}]}}', '{"id":"o1","op":"order"}'))
+    assert desk.rows("SELECT kind, channel FROM messages") == [("reply", None), ("unknown", None)]
+    assert desk.rows("SELECT kind, count FROM anomalies") == [("invalid-frame", 1)]
+    assert desk.rows("SELECT ord_id FROM orders") == []
+    assert desk.rows("SELECT messages FROM connections") in ([], [(2,)])
+
+
 def test_rows_of_a_frame_with_an_event_are_stored(desk: Desk) -> None:
     desk.push("orders", order(1), event="update")
     assert desk.rows("SELECT ord_id FROM orders") == [("1",)]
