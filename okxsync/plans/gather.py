@@ -100,6 +100,20 @@ class Gatherer:
                 await trio.sleep(QUOTE_FRESH_MS / 2000)
                 await self.quotes(plan, accounts, fresh_ms=QUOTE_FRESH_MS // 2)
 
+    async def follow_first(self, plan: Plan, accounts: Sequence[AccountSettings]) -> None:
+        """Keep the answers of the first accounts fresh, likewise: their orders are sent before all others.
+
+        Args:
+            accounts: In the order of the plan.
+        """
+        first = accounts[: max(1, plan.failure.canary)]
+        with trio.move_on_after(min(plan.valid_for, FOLLOWED_S)):
+            while True:
+                await trio.sleep(CONFIG_FRESH_S / 2)
+                for one in first:
+                    facts = AccountFacts(name=one.name, site=one.site_name, demo=one.demo)
+                    await self._account(plan, facts, fresh_s=CONFIG_FRESH_S / 2, sizes=False)
+
     async def quotes(
         self, plan: Plan, accounts: Sequence[AccountSettings], fresh_ms: int = QUOTE_FRESH_MS
     ) -> dict[tuple[str, bool, str], Quotes]:

@@ -108,7 +108,11 @@ class Previewer:
         self.made.add(plan_id)
         await self._send.send(PlanPreviewed(columns, orders))
         traded = [accounts[name] for name in dict.fromkeys(one.account for one in preview.children if not one.reason)]
-        for subject, work in (("prices", self._gatherer.follow_quotes), ("connections", self._keep_warm)):
+        for subject, work in (
+            ("prices", self._gatherer.follow_quotes),
+            ("first accounts", self._gatherer.follow_first),
+            ("connections", self._keep_warm),
+        ):
             self._nursery.start_soon(supervised, self._send, None, f"plan {plan_id}: {subject}", work, plan, traded)
         return Answered("previewed", preview.confirmation)
 

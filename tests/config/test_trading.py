@@ -46,6 +46,7 @@ def test_all_keys(tmp_path: Path) -> None:
         ip_rate = 400
         tag = "okxsync"
         clord_prefix = "e847386590ce4dBC"
+        via = "ws"
     """
     own = """
         trading = true
@@ -68,7 +69,7 @@ def test_all_keys(tmp_path: Path) -> None:
         frozenset({"core", "eu"}),
         Limits(Decimal("5000.5"), None, Decimal(9000), Decimal("0.005"), frozenset({"ETH-USDT"})),
     )
-    assert found == TradingSettings(True, True, limits, 400, "okxsync", "e847386590ce4dBC", {"alpha": alpha})
+    assert found == TradingSettings(True, True, limits, 400, "okxsync", "e847386590ce4dBC", {"alpha": alpha}, "ws")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,7 @@ def test_all_keys(tmp_path: Path) -> None:
             '[trading] instruments: "btc" is not an instrument id, as "BTC-USDT-SWAP" is',
         ),
         ("[trading]\nip_rate = 0", "[trading] ip_rate: must be between 1 and 10000"),
+        ('[trading]\nvia = "fix"', '[trading] via = "fix": must be one of rest, ws'),
         ('[trading]\ntag = "a-b"', '[trading] tag = "a-b": at most 16 letters and digits'),
         (ACCOUNT + 'groups = ["a b"]', 'account "alpha", groups: invalid name "a b"; use letters, digits, - _ and .'),
         (ACCOUNT + 'groups = ["a", "a"]', 'account "alpha", groups: "a" is listed 2 times'),

@@ -17,7 +17,8 @@ from okxsync.plans.checker import READ_TOGETHER, Checker
 from okxsync.plans.children import Child
 from okxsync.plans.commands import ChildOrder, Shrunk, Withheld
 from okxsync.plans.current_facts import CurrentFacts
-from okxsync.plans.gather import FOLLOWED_S, Gatherer
+from okxsync.plans.facts import AccountFacts
+from okxsync.plans.gather import CONFIG_FRESH_S, FOLLOWED_S, Gatherer
 from okxsync.plans.halt import HaltFile
 from okxsync.plans.preview import Preview
 from okxsync.plans.reasons import Reason
@@ -187,6 +188,26 @@ async def test_the_prices_of_a_preview_are_kept_fresh_while_it_may_be_approved(
     asked = exchange.asked["public/mark-price"]
     await trio.sleep(100)
     assert exchange.asked["public/mark-price"] == asked
+
+
+async def test_the_first_accounts_of_a_preview_are_kept_fresh_while_it_may_be_approved(
+    tmp_path: Path, exchange: Exchange, autojump_clock: MockClock
+) -> None:
+    settings = settings_of(tmp_path, ["a0", "a1", "a2"])
+    of = plan(more="[failure]\ncanary = 2")
+    async with trio.open_nursery() as nursery:
+        gatherer = Gatherer(MockHttp(exchange), Clients(MockHttp(exchange), settings.accounts))
+        nursery.start_soon(gatherer.follow_first, of, settings.accounts)
+        await trio.sleep(0.8 * CONFIG_FRESH_S)  # they were asked after half of it
+        for name, waits in (("a0", False), ("a1", False), ("a2", True)):
+            before, asked = trio.current_time(), exchange.asked["account/config"]
+            await gatherer.refresh(of, AccountFacts(name=name))
+            assert (exchange.asked["account/config"] > asked) is waits
+            assert trio.current_time() < before + CONFIG_FRESH_S / 10
+    asked = exchange.asked["account/config"]
+    assert asked >= 2 * (of.valid_for // CONFIG_FRESH_S)
+    await trio.sleep(100)
+    assert exchange.asked["account/config"] == asked
 
 
 async def test_a_clock_that_was_measured_badly_is_measured_again(
