@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -280,6 +280,12 @@ class Chaos:
             self.wrong(f"limits exceeded: {violations[:3]}")
             violations.clear()
 
+    def _by_name(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a body over WebSocket as it would be over REST."""
+        codes = {one.inst_id_code(True): one.inst_id for one in self.sandbox.exchange.instruments.values()}
+        body = dict(body)
+        return {"instId": codes[body.pop("instIdCode")], **body} if "instIdCode" in body else body
+
     def _compare_requests(
         self, name: str, row: dict[str, Any], plan: dict[str, Any], attempts: list[dict[str, Any]], requests: list[Any]
     ) -> None:
@@ -287,7 +293,7 @@ class Chaos:
         if len(requests) > len(attempts) + lost:
             self.wrong(f"{name}: {len(requests)} requests, {len(attempts)} attempts")
         for one in requests:
-            if json.loads(row["body"]) != dict(one.bodies[0]):
+            if json.loads(row["body"]) != self._by_name(one.bodies[0]):
                 self.wrong(f"{name}: the request differs from the approved one: {one.bodies[0]}")
             if plan["valid_until"] and one.at_us // 1000 > plan["valid_until"] + SLACK_MS and not lost:
                 self.wrong(
