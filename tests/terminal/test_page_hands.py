@@ -322,7 +322,7 @@ def test_rows_are_selected_summed_and_copied_as_cells_of_a_spreadsheet(server: S
     expect(page.locator(".tbody .row:visible")).to_have_count(3)
     press(page, "j x j j x")
     expect(chosen).to_have_count(2)
-    expect(page.locator("#totals")).to_contain_text("selected 2:2 open orders")
+    expect(page.locator("#totals")).to_contain_text("selected 2:live 2 open orders")
     expect(page).to_have_url(re.compile("sel=desk001%2Forder%2F7,desk001%2Forder%2F12"))
     page.reload()
     expect(chosen).to_have_count(2)

@@ -13,6 +13,9 @@ pytestmark = pytest.mark.slow
 LIVE = re.compile(r"\blive\b")
 
 
+GREY = "rgb(125, 136, 147)"
+
+
 def desk(server: ScriptedServer) -> None:
     """Two live accounts, one that is stale since 41 minutes, and one that was never covered."""
     for name, equity in (("desk1", "100.019"), ("desk2", "200.02"), ("desk3", "5000")):
@@ -89,7 +92,7 @@ def test_states_and_totals_of_accounts(server: ScriptedServer, screenshots: Path
     expect(row(page, "desk3")).to_have_class(re.compile("of-stale"))
     expect(cell(page, "desk3", 1)).to_have_text("STALE")
     expect(cell(page, "desk3", 2)).to_have_text("41 min")
-    expect(cell(page, "desk3", 3)).to_have_css("color", "rgb(125, 136, 147)")
+    expect(cell(page, "desk3", 3)).to_have_css("color", GREY)
     expect(cell(page, "desk4", 1)).to_have_text("never")
     for column in (2, 3, 4, 5, 6, 10):
         expect(cell(page, "desk4", column)).to_have_text("-")
@@ -270,6 +273,8 @@ def test_positions_sum_exactly_and_take_the_worst_state(server: ScriptedServer) 
     group = row(page, "BTC-USDT-SWAP")
     expect(group.locator(".cell").nth(1)).to_have_text("3")
     expect(group.locator(".cell").nth(2)).to_have_text("1 STALE")
+    expect(group.locator(".cell").first).to_have_css("color", GREY)
+    expect(group.locator(".cell").nth(1)).to_have_css("color", GREY)
     expect(group.locator(".cell").nth(6)).to_have_text("+7")  # 5 - 3 + 5
     expect(group.locator(".cell").nth(9)).to_have_text("-")  # long and short have no common price
     expect(group.locator(".cell").nth(11)).to_have_text("+0.90")
@@ -406,6 +411,9 @@ def test_a_row_follows_the_rows_of_other_topics_that_it_is_shown_with(server: Sc
     for mark, expected in (("100", "\u221210.00 %"), ("80", "+12.50 %")):
         server.put("marks", {"inst_id": "BTC-USDT-SWAP", "mark_px": mark, "state": "live", "covered_until": NOW})
         expect(distance).to_have_text(expected)
+    expect(page.locator("#totals")).to_contain_text("live 1 open order")
+    server.cover("desk1", "stale", NOW)
+    expect(page.locator("#totals")).to_contain_text("stale 1 open order, oldest as of ")
     page.evaluate("() => { location.hash = '#positions?open=*'; }")
     share = cell(page, "desk1", 14)
     expect(share).to_have_text("49.9 %")

@@ -8,7 +8,7 @@ import { COLOURS, Picture } from "../picture.js";
 import { ticks } from "../range.js";
 import { around, steps } from "../scale.js";
 import { visible } from "../text.js";
-import { age, full } from "../time.js";
+import { age, full, moment } from "../time.js";
 import { CENTS, fieldsOf } from "./view.js";
 
 const HEAD = 20;
@@ -49,7 +49,7 @@ export class Equity extends Picture {
     const uncounted = never ? `; never ${never}: not counted` : "";
     if (!last) return `no equity is known then${uncounted}`;
     const held = last[4] ? `; ${last[4]} unknown, last ${show(last[3], CENTS)}` : "";
-    return `${show(last[1], CENTS)} USD of ${last[2]} accounts${held}${uncounted}`;
+    return `${moment(last[0], this.model.now() ?? last[0])}: ${show(last[1], CENTS)} USD of ${last[2]} accounts${held}${uncounted}`;
   }
 
   sentence({ window, points, since }) {

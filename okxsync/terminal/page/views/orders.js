@@ -3,7 +3,7 @@
 import { ages, grouped, number, percent, truths, words } from "../columns.js";
 import { add, exact, multiply, negate, parse, quotient, show } from "../decimals.js";
 import { rank } from "../truth.js";
-import { accountColumn, fieldsOf, instrumentColumn, makeView, orderDetail, sideTone, sumOf } from "./view.js";
+import { accountColumn, fieldsOf, instrumentColumn, makeView, orderDetail, sideTone, sumOf, totals } from "./view.js";
 
 const HUNDRED = parse("100");
 const CHANNELS = { order: "orders", algo: "orders-algo" };
@@ -100,7 +100,7 @@ export function ordersView(model) {
     groupOnDemand: true,
     rules: [staleFirst, { value: field("c_time") }],
     groupRules: [staleFirst, { value: ({ items }) => items.size, down: true }],
-    footer: (chosen) => [{ text: `${chosen.length} open order${chosen.length === 1 ? "" : "s"}`, tone: "" }],
+    footer: (chosen) => totals(model, chosen, rowTruth, "open order", []),
   });
   return view;
 }

@@ -107,9 +107,9 @@ export function sumOf(decimals) {
 /**
  * Return the totals below a table, apart by the state of what they are made of, so that none is silently partial.
  *
- * `sums` are [{label, name, value(row) -> text, format}].
+ * `noun`: what is counted, or "". `sums` are [{label, name, value(row) -> text, format}].
  */
-export function totals(model, rows, rowTruth, nouns, sums) {
+export function totals(model, rows, rowTruth, noun, sums) {
   const apart = new Map();
   for (const row of rows) {
     const truth = rowTruth(row);
@@ -125,7 +125,7 @@ export function totals(model, rows, rowTruth, nouns, sums) {
       continue;
     }
     const since = state === "live" || !oldest ? "" : `, oldest as of ${age(model.age(oldest))}`;
-    parts.push({ text: `${state} ${those.length}${nouns}${since}`, tone: `state-${state}` });
+    parts.push({ text: `${state} ${noun ? plural(those.length, noun) : those.length}${since}`, tone: `state-${state}` });
     for (const { label, name, value, format } of sums) {
       const { sum, unknown } = sumOf(those.map((row) => parse(value(row))));
       const text = sum === null ? "-" : show(exact(sum), format);
