@@ -414,15 +414,19 @@ class _Stage:
 
 @lru_cache(maxsize=100)
 def _merge(table: Table, name: str) -> bytes:
-    """Return SQL: write the rows of a temporary table, except those that their guard would refuse.
+    """Return SQL: write the rows of a temporary table.
 
-    ON CONFLICT locks a row also if it does not change it, and a lock is written to the disk.
+    ON CONFLICT locks a row also if it does not change it, and a lock is written to the disk. So rows that their guard
+    would refuse are left out before; but orders are not, for they are pushed only when they change.
     """
     columns = ", ".join((*quoted(table.columns), "revision"))
-    same = " AND ".join(f"{table.name}.{column} = excluded.{column}" for column in quoted(table.key))
+    where = "true"
+    if table.name not in ("orders", "algo_orders"):
+        same = " AND ".join(f"{table.name}.{column} = excluded.{column}" for column in quoted(table.key))
+        where = f"NOT EXISTS (SELECT FROM {table.name} WHERE {same} AND ({table.guard}) IS NOT TRUE)"
     return translated(
-        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {name} AS excluded"
-        f" WHERE NOT EXISTS (SELECT FROM {table.name} WHERE {same} AND ({table.guard}) IS NOT TRUE) {table.on_conflict}"
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {name} AS excluded WHERE {where}"
+        f" {table.on_conflict}"
     ).sql
 
 
