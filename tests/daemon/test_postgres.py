@@ -65,13 +65,15 @@ async def test_a_restart_of_the_server_under_load_costs_time_and_no_row(tmp_path
 
 
 async def test_sessions_that_are_ended_cost_no_row(tmp_path: Path, server: Server) -> None:
+    ended: list[tuple[object, ...]] = []
+
     def end_sessions() -> None:
         with psycopg.connect(server.url, autocommit=True) as db:
-            ended = psycopg.RawCursor(db).execute(OTHERS.encode(), [db.info.backend_pid]).fetchall()
-            assert len(ended) >= 2  # at least the writer's, and the one that holds the database
+            ended.extend(psycopg.RawCursor(db).execute(OTHERS.encode(), [db.info.backend_pid]).fetchall())
 
     async with running(tmp_path, database=Url(server.url)) as daemon:
         await trade_through(daemon, end_sessions)
+        assert len(ended) >= 2  # at least the writer's, and the one that holds the database
         await nothing_is_missing(daemon)
         await daemon.stops()
 
