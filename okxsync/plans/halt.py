@@ -96,7 +96,7 @@ class HaltRow:
     """The newest of the requests ``halt`` and ``resume``."""
 
     def __init__(self, database: Location, *, followed: bool = False) -> None:
-        self.place = f"{database}: a request halts trading"
+        self.place = f"a request in {database}"
         self._reader = Reader(database)
         self._one_at_a_time = Lock()
         self._is_followed = followed
@@ -122,13 +122,21 @@ class HaltRow:
                 rows = self._reader.rows(_NEWEST)
             except StoreError:
                 return
+            finally:
+                if not self._is_followed:
+                    self._reader.close()
             self._is_halted = rows == [("halt",)]
             self._looked_s = began_s
 
     async def follow(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         look = partial(trio.to_thread.run_sync, self.look, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
-        await look()
-        task_status.started()
-        while True:
-            await trio.sleep(POLL_S)
+        try:
             await look()
+            task_status.started()
+            while True:
+                await trio.sleep(POLL_S)
+                await look()
+        finally:
+            if self._one_at_a_time.acquire(blocking=False):  # else a thread still waits for the server
+                self._reader.close()
+                self._one_at_a_time.release()

@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 
 from okxsync.accounts.preflight import AT_ONCE, KEY_S, Finding
-from okxsync.config.location import Location
+from okxsync.config.location import Location, Url
 from okxsync.config.settings import AccountSettings, Settings
 from okxsync.config.trading import TradingSettings
 from okxsync.plans.checks import CLOCK_ERROR_MS, MODE_NAMES, find_untradable, td_mode_of
@@ -89,8 +89,10 @@ def _rails(settings: Settings, accounts: list[AccountSettings], database: Locati
             yield Finding("warn", subject, f"no limit {key}", f"set [trading] {key}")
     halt = halt_of(database)
     if halt.exists():
-        yield Finding("warn", subject, f"trading is halted: {halt.place}", "`okxsync resume`")
-    if not engine_of(database).exists():
+        yield Finding("warn", subject, f"trading is halted ({halt.place})", "`okxsync resume`")
+    if isinstance(database, Url):
+        yield Finding("ok", "database", "whoever may insert into its table `requests` can approve orders")
+    elif not engine_of(database).exists():
         yield Finding("ok", "database file", "is created for its owner alone")
     elif why := why_open_to_others(database):
         yield Finding("fail", "database file", why, REASONS[Reason.FILE_MODE].remedy)

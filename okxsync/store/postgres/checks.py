@@ -11,6 +11,7 @@ from okxsync.store.postgres import schema
 from okxsync.store.postgres.connection import connect, one_line
 
 POOLED: Final = "a connection pooler shares sessions between transactions"
+UNPOOLED: Final = "connect to the server itself, or set pool_mode = session"
 
 
 def check(url: Url) -> list[Check]:
@@ -41,7 +42,7 @@ def is_pooled(db: psycopg.Connection[Any], url: Url) -> bool:
 
 def _session(db: psycopg.Connection[Any], url: Url) -> Check:
     if is_pooled(db, url):
-        return Check("fail", "sessions", POOLED, "connect to the server itself, or set pool_mode = session")
+        return Check("fail", "sessions", POOLED, UNPOOLED)
     return Check("ok", "sessions", "one for each connection")
 
 

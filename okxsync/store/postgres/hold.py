@@ -18,6 +18,7 @@ import psycopg
 from okxsync.config.location import Url
 from okxsync.store.database import AlreadyRunning, StoreError
 from okxsync.store.postgres import schema
+from okxsync.store.postgres.checks import POOLED, UNPOOLED, is_pooled
 from okxsync.store.postgres.connection import connect, one_line
 
 MAX_COUNTED_S: Final = 15.0
@@ -56,7 +57,10 @@ class Hold:
 
         Raises:
             AlreadyRunning: another daemon has it.
+            StoreError: a connection pooler is in between that would lose the lock.
         """
+        if is_pooled(self._db, self._url):
+            raise StoreError(f"{self._url}: {POOLED}; {UNPOOLED}")
         until = time.monotonic() + WAIT_S
         while not self._lock():
             if time.monotonic() > until:
