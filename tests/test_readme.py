@@ -93,8 +93,8 @@ class Tour:
         self._folder = folder
         self.done: list[str] = []
 
-    async def run(self, command: str, code: int, pattern: str) -> None:
-        (line,) = [line for line in TOUR if line.startswith(f"okxsync {command}") and line not in self.done]
+    async def run(self, command: str, code: int, pattern: str, *, again: bool = False) -> None:
+        (line,) = [line for line in TOUR if line.startswith(f"okxsync {command}") and (line in self.done) is again]
         done = await trio.run_process(
             line.split(), cwd=self._folder, env=ENVIRONMENT, capture_stdout=True, capture_stderr=True, check=False
         )
@@ -102,7 +102,8 @@ class Tour:
         assert done.returncode == code, (line, output, errors)
         assert re.search(pattern, output), (line, output)
         assert "Traceback" not in errors
-        self.done.append(line)
+        if not again:
+            self.done.append(line)
 
 
 @pytest.mark.slow
@@ -119,6 +120,8 @@ async def test_the_tour_runs_as_documented(tmp_path: Path) -> None:
             nursery.start_soon(tour.run, "run", 0, "^$")
             await until(lambda: has_filled_order(tmp_path / "okxsync.db"))
             sandbox.pause_trading()  # a backfill fetches no balances: what is traded after the run would differ
+        # Once more, without trading: on a busy machine the first run may have ended before trading was paused.
+        await tour.run("run", 0, "^$", again=True)
         await tour.run("status", 3, "no daemon alive")
         await tour.run("verify --ledger", 0, "^identical$")
         await tour.run("backfill", 0, "rows for 3 accounts, complete")
