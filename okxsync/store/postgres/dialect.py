@@ -68,8 +68,9 @@ FUNCTIONS: Final = (
     "CREATE FUNCTION strftime(text, numeric, text) RETURNS text LANGUAGE sql STABLE AS"
     " $$SELECT to_char(to_timestamp($2) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')$$",
     'CREATE FUNCTION pragma_table_info(text) RETURNS TABLE (name text, type text, "notnull" integer) LANGUAGE sql'
-    " STABLE AS $$SELECT attname, CASE WHEN atttypid = 20 THEN 'INTEGER' ELSE 'TEXT' END, attnotnull::integer"
-    " FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum$$",
+    " STABLE AS $$SELECT attname, CASE atttypid WHEN 20 THEN 'INTEGER' WHEN 17 THEN 'BLOB' ELSE 'TEXT' END,"
+    " attnotnull::integer FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
+    " ORDER BY attnum$$",
 )
 """What SQLite has and PostgreSQL has not."""
 
