@@ -102,8 +102,9 @@ async def test_a_daemon_mirrors_all_kinds_at_once(tmp_path: Path) -> None:
             nursery.start_soon(partial(daemon.run, settings, database))
             await until(lambda: status_of(database).exit_code == 0)
             await trade(sandbox)
+            assert sandbox.violations == []
             found: dict[str, list[str]] = {}
-            with trio.move_on_after(SETTLED_S):
+            with trio.move_on_after(SETTLED_S):  # `verify` does not know what the daemon asks: both share OKX's limits
                 while True:
                     rows, failures = await verify_all(database, settings.accounts, 0)
                     assert failures == {}
@@ -112,7 +113,7 @@ async def test_a_daemon_mirrors_all_kinds_at_once(tmp_path: Path) -> None:
                         break
                     await trio.sleep(5)
             nursery.cancel_scope.cancel(reason="the test is over")
-        assert sandbox.violations == []
+        assert [one for one in sandbox.violations if not one.startswith("50011")] == []
     assert found == {}
 
 
