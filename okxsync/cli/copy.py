@@ -20,7 +20,7 @@ def copy(
     """Copy a database to another one, from SQLite to PostgreSQL or back, and prove that both are identical.
 
     Safe to interrupt; repeated, it goes on. A daemon cannot use the copy before it is complete. The passwords of URLs
-    are those of PGPASSWORD or ~/.pgpass. If trading is halted, it is in the copy, too.
+    are those of PGPASSWORD or ~/.pgpass. A halt of trading is copied, too; from a file to a server, resume first.
 
     Example: okxsync copy okxsync.db postgresql://okxsync@db.example/desk
 

@@ -254,7 +254,7 @@ class Gatherer:
         return found if asked is client else None
 
     def code_of(self, account: AccountSettings, name: str) -> int | None:
-        """Return the ``instIdCode`` of an instrument, as OKX last told the account; None: it is not known."""
+        """Return the ``instIdCode`` of an instrument, as OKX last told the account, or None if it has not."""
         client = self._clients.of(account.name)
         found = self._known_instrument(client, name) if client else None
         return found.code if found else None

@@ -48,7 +48,7 @@ class Sender:
     Args:
         connections: From ``open_sending_connections``; the caller closes them.
         ip_rate: Requests over REST per second of this machine.
-        ws: The other way; None: there is none.
+        ws: Sends over WebSocket what can go that way; None: everything goes over REST.
     """
 
     def __init__(self, connections: Connections, ip_rate: int, ws: WsWay | None = None) -> None:

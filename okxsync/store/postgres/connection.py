@@ -118,7 +118,7 @@ def one_line(error: BaseException) -> str:
 
 
 class PostgresConnection:
-    """A connection for writing; see ``store.database.Connection``."""
+    """What all connections share; see ``store.database.Connection``. Only the writer can upsert, log and load."""
 
     def __init__(self, url: Url) -> None:
         self.url = url
