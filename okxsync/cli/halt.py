@@ -42,7 +42,7 @@ def resume(config: ConfigOption = None, db: DatabaseOption = None) -> None:
 
 
 def _switch(database: "Location", kind: str, body: dict[str, object]) -> "tuple[Location, int | None]":
-    """Halt or resume; return the location of the database, and the id of the request, or None if no daemon will take it."""
+    """Halt or resume; return the database, and the id of the request, or None if no daemon will take it."""
     from okxsync.plans.client import submit
     from okxsync.plans.halt import HaltRow, halt_of
     from okxsync.store.database import StoreError

@@ -10,7 +10,7 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from okxsync.feed.requests import NoReply, NotSent
+from okxsync.feed.requests import NoReply, NotSent, Requests
 from okxsync.messages import Frames, Lost
 from okxsync.okx.control import MAX_REQUEST_BYTES
 from tests.support.accounts import account
@@ -285,3 +285,17 @@ async def test_a_request_goes_only_over_a_connection_with_the_settings_of_its_ac
             assert not found.pool.takes_requests(other)
             with pytest.raises(NotSent):
                 await found.pool.ask(other, "order", ARG, 0, pytest.fail)
+
+
+async def test_a_frame_with_the_id_of_a_request_but_of_another_operation_does_not_answer_it() -> None:
+    requests = Requests()
+    with requests.waiting("order") as request:
+        requests.take(f'{{"id":"{request.id}","op":"cancel-order","code":"0","data":[]}}')
+        answer = f'{{"id":"{request.id}","op":"order","code":"0","data":[]}}'
+        requests.take(answer)
+        assert await request.reply() == answer
+    with requests.waiting("order") as request:
+        requests.take(f'{{"id":"{request.id}","op":"cancel-order","code":"0","data":[]}}')
+        requests.end("the connection ended")
+        with pytest.raises(NoReply):
+            await request.reply()
