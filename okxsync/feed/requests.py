@@ -50,8 +50,10 @@ class Request:
         self._why = ""
 
     def end(self, reply: str | None, why: str = "") -> None:
-        self._reply, self._why = reply, why
-        self._ended.set()
+        """Give it its reply, or the reason why there is none; what comes first counts."""
+        if not self._ended.is_set():
+            self._reply, self._why = reply, why
+            self._ended.set()
 
     async def reply(self) -> str:
         """Return the frame that answers it.

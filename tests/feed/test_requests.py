@@ -293,6 +293,7 @@ async def test_a_frame_with_the_id_of_a_request_but_of_another_operation_does_no
         requests.take(f'{{"id":"{request.id}","op":"cancel-order","code":"0","data":[]}}')
         answer = f'{{"id":"{request.id}","op":"order","code":"0","data":[]}}'
         requests.take(answer)
+        requests.end("the connection ended")  # before the task that waits has run
         assert await request.reply() == answer
     with requests.waiting("order") as request:
         requests.take(f'{{"id":"{request.id}","op":"cancel-order","code":"0","data":[]}}')
